@@ -1,0 +1,87 @@
+# Hearth: one word for each thing a person does in this repository. `make help` lists them.
+# Needs git, make, and Python 3.10 or later with venv (or uv); everything else is installed into .venv.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+BIN := .venv/bin
+
+# Read by the recipes from the environment, so that blanks and quotes in them survive.
+export DIR REF ARGS
+
+# The first Python that is new enough; PYTHON=... chooses another.
+define find_python
+for python in $${PYTHON:-python3 python3.14 python3.13 python3.12 python3.11 python3.10}; do \
+  "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' >/dev/null 2>&1 && break; python=; \
+done; \
+[ -n "$$python" ] || { echo "Hearth needs Python 3.10 or later: install it, or name it with make PYTHON=/path/to/python3." >&2; exit 1; }
+endef
+
+# $(call install,LOCK): what the lock lists, by uv where it is there, else by pip.
+define install
+@echo "Installing $(1) into .venv ..."
+@if command -v uv >/dev/null 2>&1; \
+then uv pip install --quiet --python .venv --require-hashes --requirement $(1); \
+else $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --require-hashes --requirement $(1); fi
+@touch $@
+endef
+
+.venv/pyvenv.cfg:
+	@$(find_python); \
+	if command -v uv >/dev/null 2>&1; then uv venv --quiet --allow-existing --python "$$python" .venv; \
+	else "$$python" -m venv .venv || { \
+	  echo "Python could not make .venv: install its venv module (Debian, Ubuntu: apt install python3-venv)." >&2; \
+	  rm -rf .venv; exit 1; }; fi
+
+.venv/installed-generate: requirements.txt .venv/pyvenv.cfg
+	$(call install,requirements.txt)
+
+.venv/installed-dev: requirements-dev.txt .venv/pyvenv.cfg
+	$(call install,requirements-dev.txt)
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: new
+new: ## a new project: make new DIR=../myproj  (REF=v0.1.0 or REF=HEAD for another version)
+	@[ -n "$$DIR" ] || { echo "Say where the project goes: make new DIR=../myproj" >&2; exit 2; }
+	@$(MAKE) --no-print-directory --silent .venv/installed-generate
+	@set -- copy --trust; \
+	[ -z "$$REF" ] || set -- "$$@" --vcs-ref "$$REF"; \
+	if [ ! -t 0 ] || [ ! -t 1 ]; then set -- "$$@" --defaults; fi; \
+	$(BIN)/python -m copier "$$@" "$(CURDIR)" "$$DIR"
+
+.PHONY: setup
+setup: .venv/installed-dev ## everything that work on the template needs, into .venv
+
+.PHONY: test
+test: lint ## linters and all tests; engine tests run where an engine answers, HEARTH_ENGINE=required insists
+	@$(BIN)/python -m pytest $$ARGS
+
+.PHONY: fast
+fast: .venv/installed-dev ## the tests that need no container engine; ARGS='-k name' picks some
+	@$(BIN)/python -m pytest -m "not engine" $$ARGS
+
+.PHONY: lint
+lint: .venv/installed-dev ## ruff, mypy, shellcheck, shfmt, the workflow against its schema
+	@PATH="$(CURDIR)/$(BIN):$$PATH" .ci/lint
+
+.PHONY: format
+format: .venv/installed-dev ## rewrite Python and shell files the way lint wants them
+	@PATH="$(CURDIR)/$(BIN):$$PATH" .ci/lint --fix
+
+.PHONY: lock
+lock: .venv/installed-dev ## both requirement files from pyproject.toml; ARGS=--upgrade moves the versions
+	@compile() { \
+	  UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet pyproject.toml --universal --python-version 3.10 \
+	    --only-binary :all: --generate-hashes --no-emit-index-url --no-emit-build-options --no-annotate "$$@"; }; \
+	compile $$ARGS --group dev --output-file requirements-dev.txt && \
+	compile --group generate --constraint requirements-dev.txt --output-file requirements.txt
+
+.PHONY: bench
+bench: .venv/installed-dev ## the measurements of docs/developing.md as a table and JSON
+	@$(BIN)/python -m tests.bench $$ARGS
+
+.PHONY: clean
+clean: ## remove .venv and the caches
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
