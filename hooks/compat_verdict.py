@@ -1,0 +1,62 @@
+"""The words of the matcher: verdicts, layers, and what is said about a host and a choice."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import NamedTuple
+
+
+class Verdict(str, Enum):
+    """What the matcher says; the order of the members is from best to worst."""
+
+    WORKS = "works"
+    WORKS_MINOR_COMPAT = "works_minor_compat"
+    WORKS_FORWARD_COMPAT = "works_forward_compat"
+    UNKNOWN = "unknown"
+    FAILS = "fails"
+
+    @property
+    def works(self) -> bool:
+        """Whether programs run."""
+        return self.value.startswith("works")
+
+    @property
+    def rank(self) -> int:
+        """0 for the best verdict."""
+        return list(Verdict).index(self)
+
+
+class Layer(str, Enum):
+    """Where it is decided."""
+
+    DRIVER = "driver"
+    IMAGE_START_CHECK = "image start check"
+    KERNEL_IMAGE = "kernel image"
+    NVCC_TARGET = "nvcc target"
+    PYTHON = "Python"
+    IMAGE_TAG = "image tag"
+    SOLVER = "solver"
+    GPU_NO_LONGER_DRIVEN = "GPU no longer driven"
+
+
+class Finding(NamedTuple):
+    """What one layer says, about one GPU or (gpu is "") about the choice itself."""
+
+    verdict: Verdict
+    layer: Layer
+    why: str
+    gpu: str = ""
+
+
+class Judgement(NamedTuple):
+    """The verdict for a host and a choice.
+
+    `layer` is None where nothing had to be decided (`works`). `gpu` names the GPU that decides, if
+    one does. `findings` holds every layer of every GPU, in the order in which they were asked.
+    """
+
+    verdict: Verdict
+    layer: Layer | None
+    why: str
+    gpu: str
+    findings: tuple[Finding, ...]

@@ -1,0 +1,235 @@
+"""The tables say what they mean: valid, sorted, sourced, and free of contradictions."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from hooks import compat_choices, compat_docs, compat_table
+from hooks.compat_choice import cuda_tag, hub_tag
+from hooks.compat_table import FOLDER, NAMES, load, numbers, read_yaml
+
+SCHEMA = read_yaml("schema")
+TABLES: dict[str, Any] = {name: read_yaml(name) for name in (*NAMES, "failures", "sources")}
+TABLE = load()
+
+
+def rows(value: Any) -> list[dict[str, Any]]:
+    """Every mapping in a table that names its source."""
+    found = []
+    if isinstance(value, dict):
+        found += [value] if "source" in value else []
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            found += rows(item)
+    return found
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_fits_its_schema(name: str) -> None:
+    schema = {**SCHEMA["properties"][name], "$defs": SCHEMA["$defs"]}
+    jsonschema.Draft202012Validator(schema).validate(TABLES[name])
+
+
+def test_the_schema_refuses_an_unquoted_version() -> None:
+    broken = {"releases": [{"torch": "2.13.0", "cuda": [12.9]}]}
+    schema = {**SCHEMA["properties"]["conda"], "$defs": SCHEMA["$defs"]}
+    messages = [e.message for e in jsonschema.Draft202012Validator(schema).iter_errors(broken)]
+    assert any("12.9 is not of type 'string'" in message for message in messages)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_row_names_a_source_that_exists_and_every_table_a_date(name: str) -> None:
+    for row in rows(TABLES[name]):
+        missing = set(row["source"]) - set(TABLES["sources"])
+        assert not missing, f"{name}: {missing} is not in sources.yml"
+        assert row["date"]
+
+
+def test_no_source_is_left_over() -> None:
+    used = {source for name in TABLES for row in rows(TABLES[name]) for source in row["source"]}
+    assert set(TABLES["sources"]) == used
+
+
+@pytest.mark.parametrize("name", [*(f"{table}.yml" for table in TABLES), *compat_choices.FILES])
+def test_every_version_in_a_table_is_quoted(name: str) -> None:
+    tree = yaml.compose((FOLDER / name).read_text(encoding="utf-8"))
+    scalars = [n for n in walk(tree) if isinstance(n, yaml.ScalarNode) and n.style is None]
+    loose = [n.value for n in scalars if re.fullmatch(r"[\d.]+|\d{4}-\d\d-\d\d", n.value)]
+    assert loose == []
+
+
+def walk(node: yaml.Node | None) -> list[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        return [node, *(n for pair in node.value for part in pair for n in walk(part))]
+    if isinstance(node, yaml.SequenceNode):
+        return [node, *(n for part in node.value for n in walk(part))]
+    return [node] if node else []
+
+
+SORTED = {
+    "CUDA lines": list(TABLE.lines),
+    "start checks": list(TABLE.start_checks),
+    "PyTorch releases": list(TABLE.torch),
+    "driver branches": [str(branch) for branch in TABLE.branches],
+    "NGC releases": list(TABLE.ngc),
+    "conda-forge releases": list(TABLE.conda),
+    **{f"nvcc targets of {x.line}": x.targets or [] for x in TABLE.lines.values()},
+    **{f"patches of {x.line}": x.patches for x in TABLE.lines.values()},
+    **{f"variants of {x.version}": list(x.variants) for x in TABLE.torch.values()},
+    **{f"Pythons of {x.version}": x.python for x in TABLE.torch.values()},
+    **{
+        f"code of {x.version} {v.name} {arch}": code or []
+        for x in TABLE.torch.values()
+        for v in x.variants.values()
+        for arch, code in v.arch.items()
+    },
+}
+
+
+@pytest.mark.parametrize("what", SORTED)
+def test_a_list_is_sorted_and_says_nothing_twice(what: str) -> None:
+    listed = SORTED[what]
+    key = [(numbers(re.sub(r"^cu|\+PTX$|t$", "", item)), item) for item in listed]
+    assert key == sorted(key)
+    assert len(set(listed)) == len(listed)
+
+
+def test_gpus_are_sorted_by_compute_capability_then_name_and_named_once() -> None:
+    keys = [(numbers(p.cc), p.name.lower(), p.name) for p in TABLE.products.values()]
+    assert keys == sorted(keys)
+    assert len(TABLES["gpus"]["gpus"]) == len(TABLE.products)
+
+
+def test_every_wheel_variant_has_its_cuda_line_and_is_named_after_it() -> None:
+    for release in TABLE.torch.values():
+        for variant in release.variants.values():
+            assert variant.cuda in TABLE.lines, f"{release.version} {variant.name}"
+            assert variant.name == f"cu{variant.cuda.replace('.', '')}"
+
+
+def test_every_line_has_a_family_and_every_conda_and_ngc_row_a_line() -> None:
+    assert {line.split(".")[0] for line in TABLE.lines} <= set(TABLE.families)
+    assert {line for lines in TABLE.conda.values() for line in lines} <= set(TABLE.lines)
+    assert set(TABLE.conda_arch) <= set(TABLE.lines)
+    assert {r.line for r in TABLE.ngc.values() if r.line} <= set(TABLE.lines)
+    assert set(TABLE.start_checks) <= set(TABLE.lines)
+
+
+def test_pypi_carries_a_published_variant() -> None:
+    for release in TABLE.torch.values():
+        assert release.variants[release.pypi["variant"]].published
+
+
+def test_no_wheel_holds_code_that_its_nvcc_cannot_make() -> None:
+    for release in TABLE.torch.values():
+        for variant in release.variants.values():
+            possible = TABLE.lines[variant.cuda].targets
+            for code in variant.arch.values():
+                made = {entry.removesuffix("+PTX") for entry in code or []}
+                assert possible is None or made <= set(possible), f"{release.version} {variant}"
+
+
+def test_a_branch_brings_more_cuda_than_an_older_one() -> None:
+    brought = [numbers(cuda) for cuda in TABLE.branches.values() if cuda]
+    assert all(old < new for old, new in itertools.pairwise(brought))
+
+
+def test_the_first_driver_of_a_toolkit_belongs_to_a_branch_that_brings_it() -> None:
+    for line in TABLE.lines.values():
+        for driver in filter(None, line.toolkit_driver.values()):
+            brought = TABLE.branches[numbers(driver)[0]]
+            assert brought == line.line, f"CUDA {line.line}, driver {driver}"
+
+
+def test_a_family_starts_at_a_driver_whose_branch_brings_its_first_line() -> None:
+    for major, driver in TABLE.families.items():
+        assert TABLE.branches[numbers(driver)[0]] == f"{major}.0"
+
+
+def test_an_architecture_ends_with_the_last_toolkit_that_can_target_it() -> None:
+    for old in TABLE.architectures:
+        last = TABLE.lines[old.last_toolkit].targets or []
+        newer = [x for x in TABLE.lines.values() if numbers(x.line) > numbers(old.last_toolkit)]
+        assert set(old.cc) & set(last)
+        assert not any(set(old.cc) & set(line.targets or []) for line in newer)
+        assert old.last_branch in TABLE.branches
+
+
+def test_image_tags_come_from_the_rules() -> None:
+    words = {"8": "cudnn8", "9": "cudnn"}
+    for line in TABLE.lines.values():
+        if line.image:
+            # The word follows cuDNN's major, but for 12.3, the only line that says cudnn9.
+            expected = "cudnn9" if line.line == "12.3" else words[line.image.cudnn_major]
+            assert line.image.cudnn_word == expected
+            assert line.image.patch in line.patches
+            assert cuda_tag(line, "devel", "d") == f"{line.image.patch}-{expected}-devel-d"
+            assert cuda_tag(line, "base", "d") == f"{line.image.patch}-base-d"
+
+
+def test_every_hub_tag_seen_is_the_one_the_rule_makes() -> None:
+    for release in TABLE.torch.values():
+        made = {
+            hub_tag(release, variant.cuda, flavour)
+            for variant in release.variants.values()
+            for flavour in ("runtime", "devel")
+        }
+        assert {f"{release.version}-{tag}" for tag in release.hub_tags} <= made
+
+
+def test_no_start_check_names_a_branch_that_brings_its_cuda_anyway() -> None:
+    for line, check in TABLE.start_checks.items():
+        for _, branches in check.alternatives:
+            for branch in branches:
+                assert numbers(TABLE.branches[int(branch)] or "0") < numbers(line)
+
+
+def test_an_offered_release_can_be_chosen_in_full() -> None:
+    for release in compat_choices.offered(TABLE):
+        lines = [x for x in release.published if not compat_choices.cuda_reason(release, x)]
+        assert release.pypi_cuda in lines
+
+
+# Offered rows are answers in people's projects: one that went away would change to the default
+# at the next update, in silence. So this list only grows.
+OFFERED = ["2.6.0", "2.7.1", "2.8.0", "2.9.1", "2.10.0", "2.11.0", "2.12.1", "2.13.0", "2.14.1"]
+OFFERED += ["2.15.0"]
+
+
+def test_nothing_once_offered_is_gone() -> None:
+    assert set(OFFERED) <= {release.version for release in compat_choices.offered(TABLE)}
+
+
+def test_packed_table_is_fresh() -> None:
+    assert compat_table.PACKED.read_text(encoding="utf-8") == compat_table.packed_text()
+
+
+@pytest.mark.parametrize("name", compat_choices.FILES)
+def test_what_the_questions_read_is_fresh(name: str) -> None:
+    fresh = compat_choices.FILES[name](TABLE)
+    assert (FOLDER / name).read_text(encoding="utf-8") == fresh, "python -m hooks.compat_choices"
+
+
+def test_the_documentation_is_fresh() -> None:
+    assert compat_docs.FILE.read_text(encoding="utf-8") == compat_docs.text(TABLE)
+
+
+@pytest.mark.parametrize("name", compat_choices.FILES)
+def test_what_the_questions_read_survives_jinja_and_stays_small(name: str) -> None:
+    text = (FOLDER / name).read_text(encoding="utf-8")
+    assert not re.search(r"\{[{%#]", text)
+    assert len(text) < 15_000
+
+
+def test_a_reason_can_stand_between_the_quotes_of_a_question() -> None:
+    for row in json.loads((FOLDER / "choices.json").read_text())["torch"].values():
+        for reason in [*row["cuda"].values(), *row["python"].values()]:
+            assert not set(reason) & set('"\\{}')

@@ -1,0 +1,243 @@
+"""The matcher's verdicts: real hosts and choices, each with the layer that decides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from hooks.match import (
+    BadInputError,
+    Layer,
+    Verdict,
+    advice,
+    cca_of,
+    choice,
+    from_image,
+    from_probe,
+    gpu,
+    host,
+    judge,
+    nearest,
+    working,
+)
+
+V100, T4, K80 = "Tesla V100-SXM2-32GB", "Tesla T4", "Tesla K80"
+H100, H200 = "NVIDIA H100 80GB HBM3", "NVIDIA H200"
+RTX4090, RTX5090 = "NVIDIA GeForce RTX 4090", "NVIDIA GeForce RTX 5090"
+GTX1080 = "NVIDIA GeForce GTX 1080"
+
+CASES: list[dict[str, Any]] = yaml.safe_load(
+    (Path(__file__).parent / "match_cases.yml").read_text(encoding="utf-8")
+)
+
+
+def wheel(torch: str, cuda: str | None = None) -> dict[str, Any]:
+    return {"torch": torch, "cuda": cuda}
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: str(case["says"]))
+def test_the_verdict_and_the_deciding_layer_are_right(case: dict[str, Any]) -> None:
+    wanted = case["choice"]
+    chosen = from_image(wanted["image"]) if "image" in wanted else choice(**wanted)
+    judgement = judge(host(case["driver"], [case["gpu"]]), chosen)
+    found = (judgement.verdict.value, judgement.layer and judgement.layer.value)
+    assert found == (case["verdict"], case["layer"]), judgement.why
+    assert judgement.why
+    assert "\n" not in judgement.why
+
+
+def test_the_words_are_those_of_the_documentation() -> None:
+    assert {v.value for v in Verdict} == {
+        "works", "works_minor_compat", "works_forward_compat", "unknown", "fails",
+    }  # fmt: skip
+    assert {layer.value for layer in Layer} == {
+        "driver", "image start check", "kernel image", "nvcc target", "Python", "image tag",
+        "solver", "GPU no longer driven",
+    }  # fmt: skip
+
+
+def test_a_host_with_several_gpus_is_judged_by_each_and_names_the_one_that_fails() -> None:
+    machine = host("580.95.05", [RTX4090, "NVIDIA GeForce GTX 1080 Ti"])
+    judgement = judge(machine, choice(torch="2.14.1", cuda="13.0"))
+    assert judgement.layer is Layer.KERNEL_IMAGE
+    assert "GTX 1080 Ti" in judgement.gpu
+    assert judge(machine, choice(torch="2.14.1", cuda="12.6")).verdict is Verdict.WORKS
+
+
+@pytest.mark.parametrize(
+    ("name", "cc"),
+    [
+        ("NVIDIA GeForce RTX 4090", "8.9"),
+        ("nvidia geforce rtx 4090", "8.9"),
+        ("GeForce RTX 4090", "8.9"),
+        ("RTX 4090", "8.9"),
+        ("Tesla T4", "7.5"),
+        ("NVIDIA Tesla T4", "7.5"),
+        ("T4", "7.5"),
+        ("NVIDIA H100 80GB HBM3 MIG 3g.40gb", "9.0"),
+        ("NVIDIA A100-SXM4-40GB MIG 1g.5gb", "8.0"),
+        ("GRID A100-10C", "8.0"),
+        ("NVIDIA A16-2Q", "8.6"),
+        ("Tesla V100-DGXS-32GB", "7.0"),
+        ("NVIDIA GeForce RTX 3080 12GB", "8.6"),
+        ("GeForce GTX 1060", "6.1"),
+        ("NVIDIA GeForce RTX 2050", "8.6"),
+        ("NVIDIA GeForce RTX 3050 A Laptop GPU", "8.9"),
+        ("Quadro K2200", "5.0"),
+        ("NVIDIA RTX 6000 Ada Generation", "8.9"),
+        ("Quadro RTX 6000", "7.5"),
+        ("RTX 6000", None),
+        ("NVIDIA GeForce RTX 6090", None),
+        ("NVIDIA", None),
+        ("Tesla", None),
+    ],
+)
+def test_a_gpu_is_found_by_any_spelling_of_its_name_and_never_guessed(
+    name: str, cc: str | None
+) -> None:
+    assert gpu(name).cc == cc
+
+
+def test_what_the_host_reports_wins_over_its_name() -> None:
+    assert gpu("NVIDIA GeForce RTX 6090", "13.0").cc == "13.0"
+    assert gpu("", "10.1").cc == "11.0", "Jetson Thor was called 10.1 before CUDA 13"
+
+
+BAD: list[tuple[str, Any]] = [
+    ("no driver version", lambda: host("latest", [H100])),
+    ("no driver version", lambda: host("12.4", [H100])),
+    ("empty", lambda: host("580.95.05", [])),
+    ("no GPU given", lambda: host("580.95.05", [" "])),
+    ("no host architecture", lambda: host("580.95.05", [H100], "sparc")),
+    ("no compute capability", lambda: gpu("", "nine")),
+    ("no brand", lambda: gpu("", "8.9", "radeon")),
+    ("comma", lambda: choice(cca="9.0,8.6")),
+    ("7.5-9.0", lambda: choice(cca="7.5-9.0")),
+    ("hopper", lambda: choice(cca="hopper")),
+    ("empty", lambda: choice(cca=" ")),
+    ("13.7", lambda: choice(cca="13.7")),
+    ("no PyTorch version", lambda: choice(torch="two")),
+    ("no CUDA version", lambda: choice(torch="2.14.1", cuda="cu")),
+    ("contradict", lambda: choice(torch="2.14.1+cu130", cuda="cu126")),
+    ("no Python version", lambda: choice(python="3")),
+    ("no service", lambda: choice(service="prod")),
+    ("no NGC release", lambda: choice(service="ngc", ngc_release="latest")),
+    ("no image", lambda: from_image("ubuntu:24.04")),
+    ("no tag", lambda: from_image("nvidia/cuda:latest")),
+]
+
+
+@pytest.mark.parametrize(("says", "make"), BAD)
+def test_bad_input_gets_one_sentence_that_says_what_to_write(says: str, make: Any) -> None:
+    with pytest.raises(BadInputError) as caught:
+        make()
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("driver", "name", "settings", "torch", "cuda"),
+    [
+        (  # the newest PyTorch, not the nearest number
+            "580.95.05", V100, wheel("2.9.1", "cu130"), "2.14.1", "12.6"),
+        ("570.124.06", RTX5090, wheel("2.14.1", "cu126"), "2.11.0", "12.8"),
+        ("550.54.15", RTX4090, wheel("2.15.0"), "2.14.1", "12.6"),
+        ("470.199.02", K80, wheel("2.14.1", "cu126"), "2.7.1", "11.8"),
+        ("595.58.03", H100, wheel("2.16.0"), "2.15.0", "13.2"),
+    ],
+)  # fmt: skip
+def test_the_nearest_change_is_the_newest_pytorch_that_keeps_gpu_and_driver(
+    driver: str, name: str, settings: dict[str, Any], torch: str, cuda: str
+) -> None:
+    change = nearest(host(driver, [name]), choice(**settings))
+    assert change is not None
+    assert change.host.driver == driver
+    assert (change.choice.torch, change.choice.cuda) == (torch, cuda)
+
+
+def test_a_python_without_wheels_moves_to_the_nearest_one() -> None:
+    change = nearest(host("595.58.03", [H100]), choice(torch="2.15.0", python="3.10"))
+    assert change is not None
+    assert (change.choice.torch, change.choice.python) == ("2.15.0", "3.11")
+    assert "--data python_version=3.11" in change.command
+
+
+@pytest.mark.parametrize(
+    ("driver", "name", "settings", "branch"),
+    [
+        ("590.48.01", GTX1080, wheel("2.14.1", "cu126"), "580"),
+        ("495.29.05", K80, wheel("2.7.1", "cu118"), "470"),
+        ("450.51.06", T4, wheel("2.7.1", "cu118"), "450"),
+        ("550.54.15", RTX5090, wheel("2.14.1"), "580"),
+    ],
+)
+def test_where_nothing_works_another_driver_is_named(
+    driver: str, name: str, settings: dict[str, Any], branch: str
+) -> None:
+    change = nearest(host(driver, [name]), choice(**settings))
+    assert change is not None
+    assert change.host.driver == branch
+    assert change.text.startswith(f"install a driver of branch {branch}")
+
+
+def test_where_no_driver_helps_nothing_is_promised() -> None:
+    assert nearest(host("470.57.02", ["GeForce GTX 770"]), choice(torch="2.14.1")) is None
+    mixed = host("580.95.05", [RTX5090, GTX1080])
+    assert nearest(mixed, choice(torch="2.14.1")) is None
+
+
+def test_the_list_for_a_host_is_best_first() -> None:
+    options = working(host("580.95.05", [H100]), choice(python="3.12"))
+    labels = [option.label for option in options]
+    assert labels[0] == "PyTorch 2.15.0, CUDA 13.2, Python 3.12 (works_minor_compat)"
+    assert labels[1] == "PyTorch 2.14.1, CUDA 13.0, Python 3.12 (works)"
+
+
+def test_a_driver_that_brings_the_cuda_goes_before_one_that_needs_compatibility() -> None:
+    options = working(host("580.95.05", [H100]), choice(torch="2.14.1", cuda="13.2"))
+    lines = [option.choice.cuda for option in options if option.choice.torch == "2.14.1"]
+    assert lines == ["13.0", "12.6", "13.2"]
+
+
+def test_advice_gives_the_command_that_changes_the_answers() -> None:
+    told = advice(host("580.95.05", [V100, V100]), choice(torch="2.14.1", cuda="13.0"))
+    assert told.line == (
+        "PyTorch 2.14.1, CUDA 13.0 on 2 x Tesla V100-SXM2-32GB (7.0): fails (kernel image)"
+    )
+    assert told.command == (
+        "copier update --trust --defaults --vcs-ref :current: --data cuda_version=12.6"
+    )
+    assert told.options[0].choice.cuda == "12.6"
+
+
+def test_advice_on_a_good_match_is_one_line_and_its_reason() -> None:
+    told = advice(host("595.58.03", [H200]), choice(torch="2.15.0", cuda="13.2"))
+    assert (told.verdict, told.layer, told.command, told.options) == ("works", None, "", ())
+    assert "driver 595.58.03 runs CUDA 13.2 itself" in told.why
+
+
+def test_advice_without_a_gpu_says_so_and_cpu_needs_none() -> None:
+    assert "no NVIDIA GPU was found" in advice(None, choice(torch="2.15.0")).line
+    told = advice(None, choice(torch="2.15.0", accelerator="cpu"))
+    assert told.verdict == "works"
+    assert "CPU is what was asked" in told.why
+    assert advice(None, choice(torch="2.15.0", python="3.10")).layer == "Python"
+
+
+def test_the_facts_of_the_probe_are_understood() -> None:
+    facts = {
+        "driver": "550.54.15",
+        "cuda": "12.4",
+        "gpus": [
+            {"name": RTX4090, "compute_capability": "8.9", "uuid": "GPU-1", "memory_mib": 24564},
+            {"name": V100, "compute_capability": None, "uuid": "GPU-2", "memory_mib": 32768},
+        ],
+    }
+    machine = from_probe(facts)
+    assert machine is not None
+    assert [item.cc for item in machine.gpus] == ["8.9", "7.0"]
+    assert cca_of(machine) == "7.0 8.9"
+    assert from_probe({"driver": None, "gpus": []}) is None

@@ -1,0 +1,208 @@
+"""`verify` tells, inside a container, whether what was asked for is there."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from hooks import verify
+from hooks.compat_host import targets
+from hooks.compat_rules import Coverage, coverage
+from hooks.compat_table import load
+
+SCRIPT = Path(verify.__file__)
+CU132 = ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120"]
+
+
+def torch(
+    version: str = "2.15.0+cu132",
+    cuda: str | None = "13.2",
+    arches: list[str] | None = None,
+    gpus: int = 1,
+    broken: str = "",
+) -> Any:
+    """A stand-in with the few names that `verify` touches."""
+
+    class Square:
+        def __matmul__(self, other: Square) -> Square:
+            return self
+
+        def sum(self) -> float:
+            return 4.0
+
+    def ones(*_: int, device: str) -> Square:
+        if broken:
+            raise RuntimeError(broken)
+        assert device.startswith("cuda:")
+        return Square()
+
+    return SimpleNamespace(
+        __version__=version,
+        version=SimpleNamespace(cuda=cuda),
+        ones=ones,
+        cuda=SimpleNamespace(
+            get_arch_list=lambda: CU132 if arches is None else arches,
+            device_count=lambda: gpus,
+            is_available=lambda: gpus > 0,
+        ),
+    )
+
+
+def run(
+    monkeypatch: pytest.MonkeyPatch, found: Any, driver: str = "595.58.03", **environ: str
+) -> dict[str, tuple[str, str]]:
+    monkeypatch.setattr(verify, "import_torch", lambda: (found, "" if found else "ImportError: no"))
+    asked = {"ACCELERATOR": "cuda", "TORCH_VERSION": "2.15.0", "CUDA_VERSION": "13.2", **environ}
+    return {check.name: check[1:] for check in verify.verify(asked, driver)}
+
+
+def test_a_good_container_passes_every_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    checks = run(monkeypatch, torch(), CCA="8.9 9.0")
+    assert {status for status, _ in checks.values()} == {"ok"}
+    assert len(checks) == 6
+
+
+def test_a_cpu_build_in_place_of_cuda_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    checks = run(monkeypatch, torch("2.15.0+cpu", None), driver="")
+    assert checks["CUDA build"] == ("fails", "CUDA was asked, but PyTorch is a CPU build")
+
+
+def test_cpu_says_that_cpu_is_what_was_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    checks = run(monkeypatch, torch("2.15.0+cpu", None), ACCELERATOR="cpu", CUDA_VERSION="none")
+    assert checks["CUDA build"] == ("ok", "CPU is what was asked: PyTorch has no CUDA")
+    assert set(checks) == {"PyTorch", "PyTorch version", "CUDA build"}
+
+
+def test_cuda_in_place_of_cpu_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(monkeypatch, torch(), ACCELERATOR="cpu")["CUDA build"][0] == "fails"
+
+
+@pytest.mark.parametrize(
+    ("name", "found", "environ", "says"),
+    [
+        ("PyTorch version", torch("2.14.1+cu130", "13.0"), {}, "2.15.0 was asked"),
+        ("CUDA build", torch(cuda="13.0"), {}, "CUDA 13.2 was asked, it is 13.0"),
+        ("code for the GPUs", torch(), {"CCA": "7.0 9.0"}, "no code for 7.0:"),
+        ("code for the GPUs", torch(arches=[]), {"CCA": "9.0"}, "does not say"),
+        ("GPU", torch(broken="CUDA error: no kernel image"), {}, "no kernel image"),
+        ("GPU", torch(gpus=0), {}, "PyTorch sees no GPU"),
+    ],
+)
+def test_what_is_wrong_is_said_in_its_own_line(
+    monkeypatch: pytest.MonkeyPatch, name: str, found: Any, environ: dict[str, str], says: str
+) -> None:
+    checks = run(monkeypatch, found, **environ)
+    assert checks[name][0] == "fails"
+    assert says in checks[name][1]
+
+
+@pytest.mark.parametrize(
+    ("driver", "cuda", "status"),
+    [
+        ("580.65.06", "13.2", "ok"),
+        ("575.57.08", "13.0", "fails"),
+        ("525.60.13", "12.6", "ok"),
+        ("525.60.11", "12.6", "fails"),
+        ("", "13.2", "skipped"),
+        ("615.71.09", "14.0", "skipped"),
+    ],
+)
+def test_driver_and_cuda_are_compared(
+    monkeypatch: pytest.MonkeyPatch, driver: str, cuda: str, status: str
+) -> None:
+    found = torch(cuda=cuda)
+    assert run(monkeypatch, found, driver, CUDA_VERSION=cuda)["driver"][0] == status
+
+
+def test_a_container_without_a_gpu_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    checks = run(monkeypatch, torch(gpus=0), driver="", CCA="9.0")
+    assert "fails" not in {status for status, _ in checks.values()}
+
+
+def test_pytorch_that_does_not_import_is_a_failure_only_where_it_was_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert run(monkeypatch, None)["PyTorch"] == ("fails", "it does not import: ImportError: no")
+    assert run(monkeypatch, None, TORCH_VERSION="none")["PyTorch"][0] == "skipped"
+
+
+def test_the_compiled_list_is_found_without_a_gpu() -> None:
+    def refuse() -> list[str]:
+        raise RuntimeError("Found no NVIDIA driver on your system")
+
+    found = torch()
+    found.cuda.get_arch_list = refuse
+    found._C = SimpleNamespace(_cuda_getArchFlags=lambda: "sm_80 compute_120")
+    assert verify.compiled_list(found) == ["sm_80", "compute_120"]
+
+
+def test_verify_and_the_matcher_agree_about_every_wheel_and_gpu() -> None:
+    table = load()
+    ccs = sorted({product.cc for product in table.products.values()})
+    for release in table.torch.values():
+        for variant in release.variants.values():
+            for code in filter(None, variant.arch.values()):
+                arches = [
+                    f"{kind}_{entry.removesuffix('+PTX').replace('.', '')}"
+                    for entry in code
+                    for kind in (["sm", "compute"] if entry.endswith("+PTX") else ["sm"])
+                ]
+                for cc in ccs:
+                    major, minor = map(int, cc.split("."))
+                    has = coverage(targets(tuple(code)), cc, table) is not Coverage.NONE
+                    assert verify.covers(arches, (major, minor)) == has, f"{variant} {cc}"
+
+
+def test_the_oldest_drivers_are_those_of_the_table() -> None:
+    families = {str(major): driver for major, driver in verify.FAMILIES.items()}
+    assert families == load().families
+
+
+def test_the_driver_is_read_from_the_kernel(tmp_path: Path) -> None:
+    file = tmp_path / "version"
+    file.write_text(
+        "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.95.05  Release Build\n"
+        "GCC version:  gcc version 12.2.0\n"
+    )
+    assert verify.host_driver(str(file)) == "580.95.05"
+    file.write_text("NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  Tue Mar  5\n")
+    assert verify.host_driver(str(file)) == "550.54.15"
+    assert verify.host_driver(str(tmp_path / "none")) == ""
+
+
+def command(folder: Path, *options: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-B", SCRIPT, *options],
+        env={"PYTHONPATH": str(folder), **environ},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_command_prints_one_json_document_and_fails_when_a_check_fails(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text(
+        "__version__ = '2.13.0+cpu'\nclass version:\n    cuda = None\n"
+    )
+    good = command(tmp_path, "--json", ACCELERATOR="cpu", TORCH_VERSION="2.13.0")
+    assert good.returncode == 0, good.stderr
+    assert json.loads(good.stdout)["ok"] is True
+    bad = command(tmp_path, ACCELERATOR="cpu", TORCH_VERSION="2.14.1")
+    assert bad.returncode == 1
+    assert re.search(r"PyTorch version +fails +2\.13\.0\+cpu is installed", bad.stdout)
+
+
+def test_a_wrong_option_gets_one_sentence(tmp_path: Path) -> None:
+    wrong = command(tmp_path, "--yaml")
+    assert (wrong.returncode, wrong.stderr) == (2, "verify: the only option is --json\n")
+
+
+def test_the_script_can_be_included_by_the_template_as_it_is() -> None:
+    assert not re.search(r"\{[{%#]", SCRIPT.read_text(encoding="utf-8"))
