@@ -1,0 +1,684 @@
+"""The .env file: what is written is what Compose and bash read, and nobody's line is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from hooks import probe
+from hooks.probe import ALL, GONE, RECORD, Facts, ProbeError, merge, quote, read_env
+
+# ------------------------------------------------------------------ what is written is what is read
+
+# Any text a value may hold, with the characters that mean something to a reader made likely.
+TEXT = st.text(
+    st.one_of(
+        st.sampled_from("'\"\\$`#= \t!~{}()*?&|;<>%^-é"),
+        st.characters(exclude_characters="\n\r\0", exclude_categories=["Cs"]),
+    ),
+    max_size=24,
+)
+ODD = [
+    "",
+    " ",
+    "a b",
+    "a#b",
+    "a # b",
+    "#",
+    "$HOME",
+    "${HOME}",
+    "$(touch x)",
+    "`touch x`",
+    "it's",
+    'it\'s $5 \\ "x"',
+    '"',
+    "\\",
+    "C:\\Users\\ada\\",
+    "a\\\\",
+    "\\'",
+    "~/data",
+    "x=~/data",
+    "!!",
+    "&&",
+    "a,b;c",
+    "line\u2028separator",
+    "\t",
+    "export X=1",
+    "-----BEGIN-----",
+    "\\n",
+    "'\\n",
+    "é",
+    "\ufeffx",
+]
+
+
+def writable(values: list[str]) -> dict[str, str]:
+    """The values that can be written, under numbered keys; most can."""
+    kept = [value for value in values if not probe.unwritable({"x": value})]
+    return {f"V{number}": value for number, value in enumerate(kept)}
+
+
+def env_text(values: dict[str, str]) -> str:
+    return "".join(f"{key}={quote(value)}\n" for key, value in values.items())
+
+
+def compose() -> list[str]:
+    beside = Path(sys.executable).parent / "docker-compose"
+    for command in ([str(beside)], ["docker-compose"], ["docker", "compose"]):
+        if shutil.which(command[0]):
+            said = subprocess.run(
+                [*command, "version", "--short"], capture_output=True, check=False
+            )
+            if said.returncode == 0 and not said.stdout.startswith(b"1."):
+                return command
+    pytest.skip("there is no Compose: no plugin of docker, and its wheel needs Python 3.11")
+
+
+def read_with_compose(folder: Path, values: dict[str, str]) -> dict[str, str]:
+    (folder / ".env").write_text(env_text(values), "utf-8")
+    service = {"image": "x", "environment": {key: f"${{{key}}}" for key in values}}
+    (folder / "compose.yaml").write_text(json.dumps({"services": {"x": service}}))
+    said = subprocess.run(
+        [*compose(), "config", "--format", "json"],
+        cwd=folder,
+        env={"PATH": os.environ["PATH"], "HOME": "/nowhere"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert said.returncode == 0, said.stderr
+    read: dict[str, str] = json.loads(said.stdout)["services"]["x"]["environment"]
+    return {key: value.replace("$$", "$") for key, value in read.items()}
+
+
+def read_with_bash(folder: Path, values: dict[str, str]) -> dict[str, str]:
+    (folder / ".env").write_text(env_text(values), "utf-8")
+    script = 'set -ea; . ./.env; for key in "$@"; do printf "%s\\0" "${!key}"; done'
+    said = subprocess.run(
+        ["bash", "-c", script, "bash", *values],
+        cwd=folder,
+        env={"PATH": os.environ["PATH"], "HOME": "/nowhere", "LC_ALL": "C.UTF-8"},
+        capture_output=True,
+        check=True,
+    )
+    assert said.stderr == b""
+    return dict(zip(values, said.stdout.decode().split("\0")[:-1], strict=True))
+
+
+@given(st.lists(TEXT, max_size=20))
+@example(ODD)
+def test_what_is_written_is_what_the_probe_reads(values: list[str]) -> None:
+    wanted = writable(values)
+    assert read_env(env_text(wanted)) == wanted
+
+
+@settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(values=st.lists(TEXT, min_size=60, max_size=120))
+@example(values=ODD)
+def test_what_is_written_is_what_bash_reads(tmp_path: Path, values: list[str]) -> None:
+    wanted = writable(values)
+    assert read_with_bash(tmp_path, wanted) == wanted
+    assert [path.name for path in tmp_path.iterdir()] == [".env"]  # nothing was run
+
+
+@settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(values=st.lists(TEXT, min_size=60, max_size=120))
+@example(values=ODD)
+def test_what_is_written_is_what_compose_reads(tmp_path: Path, values: list[str]) -> None:
+    wanted = writable(values)
+    assert read_with_compose(tmp_path, wanted) == wanted
+
+
+@pytest.mark.parametrize("value", ["a\nb", "a\r", "\0", "it's `x`", "`x`\\"])
+def test_what_no_quoting_can_say_is_refused_in_one_sentence(value: str) -> None:
+    with pytest.raises(ValueError, match=r"\.env") as error:
+        quote(value)
+    assert "\n" not in str(error.value)
+
+
+def test_only_a_back_tick_beside_a_quote_is_refused_of_one_line() -> None:
+    assert len(writable(ODD)) == len(ODD)
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ("K=v", "v"),
+        ("K = v ", "v"),
+        ("export K=v", "v"),
+        ("K=v # why", "v"),
+        ("K= # why", ""),
+        ("K=a#b", "a#b"),
+        ("K='a # b' # why", "a # b"),
+        ('K="a \\"b\\" \\$c \\\\"', 'a "b" $c \\'),
+        ("K='v'\r\n", "v"),
+        ("\ufeffK=v", "v"),
+        ("K=1\nK=2", "2"),
+        ("K='one\ntwo'\nL=x", "one\ntwo"),
+    ],
+)
+def test_lines_written_by_people_are_read(line: str, value: str) -> None:
+    assert read_env(line)["K"] == value
+
+
+@pytest.mark.parametrize("line", ["# K=v", "#K=v", "K", "", "1K=v", "prose with K=v"])
+def test_other_lines_set_nothing(line: str) -> None:
+    assert "K" not in read_env(line)
+
+
+# ---------------------------------------------------------------------------------------- merging
+
+EXAMPLE = """\
+# What this machine needs.
+
+# Who you are.
+USRID=1000
+GRPID=1000
+
+# Shared memory.
+SHM_SIZE=1gb
+TZ=Etc/UTC
+
+# Other sources.
+# BASE_IMAGE=debian:13-slim
+# MIRROR=https://mirror.example
+"""
+VALUES = {"USRID": "4321", "GRPID": "4321", "SHM_SIZE": "16gb", "TZ": "Europe/Berlin"}
+
+
+def body(text: str) -> list[str]:
+    """The lines of a merged file without its record."""
+    lines = text.splitlines()
+    assert lines[-1].startswith(RECORD)
+    return lines[:-1]
+
+
+def test_the_first_env_is_the_example_with_this_machines_values() -> None:
+    merged = merge(EXAMPLE, None, VALUES)
+    assert merged.added == ("USRID", "GRPID", "SHM_SIZE", "TZ")
+    wanted = EXAMPLE.replace("=1000", "=4321").replace("1gb", "16gb")
+    assert body(merged.text) == [*wanted.replace("Etc/UTC", "Europe/Berlin").splitlines(), ""]
+
+
+def test_values_comments_and_keys_of_the_user_stay() -> None:
+    mine = (
+        "# my notes\nexport MINE='a b'\nUSRID=7 # for the NFS\n\n"
+        "SHM_SIZE=8gb\nBASE_IMAGE=ubuntu:24.04\nTOKEN=ab$cd\n"
+    )
+    merged = merge(EXAMPLE, mine, VALUES)
+    assert [line for line in body(merged.text) if line in mine.splitlines() and line] == [
+        line for line in mine.splitlines() if line
+    ]
+    kept = read_env(merged.text)
+    assert (kept["USRID"], kept["SHM_SIZE"], kept["BASE_IMAGE"]) == ("7", "8gb", "ubuntu:24.04")
+    assert [(one.key, one.yours, one.host) for one in merged.differing] == [
+        ("USRID", "7", "4321"),
+        ("SHM_SIZE", "8gb", "16gb"),
+    ]
+    assert "# BASE_IMAGE" not in merged.text
+
+
+def test_a_new_key_arrives_with_its_comment_behind_its_neighbour() -> None:
+    old = merge(EXAMPLE.replace("\n# Shared memory.\nSHM_SIZE=1gb\n", ""), None, VALUES).text
+    merged = merge(EXAMPLE, old, VALUES)
+    assert merged.added == ("SHM_SIZE",)
+    assert "GRPID=4321\n\n# Shared memory.\nSHM_SIZE=16gb\nTZ=Europe/Berlin\n" in merged.text
+
+
+def test_a_new_optional_key_arrives_as_a_comment() -> None:
+    old = merge(EXAMPLE, None, VALUES).text
+    merged = merge(EXAMPLE + "# PROXY=\n", old, VALUES)
+    assert merged.added == ()
+    assert "# MIRROR=https://mirror.example\n# PROXY=\n" in merged.text
+
+
+def test_a_needed_key_that_was_commented_out_comes_back() -> None:
+    old = merge(EXAMPLE, None, VALUES).text.replace("USRID=4321", "# USRID=7")
+    merged = merge(EXAMPLE, old, VALUES)
+    assert merged.added == ("USRID",)
+    assert "# USRID=7\nUSRID=4321\n" in merged.text
+
+
+def test_a_key_that_left_the_example_is_named_once_and_kept() -> None:
+    old = merge(EXAMPLE, None, VALUES).text + "MINE=1\n"
+    smaller = EXAMPLE.replace("SHM_SIZE=1gb\n", "")
+    merged = merge(smaller, old, VALUES)
+    assert merged.gone == ("SHM_SIZE",)
+    assert f"{GONE}\nSHM_SIZE=16gb\n" in merged.text
+    again = merge(smaller, merged.text, VALUES)
+    assert (again.gone, again.text) == ((), merged.text)
+    back = merge(EXAMPLE, again.text, VALUES)
+    assert GONE not in back.text
+    assert back.added == ()
+
+
+def test_an_optional_key_in_use_is_named_when_it_leaves_the_example() -> None:
+    old = merge(EXAMPLE, None, VALUES).text.replace("# MIRROR=", "MIRROR=")
+    merged = merge(EXAMPLE.replace("# MIRROR=https://mirror.example\n", ""), old, VALUES)
+    assert merged.gone == ("MIRROR",)
+
+
+@pytest.mark.parametrize(
+    ("refresh", "refreshed"),
+    [((), ()), (("TZ",), ("TZ",)), (ALL, ("USRID", "TZ")), (("SHM_SIZE",), ())],
+)
+def test_only_refresh_replaces_a_value(
+    refresh: tuple[str, ...], refreshed: tuple[str, ...]
+) -> None:
+    text = merge(EXAMPLE, None, VALUES).text
+    old = text.replace("USRID=4321", "export USRID=7").replace("Europe/Berlin", "Asia/Tokyo")
+    merged = merge(EXAMPLE, old, VALUES, refresh)
+    assert merged.refreshed == refreshed
+    assert merged.text.count("\n") == old.count("\n")
+    if refresh == ALL:
+        assert merged.text == old.replace("USRID=7", "USRID=4321").replace(
+            "Asia/Tokyo", VALUES["TZ"]
+        )
+
+
+def test_an_optional_key_is_filled_only_when_it_is_named() -> None:
+    values = {"BASE_IMAGE": "ubuntu:24.04"}
+    old = merge(EXAMPLE, None, values).text
+    assert "\n# BASE_IMAGE=" in old
+    assert "\n# BASE_IMAGE=" in merge(EXAMPLE, old, values, ALL).text
+    assert "\nBASE_IMAGE=ubuntu:24.04\n" in merge(EXAMPLE, old, values, ["BASE_IMAGE"]).text
+
+
+def test_the_last_of_two_lines_of_a_key_counts_and_both_stay() -> None:
+    merged = merge(EXAMPLE, "TZ=Asia/Tokyo\nTZ=Europe/Berlin\n", VALUES)
+    assert "TZ=Asia/Tokyo\nTZ=Europe/Berlin\n" in merged.text
+    assert merged.differing == ()
+
+
+def test_a_file_with_windows_line_ends_is_taken_and_made_readable_for_bash() -> None:
+    merged = merge(EXAMPLE, "USRID=7\r\nMINE='a\r\nb'\r\n", VALUES)
+    assert "\r" not in merged.text
+    assert read_env(merged.text)["USRID"] == "7"
+    assert read_env(merged.text)["MINE"] == "a\nb"
+
+
+def test_a_value_of_several_lines_is_no_place_for_keys() -> None:
+    mine = "CERT='-----BEGIN-----\nUSRID=0\n-----END-----'\n"
+    merged = merge(EXAMPLE, mine, VALUES)
+    assert mine in merged.text
+    assert "USRID" in merged.added
+
+
+LINES = st.lists(
+    st.sampled_from(
+        [
+            *("USRID=1", "export GRPID=2", "SHM_SIZE='8gb'", "# SHM_SIZE=4gb", "TZ=Etc/UTC"),
+            *("MINE=x", "", "# a note", "# Who you are.", "BASE_IMAGE=x", GONE, "OLD=1", "A='b"),
+            *(RECORD + "USRID OLD", "C='", "'", "  # indented", "TZ = Asia/Tokyo # why"),
+        ]
+    )
+)
+
+
+@given(LINES, st.sampled_from([(), ALL, ("TZ",)]), st.sampled_from(["\n", "\r\n"]))
+def test_merging_twice_is_merging_once_and_loses_no_line(
+    lines: list[str], refresh: tuple[str, ...], end: str
+) -> None:
+    mine = end.join(lines)
+    once = merge(EXAMPLE, mine, VALUES, refresh)
+    assert merge(EXAMPLE, once.text, VALUES, refresh).text == once.text
+    before, after = read_env(mine), read_env(once.text)
+    assert {"USRID", "GRPID", "SHM_SIZE", "TZ"} <= after.keys()
+    assert {key: after[key] for key in before if key not in once.refreshed} == {
+        key: value for key, value in before.items() if key not in once.refreshed
+    }
+    for line in lines:
+        if not refresh and line and not line.startswith((RECORD, GONE)):
+            assert once.text.splitlines().count(line) >= lines.count(line)
+
+
+# ------------------------------------------------------------------------- values of this machine
+
+ADA = probe.Person(1000, 1001, "ada", "lab")
+FULL = """\
+USRID=1000
+GRPID=1000
+USR=user
+GRP=user
+COMPOSE_PROJECT_NAME=my-proj
+COMPOSE_FILE=compose.yaml
+CPU_OR_GPU=cpu
+GPU_IDS=
+SHM_SIZE=1gb
+TZ=Etc/UTC
+CA_BUNDLE=
+LOCAL_CODE_DIR=../missing
+LOCAL_DATA_DIR=../data
+LOCAL_OUTPUTS_DIR='../my outputs'
+"""
+
+
+def test_every_value_comes_from_the_facts(tmp_path: Path) -> None:
+    gpus = (probe.Gpu("a", "GPU-a"), probe.Gpu("b", "GPU-b"))
+    facts = Facts(user=ADA, timezone="Asia/Tokyo", memory_mib=65000, gpu_status="found", gpus=gpus)
+    values = probe.env_values(facts, tmp_path, FULL)
+    assert values.pop("COMPOSE_PROJECT_NAME").startswith("my-proj-ada-")
+    assert values == {
+        "USRID": "1000",
+        "GRPID": "1001",
+        "USR": "ada",
+        "GRP": "lab",
+        "COMPOSE_FILE": "compose.yaml",
+        "CPU_OR_GPU": "gpu",
+        "GPU_IDS": "GPU-a,GPU-b",
+        "SHM_SIZE": "31gb",
+        "TZ": "Asia/Tokyo",
+    }
+
+
+def test_a_key_that_the_example_lacks_is_not_suggested(tmp_path: Path) -> None:
+    assert probe.env_values(Facts(user=ADA), tmp_path, "TZ=Etc/UTC\n") == {"TZ": "Etc/UTC"}
+    (tmp_path / "compose.ca.yaml").touch()
+    facts, example = Facts(ca_bundle="/ca.pem"), "COMPOSE_FILE=compose.yaml\n"
+    assert probe.env_values(facts, tmp_path, example) == {"COMPOSE_FILE": "compose.yaml"}
+
+
+def test_a_driver_without_answer_says_nothing_about_gpus(tmp_path: Path) -> None:
+    assert "GPU_IDS" not in probe.env_values(Facts(gpu_status="unknown"), tmp_path, FULL)
+    none = probe.env_values(Facts(gpu_status="none"), tmp_path, FULL)
+    assert (none["GPU_IDS"], none["CPU_OR_GPU"]) == ("", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("host", "engine", "size"),
+    [(65536, None, "32gb"), (65536, 8192, "4gb"), (1024, None, "1gb"), (7000, None, "3gb")],
+)
+def test_shared_memory_is_half_of_what_containers_have(
+    tmp_path: Path, host: int, engine: int | None, size: str
+) -> None:
+    facts = Facts(memory_mib=host, engine=probe.Engine(memory_mib=engine))
+    assert probe.env_values(facts, tmp_path, FULL)["SHM_SIZE"] == size
+
+
+@pytest.mark.parametrize(
+    ("host", "yours", "overlay", "files"),
+    [
+        ("/ca.pem", None, True, "compose.yaml:compose.ca.yaml"),
+        ("/ca.pem", None, False, "compose.yaml"),
+        ("/ca.pem", "", True, "compose.yaml"),
+        ("", "/mine.pem", True, "compose.yaml:compose.ca.yaml"),
+        ("", None, True, "compose.yaml"),
+    ],
+)
+def test_the_certificate_overlay_is_used_where_there_are_certificates(
+    tmp_path: Path, host: str, yours: str | None, overlay: bool, files: str
+) -> None:
+    if overlay:
+        (tmp_path / "compose.ca.yaml").touch()
+    current = {} if yours is None else {"CA_BUNDLE": yours}
+    values = probe.env_values(Facts(ca_bundle=host), tmp_path, FULL, current)
+    assert values["COMPOSE_FILE"] == files
+    assert values.get("CA_BUNDLE", "") == host
+
+
+@given(name=st.text(max_size=90), user=st.text(max_size=90))
+@example(name="", user="")
+@example(name="-_-", user="Ada.Lovelace@LAB")
+@example(name="x" * 90, user="y" * 90)
+def test_a_project_name_is_always_valid_for_compose(name: str, user: str) -> None:
+    made = probe.compose_project_name(name, user, Path("/some/where"))
+    assert re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,62}", made)
+
+
+def test_two_clones_and_two_users_have_two_project_names(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    name = probe.compose_project_name("p", "ada", tmp_path / "a")
+    assert name != probe.compose_project_name("p", "ada", tmp_path / "b")
+    assert name != probe.compose_project_name("p", "bob", tmp_path / "a")
+    assert name == probe.compose_project_name("p", "ada", tmp_path / "link")
+
+
+# ---------------------------------------------------------------------------------------- on disk
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077, 0o277])
+def test_env_and_its_backup_are_for_their_owner_only(tmp_path: Path, umask: int) -> None:
+    path = tmp_path / ".env"
+    path.write_text("OLD=1\n")
+    path.chmod(0o644)
+    former = os.umask(umask)
+    try:
+        assert probe.write_env(path, "NEW=1\n")
+    finally:
+        os.umask(former)
+    modes = {entry.name: stat.S_IMODE(entry.stat().st_mode) for entry in tmp_path.iterdir()}
+    assert modes == {".env": 0o600, ".env.bak": 0o600}
+    assert (path.read_text(), (tmp_path / ".env.bak").read_text()) == ("NEW=1\n", "OLD=1\n")
+
+
+def test_an_unchanged_file_is_not_written_but_made_private(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    path.write_text("A=1\n")
+    path.chmod(0o644)
+    before = path.stat()
+    assert not probe.write_env(path, "A=1\n")
+    after = path.stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert stat.S_IMODE(after.st_mode) == 0o600
+    assert [entry.name for entry in tmp_path.iterdir()] == [".env"]
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_litter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    path = tmp_path / ".env"
+    path.write_text("OLD=1\n")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        probe.write_env(path, "NEW=1\n")
+    assert path.read_text() == "OLD=1\n"
+    assert [entry.name for entry in tmp_path.iterdir()] == [".env"]
+
+
+def test_an_env_that_is_a_link_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    real, link = tmp_path / "elsewhere/env", tmp_path / ".env"
+    real.write_text("OLD=1\n")
+    link.symlink_to(real)
+    probe.write_env(link, "NEW=1\n")
+    assert link.is_symlink()
+    assert real.read_text() == "NEW=1\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project's docker-amd64 folder, with nothing but an example."""
+    for key in ("LOCAL_DATA_DIR", "LOCAL_OUTPUTS_DIR", "LOCAL_CODE_DIR"):
+        monkeypatch.delenv(key, raising=False)
+    path = tmp_path / "my project" / "docker-amd64"
+    path.mkdir(parents=True)
+    (path / ".env.example").write_text(FULL)
+    return path
+
+
+def test_fill_makes_env_and_the_data_folders_but_never_the_code_folder(folder: Path) -> None:
+    filled = probe.fill(folder, facts=Facts(user=ADA))
+    made = sorted(entry.name for entry in folder.parent.iterdir())
+    assert made == ["data", "docker-amd64", "my outputs"]
+    assert filled.created
+    assert read_env((folder / ".env").read_text())["USRID"] == "1000"
+    assert any("created" in line for line in probe.report(filled))
+    again = probe.fill(folder, facts=Facts(user=ADA))
+    assert probe.report(again) == [".env: nothing to add."]
+    assert not (folder / ".env.bak").exists()
+
+
+def test_a_kept_difference_is_told_with_the_command_that_takes_it(folder: Path) -> None:
+    probe.fill(folder, facts=Facts(user=ADA, memory_mib=16384))
+    later = probe.fill(folder, facts=Facts(user=ADA, memory_mib=32768))
+    assert (
+        "SHM_SIZE: .env says 8gb, this host suggests 16gb; kept. "
+        "To take it: ./template.sh env --refresh SHM_SIZE"
+    ) in probe.report(later)
+    taken = probe.fill(folder, ["SHM_SIZE"], facts=Facts(user=ADA, memory_mib=32768))
+    assert taken.merged.refreshed == ("SHM_SIZE",)
+    assert "SHM_SIZE=8gb" in (folder / ".env.bak").read_text()
+
+
+def test_what_a_person_chose_goes_before_what_was_found(folder: Path) -> None:
+    gpus = (probe.Gpu("a", "GPU-a"), probe.Gpu("b", "GPU-b"))
+    facts = Facts(user=ADA, gpu_status="found", gpus=gpus)
+    probe.fill(folder, facts=facts, chosen={"GPU_IDS": "GPU-b"})
+    assert read_env((folder / ".env").read_text())["GPU_IDS"] == "GPU-b"
+
+
+def test_a_value_that_cannot_be_written_leaves_the_safe_default(folder: Path) -> None:
+    filled = probe.fill(folder, facts=Facts(user=ADA, ca_bundle="/it's `odd`.pem"))
+    assert read_env((folder / ".env").read_text())["CA_BUNDLE"] == ""
+    assert any(note.startswith("CA_BUNDLE was left out") for note in filled.notes)
+
+
+def test_bytes_that_are_no_text_survive(folder: Path) -> None:
+    (folder / ".env").write_bytes(b"MINE=caf\xe9\n")
+    probe.fill(folder, facts=Facts(user=ADA))
+    assert b"MINE=caf\xe9\n" in (folder / ".env").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("value", "path"),
+    [
+        ("../data", "/p/data"),
+        ("/srv/data", "/srv/data"),
+        ("data", "/p/docker-amd64/data"),
+        ("~/data", "/home/ada/data"),
+        ("${HOME}/x y", "/home/ada/x y"),
+        ("", None),
+        ("$NOT_SET_ANYWHERE/x", None),
+        ("~bob/x", None),
+    ],
+)
+def test_bind_folders_are_where_compose_looks_for_them(
+    monkeypatch: pytest.MonkeyPatch, value: str, path: str | None
+) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+    monkeypatch.delenv("LOCAL_DATA_DIR", raising=False)
+    found = probe.bind_path(Path("/p/docker-amd64"), {"LOCAL_DATA_DIR": value}, "LOCAL_DATA_DIR")
+    assert found == (Path(path) if path else None)
+    monkeypatch.setenv("LOCAL_DATA_DIR", "/from/shell")
+    shell = probe.bind_path(Path("/p"), {"LOCAL_DATA_DIR": value}, "LOCAL_DATA_DIR")
+    assert shell == Path("/from/shell")
+
+
+def test_a_data_folder_that_cannot_be_made_is_told_and_stops_nothing(folder: Path) -> None:
+    (folder.parent / "data").symlink_to(folder / "nowhere")
+    filled = probe.fill(folder, facts=Facts(user=ADA))
+    assert any("Cannot create" in note for note in filled.notes)
+    assert (folder.parent / "my outputs").is_dir()
+
+
+def run_fill(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-B", probe.__file__, "fill", "--project", str(folder), *args]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+
+
+def test_the_command_fills_quietly_or_tells(folder: Path) -> None:
+    quiet = run_fill(folder, "--quiet")
+    assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", "")
+    assert run_fill(folder).stdout == ".env: nothing to add.\n"
+    with (folder / ".env").open("a") as file:
+        file.write("TZ=Antarctica/Troll\nSHM_SIZE=3mb\n")
+    told = run_fill(folder).stdout
+    assert "TZ: .env says Antarctica/Troll" in told
+    assert "SHM_SIZE: .env says 3mb" in told
+    assert "took this host's SHM_SIZE" in run_fill(folder, "--refresh", "SHM_SIZE").stdout
+    assert "TZ" in run_fill(folder, "--refresh").stdout
+    assert run_fill(folder).stdout == ".env: nothing to add.\n"
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [(["--refresh", "SHM_SIZ"], "SHM_SIZ"), (["--refresh", "HF_TOKEN"], "HF_TOKEN")],
+)
+def test_refreshing_what_no_machine_decides_is_refused(
+    folder: Path, args: list[str], says: str
+) -> None:
+    result = run_fill(folder, *args)
+    assert (result.returncode, result.stdout, result.stderr.count("\n")) == (1, "", 1)
+    assert says in result.stderr
+    assert not (folder / ".env").exists()
+
+
+def run_set(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-B", probe.__file__, "set", *args, "--project", str(folder)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+
+
+def test_a_key_is_set_where_it_stands_and_with_the_right_quotes(folder: Path) -> None:
+    path = folder / ".env"
+    path.write_text("A=1 # why\n# B=2\nexport C=3\nEND=x\n")
+    result = run_set(folder, "A=it's $5", "B=", "C=c", "NEW=a=b")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    assert path.read_text() == 'A="it\'s \\$5"\nB=\nexport C=c\nEND=x\nNEW=a=b\n'
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("args", [[], ["A"], ["=x"], ["A B=x"], ["A=x\ny"], ["--quiet"]])
+def test_a_setting_that_makes_no_sense_changes_nothing(folder: Path, args: list[str]) -> None:
+    (folder / ".env").write_text("A=1\n")
+    result = run_set(folder, *args)
+    assert (result.returncode, result.stdout, result.stderr.count("\n")) == (1, "", 1)
+    assert (folder / ".env").read_text() == "A=1\n"
+
+
+def test_a_key_cannot_be_set_before_there_is_an_env(folder: Path) -> None:
+    assert "template.sh env" in run_set(folder, "A=1").stderr
+
+
+def test_a_folder_that_is_no_project_is_refused(tmp_path: Path) -> None:
+    result = run_fill(tmp_path)
+    assert (result.returncode, result.stderr.count("\n")) == (1, 1)
+    assert ".env.example" in result.stderr
+
+
+def test_a_file_that_cannot_be_replaced_is_one_sentence(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "open", refused)
+    with pytest.raises(ProbeError, match=r"Cannot write .*\.env: Permission denied\.$"):
+        probe.fill(folder, facts=Facts(user=ADA))
+
+
+def test_an_env_that_is_a_folder_is_one_sentence(folder: Path) -> None:
+    (folder / ".env").mkdir()
+    with pytest.raises(ProbeError, match="Cannot read"):
+        probe.fill(folder, facts=Facts(user=ADA))
+
+
+def test_a_root_at_work_for_somebody_else_leaves_no_file_of_root(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given_away: dict[str, tuple[int, int]] = {}
+    monkeypatch.setattr(
+        os, "chown", lambda path, uid, gid: given_away.update({Path(path).name: (uid, gid)})
+    )
+    root = probe.Person(0, 0, "root", "root")
+    (folder / ".env").write_text("MINE=1\n")
+    probe.fill(folder, facts=Facts(user=root, project_owner=ADA))
+    owners = {re.sub(r"\.[0-9a-f]{8}\.tmp$", "", name): who for name, who in given_away.items()}
+    assert owners == dict.fromkeys([".env", ".env.bak", "data", "my outputs"], (1000, 1001))

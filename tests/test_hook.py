@@ -1,0 +1,239 @@
+"""The hook, run as Copier runs it: a process in the project's root folder that always exits 0."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from hooks import post_generate, probe
+from hooks.probe import Engine, Facts, Gpu, Mig, read_env
+from tests.fakes.machine import environment
+
+HOOK = Path(post_generate.__file__)
+EXAMPLE = """\
+USRID=1000
+CPU_OR_GPU=cpu
+GPU_IDS=
+LOCAL_DATA_DIR=../data
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project as Copier leaves it before the hook."""
+    folder = tmp_path / "my project"
+    (folder / "docker-amd64").mkdir(parents=True)
+    (folder / "docker-amd64" / ".env.example").write_text(EXAMPLE)
+    return folder
+
+
+def run(
+    project: Path, env: dict[str, str], *args: str, hook: Path = HOOK
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-B", str(hook), *(args or ["--no-ask"])],
+        cwd=project,
+        env=env,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=30,
+        check=False,
+    )
+
+
+def env_of(project: Path) -> dict[str, str]:
+    return read_env((project / "docker-amd64" / ".env").read_text())
+
+
+def test_a_new_project_gets_its_env_and_a_short_summary(project: Path, tmp_path: Path) -> None:
+    result = run(project, environment(tmp_path / "bin", nvml="mixed"))
+    assert (result.returncode, result.stderr) == (0, "")
+    assert env_of(project)["CPU_OR_GPU"] == "gpu"
+    assert len(env_of(project)["GPU_IDS"].split(",")) == 2
+    assert (project / "data").is_dir()
+    assert len(result.stdout.splitlines()) <= 10
+    for part in ("Docker Engine 28.5.2", "RTX 4090, Tesla V100", "driver 550.54.15 (CUDA 12.4)"):
+        assert part in result.stdout
+    assert result.stdout.splitlines()[-1] == "Next: ./docker-amd64/template.sh build dev"
+
+
+def test_an_update_keeps_what_the_user_wrote(project: Path, tmp_path: Path) -> None:
+    (project / "docker-amd64" / ".env").write_text("TOKEN='a b'\nGPU_IDS=GPU-mine\n")
+    result = run(project, environment(tmp_path / "bin", nvml="mixed"), "--ask")
+    assert result.returncode == 0
+    assert (env_of(project)["TOKEN"], env_of(project)["GPU_IDS"]) == ("a b", "GPU-mine")
+    assert "GPU_IDS: .env says GPU-mine" in result.stdout
+
+
+def test_many_differences_do_not_flood_the_screen(project: Path, tmp_path: Path) -> None:
+    keys = ("USRID", "GRPID", "USR", "GRP", "SHM_SIZE", "TZ", "GPU_IDS", "CPU_OR_GPU")
+    text = "".join(f"{key}=other\n" for key in keys)
+    (project / "docker-amd64" / ".env.example").write_text(text)
+    (project / "docker-amd64" / ".env").write_text(text)
+    result = run(project, environment(tmp_path / "bin", engine="daemon-down"))
+    assert len(result.stdout.splitlines()) <= 10
+    assert "more: ./docker-amd64/template.sh env tells all" in result.stdout
+
+
+def test_a_machine_in_trouble_is_told_one_command_that_helps(project: Path, tmp_path: Path) -> None:
+    result = run(project, environment(tmp_path / "bin", engine="no-permission", nvml="mismatch"))
+    assert result.returncode == 0
+    assert "to mend it: sudo usermod -aG docker" in result.stdout
+    assert "GPU: none (the NVIDIA driver in the kernel and its library differ" in result.stdout
+
+
+def test_the_way_into_a_new_project_is_shown(project: Path, tmp_path: Path) -> None:
+    env = environment(tmp_path / "bin") | {"PWD": str(tmp_path)}
+    last = run(project, env).stdout.splitlines()[-1]
+    assert last == "Next: cd 'my project' && ./docker-amd64/template.sh build dev"
+
+
+def test_nothing_is_asked_without_a_terminal(project: Path, tmp_path: Path) -> None:
+    result = run(project, environment(tmp_path / "bin", nvml="h200x8"), "--ask")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert len(env_of(project)["GPU_IDS"].split(",")) == 8
+    assert "8 x NVIDIA H200" in result.stdout
+
+
+# ------------------------------------------------------------------------- whatever happens, exit 0
+
+
+def test_a_project_without_its_folder_is_one_sentence(tmp_path: Path) -> None:
+    result = run(tmp_path, environment(tmp_path / "bin"))
+    assert (result.returncode, result.stdout, result.stderr.count("\n")) == (0, "", 1)
+    assert "docker-amd64" in result.stderr
+
+
+def test_an_env_that_cannot_be_read_is_one_sentence_with_the_retry(
+    project: Path, tmp_path: Path
+) -> None:
+    (project / "docker-amd64" / ".env").mkdir()
+    result = run(project, environment(tmp_path / "bin"))
+    assert (result.returncode, result.stdout, result.stderr.count("\n")) == (0, "", 1)
+    assert "Cannot read" in result.stderr
+    assert "Try again with ./docker-amd64/template.sh env" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("out of luck"), KeyboardInterrupt(), UnicodeEncodeError("x", "", 0, 1, "y")],
+)
+def test_no_exception_fails_a_copy(
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: BaseException,
+) -> None:
+    def fail(_: Path) -> Facts:
+        raise error
+
+    monkeypatch.chdir(project)
+    monkeypatch.setattr(post_generate, "probe", fail)
+    assert post_generate.main(["--no-ask"]) == 0
+    assert "template.sh env" in capsys.readouterr().err
+
+
+def test_the_templates_folder_is_left_as_it_is(project: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "template" / "hooks"
+    shutil.copytree(HOOK.parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    before = sorted(copy.parent.rglob("*"))
+    env = environment(tmp_path / "bin")
+    del env["PYTHONDONTWRITEBYTECODE"]
+    command = [sys.executable, str(copy / HOOK.name), "--no-ask"]
+    subprocess.run(command, cwd=project, env=env, check=True, capture_output=True, timeout=30)
+    assert env_of(project)["CPU_OR_GPU"] == "cpu"
+    assert sorted(copy.parent.rglob("*")) == before
+
+
+# -------------------------------------------------------------------------------- a person answers
+
+
+def spawn(project: Path, env: dict[str, str]) -> pexpect.spawn[str]:
+    terminal = {"TERM": "xterm", "NO_COLOR": "1", "PROMPT_TOOLKIT_NO_CPR": "1", "LANG": "C.UTF-8"}
+    return pexpect.spawn(
+        sys.executable,
+        ["-B", str(HOOK), "--ask"],
+        cwd=project,
+        env=env | terminal,
+        encoding="utf-8",
+        dimensions=(40, 160),
+        timeout=15,
+    )
+
+
+def finish(child: pexpect.spawn[str]) -> str:
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0
+    return child.before or ""
+
+
+def test_a_person_unticks_a_gpu(project: Path, tmp_path: Path) -> None:
+    child = spawn(project, environment(tmp_path / "bin", nvml="mixed"))
+    child.expect("GPUs to use")
+    child.expect("Tesla V100")
+    child.send("\x1b[B \r")  # down, untick the second, done
+    assert "Next:" in finish(child)
+    assert env_of(project)["GPU_IDS"] == "GPU-00000001-1111-2222-3333-444444444444"
+
+
+def test_a_person_who_leaves_the_question_gets_all_gpus(project: Path, tmp_path: Path) -> None:
+    child = spawn(project, environment(tmp_path / "bin", nvml="mixed"))
+    child.expect("GPUs to use")
+    child.expect("Tesla V100")
+    child.send("\x03")  # Ctrl-C
+    assert "Next:" in finish(child)
+    assert len(env_of(project)["GPU_IDS"].split(",")) == 2
+
+
+@pytest.mark.parametrize(
+    ("nvml", "env"), [("rtx4090", ""), ("mixed", "GPU_IDS=GPU-mine\n")], ids=["one GPU", "chosen"]
+)
+def test_a_person_is_not_asked_where_there_is_no_choice(
+    project: Path, tmp_path: Path, nvml: str, env: str
+) -> None:
+    (project / "docker-amd64" / ".env").write_text(env)
+    child = spawn(project, environment(tmp_path / "bin", nvml=nvml))
+    assert "GPUs to use" not in finish(child)
+
+
+def test_without_questionary_all_gpus_are_taken(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "questionary", None)
+    two = Facts(gpus=(Gpu("a", "GPU-a"), Gpu("b", "GPU-b")), gpu_status="found")
+    assert post_generate.choose(two, project / "docker-amd64", ask=True) == {}
+
+
+# ------------------------------------------------------------------------------------------- lines
+
+
+def test_mig_instances_are_what_a_person_chooses_from() -> None:
+    parts = (Mig("H100 MIG 1g.10gb", "MIG-1", 9984), Mig("H100 MIG 3g.40gb", "MIG-2"))
+    gpus = (Gpu("H100", "GPU-a", mig_enabled=True, mig=parts), Gpu("H100", "GPU-b"))
+    choices = post_generate.gpu_choices(Facts(gpus=gpus))
+    assert list(choices) == ["MIG-1", "MIG-2", "GPU-b"]
+    assert choices["MIG-1"] == "0: H100 MIG 1g.10gb, 10 GiB (MIG-1)"
+
+
+def test_an_engine_without_trouble_takes_one_line() -> None:
+    facts = Facts(engine=Engine(kind="docker", reachable=True, version="28.5.2"), gpu_note="none")
+    assert len(post_generate.host_lines(facts)) == 2
+
+
+def test_the_hook_and_template_sh_env_write_the_same_file(project: Path, tmp_path: Path) -> None:
+    env = environment(tmp_path / "bin", nvml="mixed")
+    run(project, env)
+    path = project / "docker-amd64" / ".env"
+    by_hook = path.read_bytes()
+    path.unlink()
+    command = [sys.executable, probe.__file__, "fill", "--project", str(path.parent)]
+    subprocess.run(command, env=env, check=True, capture_output=True, timeout=30)
+    assert path.read_bytes() == by_hook
+    assert path.stat().st_mode & 0o777 == 0o600
