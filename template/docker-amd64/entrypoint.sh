@@ -1,0 +1,89 @@
+#!/bin/bash
+# What every container starts with: a home and a name for any user id, the mounted project installed in editable
+# mode, pre-run.sh, and then the command takes this process's place, so that signals and exit status are its own.
+set -euo pipefail
+
+say() { printf '[entrypoint] %s\n' "$*" >&2; }
+
+# An id that the image does not know (docker run --user 12345:0) has no name, and / for a home.
+make_home() {
+    USER=$(id -un 2>/dev/null) || USER=user$(id -u)
+    if [[ ! -w ${HOME:-/} || ${HOME:-/} == / ]]; then
+        HOME=${TMPDIR:-/tmp}/home-$(id -u)
+        mkdir -m 0700 "$HOME" 2>/dev/null || true
+        # Somebody else's folder of that name is not to be trusted.
+        [[ -O $HOME && -w $HOME ]] || HOME=$(mktemp -d) || {
+            say "no folder to write to for user $(id -u): mount one, or add --tmpfs /tmp"
+            HOME=/
+        }
+        PATH=$HOME/.project/bin:$PATH
+        export TORCHINDUCTOR_CACHE_DIR=$HOME/.cache/torchinductor
+    fi
+    export HOME USER LOGNAME=$USER PATH
+}
+
+# The files that decide how a project is installed; an editable install need not be repeated when only code changes.
+project_stamp() {
+    { readlink -f /opt/venv/bin/python && cat pyproject.toml setup.py setup.cfg 2>/dev/null || true; } | sha256sum
+}
+
+install_project() {
+    local code=/workspace prefix=$HOME/.project stamp output=() log
+    cd "$code" 2>/dev/null || return 0
+    if [[ -z $(ls -A) ]]; then
+        say "$code is empty: no code folder is mounted (LOCAL_CODE_DIR in .env names it)"
+        return
+    fi
+    if [[ ! -f setup.py ]] && ! grep -Eqs '^\[(project|build-system|tool\.poetry)\]' pyproject.toml; then
+        say "the code folder is no Python project (no pyproject.toml with [project], no setup.py): nothing to install"
+        return
+    fi
+    mkdir -p "$prefix" 2>/dev/null && [[ -w $prefix ]] || return 0
+    exec 9>"$prefix/lock"
+    flock 9 # two containers of one home may start at once
+    stamp=$(project_stamp)
+    if [[ $(cat "$prefix/stamp" 2>/dev/null) != "$stamp" ]]; then
+        say "installing the project in editable mode"
+        # setuptools writes *.egg-info beside the code; it is told to use the prefix, so that the code stays as it is.
+        mkdir -p "$prefix/egg-info"
+        printf '[egg_info]\negg_base = %s\n[build]\nbuild_base = %s\n' "$prefix/egg-info" "$prefix/build" >"$prefix/setup.cfg"
+        # pip removes no older version from a prefix: two versions of the project would lie side by side.
+        rm -rf "${prefix:?}/bin" "${prefix:?}/lib"
+        log=$prefix/install.log
+        # The build backend of most projects is in the environment: then nothing is downloaded.
+        if [[ ! -f pyproject.toml ]] || ! grep -q '^build-backend' pyproject.toml ||
+            grep -q '^build-backend *= *.setuptools' pyproject.toml; then
+            output=(--no-build-isolation)
+        fi
+        if [[ -n ${UV_DEFAULT_INDEX:-} ]]; then export PIP_INDEX_URL=$UV_DEFAULT_INDEX; fi
+        if DIST_EXTRA_CONFIG=$prefix/setup.cfg python -m pip install --disable-pip-version-check --no-deps \
+            "${output[@]}" --prefix "$prefix" --editable "$code" >"$log" 2>&1 9>&-; then
+            printf '%s\n' "$stamp" >"$prefix/stamp"
+        else
+            tail -n 5 "$log" >&2
+            say "the project could not be installed (all of pip's words: $log); the container starts without it"
+        fi
+    fi
+    exec 9>&-
+}
+
+run_pre_run() {
+    local script=/opt/container/pre-run.sh
+    if [[ -f $script ]]; then
+        # shellcheck source=/dev/null
+        source "$script" || {
+            say "pre-run.sh failed with status $?; the command is not started"
+            exit 1
+        }
+    fi
+}
+
+ready=/tmp/.container-ready # ./template.sh up waits for this file
+rm -f "$ready" 2>/dev/null || true
+here=$PWD
+make_home
+install_project
+cd "$here"
+run_pre_run
+{ : >"$ready"; } 2>/dev/null || true
+exec "$@"

@@ -1,0 +1,42 @@
+#!/bin/bash
+# Adds the person of .env: add-user.sh USRID GRPID USR GRP [ID of one more group].
+# Writes the lines itself, because useradd refuses ids that exist, names with dots, capitals or a domain, and
+# fills a lastlog file of gigabytes for ids of ten digits. No line of the base image is changed or removed:
+# the new one stands first, so that it is the answer for its id.
+set -euo pipefail
+uid=$1 gid=$2 user=$3 group=$4 extra=${5:-}
+home=/home/user
+
+for id in "$uid" "$gid"; do
+    [[ $id =~ ^[0-9]{1,10}$ ]] || {
+        echo "USRID and GRPID in .env must be numbers, not \"$id\"." >&2
+        exit 1
+    }
+done
+for name in "$user" "$group"; do
+    if [[ -z $name || $name == *[:/,[:cntrl:]]* ]]; then
+        echo "USR and GRP in .env must be names without colon, comma or slash, not \"$name\"." >&2
+        exit 1
+    fi
+done
+
+has() { cut -d: -f"$2" "/etc/$1" | grep -Fxq -- "$3"; } # FILE FIELD VALUE
+id_of() { NAME=$2 awk -F: '$1 == ENVIRON["NAME"] {print $3; exit}' "/etc/$1"; }
+
+# A name that the base image gives to another id gets an underscore.
+while has group 1 "$group" && [[ $(id_of group "$group") != "$gid" ]]; do group+=_; done
+while has passwd 1 "$user" && [[ $(id_of passwd "$user") != "$uid" ]]; do user+=_; done
+
+prepend() { # FILE LINE; writes in place, which keeps the file's owner and mode
+    local rest
+    rest=$(cat "/etc/$1")
+    printf '%s\n%s\n' "$2" "$rest" >"/etc/$1"
+}
+
+if ! has group 3 "$gid"; then prepend group "$group:x:$gid:"; fi
+prepend passwd "$user:*:$uid:$gid:$user:$home:/bin/bash"
+if [[ -n $extra ]]; then prepend group "venv:x:$extra:$user"; fi
+
+[[ -d $home ]] || cp -r /etc/skel "$home"
+chown -R "$uid:$gid" "$home"
+chmod 0755 "$home"

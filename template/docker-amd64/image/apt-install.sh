@@ -1,0 +1,23 @@
+#!/bin/bash
+# Installs the Debian or Ubuntu packages that the given lists name; "#" starts a comment in a list.
+set -euo pipefail
+
+mapfile -t packages < <(sed -e 's/\r$//' -e 's/#.*//' -- "$@" | tr -s '[:blank:]' '\n' | sed '/^$/d')
+((${#packages[@]})) || exit 0
+
+options=(-o APT::Keep-Downloaded-Packages=true)
+if [[ -s /run/secrets/ca ]]; then options+=(-o Acquire::https::CAInfo=/run/secrets/ca); fi
+
+# The base image's docker-clean empties the package cache after each install: put it aside, and back at the end.
+clean=/etc/apt/apt.conf.d/docker-clean
+if [[ -f $clean ]]; then
+    mv "$clean" /tmp/docker-clean
+    trap 'mv /tmp/docker-clean "$clean"' EXIT
+fi
+
+export DEBIAN_FRONTEND=noninteractive
+apt-get "${options[@]}" update -qq
+apt-get "${options[@]}" install -qq -y --no-install-recommends "${packages[@]}" || {
+    printf '\nCould not install the packages of %s: is each name one of this distribution?\n' "${*##*/}" >&2
+    exit 1
+}

@@ -1,0 +1,141 @@
+"""What every test gets: isolation from personal settings, and the template as a release."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import plumbum
+import pytest
+from copier import run_copy
+
+from tests.support.engine import engine_problem, need
+from tests.support.process import run
+
+ROOT = Path(__file__).parents[1]
+# Higher than any release, so that it is the newest; the real tags are below it.
+SNAPSHOT_TAG = "v999.0.0"
+
+
+class Generate(Protocol):
+    """See the fixture `generate`."""
+
+    def __call__(
+        self, folder: Path, /, *, hook: bool = False, version: str | None = None, **answers: Any
+    ) -> Path: ...
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Before its fixtures: skip, or fail, a test that needs an engine where there is none."""
+    if item.get_closest_marker("engine"):
+        need(engine_problem())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def isolation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep out the person's Copier settings, Git configuration, and Git or Compose variables.
+
+    Copier hands plumbum's copy of the environment to tasks and to Git; so both copies are changed.
+    """
+    folder = tmp_path_factory.mktemp("settings")
+    (folder / "copier.yml").write_text("{}\n")
+    (folder / "gitconfig").write_text(
+        "[user]\n name = Test\n email = test@example.com\n[init]\n defaultBranch = main\n"
+        # Tests run as root look into repositories of other users.
+        "[safe]\n directory = *\n[commit]\n gpgSign = false\n[tag]\n gpgSign = false\n"
+    )
+    settings = {
+        "COPIER_SETTINGS_PATH": str(folder / "copier.yml"),
+        "GIT_CONFIG_GLOBAL": str(folder / "gitconfig"),
+        "GIT_CONFIG_NOSYSTEM": "1",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        environments: tuple[Any, Any] = (os.environ, plumbum.local.env)
+        for environment in environments:
+            for name in dict(environment):
+                if name.startswith(("GIT_", "COMPOSE_")):
+                    patch.delitem(environment, name)
+            for name, value in settings.items():
+                patch.setitem(environment, name, value)
+        yield
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """Run Git in a folder and give what it prints; a failure is an exception with its words.
+
+    Raises:
+        RuntimeError: Git failed.
+    """
+    result = run("git", *arguments, cwd=folder)
+    if result.returncode:
+        raise RuntimeError(f"git {' '.join(arguments)}: {result.stderr}")
+    return result.stdout
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory, isolation: None) -> Path:
+    """The working tree, committed or not, as a Git repository whose newest version is v999.0.0."""
+    del isolation
+    folder = tmp_path_factory.mktemp("template") / "hearth"
+    git(ROOT, "clone", "--quiet", "--no-checkout", str(ROOT), str(folder))
+    for tag in git(folder, "tag").split():
+        git(folder, "tag", "--delete", tag)
+    for name in git(ROOT, "ls-files", "-co", "--exclude-standard", "-z").rstrip("\0").split("\0"):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--allow-empty", "--message", "the working tree")
+    git(folder, "tag", SNAPSHOT_TAG)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def releases(template: Path) -> dict[str, str]:
+    """Versions and commits of RELEASES, oldest first; `template` has a tag vVERSION for each."""
+    rows = [line.split() for line in (ROOT / "RELEASES").read_text().splitlines()]
+    versions = {row[0]: row[1] for row in rows if row and not row[0].startswith("#")}
+    for version, commit in versions.items():
+        git(template, "tag", "--force", f"v{version}", commit)
+    return versions
+
+
+@pytest.fixture(scope="session")
+def generate(template: Path) -> Generate:
+    """A function that generates a project, with defaults for what is not answered; see `Generate`.
+
+    `hook=True` trusts the template and lets its hook fill .env; `version` is an older tag.
+    """
+
+    def copy(
+        folder: Path, /, *, hook: bool = False, version: str | None = None, **answers: Any
+    ) -> Path:
+        run_copy(
+            str(template),
+            folder,
+            data=answers,
+            vcs_ref=version,
+            defaults=True,
+            quiet=True,
+            unsafe=hook,
+            skip_tasks=not hook,
+        )
+        return folder
+
+    return copy
+
+
+@pytest.fixture
+def in_git() -> Callable[[Path], None]:
+    """A function that commits everything in a folder, which becomes a repository if it is none."""
+
+    def commit(folder: Path) -> None:
+        git(folder, "init", "--quiet")
+        git(folder, "add", "--all")
+        git(folder, "commit", "--quiet", "--allow-empty", "--message", "a state of the project")
+
+    return commit

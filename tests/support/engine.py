@@ -1,0 +1,44 @@
+"""Is there a container engine, and what has to be done without it."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import subprocess
+
+import pytest
+
+from tests.support.process import run
+
+STAND_IN_LABEL = "hearth.stand-in"
+
+
+def need(problem: str | None) -> None:
+    """Skip the test because of this problem; fail it where HEARTH_ENGINE=required; None is none."""
+    if problem is None:
+        return
+    if os.environ.get("HEARTH_ENGINE") == "required":
+        pytest.fail(f"HEARTH_ENGINE=required, but {problem}", pytrace=False)
+    pytest.skip(problem)
+
+
+@functools.cache
+def engine_problem() -> str | None:
+    """Why no image can be built here, in one sentence; None when one can."""
+    for command in ("docker version", "docker buildx version", "docker compose version"):
+        try:
+            result = run(*command.split(), timeout=20)
+        except FileNotFoundError:
+            return "there is no docker command"
+        except subprocess.TimeoutExpired:
+            return f"`{command}` gave no answer within 20 s"
+        if result.returncode:
+            return f"`{command}` failed: {result.stderr.strip() or result.stdout.strip()}"
+    return None
+
+
+def is_stand_in(image: str) -> bool:
+    """Whether an image of this name was made by .ci/engine.sh, because no registry is reachable."""
+    result = run("docker", "image", "inspect", "--format", "{{json .Config.Labels}}", image)
+    return result.returncode == 0 and STAND_IN_LABEL in (json.loads(result.stdout) or {})

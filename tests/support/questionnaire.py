@@ -1,0 +1,104 @@
+"""The questions of copier.yml as Copier sees them: what can be answered, and what comes of it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+# Copier has no public way to evaluate a questionnaire without asking it. Its version is locked, so
+# a change of these names is met when the lock moves, not in somebody's clone.
+from copier._main import Worker
+from copier._types import MISSING
+from copier._user_data import AnswersMap, Question
+
+Answers = dict[str, Any]
+# The answers to what is asked; and all that is known then, computed values too.
+Row = tuple[Answers, Answers]
+
+
+class Questionnaire:
+    """The questions of a template, in their order, asked for a project in `folder`."""
+
+    def __init__(self, template: Path, folder: Path) -> None:
+        self._worker = Worker(
+            src_path=str(template), dst_path=folder, defaults=True, quiet=True, skip_tasks=True
+        )
+        # Thousands of evaluations of the same few templates: Copier compiles them anew each time.
+        environment = self._worker.jinja_env
+        vars(environment)["from_string"] = functools.cache(environment.from_string)
+        self.details: dict[str, Mapping[str, Any]] = dict(self._worker.template.questions_data)
+
+    def names(self) -> list[str]:
+        """The questions that a person may be asked; not the computed values."""
+        return [name for name, details in self.details.items() if details.get("when") is not False]
+
+    def question(self, name: str, known: Answers) -> Question:
+        """One question as it stands when these answers and computed values are known."""
+        self._worker.answers = AnswersMap(user=known)
+        return Question(
+            var_name=name,
+            answers=self._worker.answers,
+            context=self._worker._render_context(),
+            jinja_env=self._worker.jinja_env,
+            **self.details[name],
+        )
+
+    def values(self, name: str, known: Answers) -> list[Any]:
+        """What can be answered: all choices not greyed, yes and no, or a text's default."""
+        question = self.question(name, known)
+        if question.get_type_name() == "bool":
+            return [True, False]
+        if not question.choices:
+            return [question.get_default()]
+        choices = (choice for choice in question._formatted_choices if not choice.disabled)
+        return [question.cast_answer(choice.value) for choice in choices]
+
+    def combinations(self, given: Mapping[str, Sequence[Any]]) -> Iterator[Row]:
+        """Every valid combination.
+
+        `given` names values for questions, in place of all that can be answered.
+        """
+        yield from self._walk(tuple(self.details), {}, {}, given)
+
+    def _walk(
+        self,
+        left: Sequence[str],
+        answers: Answers,
+        known: Answers,
+        given: Mapping[str, Sequence[Any]],
+    ) -> Iterator[Row]:
+        if not left:
+            yield answers, known
+            return
+        name, *rest = left
+        question = self.question(name, known)
+        if question.get_when():
+            for value in given.get(name) or self.values(name, known):
+                yield from self._walk(rest, answers | {name: value}, known | {name: value}, given)
+        else:
+            default = question.get_default()
+            hidden = {} if default is MISSING else {name: default}
+            yield from self._walk(rest, answers, known | hidden, given)
+
+    def render(self, known: Answers) -> dict[str, str]:
+        """The files of a project, path to text, without writing them; not the answers file."""
+        self._worker.answers = AnswersMap(user=known)
+        context = self._worker._render_context()
+        render = self._worker.jinja_env.from_string
+        texts: dict[str, str] = {}
+        for source, text in self._sources.items():
+            path = render(source.removesuffix(".jinja")).render(context)
+            if all(path.split("/")):  # a part of a name that renders to nothing means: no such file
+                texts[path] = render(text).render(context) if source.endswith(".jinja") else text
+        return texts
+
+    @functools.cached_property
+    def _sources(self) -> dict[str, str]:
+        root = self._worker.template_copy_root
+        return {
+            str(path.relative_to(root)): path.read_text()
+            for path in sorted(root.rglob("*"))
+            if path.is_file() and "answers_file" not in path.name
+        }

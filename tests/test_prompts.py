@@ -1,0 +1,152 @@
+"""A person at a terminal: the questions as they are really seen and answered."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import pexpect
+import pytest
+import yaml
+
+from tests.conftest import Generate
+
+UP, ENTER, CLEAR = "\x1b[A", "\r", "\x15"
+
+
+class Start(Protocol):
+    """See the fixture `start`."""
+
+    def __call__(self, *arguments: str | Path, cwd: Path | None = None) -> pexpect.spawn[str]: ...
+
+
+@pytest.fixture
+def start(template: Path, tmp_path: Path) -> Iterator[Start]:
+    """A function that starts `copier ARGUMENTS` in a terminal of 60 lines and 250 columns."""
+    del template
+    running: list[pexpect.spawn[str]] = []
+
+    def spawn(*arguments: str | Path, cwd: Path | None = None) -> pexpect.spawn[str]:
+        # pexpect answers no question for the cursor's position: let none be asked.
+        settings = {"TERM": "xterm", "NO_COLOR": "1", "PROMPT_TOOLKIT_NO_CPR": "1"}
+        folder = str(cwd or tmp_path)
+        child = pexpect.spawn(
+            sys.executable,
+            ["-m", "copier", *map(str, arguments)],
+            cwd=folder,
+            env={**os.environ, **settings, "PWD": folder},
+            encoding="utf-8",
+            dimensions=(60, 250),
+            timeout=30,
+        )
+        running.append(child)
+        return child
+
+    yield spawn
+    for child in running:
+        child.close(force=True)
+
+
+def seen(child: pexpect.spawn[str], text: str) -> str:
+    """Wait for a text; all that was written up to it, without the terminal's codes."""
+    child.expect_exact(text)
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", (child.before or "") + text)
+
+
+def status(child: pexpect.spawn[str]) -> int | None:
+    """Wait for the end, and give the exit status."""
+    child.expect(pexpect.EOF)
+    child.close()
+    return child.exitstatus
+
+
+def answers(project: Path) -> dict[str, Any]:
+    """The answers that a project remembers."""
+    kept: dict[str, Any] = yaml.safe_load((project / ".copier-answers.yml").read_text())
+    return {name: value for name, value in kept.items() if not name.startswith("_")}
+
+
+def accept(child: pexpect.spawn[str], *questions: str) -> None:
+    """Press Enter at each of these questions, when its last line is drawn."""
+    for question in questions:
+        seen(child, question)
+        child.send(ENTER)
+
+
+PROJECT = "Name of the project?"
+PACKAGE = "Name of the Python package"
+LAST_CHOICES = (
+    "none: I bring my own framework",
+    "3.9",
+    "Debian 12",
+    "Keep a C compiler in the runtime image?",
+)
+
+
+def test_a_person_who_only_presses_enter_gets_a_project_of_defaults(
+    start: Start, template: Path, tmp_path: Path, generate: Generate
+) -> None:
+    child = start("copy", "--trust", template, tmp_path / "My Project!")
+    accept(child, "my-project", "existing: my code", "my_project", "cpu: no GPU", *LAST_CHOICES)
+    seen(child, "Next: cd 'My Project!' && ./docker-amd64/template.sh build dev")
+    assert status(child) == 0
+    by_default = generate(tmp_path / "other/My Project!")
+    assert answers(tmp_path / "My Project!") == answers(by_default)
+    assert (tmp_path / "My Project!/docker-amd64/.env").is_file()
+
+
+def test_a_bad_name_is_explained_at_once_and_can_be_corrected(
+    start: Start, template: Path, tmp_path: Path
+) -> None:
+    child = start("copy", "--skip-tasks", template, tmp_path / "project")
+    seen(child, PROJECT)
+    child.send(CLEAR + "My Project" + ENTER)
+    seen(child, "image name")
+    child.send(CLEAR + "my-project" + ENTER)
+    accept(child, "existing: my code")
+    seen(child, PACKAGE)
+    child.send(CLEAR + "json" + ENTER)
+    seen(child, "the name of a library that your package would hide: choose another name.")
+    child.send(CLEAR + "json_tools" + ENTER)
+    accept(child, "cpu: no GPU", *LAST_CHOICES)
+    assert status(child) == 0
+    kept = answers(tmp_path / "project")
+    assert (kept["project_name"], kept["package_name"]) == ("my-project", "json_tools")
+
+
+def test_cuda_versions_that_cannot_work_are_shown_with_the_reason_and_cannot_be_chosen(
+    start: Start, template: Path, tmp_path: Path
+) -> None:
+    compat = yaml.safe_load((template / "hooks/compat/choices.json").read_text())
+    choices = compat["torch"][compat["defaults"]["torch_version"]]["cuda"]
+    greyed = {version: reason for version, reason in choices.items() if reason}
+    child = start("copy", "--skip-tasks", template, tmp_path / "project")
+    accept(child, "project", "existing: my code", PACKAGE)
+    seen(child, "cpu: no GPU")
+    child.send(UP + ENTER)
+    accept(child, "none: I bring my own framework")
+    screen = seen(child, f"({list(greyed.values())[-1]})")
+    for version, reason in greyed.items():
+        label = compat["cuda"][version]["label"]
+        assert f"- {label} ({reason})" in screen
+    # However often one goes up: every stop is a version that works.
+    child.send(UP * len(choices) + ENTER)
+    accept(child, *LAST_CHOICES[1:])
+    assert status(child) == 0
+    assert not choices[answers(tmp_path / "project")["cuda_version"]]
+
+
+@pytest.mark.parametrize("question", [0, 2])
+def test_ctrl_c_leaves_nothing_behind(
+    start: Start, template: Path, tmp_path: Path, question: int
+) -> None:
+    child = start("copy", "--trust", template, tmp_path / "project")
+    accept(child, *("project", "existing: my code")[:question])
+    seen(child, (PROJECT, "", PACKAGE)[question])
+    child.sendintr()
+    assert status(child) == 1
+    assert not (tmp_path / "project").exists()

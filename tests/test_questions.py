@@ -1,0 +1,331 @@
+"""The questions: what they refuse and in which words, and what they suggest."""
+
+from __future__ import annotations
+
+import dataclasses
+import keyword
+import re
+import shlex
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from copier import run_copy
+from copier._user_data import Question
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from tests.support.questionnaire import Answers, Questionnaire
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).parents[1]
+TEXTS = ("project_name", "package_name", "code_dir")
+NONSENSE = {
+    "empty": "",
+    "blanks": "   ",
+    "double quote": 'my"project',
+    "single quote": "my'project",
+    "command": "$(touch x)",
+    "back-ticks": "`touch x`",
+    "variable": "${HOME}",
+    "two lines": "my\nproject",
+    "a newline at the end": "project\n",
+    "unicode": "größe",
+    "other digits": "a\u0663",
+    "leading dash": "-rf",
+    "200 characters": "a" * 200,
+    "Jinja": "{{ 7 * 7 }}",
+    "semicolon": "a;b",
+    "comment": "a #b",
+    "backslash": "a\\b",
+    "null byte": "a\0b",
+}
+# Settings of copier.yml that Copier knows; it ignores any other without a word.
+SETTINGS = {
+    *("_answers_file", "_conflict", "_envops", "_exclude", "_external_data", "_jinja_extensions"),
+    *("_message_after_copy", "_message_after_update", "_message_before_copy"),
+    *("_message_before_update", "_migrations", "_min_copier_version", "_preserve_symlinks"),
+    *("_secret_questions", "_skip_if_exists", "_subdirectory", "_tasks", "_templates_suffix"),
+}
+
+
+@pytest.fixture(scope="module")
+def plain(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The working tree without its history: Copier reads it where it is."""
+    folder = tmp_path_factory.mktemp("questions") / "hearth"
+    shutil.copytree(template, folder, ignore=shutil.ignore_patterns(".git"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def questionnaire(plain: Path) -> Questionnaire:
+    """The questions, for a project in a folder that is not there."""
+    return Questionnaire(plain, plain.parent / "my-project")
+
+
+@pytest.fixture(scope="module")
+def known(questionnaire: Questionnaire) -> dict[str, Answers]:
+    """All that is known after the default answers, for each kind of project."""
+    kinds = questionnaire.values("project_kind", {"project_name": "a"})
+    return {kind: next(questionnaire.combinations({"project_kind": [kind]}))[1] for kind in kinds}
+
+
+def refusal(template: Path, folder: Path, **answers: Any) -> str:
+    """Why these answers, given as data, are refused; nothing is written then."""
+    with pytest.raises(ValueError) as error:  # noqa: PT011  Copier's; every caller compares the words
+        run_copy(str(template), folder, data=answers, defaults=True, quiet=True, skip_tasks=True)
+    assert not folder.exists()
+    return str(error.value)
+
+
+# --- refused -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", NONSENSE.values(), ids=NONSENSE)
+@pytest.mark.parametrize("name", TEXTS)
+def test_nonsense_as_data_is_refused_in_one_sentence(
+    plain: Path, tmp_path: Path, name: str, value: str
+) -> None:
+    kind = {"project_kind": "existing" if name == "code_dir" else "new"}
+    words = refusal(plain, tmp_path / "project", **kind, **{name: value})
+    assert re.fullmatch(rf"Validation error for question '{name}': [A-Z][^\n]{{30,250}}\.", words)
+
+
+@pytest.mark.parametrize("name", ["class", "match", "json", "torch", "pathlib", "tests"])
+def test_a_package_that_would_hide_a_library_is_refused(
+    plain: Path, tmp_path: Path, name: str
+) -> None:
+    words = refusal(plain, tmp_path / "project", project_kind="new", package_name=name)
+    assert re.search(rf": {name} is .* your package would hide: choose another name\.$", words)
+
+
+@pytest.mark.parametrize("name", ["Upper", "my-package", "_private", "3d", "a.b", "a__b", "a_"])
+def test_a_name_that_cannot_be_imported_is_refused_as_package(
+    plain: Path, tmp_path: Path, name: str
+) -> None:
+    assert "such as my_package." in refusal(
+        plain, tmp_path / "project", project_kind="new", package_name=name
+    )
+
+
+@pytest.mark.parametrize("path", ["/etc", "~/code", "-x", "a:b", "code ", "$HOME"])
+def test_a_code_folder_that_belongs_to_one_machine_is_refused(
+    plain: Path, tmp_path: Path, path: str
+) -> None:
+    words = refusal(plain, tmp_path / "project", project_kind="existing", code_dir=path)
+    assert "docker-amd64/.env as LOCAL_CODE_DIR" in words
+
+
+def test_every_choice_refuses_what_it_does_not_offer(
+    questionnaire: Questionnaire, known: dict[str, Answers], plain: Path, tmp_path: Path
+) -> None:
+    choices = [name for name in questionnaire.names() if questionnaire.details[name].get("choices")]
+    assert len(choices) > 4
+    for name in choices:
+        given_answers = {"accelerator": "cuda"} if name == "cuda_version" else {}
+        words = refusal(plain, tmp_path / "project", **given_answers, **{name: "$(touch x)"})
+        assert words.startswith(f"Invalid choice for '{name}': '$(touch x)' is not in [")
+        assert repr(questionnaire.values(name, known["new"])[0]) in words
+
+
+def test_a_greyed_choice_is_refused_with_the_reason_that_the_prompt_shows(
+    questionnaire: Questionnaire, known: dict[str, Answers], plain: Path, tmp_path: Path
+) -> None:
+    for name in ("cuda_version", "python_version"):
+        answers = known["new"] | {"accelerator": "cuda"}
+        choices = questionnaire.question(name, answers)._formatted_choices
+        greyed = [choice for choice in choices if choice.disabled]
+        assert greyed
+        words = refusal(
+            plain,
+            tmp_path / "project",
+            accelerator="cuda",
+            torch_version=answers["torch_version"],
+            **{name: greyed[0].value},
+        )
+        assert words == f"Invalid choice for '{name}': {greyed[0].disabled}"
+
+
+def test_no_package_can_hide_a_module_of_this_pythons_library() -> None:
+    reserved = set((ROOT / "hooks/reserved_names.txt").read_text().split())
+    words = {*sys.stdlib_module_names, *keyword.kwlist, *keyword.softkwlist}
+    assert {word.lower() for word in words if not word.startswith("_")} <= reserved
+    assert {"torch", "torchvision", "src", "tests"} <= reserved
+    assert all(name == name.lower() for name in reserved)
+
+
+# --- anything a person can type ------------------------------------------------------------------
+
+# Random text is nearly always refused; the rest comes close to what is allowed, or is.
+near_misses = st.text(st.sampled_from("ab1_-. /$'\"`{}\n\t#:\u00e9"), max_size=60)
+likely = st.from_regex(r"[a-z0-9_-]{1,60}") | st.from_regex(r"[\w ./-]{1,120}")
+any_text = st.text(max_size=220) | near_misses | likely
+
+
+@pytest.mark.parametrize("name", TEXTS)
+@example(text="123")
+@example(text="1_000")
+@example(text="0x10")
+@example(text="null")
+@example(text="my code/ver 2")
+@example(text="....//")
+@given(text=any_text)
+def test_any_text_is_refused_in_a_sentence_or_stays_the_text_that_it_is(
+    questionnaire: Questionnaire, known: dict[str, Answers], name: str, text: str
+) -> None:
+    row = known["existing" if name == "code_dir" else "new"]
+    question = questionnaire.question(name, row)
+    try:
+        answer = question.parse_answer(text)
+        question.validate_answer(answer)
+    except ValueError as error:
+        words = str(error)
+    else:
+        words = ""
+    if words:
+        assert re.fullmatch(rf"Validation error for question '{name}': [^\n]{{30,}}\.", words)
+        return
+    assert answer == text
+    row = row | {name: text}
+    row["local_code_dir"] = questionnaire.question("local_code_dir", row).get_default()
+    files = questionnaire.render(row)
+    compose = yaml.safe_load(files["docker-amd64/compose.yaml"])
+    code = compose["services"]["dev"]["volumes"][0]["source"]
+    assert code == f"${{LOCAL_CODE_DIR:-{row['local_code_dir']}}}"
+    env = files["docker-amd64/.env.example"].splitlines()
+    assert f"LOCAL_CODE_DIR={shlex.quote(row['local_code_dir'])}" in env
+    assert f"COMPOSE_PROJECT_NAME={row['project_name']}" in env
+    dependencies = tomllib.loads(files["docker-amd64/dependencies/pyproject.toml"])
+    assert dependencies["project"]["name"] == f"{row['project_name']}-dependencies"
+    assert f'title="{row["project_name"]}"' in files["docker-amd64/Dockerfile"]
+    if row["project_kind"] == "new":
+        package = row["package_name"]
+        assert package.isidentifier()
+        assert tomllib.loads(files["pyproject.toml"])["project"]["scripts"] == {
+            package.replace("_", "-"): f"{package}.__main__:main"
+        }
+        compile(files[f"src/{package}/__main__.py"], "__main__.py", "exec")
+        compile(files[f"tests/test_{package}.py"], "test.py", "exec")
+
+
+# --- suggested -----------------------------------------------------------------------------------
+
+FOLDERS = {
+    "My Project!": ("my-project", "my_project"),
+    "3d": ("3d", "project_3d"),
+    "code": ("code", "project_code"),
+    "torch": ("torch", "project_torch"),
+    "": ("project", "project"),
+    "größe": ("gr-e", "gr_e"),
+    "日本": ("project", "project"),
+    "-_-": ("project", "project"),
+    "a__b--c": ("a-b-c", "a_b_c"),
+    "x" * 60: ("x" * 40, "x" * 40),
+    "y" * 39 + "-z": ("y" * 39, "y" * 39),
+    "9" * 60: ("9" * 40, "project_" + "9" * 40),
+}
+
+
+def suggested(questionnaire: Questionnaire, folder: str) -> tuple[str, str]:
+    """The names that a folder of this name leads to; a ValueError if one would be refused."""
+    project = questionnaire.question("project_name", {})
+    assert isinstance(project.context, dict)
+    project.context["_folder_name"] = folder
+    answers = {"project_name": project.get_default(), "project_kind": "new"}
+    answers["reserved_names"] = questionnaire.question("reserved_names", {}).get_default()
+    return answers["project_name"], questionnaire.question("package_name", answers).get_default()
+
+
+@pytest.mark.parametrize(("folder", "names"), FOLDERS.items())
+def test_odd_folder_names_give_good_names(
+    questionnaire: Questionnaire, folder: str, names: tuple[str, str]
+) -> None:
+    assert suggested(questionnaire, folder) == names
+
+
+@given(folder=st.text(max_size=80))
+def test_the_suggested_names_are_never_refused(questionnaire: Questionnaire, folder: str) -> None:
+    project, package = suggested(questionnaire, folder)
+    assert project
+    assert package.isidentifier()
+
+
+@pytest.mark.parametrize(
+    ("file", "kind"),
+    [
+        ("train.py", "existing"),
+        ("requirements.txt", "existing"),
+        ("pyproject.toml", "existing"),
+        ("environment.yml", "existing"),
+        ("notes.md", "new"),
+        (None, "new"),
+    ],
+)
+def test_a_folder_with_code_is_taken_for_existing_code(
+    plain: Path, tmp_path: Path, file: str | None, kind: str
+) -> None:
+    if file:
+        (tmp_path / file).touch()
+    run_copy(str(plain), tmp_path, defaults=True, quiet=True, skip_tasks=True)
+    assert yaml.safe_load((tmp_path / ".copier-answers.yml").read_text())["project_kind"] == kind
+
+
+def test_the_default_answers_work_together_for_every_torch(
+    questionnaire: Questionnaire, known: Any
+) -> None:
+    for version in questionnaire.values("torch_version", known["new"]):
+        answers = known["new"] | {"accelerator": "cuda", "torch_version": version}
+        for name in ("cuda_version", "python_version"):
+            question = questionnaire.question(name, answers)
+            if question.get_when():
+                assert question.get_default() in questionnaire.values(name, answers)
+
+
+# --- copier.yml ----------------------------------------------------------------------------------
+
+
+def test_copier_yml_has_no_key_that_copier_would_ignore() -> None:
+    content = yaml.safe_load((ROOT / "copier.yml").read_text())
+    assert {key for key in content if key.startswith("_")} <= SETTINGS
+    internal = {"var_name", "answers", "context", "jinja_env", "settings"}
+    keys = {field.name for field in dataclasses.fields(Question)} - internal
+    for name, details in content.items():
+        if not name.startswith("_"):
+            assert details.keys() <= keys, name
+
+
+def test_every_question_says_in_one_line_what_it_wants(questionnaire: Questionnaire) -> None:
+    for name in questionnaire.names():
+        assert re.fullmatch(r"[A-Z][^\n]{10,100}[?.)]", questionnaire.details[name]["help"]), name
+
+
+def numbers(node: yaml.Node | None) -> list[str]:
+    """Values that YAML takes for a fraction or a date: versions without quotes (3.10 is 3.1)."""
+    if isinstance(node, yaml.ScalarNode):
+        wrong = node.tag.endswith((":float", ":timestamp"))
+        return [f"{node.start_mark.name}:{node.start_mark.line + 1}: {node.value}"] if wrong else []
+    if isinstance(node, yaml.MappingNode):
+        return [found for pair in node.value for part in pair for found in numbers(part)]
+    return [found for part in node.value for found in numbers(part)] if node else []
+
+
+@pytest.mark.parametrize("path", ["copier.yml", "hooks/pins.yml", "hooks/compat/choices.json"])
+def test_every_version_is_quoted(path: str) -> None:
+    with (ROOT / path).open() as file:
+        assert not numbers(yaml.compose(file))
+
+
+def test_rendered_choices_keep_their_versions_as_text(
+    questionnaire: Questionnaire, known: Any
+) -> None:
+    for name in ("torch_version", "cuda_version", "python_version", "linux_distro"):
+        question = questionnaire.question(name, known["new"])
+        choices = yaml.compose(question.render_value(question.choices))
+        assert not numbers(choices)

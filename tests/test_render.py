@@ -1,0 +1,483 @@
+"""What the template renders, over every valid combination of answers."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.conftest import Generate
+from tests.support.questionnaire import Answers, Questionnaire, Row
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+BIN = Path(sys.executable).parent
+LONGEST_PROJECT = "p" * 40
+LONGEST_PACKAGE = "package_" + "x" * 42
+# Stage -> the stage or image that it continues: docs, compose.yaml and template.sh rely on them.
+STAGES = {
+    "uv": "${UV_IMAGE}",
+    "os": "${BASE_IMAGE}",
+    "builder": "os",
+    "lock": "builder",
+    "deps": "builder",
+    "deps-dev": "deps",
+    "base": "os",
+    "publish": "base",
+    "runtime": "publish",
+    "dev": "base",
+}
+STAGES_WITH_TORCH = STAGES | {"deps-torch": "builder", "deps": "deps-torch"}
+
+# Not ${#array[@]} of the shell, nor {{.Name}} and {{json .}} of Docker.
+JINJA_MARK = re.compile(r"\{%|(?<!\$)\{#|\{\{(?!\.|json )")
+
+Texts = dict[tuple[str, str], Answers]
+
+
+@pytest.fixture(scope="module")
+def questionnaire(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Questionnaire:
+    """The questions of the working tree, for a project in an empty folder."""
+    folder = tmp_path_factory.mktemp("render")
+    shutil.copytree(template, folder / "hearth", ignore=shutil.ignore_patterns(".git"))
+    return Questionnaire(folder / "hearth", folder / "project")
+
+
+@pytest.fixture(scope="module")
+def rows(questionnaire: Questionnaire) -> list[Row]:
+    """Every valid combination: the answers, and those together with the computed values."""
+    given = {"project_name": ["a-name"], "code_dir": [".", "my code"]}
+    return list(questionnaire.combinations(given))
+
+
+@pytest.fixture(scope="module")
+def texts(questionnaire: Questionnaire, rows: list[Row]) -> Texts:
+    """Every different file that comes out, path and text, with the answers that first make it."""
+    found: Texts = {}
+    for answers, known in rows:
+        for file in questionnaire.render(known).items():
+            found.setdefault(file, answers)
+    return found
+
+
+@pytest.fixture(scope="module")
+def few(rows: list[Row]) -> list[Row]:
+    """A few combinations in which every single choice stands at least once."""
+    missing = {item for answers, _ in rows for item in answers.items()}
+    chosen = []
+    while missing:
+        row = max(rows, key=lambda row: len(row[0].items() & missing))
+        chosen.append(row)
+        missing -= row[0].items()
+    return chosen
+
+
+@pytest.fixture(scope="module")
+def projects(few: list[Row], generate: Generate, tmp_path_factory: Any) -> list[Path]:
+    """The projects of these few combinations, written by Copier."""
+    folder = tmp_path_factory.mktemp("projects")
+    return [generate(folder / str(at), **answers) for at, (answers, _) in enumerate(few)]
+
+
+def named(texts: Texts, pattern: str) -> list[tuple[str, Answers]]:
+    """Text and answers of the different files with such a path."""
+    found = [(text, answers) for (path, text), answers in texts.items() if fnmatch(path, pattern)]
+    assert found, f"the template renders no {pattern}"
+    return found
+
+
+def run(*command: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command with nothing of the environment but PATH, HOME and what is given."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    return subprocess.run(
+        command,
+        cwd=cwd,
+        env=kept | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def files_of(project: Path) -> dict[str, bytes]:
+    """All files below a folder, path to content."""
+    return {
+        str(path.relative_to(project)): path.read_bytes()
+        for path in project.rglob("*")
+        if path.is_file()
+    }
+
+
+# --- every combination ---------------------------------------------------------------------------
+
+
+def test_every_choice_that_is_not_greyed_belongs_to_a_combination(
+    questionnaire: Questionnaire, rows: list[Row]
+) -> None:
+    asked = set(questionnaire.names())
+    assert asked == {name for answers, _ in rows for name in answers}
+    for name in ("accelerator", "torch_version", "linux_distro", "project_kind"):
+        offered = set(questionnaire.values(name, rows[0][1]))
+        assert len(offered) > 1
+        assert offered == {answers[name] for answers, _ in rows}
+
+
+def test_files_checked_here_are_those_that_copier_writes(
+    questionnaire: Questionnaire, few: list[Row], projects: list[Path]
+) -> None:
+    for (_, known), project in zip(few, projects, strict=True):
+        written = files_of(project)
+        del written[".copier-answers.yml"]
+        assert written == {
+            path: text.encode() for path, text in questionnaire.render(known).items()
+        }
+
+
+def blemishes(path: str, text: str) -> Iterator[str]:
+    """What a careful person would not have written, or what the template forgot to fill in."""
+    most_blank_lines = 2 if path.endswith(".py") else 1
+    if "\r" in text:
+        yield "a carriage return"
+    if text and not text.endswith("\n"):
+        yield "no newline at the end"
+    if text.startswith("\n") or text.endswith("\n\n"):
+        yield "a blank line at the start or the end"
+    if "\n" * (most_blank_lines + 2) in text:
+        yield "too many blank lines"
+    for mark in JINJA_MARK.findall(text):
+        yield f"a Jinja mark {mark}"
+    for line in text.split("\n"):
+        if line != line.rstrip():
+            yield f"a trailing blank: {line!r}"
+        if len(line) > 140 and not path.endswith(".md"):
+            yield f"a line of {len(line)} characters: {line[:60]}..."
+
+
+def test_no_file_has_leftovers_of_the_template_or_untidy_blanks(texts: Texts) -> None:
+    found = [
+        f"{path}: {what} with {answers}"
+        for (path, text), answers in texts.items()
+        for what in blemishes(path, text)
+    ]
+    assert not found, "\n".join(found[:20])
+
+
+def test_dependencies_say_exactly_the_versions_that_were_chosen(texts: Texts) -> None:
+    for text, answers in named(texts, "docker-amd64/dependencies/pyproject.toml"):
+        data = tomllib.loads(text)
+        version = answers["torch_version"]
+        assert data["project"]["requires-python"] == f"=={answers['python_version']}.*"
+        assert data["dependency-groups"].get("torch", [None])[-1] == (
+            None if version == "none" else f"torch=={version}"
+        )
+
+
+def test_torch_comes_from_the_index_of_the_chosen_build(texts: Texts, rows: list[Row]) -> None:
+    compat = rows[0][1]["compat"]
+    for text, answers in named(texts, "docker-amd64/dependencies/pyproject.toml"):
+        indexes = [index["url"] for index in tomllib.loads(text)["tool"]["uv"].get("index", [])]
+        if answers["torch_version"] == "none":
+            expected = []
+        elif answers["accelerator"] == "cpu":
+            expected = [compat["cpu"]["index"]]
+        elif answers["cuda_version"] == compat["torch"][answers["torch_version"]]["pypi_cuda"]:
+            expected = []
+        else:
+            expected = [compat["cuda"][answers["cuda_version"]]["index"]]
+        assert indexes == expected, answers
+
+
+def test_the_package_asks_for_the_chosen_python(texts: Texts) -> None:
+    for text, answers in named(texts, "pyproject.toml"):
+        assert tomllib.loads(text)["project"]["requires-python"] == f">={answers['python_version']}"
+
+
+def test_yaml_files_can_be_read(texts: Texts) -> None:
+    for text, _ in named(texts, "*.yaml"):
+        assert yaml.safe_load(text)["services"]
+
+
+def stages(dockerfile: str) -> dict[str, str]:
+    """Stage to what it continues."""
+    return {
+        name: base for base, name in re.findall(r"^FROM (\S+) AS (\S+)$", dockerfile, re.MULTILINE)
+    }
+
+
+def test_every_dockerfile_has_the_stages_that_docs_and_scripts_name(texts: Texts) -> None:
+    for text, answers in named(texts, "docker-amd64/Dockerfile"):
+        expected = STAGES if answers["torch_version"] == "none" else STAGES_WITH_TORCH
+        assert stages(text) == expected, answers
+        assert set(re.findall(r"--from=(\S+)", text)) <= expected.keys()
+
+
+def test_a_dockerfile_has_no_leftover_of_what_was_not_chosen(texts: Texts) -> None:
+    for text, answers in named(texts, "docker-amd64/Dockerfile"):
+        assert len(text.splitlines()) <= 130
+        assert not re.search(r"hadolint\s+ignore|# *syntax=|<<|chown -R|chmod.*777", text)
+        assert f"UV_PYTHON={answers['python_version']} " in text
+
+
+def test_without_torch_no_file_speaks_of_it(questionnaire: Questionnaire, rows: list[Row]) -> None:
+    without = [known for answers, known in rows if answers["torch_version"] == "none"]
+    assert without
+    for known in without:
+        for path, text in questionnaire.render(known).items():
+            # The scripts are one text for every project, and know torch.
+            script = path.endswith((".sh", "probe.py"))
+            assert script or not re.search(r"torch|triton", text, re.IGNORECASE), path
+
+
+def test_a_c_compiler_is_in_runtime_exactly_when_jit_says_so(texts: Texts) -> None:
+    for text, answers in named(texts, "docker-amd64/dependencies/apt-runtime.txt"):
+        packages = [line for line in text.splitlines() if line and not line.startswith("#")]
+        assert ("gcc" in packages) == answers.get("jit", False)
+
+
+# --- what other programs say about it ------------------------------------------------------------
+
+
+def test_hadolint_has_nothing_to_say(texts: Texts, few: list[Row], tmp_path: Path) -> None:
+    # A tenth of a second a file: so not every pair of versions, but every one of them.
+    chosen: dict[tuple[Any, ...], str] = {}
+    for text, answers in named(texts, "docker-amd64/Dockerfile"):
+        key = (answers["accelerator"], answers["torch_version"] == "none")
+        for name in ("linux_distro", "torch_version", "python_version"):
+            chosen.setdefault((*key, name, answers[name]), text)
+    assert len(chosen) > len(few)
+    names = []
+    for at, text in enumerate(dict.fromkeys(chosen.values())):
+        (tmp_path / f"{at}.Dockerfile").write_text(text)
+        names.append(f"{at}.Dockerfile")
+    result = run(BIN / "hadolint", "--failure-threshold", "style", *names, cwd=tmp_path)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert not result.stdout
+
+
+def test_shellcheck_and_shfmt_have_nothing_to_say(texts: Texts, tmp_path: Path) -> None:
+    scripts = []
+    for at, (path, text) in enumerate(texts):
+        if path.endswith(".sh"):
+            scripts.append(tmp_path / f"{at}-{Path(path).name}")
+            scripts[-1].write_text(text)
+    assert len(scripts) > 5
+    checks = (["shellcheck", "--norc"], ["shfmt", "-d", "-i", "4", "-ci"])
+    for linter, *options in checks:
+        result = run(BIN / linter, *options, *scripts, cwd=tmp_path)
+        assert result.returncode == 0, result.stdout + result.stderr
+
+
+def compose() -> list[str]:
+    """A Compose client; `config` needs no daemon."""
+    if (BIN / "docker-compose").exists():
+        return [str(BIN / "docker-compose")]
+    if (
+        shutil.which("docker")
+        and run("docker", "compose", "version", cwd=Path.cwd()).returncode == 0
+    ):
+        return ["docker", "compose"]
+    pytest.skip(
+        "no Compose: the package of the dev requirements needs Python 3.11, and there is no plugin"
+    )
+
+
+def effective(folder: Path, *options: str, **environment: str) -> dict[str, Any]:
+    """What Compose makes of the files in a folder."""
+    result = run(
+        *compose(),
+        "--profile",
+        "*",
+        *options,
+        "config",
+        "--format",
+        "json",
+        cwd=folder,
+        **environment,
+    )
+    assert result.returncode == 0, result.stderr
+    assert not result.stderr, "Compose warns"
+    config: dict[str, Any] = json.loads(result.stdout)
+    return config
+
+
+@pytest.fixture(scope="module")
+def compose_folders(texts: Texts, projects: list[Path]) -> list[Path]:
+    """A docker-amd64 with its example as .env for each compose.yaml that there is."""
+    folders: dict[str, Path] = {}
+    for folder in (project / "docker-amd64" for project in projects):
+        if folders.setdefault((folder / "compose.yaml").read_text(), folder) == folder:
+            shutil.copy(folder / ".env.example", folder / ".env")
+    assert folders.keys() == {text for text, _ in named(texts, "docker-amd64/compose.yaml")}
+    return list(folders.values())
+
+
+def test_compose_accepts_every_project_as_the_example_describes_it(
+    compose_folders: list[Path],
+) -> None:
+    for folder in compose_folders:
+        services = effective(folder)["services"]
+        assert services.keys() == {"runtime", "dev", "tools"}
+        for name in ("runtime", "dev"):
+            assert services[name]["init"] is True
+            assert services[name]["build"]["target"] == name
+            assert {mount["target"] for mount in services[name]["volumes"]} >= {
+                "/workspace",
+                "/data",
+                "/outputs",
+            }
+
+
+def test_no_service_opens_the_host_or_names_a_gpu(compose_folders: list[Path]) -> None:
+    for folder in compose_folders:
+        for service in effective(folder)["services"].values():
+            assert not service.get("privileged")
+            namespaces = ("network_mode", "ipc", "pid", "uts", "userns_mode")
+            assert "host" not in {service.get(key) for key in namespaces}
+            assert service["build"].get("network") != "host"
+            assert not service.keys() & {"gpus", "devices", "deploy", "runtime"}
+            assert not service.keys() & {"cap_add", "container_name"}
+            for port in service.get("ports", []):
+                assert port["host_ip"] == "127.0.0.1"
+
+
+def test_compose_accepts_the_overlay_for_inspected_tls(compose_folders: list[Path]) -> None:
+    for folder in compose_folders:
+        config = effective(folder, COMPOSE_FILE="compose.yaml:compose.ca.yaml")
+        assert config["services"]["dev"]["environment"]["SSL_CERT_FILE"] == "/run/secrets/ca"
+
+
+def test_without_an_env_file_compose_says_which_command_makes_one(
+    compose_folders: list[Path], tmp_path: Path
+) -> None:
+    shutil.copy(compose_folders[0] / "compose.yaml", tmp_path)
+    result = run(*compose(), "config", cwd=tmp_path)
+    assert result.returncode
+    assert "there is no .env yet. Run ./template.sh env" in result.stderr
+
+
+def test_a_code_folder_with_a_blank_is_mounted_as_it_is_named(compose_folders: list[Path]) -> None:
+    sources = set()
+    for folder in compose_folders:
+        mounts = effective(folder)["services"]["dev"]["volumes"]
+        (code,) = (mount["source"] for mount in mounts if mount["target"] == "/workspace")
+        sources.add(os.path.relpath(code, folder))
+    assert sources == {"..", "../my code"}
+
+
+# --- the written project -------------------------------------------------------------------------
+
+
+def test_existing_code_gets_no_file_beside_docker_amd64_but_the_answers(
+    few: list[Row], projects: list[Path]
+) -> None:
+    for (answers, _), project in zip(few, projects, strict=True):
+        if answers["project_kind"] == "existing":
+            names = {path.name for path in project.iterdir()}
+            assert names == {"docker-amd64", ".copier-answers.yml"}
+
+
+def test_scripts_can_be_started_and_nothing_else_can(projects: list[Path]) -> None:
+    for project in projects:
+        for path in filter(Path.is_file, project.rglob("*")):
+            script = path.suffix == ".sh" and path.read_bytes().startswith(b"#!")
+            assert bool(path.stat().st_mode & 0o111) == script, path
+        assert os.access(project / "docker-amd64/template.sh", os.X_OK)
+
+
+def test_what_stays_on_this_machine_is_ignored_by_git(projects: list[Path]) -> None:
+    for project in projects:
+        run("git", "init", "--quiet", cwd=project)
+        for name in (".env", ".env.bak", "compose.override.yaml"):
+            assert run("git", "check-ignore", f"docker-amd64/{name}", cwd=project).returncode == 0
+        for name in (".env.example", "compose.yaml", "dependencies/uv.lock"):
+            assert run("git", "check-ignore", f"docker-amd64/{name}", cwd=project).returncode == 1
+
+
+FAKE_TORCH = """
+__version__ = "0+fake"
+class device(str):
+    type = "cpu"
+class cuda:
+    is_available = staticmethod(lambda: False)
+class Ones:
+    def __matmul__(self, other): return self
+    def sum(self): return self
+    def item(self): return 512
+def ones(*shape, device): return Ones()
+"""
+
+
+@pytest.fixture(params=["torch", "none"])
+def package(request: pytest.FixtureRequest, generate: Generate, tmp_path: Path) -> Path:
+    """A new project with the longest names, with and without torch."""
+    (tmp_path / "fake").mkdir()
+    if request.param == "torch":
+        (tmp_path / "fake/torch.py").write_text(FAKE_TORCH)
+    answers: Answers = {} if request.param == "torch" else {"torch_version": "none"}
+    return generate(
+        tmp_path / "project",
+        project_kind="new",
+        project_name=LONGEST_PROJECT,
+        package_name=LONGEST_PACKAGE,
+        **answers,
+    )
+
+
+def test_the_new_package_runs_and_says_what_it_sees(package: Path) -> None:
+    path = os.pathsep.join([str(package / "src"), str(package.parent / "fake")])
+    command = [sys.executable, "-m", LONGEST_PACKAGE]
+    result = run(*command, cwd=package, PYTHONPATH=path, OUTPUTS_DIR="src")
+    assert result.returncode == 0, result.stderr
+    seen = dict(re.findall(r"^(\w+) +(.*)$", result.stdout, re.MULTILINE))
+    with_torch = (package.parent / "fake/torch.py").exists()
+    about_torch = {"torch", "device"} if with_torch else set()
+    assert seen.keys() == {"python", "user", "code", "data", "outputs"} | about_torch
+    assert seen["data"] == "data (missing)"
+    assert seen["outputs"] == "src (writable)"
+
+
+def test_the_new_package_passes_its_own_test(package: Path) -> None:
+    path = os.pathsep.join([str(package / "src"), str(package.parent / "fake")])
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    result = run(*command, cwd=package, PYTHONPATH=path)
+    assert result.returncode == 0, result.stdout
+    assert " passed" in result.stdout
+
+
+def test_the_new_package_is_clean_for_ruff(package: Path) -> None:
+    for arguments in (["check", "--extend-select", "B,I,N,PTH,SIM,UP"], ["format", "--check"]):
+        result = run(
+            BIN / "ruff", *arguments, "--no-cache", "--exclude", "docker-amd64", ".", cwd=package
+        )
+        assert result.returncode == 0, result.stdout
+
+
+def test_no_line_grows_too_long_with_the_longest_names(package: Path) -> None:
+    for path, content in files_of(package).items():
+        if path != ".copier-answers.yml":
+            assert not list(blemishes(path, content.decode()))
+
+
+def test_the_probe_in_a_project_is_the_hooks_probe(projects: list[Path]) -> None:
+    source = (Path(__file__).parents[1] / "hooks/probe.py").read_bytes()
+    assert all((project / "docker-amd64/probe.py").read_bytes() == source for project in projects)
+
+
+def test_answers_are_kept_for_the_next_update(few: list[Row], projects: list[Path]) -> None:
+    for (answers, _), project in zip(few, projects, strict=True):
+        kept = yaml.safe_load((project / ".copier-answers.yml").read_text())
+        assert {name: value for name, value in kept.items() if not name.startswith("_")} == answers

@@ -1,0 +1,154 @@
+"""The repository itself: locks, versions, and what its files must not say."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tests.conftest import ROOT, git
+from tests.support.process import run
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+LOCKS = {"generate": "requirements.txt", "dev": "requirements-dev.txt"}
+
+
+def pyproject() -> dict[str, Any]:
+    content: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    return content
+
+
+def direct_requirements(group: str) -> list[Requirement]:
+    found: list[Requirement] = []
+    for entry in pyproject()["dependency-groups"][group]:
+        if isinstance(entry, dict):
+            found += direct_requirements(entry["include-group"])
+        else:
+            found.append(Requirement(entry))
+    return found
+
+
+def locked_versions(lock: str) -> dict[str, set[str]]:
+    versions: dict[str, set[str]] = {}
+    for name, version in re.findall(r"(?m)^([\w.-]+)==([^ ;\\]+)", (ROOT / lock).read_text()):
+        versions.setdefault(canonicalize_name(name), set()).add(version)
+    return versions
+
+
+@pytest.mark.parametrize(("group", "lock"), LOCKS.items())
+def test_make_lock_was_run_after_the_last_change_of_a_dependency(group: str, lock: str) -> None:
+    versions = locked_versions(lock)
+    for requirement in direct_requirements(group):
+        locked = versions.get(canonicalize_name(requirement.name))
+        assert locked, f"{requirement} is not in {lock}: run make lock"
+        assert all(requirement.specifier.contains(version) for version in locked), requirement
+
+
+def test_generating_and_developing_use_the_same_versions() -> None:
+    dev = locked_versions(LOCKS["dev"])
+    for name, versions in locked_versions(LOCKS["generate"]).items():
+        assert versions <= dev[name], name
+
+
+@pytest.mark.parametrize("lock", LOCKS.values())
+def test_every_locked_package_has_a_hash_and_comes_from_whatever_index_the_user_has(
+    lock: str,
+) -> None:
+    text = (ROOT / lock).read_text()
+    assert "http" not in text
+    packages = re.split(r"(?m)^(?=\S)", re.sub(r"(?m)^\s*#.*\n", "", text))
+    for package in filter(None, packages):
+        assert "--hash=sha256:" in package, package
+
+
+def test_tests_resolve_with_the_uv_that_generated_projects_pin() -> None:
+    pinned = yaml.safe_load((ROOT / "hooks" / "pins.yml").read_text())["uv_image"].rpartition(":")[
+        2
+    ]
+    assert locked_versions(LOCKS["dev"])["uv"] == {pinned}
+
+
+def test_each_action_of_the_workflows_is_pinned_by_digest_with_its_version_beside_it() -> None:
+    for workflow in (ROOT / ".github" / "workflows").glob("*.yml"):
+        for line in re.findall(r"(?m)^.*\buses:.*$", workflow.read_text()):
+            assert re.search(r"@[0-9a-f]{40} # v\d+\.\d+\.\d+$", line), f"{workflow.name}: {line}"
+
+
+def test_each_release_has_a_known_commit(releases: dict[str, str], template: Path) -> None:
+    for version, commit in releases.items():
+        assert re.fullmatch(r"\d+\.\d+\.\d+", version)
+        assert git(template, "rev-list", "--max-count=1", f"v{version}").strip() == commit
+    assert list(releases) == sorted(releases, key=lambda version: [*map(int, version.split("."))])
+
+
+@pytest.fixture
+def fresh_clone(template: Path, tmp_path: Path) -> Path:
+    """A clone of the repository whose setup is done already, by the environment of these tests."""
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "--quiet", str(template), str(clone))
+    (clone / ".venv").mkdir()
+    (clone / ".venv" / "pyvenv.cfg").touch()
+    (clone / ".venv" / "installed-generate").touch()
+    return clone
+
+
+def test_make_new_generates_a_project_into_a_folder_with_blanks(fresh_clone: Path) -> None:
+    programs = f"BIN={Path(sys.executable).parent}"
+    target = fresh_clone.parent / "my new project"
+    result = run("make", programs, "new", f"DIR={target}", cwd=fresh_clone, input="")
+    assert result.returncode == 0, result.stderr
+    assert (target / "docker-amd64" / ".env").is_file()
+
+
+def test_make_new_without_a_folder_says_in_one_sentence_what_is_missing(fresh_clone: Path) -> None:
+    result = run("make", "new", cwd=fresh_clone, input="")
+    assert result.returncode == 2
+    assert result.stderr.startswith("Say where the project goes: make new DIR=../myproj\n")
+
+
+def test_the_changelog_tells_what_the_current_version_brings() -> None:
+    version = pyproject()["project"]["version"]
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    (text,) = re.findall(rf"(?ms)^## \[{re.escape(version)}\][^\n]*\n(.*?)(?=^## |\Z)", changelog)
+    assert re.search(r"(?m)^- ", text)
+
+
+def tracked_files() -> list[Path]:
+    names = git(ROOT, "ls-files", "-co", "--exclude-standard", "-z").split("\0")
+    return [ROOT / name for name in names if name and (ROOT / name).is_file()]
+
+
+def test_scripts_can_be_started_from_a_fresh_clone() -> None:
+    shell = [path for path in tracked_files() if path.suffix == ".sh"]
+    scripts = [path for path in shell if path.read_bytes().startswith(b"#!")]
+    assert scripts
+    for script in [*scripts, ROOT / ".ci/run"]:
+        assert script.stat().st_mode & 0o111, script
+
+
+# What anybody may name; where else a machine is set up to download from is its owner's business.
+PUBLIC = ("debian.org", "ubuntu.com", "pypi.org", "pytorch.org", "nvidia.com", "docker.com")
+
+
+def test_no_file_names_the_package_mirrors_of_the_machine_it_was_written_on() -> None:
+    settings = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True
+    ).stdout
+    for path in Path("/etc/apt").glob("sources.list*/**/*"):
+        settings += path.read_text()
+    named = re.findall(r"https?://(?:[^/@\s]*@)?([\w.-]+)", settings)
+    hosts = {host for host in named if not host.endswith(PUBLIC)}
+    for path in tracked_files():
+        text = path.read_text(errors="replace")
+        assert not [host for host in hosts if host in text], path

@@ -1,0 +1,221 @@
+"""`copier update`: a person's work survives, the template's news arrive, .env keeps its values."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from copier import run_copy, run_update
+
+from tests.conftest import SNAPSHOT_TAG, Generate, git
+
+NEWER_TAG = "v1000.0.0"
+InGit = Callable[[Path], None]
+
+
+def replace(path: Path, old: str, new: str) -> None:
+    """Edit one place of a file, which has to be there."""
+    text = path.read_text()
+    assert text.count(old) == 1, f"{old!r} in {path}"
+    path.write_text(text.replace(old, new))
+
+
+def update(project: Path, **answers: Any) -> None:
+    """What `copier update --trust --defaults --data ...` does, in the project's folder."""
+    run_update(project, data=answers, defaults=True, overwrite=True, quiet=True, unsafe=True)
+
+
+def conflicts(project: Path) -> str:
+    """Files that a person has to merge; Copier itself says success when there are some."""
+    return git(project, "ls-files", "--unmerged")
+
+
+@pytest.fixture
+def own_template(template: Path, tmp_path: Path) -> Path:
+    """A copy of the template that a test may change; its newest version is the working tree."""
+    folder = tmp_path / "hearth"
+    git(tmp_path, "clone", "--quiet", str(template), str(folder))
+    return folder
+
+
+@pytest.fixture
+def project(own_template: Path, tmp_path: Path, in_git: InGit) -> Path:
+    """A trusted project of that template, everything committed."""
+    folder = tmp_path / "project"
+    run_copy(
+        str(own_template),
+        folder,
+        data={"project_kind": "new"},
+        vcs_ref=SNAPSHOT_TAG,
+        defaults=True,
+        quiet=True,
+        unsafe=True,
+    )
+    in_git(folder)
+    return folder
+
+
+def release(template: Path) -> None:
+    """Make the changes in a template its next version."""
+    git(template, "commit", "--quiet", "--all", "--message", "news")
+    git(template, "tag", NEWER_TAG)
+
+
+def log_hook_runs(template: Path, log: Path) -> None:
+    """Make the template's hook write down in which folder it runs."""
+    main = 'if __name__ == "__main__":\n'
+    tell = f"    with open({str(log)!r}, 'a') as log:\n        print(os.getcwd(), file=log)\n"
+    replace(template / "hooks/post_generate.py", main, main + tell)
+
+
+def test_updating_to_the_same_version_changes_nothing(project: Path) -> None:
+    env = (project / "docker-amd64/.env").read_text()
+    update(project)
+    assert git(project, "status", "--porcelain") == ""
+    assert (project / "docker-amd64/.env").read_text() == env
+
+
+def test_a_persons_work_and_the_templates_news_both_survive_an_update(
+    own_template: Path, project: Path, in_git: InGit
+) -> None:
+    docker = project / "docker-amd64"
+    replace(docker / "Dockerfile", "FROM os AS base\n", "FROM os AS base\nENV MINE=1\n")
+    replace(
+        docker / "dependencies/pyproject.toml",
+        "dependencies = []\n",
+        'dependencies = [\n    "einops>=0.8",\n    "pandas",\n]\n',
+    )
+    replace(docker / "dependencies/apt-dev.txt", "htop\n", "htop\nnvtop\n")
+    env = re.sub("(?m)^SHM_SIZE=.*$", "SHM_SIZE=3gb", (docker / ".env").read_text())
+    (docker / ".env").write_text(f"{env}MY_OWN_KEY='a b'\n")
+    (docker / "pre-run.sh").write_text("echo mine\n")
+    (docker / "compose.ca.yaml").unlink()
+    in_git(project)
+
+    source = own_template / "template/docker-amd64"
+    replace(
+        source / "Dockerfile.jinja", "\nFROM base AS publish\n", "\n# News.\nFROM base AS publish\n"
+    )
+    replace(source / "dependencies/pyproject.toml.jinja", "[tool.uv]\n", "[tool.uv]\n# News.\n")
+    replace(source / "dependencies/apt-dev.txt", "bash-completion\n", "bash-completion\nfile\n")
+    replace(source / "compose.ca.yaml", "# For a machine", "# News: for a machine")
+    replace(source / ".env.example.jinja", "# Shared memory", "# News.\nNEW_KEY=7\n\n# Shared")
+    release(own_template)
+    update(project)
+
+    assert conflicts(project) == ""
+    assert not list(project.rglob("*.rej"))
+    dockerfile = (docker / "Dockerfile").read_text()
+    assert "ENV MINE=1\n" in dockerfile
+    assert "# News.\n" in dockerfile
+    dependencies = (docker / "dependencies/pyproject.toml").read_text()
+    assert '    "einops>=0.8",\n    "pandas",\n' in dependencies
+    assert "# News.\n" in dependencies
+    assert {"nvtop", "file"} <= set((docker / "dependencies/apt-dev.txt").read_text().split())
+    assert (docker / "pre-run.sh").read_text() == "echo mine\n"
+    assert not (docker / "compose.ca.yaml").exists()
+    lines = (docker / ".env").read_text().splitlines()
+    assert {"SHM_SIZE=3gb", "MY_OWN_KEY='a b'", "NEW_KEY=7"} <= set(lines)
+    answers = yaml.safe_load((project / ".copier-answers.yml").read_text())
+    assert answers["_commit"] == NEWER_TAG
+
+
+def test_a_change_of_the_same_lines_is_left_to_the_person_and_shown(
+    own_template: Path, project: Path, in_git: InGit
+) -> None:
+    replace(project / "docker-amd64/dependencies/apt-dev.txt", "htop\n", "btop\n")
+    in_git(project)
+    replace(own_template / "template/docker-amd64/dependencies/apt-dev.txt", "htop\n", "nvtop\n")
+    release(own_template)
+    update(project)
+    assert "docker-amd64/dependencies/apt-dev.txt" in conflicts(project)
+
+
+def test_the_hook_runs_once_in_a_copy_and_once_in_an_update(
+    own_template: Path, tmp_path: Path, in_git: InGit
+) -> None:
+    log, project = tmp_path / "log", tmp_path / "project"
+    log_hook_runs(own_template, log)
+    git(own_template, "commit", "--quiet", "--all", "--message", "a hook that tells")
+    git(own_template, "tag", "--force", SNAPSHOT_TAG)
+    run_copy(str(own_template), project, defaults=True, quiet=True, unsafe=True)
+    assert log.read_text() == f"{project}\n"
+    in_git(project)
+    update(project)
+    assert log.read_text() == f"{project}\n" * 2
+
+
+def test_a_hook_that_breaks_spoils_no_update(own_template: Path, project: Path) -> None:
+    broken = "def run(*_, **__):\n    return 1 / 0\n\n\ndef _("
+    replace(own_template / "hooks/post_generate.py", "def run(", broken)
+    replace(own_template / "template/docker-amd64/dependencies/apt-dev.txt", "htop\n", "btop\n")
+    release(own_template)
+    before = (project / "docker-amd64/.env").read_bytes()
+    update(project)
+    assert git(project, "diff", "--name-only").split() == [
+        ".copier-answers.yml",
+        "docker-amd64/dependencies/apt-dev.txt",
+    ]
+    assert (project / "docker-amd64/.env").read_bytes() == before
+
+
+def test_another_torch_version_keeps_a_persons_dependencies(project: Path, in_git: InGit) -> None:
+    path = project / "docker-amd64/dependencies/pyproject.toml"
+    replace(path, "dependencies = []\n", 'dependencies = [\n    "einops>=0.8",\n    "pandas",\n]\n')
+    replace(path, '    "ruff",\n', '    "ruff",\n    "mypy",\n')
+    in_git(project)
+    update(project, torch_version="2.8.0")
+    assert conflicts(project) == ""
+    text = path.read_text()
+    assert '    "einops>=0.8",\n    "pandas",\n' in text
+    assert '    "mypy",\n' in text
+    assert '"torch==2.8.0"' in text
+    answers = yaml.safe_load((project / ".copier-answers.yml").read_text())
+    assert answers["torch_version"] == "2.8.0"
+
+
+def test_changing_an_answer_there_and_back_leaves_nothing_behind(
+    project: Path, in_git: InGit
+) -> None:
+    update(project, torch_version="none")
+    assert "torch" not in (project / "docker-amd64/Dockerfile").read_text()
+    in_git(project)
+    recorded = git(project, "show", "HEAD~1:.copier-answers.yml")
+    before = yaml.safe_load(recorded)
+    update(project, **{name: before[name] for name in ("torch_version", "jit")})
+    in_git(project)
+    assert git(project, "diff", "--name-only", "HEAD~2", "HEAD") == ""
+
+
+def test_an_update_without_tasks_needs_no_trust_when_it_is_a_recopy(
+    project: Path, own_template: Path
+) -> None:
+    replace(own_template / "template/docker-amd64/dependencies/apt-dev.txt", "htop\n", "btop\n")
+    release(own_template)
+    arguments = ["recopy", "--defaults", "--skip-tasks", "--overwrite", "--quiet"]
+    result = subprocess.run([sys.executable, "-m", "copier", *arguments], cwd=project, check=False)
+    assert result.returncode == 0
+    assert "btop" in (project / "docker-amd64/dependencies/apt-dev.txt").read_text()
+
+
+def test_every_released_version_can_be_updated_to_this_one(
+    releases: dict[str, str], generate: Generate, tmp_path: Path, in_git: InGit
+) -> None:
+    for version in releases:
+        project = generate(tmp_path / version, hook=True, version=f"v{version}", project_kind="new")
+        replace(project / "docker-amd64/dependencies/apt-dev.txt", "htop\n", "htop\nnvtop\n")
+        with (project / "docker-amd64/.env").open("a") as file:
+            file.write("MY_OWN_KEY=1\n")
+        in_git(project)
+        update(project)
+        assert conflicts(project) == ""
+        assert "nvtop\n" in (project / "docker-amd64/dependencies/apt-dev.txt").read_text()
+        assert "MY_OWN_KEY=1" in (project / "docker-amd64/.env").read_text().splitlines()
+        answers = yaml.safe_load((project / ".copier-answers.yml").read_text())
+        assert answers["_commit"] == SNAPSHOT_TAG
