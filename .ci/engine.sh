@@ -1,0 +1,204 @@
+#!/usr/bin/env bash
+# A real container engine for the tests, on a bare Debian 12 as root, with Debian's packages and PyPI only.
+#
+#   engine.sh install   Docker Engine with buildx and Compose (a newer Debian's, on Debian 12's runc)
+#   engine.sh start     dockerd in the background; does nothing when one answers already
+#   engine.sh images    base images under the names the Dockerfiles ask for; free when they are there
+#   engine.sh stop      stops the dockerd that `start` began, and no other
+#
+# A machine that has Docker and a registry needs none of this.
+set -euo pipefail
+
+run_dir=${HEARTH_ENGINE_DIR:-/run/hearth-engine}
+socket=/var/run/docker.sock
+repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+say() { printf 'engine.sh: %s\n' "$*" >&2; }
+die() {
+    say "$*"
+    exit 1
+}
+
+# Docker's client of the distribution: another one on PATH may be older and without its plugins.
+docker() { PATH=/usr/bin:$PATH command docker "$@"; }
+
+answers() { docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
+
+have() { [[ "$(dpkg-query --show --showformat='${db:Status-Status}' "$1" 2>/dev/null)" == installed ]]; }
+
+# The machine's own Debian archive with another suite. Its name must end in .sources for apt and mmdebstrap.
+archive_of() { # SUITE FILE
+    awk -v suite="$1" '
+        /^[[:space:]]*#/ { next }
+        /^[[:space:]]*$/ { if (seen) exit; next }
+        { seen = 1 }
+        /^Suites:/ { print "Suites: " suite; next }
+        { print }
+    ' /etc/apt/sources.list.d/debian.sources >"$2"
+}
+
+install_engine() {
+    if answers || { have docker.io && have docker-compose && have docker-buildx && have mmdebstrap; }; then
+        say 'already installed'
+        return
+    fi
+    [[ -f /etc/apt/sources.list.d/debian.sources ]] ||
+        die 'no /etc/apt/sources.list.d/debian.sources: this script is for Debian 12; elsewhere install Docker Engine 28 or later yourself'
+    export DEBIAN_FRONTEND=noninteractive
+    local engine=(docker.io docker-cli docker-buildx docker-compose containerd) suite
+    apt-get update -qq
+    # The newer runc wants a newer libc; Debian 12's serves.
+    apt-get install -qqy --no-install-recommends ca-certificates iptables mmdebstrap procps runc zstd >/dev/null
+    # Testing moves: the stable release is the fallback.
+    for suite in forky trixie; do
+        archive_of "$suite" "/etc/apt/sources.list.d/hearth-$suite.sources"
+        # A mirror's state of testing may be older than the date it was meant to be good for; it is still signed.
+        echo 'Check-Valid-Until: no' >>"/etc/apt/sources.list.d/hearth-$suite.sources"
+        {
+            printf 'Package: *\nPin: release n=%s\nPin-Priority: 100\n\n' "$suite"
+            printf 'Package: %s\nPin: release n=%s\nPin-Priority: 700\n' "${engine[*]}" "$suite"
+        } >"/etc/apt/preferences.d/hearth-$suite"
+        # The package would start the daemon through an init system; here `start` does.
+        if apt-get update -qq && apt-get install -qqy --no-install-recommends "${engine[@]}" >/dev/null; then
+            say "installed from Debian $suite"
+            return
+        fi
+        say "Debian $suite did not serve"
+        rm -f "/etc/apt/sources.list.d/hearth-$suite.sources" "/etc/apt/preferences.d/hearth-$suite"
+    done
+    die 'no Docker Engine could be installed; the messages of apt-get above say why'
+}
+
+start_engine() {
+    if answers; then
+        say 'a daemon answers already; using it'
+        return
+    fi
+    mkdir -p "$run_dir"
+    # shellcheck disable=SC2016 # expanded by the shell that becomes dockerd: its number is the daemon's
+    setsid --fork bash -c 'echo $$ >"$1"; exec dockerd --group docker' dockerd "$run_dir/dockerd.pid" \
+        </dev/null >"$run_dir/dockerd.log" 2>&1
+    local left
+    for ((left = 120; left > 0; left--)); do
+        if answers; then
+            say "dockerd $(docker version --format '{{.Server.Version}}') answers on $socket; its log: $run_dir/dockerd.log"
+            return
+        fi
+        sleep 0.5
+    done
+    tail -n 20 "$run_dir/dockerd.log" >&2
+    die "dockerd did not answer within 60 s; the end of $run_dir/dockerd.log is above"
+}
+
+stop_engine() {
+    local pid
+    if [[ ! -f $run_dir/dockerd.pid ]]; then
+        say 'nothing to stop: no daemon was started from here'
+        return
+    fi
+    pid=$(<"$run_dir/dockerd.pid")
+    rm -f "$run_dir/dockerd.pid"
+    # The number may belong to another program by now.
+    [[ "$(ps -o comm= -p "$pid" 2>/dev/null)" == dockerd ]] || return 0
+    kill "$pid"
+    tail --pid="$pid" -f /dev/null
+    say 'dockerd stopped'
+}
+
+missing() { ! docker image inspect "$1" >/dev/null 2>&1; }
+
+# What the official images add to a minimal root: no cached packages, no documentation, no services.
+official_habits() { # ROOT
+    cat >"$1/etc/apt/apt.conf.d/docker-clean" <<'CONF'
+DPkg::Post-Invoke { "rm -f /var/cache/apt/archives/*.deb /var/cache/apt/archives/partial/*.deb /var/cache/apt/*.bin || true"; };
+APT::Update::Post-Invoke { "rm -f /var/cache/apt/archives/*.deb /var/cache/apt/archives/partial/*.deb /var/cache/apt/*.bin || true"; };
+Dir::Cache::pkgcache "";
+Dir::Cache::srcpkgcache "";
+CONF
+    echo 'Acquire::Languages "none";' >"$1/etc/apt/apt.conf.d/docker-no-languages"
+    echo 'Acquire::GzipIndexes "true";' >"$1/etc/apt/apt.conf.d/docker-gzip-indexes"
+    echo 'Apt::AutoRemove::SuggestsImportant "false";' >"$1/etc/apt/apt.conf.d/docker-autoremove-suggests"
+    echo 'force-unsafe-io' >"$1/etc/dpkg/dpkg.cfg.d/docker-apt-speedup"
+    printf 'path-exclude /usr/share/%s/*\n' doc groff info lintian linda locale man >"$1/etc/dpkg/dpkg.cfg.d/docker"
+    printf 'path-include /usr/share/%s\n' 'doc/*/copyright' locale/locale.alias >>"$1/etc/dpkg/dpkg.cfg.d/docker"
+    printf '#!/bin/sh\nexit 101\n' >"$1/usr/sbin/policy-rc.d"
+    chmod 755 "$1/usr/sbin/policy-rc.d"
+    rm -rf "$1"/usr/share/{groff,info,lintian,linda,man}/* "$1"/var/lib/apt/lists/* "$1"/var/cache/apt/*.bin
+    find "$1/usr/share/locale" -mindepth 1 -maxdepth 1 -type d -exec rm -rf {} +
+    find "$1/usr/share/doc" -depth -not -type d -not -name copyright -delete
+}
+
+import_debian() { # SUITE TAG
+    missing "$2" || return 0
+    local work
+    work=$(mktemp -d)
+    archive_of "$1" "$work/debian.sources"
+    say "making $2"
+    # Unless /usr comes merged, Debian 12's package that merges it brings the whole of Perl.
+    mmdebstrap --quiet --mode=root --variant=minbase --format=directory --include=usr-is-merged \
+        --hook-directory=/usr/share/mmdebstrap/hooks/merged-usr "$1" "$work/root" "$work/debian.sources" \
+        >"$work/log" 2>&1 </dev/null || { cat "$work/log" >&2 && die "mmdebstrap could not make a Debian $1; its words are above"; }
+    mv "$work"/root/etc/apt/sources.list.d/*.sources "$work/root/etc/apt/sources.list.d/debian.sources"
+    official_habits "$work/root"
+    tar -C "$work/root" --numeric-owner -cf - . |
+        docker import --change 'CMD ["bash"]' --change 'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' \
+            --change "LABEL hearth.stand-in=\"a minimal Debian $1 under this name\"" \
+            --message "Debian $1 by mmdebstrap, standing in for $2" - "$2" >/dev/null
+    rm -rf --one-file-system "$work"
+}
+
+# Ubuntu's archive is not to be had from Debian's: a Debian of the same years, with Ubuntu's own user where it has one.
+import_ubuntu() { # DEBIAN-IMAGE TAG
+    missing "$2" || return 0
+    local add_user=true
+    [[ $2 == ubuntu:22.04 ]] ||
+        add_user="groupadd --gid 1000 ubuntu && useradd --uid 1000 --gid 1000 --groups adm,audio,cdrom,dialout,dip,floppy,plugdev,sudo,video --comment Ubuntu --create-home --shell /bin/bash ubuntu"
+    say "making $2"
+    printf 'FROM %s\nRUN %s\nCMD ["/bin/bash"]\nLABEL hearth.stand-in="%s for %s: Debian packages, the users of Ubuntu"\n' \
+        "$1" "$add_user" "$1" "$2" | docker build --quiet --tag "$2" - >/dev/null
+}
+
+# The static (musl) build of the release that generated projects pin, which is what Astral's own image holds; its
+# hash is in requirements-dev.txt, which has the same uv.
+import_uv() { # TAG
+    missing "$1" || return 0
+    local work
+    work=$(mktemp -d)
+    say "making $1"
+    sed -n "/^uv==${1##*:} /,/[^\\\\]\$/p" "$repository/requirements-dev.txt" >"$work/requirements.txt"
+    [[ -s $work/requirements.txt ]] || die "requirements-dev.txt has no uv==${1##*:}, which hooks/pins.yml names; set it in pyproject.toml and run make lock"
+    python3 -m venv "$work/venv"
+    "$work/venv/bin/pip" download -qq --no-deps --require-hashes --only-binary=:all: --platform musllinux_1_1_x86_64 \
+        --dest "$work" --requirement "$work/requirements.txt"
+    mkdir "$work/root"
+    python3 - "$work"/uv-*.whl "$work/root" <<'PY'
+import pathlib, sys, zipfile
+
+with zipfile.ZipFile(sys.argv[1]) as wheel:
+    for name in wheel.namelist():
+        if name.endswith(("/uv", "/uvx")):
+            program = pathlib.Path(sys.argv[2], pathlib.PurePosixPath(name).name)
+            program.write_bytes(wheel.read(name))
+            program.chmod(0o755)
+PY
+    printf 'FROM scratch\nCOPY uv uvx /\nWORKDIR /io\nENTRYPOINT ["/uv"]\nLABEL hearth.stand-in="uv from its wheel"\n' \
+        >"$work/root/Dockerfile"
+    docker build --quiet --tag "$1" "$work/root" >/dev/null
+    rm -rf "$work"
+}
+
+make_images() {
+    import_debian bookworm debian:bookworm-slim
+    import_debian trixie debian:trixie-slim
+    import_ubuntu debian:bookworm-slim ubuntu:22.04
+    import_ubuntu debian:trixie-slim ubuntu:24.04
+    import_uv "$(sed -n 's/^uv_image: *"\(.*\)"$/\1/p' "$repository/hooks/pins.yml")"
+}
+
+case "${1:-}" in
+    install) install_engine ;;
+    start) start_engine ;;
+    images) make_images ;;
+    stop) stop_engine ;;
+    *) die 'say one of: install, start, images, stop' ;;
+esac

@@ -1,0 +1,155 @@
+"""What tests with a real container engine share; all of this folder carry the mark `engine`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from tests.conftest import Generate
+from tests.support.engine import is_stand_in, need
+from tests.support.index import PackageIndex, bridge_address, find_torch_wheel, serving
+from tests.support.managed_python import cached_archive
+from tests.support.project import Person, Project
+
+HERE = Path(__file__).parent
+# A small project that this machine can build without the outside: the stand-in Python is a 3.11.
+DEFAULTS = {
+    "accelerator": "cpu",
+    "torch_version": "none",
+    "python_version": "3.11",
+    "linux_distro": "debian-12",
+}
+
+
+class MakeProject(Protocol):
+    """See the fixture `project`."""
+
+    def __call__(
+        self,
+        name: str = "my-project",
+        /,
+        *,
+        owner: Person | None = None,
+        env: Mapping[str, str] | None = None,
+        existing: Mapping[str, str] | None = None,
+        **answers: Any,
+    ) -> Project: ...
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what stands in this folder; pytest hands over the items of all folders."""
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            item.add_marker(pytest.mark.engine)
+
+
+@pytest.fixture(scope="session")
+def open_folder() -> Iterator[Path]:
+    """A folder that every user can reach, which pytest's own are not; removed at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="hearth-tests-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def jane(open_folder: Path) -> Person:
+    """A person with user and group 1234; where the tests are not root, the one who runs them."""
+    uid, gid = (1234, 1234) if os.getuid() == 0 else (os.getuid(), os.getgid())
+    home = open_folder / "home"
+    home.mkdir()
+    os.chown(home, uid, gid)
+    return Person(uid, gid, "jane", home)
+
+
+@pytest.fixture(scope="session")
+def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PackageIndex]:
+    """The package index for builds; it has a Python for uv where the base images are stand-ins."""
+    python = cached_archive() if is_stand_in("debian:bookworm-slim") else None
+    content = PackageIndex(tmp_path_factory.mktemp("index"), find_torch_wheel(), python)
+    with serving(content, bridge_address()):
+        yield content
+
+
+@pytest.fixture(scope="session")
+def torch_version(index: PackageIndex) -> str:
+    """The release of the CPU torch that the index has, such as 2.13.0."""
+    if index.torch_version is None:
+        need("PIP_FIND_LINKS names no folder with a CPU build of torch for Python 3.11")
+    return str(index.torch_version)
+
+
+@pytest.fixture(scope="session")
+def project(
+    open_folder: Path, generate: Generate, index: PackageIndex, jane: Person
+) -> Iterator[MakeProject]:
+    """A function that generates a project whose .env its owner filled and pointed to the index.
+
+    Args of the function:
+        name: the folder's name; blanks are welcome.
+        owner: whose files they are; jane by default.
+        env: further lines of .env.
+        existing: files that were there before Hearth, path to text.
+        answers: answers other than `DEFAULTS`.
+
+    What projects left in the engine (containers, volumes, images) is removed at the end.
+    """
+    made: list[Project] = []
+
+    def make(
+        name: str = "my-project",
+        /,
+        *,
+        owner: Person | None = None,
+        env: Mapping[str, str] | None = None,
+        existing: Mapping[str, str] | None = None,
+        **answers: Any,
+    ) -> Project:
+        person = owner or jane
+        folder = Path(tempfile.mkdtemp(dir=open_folder)) / name
+        for path, text in (existing or {}).items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text(text)
+        generate(folder, **DEFAULTS | answers)
+        index.replace_pytorch_index(folder / "docker-amd64/dependencies/pyproject.toml")
+        _give(folder.parent, person)
+        new = Project(folder, person)
+        made.append(new)
+        new.ok("env")
+        new.set_env(**index.env() | dict(env or {}))
+        return new
+
+    yield make
+    for old in made:
+        old.owner.run(
+            *("docker", "compose", "--profile", "*", "down"),
+            *("--volumes", "--remove-orphans", "--rmi", "all", "--timeout", "1"),
+            cwd=old.docker,
+        )
+
+
+@pytest.fixture(scope="session")
+def torch_project(project: MakeProject, torch_version: str) -> Project:
+    """A project with PyTorch for the CPU, both images built; whoever changes a file restores it."""
+    new = project(torch_version=torch_version, jit=False)
+    new.build()
+    return new
+
+
+@pytest.fixture(scope="session")
+def plain_project(project: MakeProject) -> Project:
+    """A project without PyTorch in a folder with blanks, both images built; used likewise."""
+    new = project("a plain project")
+    new.build()
+    return new
+
+
+def _give(folder: Path, person: Person) -> None:
+    for path in [folder, *folder.rglob("*")]:
+        os.chown(path, person.uid, person.gid, follow_symlinks=False)

@@ -1,0 +1,85 @@
+"""Behind a proxy that inspects TLS, with an index that wants a password; no image knows either."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.engine.conftest import MakeProject
+from tests.support.certificates import make_authority
+from tests.support.index import PackageIndex, bridge_address, serving
+from tests.support.process import run
+from tests.support.project import Project
+
+PASSWORD = "correct-horse-battery"
+SEARCHED = ("/etc", "/home", "/opt", "/root", "/run", "/tmp", "/usr", "/var")
+
+
+@pytest.fixture(scope="module")
+def authority_and_index(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[Path, PackageIndex]]:
+    folder, address = tmp_path_factory.mktemp("closed"), bridge_address()
+    authority, tls = make_authority(folder, address)
+    content = PackageIndex(folder, None, None)
+    content.add("behind-the-wall")
+    with serving(content, address, tls=tls, login=("jane", PASSWORD)) as index:
+        yield authority, index
+
+
+@pytest.fixture(scope="module")
+def closed_project(project: MakeProject, authority_and_index: tuple[Path, PackageIndex]) -> Project:
+    new = project("closed")
+    # Another index is another environment, from Python on: with short lists it is soon built.
+    for name, packages in (("build", "ca-certificates"), ("dev", "git")):
+        new.write(f"docker-amd64/dependencies/apt-{name}.txt", packages)
+    new.set_env(UV_DEFAULT_INDEX=f"{authority_and_index[1].url}/simple/")
+    return new
+
+
+def test_an_unknown_certificate_ends_in_one_sentence_and_a_known_one_builds_without_a_trace(
+    closed_project: Project, authority_and_index: tuple[Path, PackageIndex]
+) -> None:
+    authority, index = authority_and_index
+    result = closed_project.sh("lock")
+    assert result.returncode != 0
+    *raw, empty, sentence, command = result.stderr.rstrip().split("\n")
+    assert "invalid peer certificate" in "\n".join(raw)
+    assert empty == ""
+    assert "inspects TLS" in sentence
+    assert command.endswith("template.sh env --refresh CA_BUNDLE")
+
+    closed_project.write("docker-amd64/ca.pem", authority.read_text())
+    address = bridge_address()
+    netrc = f"machine {address} login jane password {PASSWORD}\n"
+    closed_project.write("docker-amd64/netrc", netrc)
+    closed_project.set_env(CA_BUNDLE="./ca.pem", NETRC_FILE="./netrc")
+    closed_project.ok("add", "behind-the-wall")
+    with index.recording() as traffic:
+        closed_project.build()
+    assert "behind_the_wall-1.0-py3-none-any.whl" in traffic.downloads
+
+    secrets = [PASSWORD, authority.read_text().splitlines()[1]]
+    for service in ("runtime", "dev"):
+        image = closed_project.image(service)
+        told = run("docker", "history", "--no-trunc", image).stdout
+        told += run("docker", "image", "inspect", image).stdout
+        for secret in secrets:
+            assert secret not in told
+            as_root = ("docker", "run", "--rm", "--user", "0", "--entrypoint", "grep", image)
+            found = run(*as_root, "-rlF", secret, *SEARCHED)
+            assert (found.stdout, found.returncode) == ("", 1), found.stderr
+    lock = (closed_project.docker / "dependencies/uv.lock").read_text()
+    assert PASSWORD not in lock
+    assert index.url in lock
+
+
+def test_a_password_in_the_url_of_an_index_is_refused(closed_project: Project) -> None:
+    result = closed_project.sh(
+        "build", env={"UV_DEFAULT_INDEX": f"https://jane:{PASSWORD}@index.example/simple"}
+    )
+    assert result.returncode != 0
+    assert "NETRC_FILE" in result.stderr
+    assert PASSWORD not in result.stderr

@@ -1,0 +1,268 @@
+"""What a person does all day: start, compute, edit, stop."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.process import run
+from tests.support.project import Project
+
+MATRIX_PRODUCT = "import torch; print(int((torch.ones(9, 9) @ torch.ones(9, 9)).sum()))"
+SAVE_ON_SIGTERM = """
+import signal, sys, time
+
+def save(*_):
+    print("saved", flush=True)
+    sys.exit(3)
+
+signal.signal(signal.SIGTERM, save)
+print("ready", flush=True)
+time.sleep(120)
+"""
+WHERE_AM_I = """
+import a_plain_project, getpass, json, os, shutil, sys
+print(json.dumps({
+    "python": sys.executable,
+    "package": a_plain_project.__file__,
+    "console script": shutil.which("a-plain-project"),
+    "user": getpass.getuser(),
+    "ids": [os.getuid(), os.getgid()],
+    "home": os.path.expanduser("~"),
+}))
+"""
+
+
+def wait_for(what: Callable[[], bool], seconds: float = 60) -> None:
+    """Return as soon as `what` holds; fail when it does not within this time."""
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, f"not seen within {seconds} s"
+        time.sleep(0.1)
+
+
+def git(project: Project, *arguments: str) -> str:
+    identity = ("-c", "user.name=Test", "-c", "user.email=test@example.com")
+    result = project.owner.run("git", *identity, *arguments, cwd=project.folder)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_a_new_project_computes_with_torch_and_its_files_belong_to_the_person(
+    torch_project: Project, torch_version: str
+) -> None:
+    torch_project.ok("up")
+    seen = torch_project.ok("exec", "python", "-m", "my_project")
+    assert f"torch    {torch_version}+cpu" in seen
+    assert f"{torch_project.owner.name} ({torch_project.owner.uid}:" in seen
+    assert seen.count("(writable)") == 3
+    assert "2 passed" in torch_project.ok("exec", "pytest", "-q")
+
+    assert torch_project.ok("run", "python", "-c", MATRIX_PRODUCT) == "729\n"
+
+    files = [torch_project.folder / "outputs/by-run", torch_project.folder / "by-exec"]
+    torch_project.ok("run", "touch", "/outputs/by-run")
+    torch_project.ok("exec", "touch", "/workspace/by-exec")
+    for file in files:
+        assert (file.stat().st_uid, file.stat().st_gid) == (
+            torch_project.owner.uid,
+            torch_project.owner.gid,
+        )
+        file.unlink()
+
+    torch_project.ok("down")
+    assert torch_project.compose("ps", "--all", "--quiet") == ""
+
+
+def test_it_works_from_another_working_directory_and_in_a_folder_with_blanks(
+    plain_project: Project,
+) -> None:
+    for command in (["up"], ["exec", "test", "-f", "/workspace/pyproject.toml"], ["run", "true"]):
+        result = plain_project.sh(*command, cwd=Path("/"))
+        assert result.returncode == 0, result.stderr
+
+
+def plain_compose(project: Project, command: list[str]) -> str:
+    return project.compose("exec", "-T", "dev", *command)
+
+
+def plain_docker(project: Project, command: list[str]) -> str:
+    container = project.compose("ps", "--quiet", "dev").strip()
+    return run("docker", "exec", container, *command).stdout
+
+
+@pytest.mark.parametrize("shell", [[], ["bash", "-c"], ["bash", "-lc"], ["sh", "-c"]])
+@pytest.mark.parametrize(
+    "door",
+    [
+        pytest.param(lambda project, command: project.ok("exec", *command), id="exec"),
+        pytest.param(lambda project, command: project.ok("run", *command), id="run"),
+        pytest.param(plain_compose, id="docker compose exec"),
+        pytest.param(plain_docker, id="docker exec"),
+    ],
+)
+def test_every_door_opens_on_the_same_python_package_user_and_home(
+    plain_project: Project, door: Callable[[Project, list[str]], str], shell: list[str]
+) -> None:
+    plain_project.ok("up")
+    command = ["python", "-c", WHERE_AM_I]
+    if shell:
+        command = [*shell, f"python -c '{WHERE_AM_I}'"]
+    assert json.loads(door(plain_project, command)) == {
+        "python": "/opt/venv/bin/python",
+        "package": "/workspace/src/a_plain_project/__init__.py",
+        "console script": "/home/user/.project/bin/a-plain-project",
+        "user": plain_project.owner.name,
+        "ids": [plain_project.owner.uid, plain_project.owner.gid],
+        "home": "/home/user",
+    }
+
+
+def test_sigterm_to_template_sh_run_reaches_the_programs_own_handler(
+    plain_project: Project,
+) -> None:
+    script = str(plain_project.docker / "template.sh")
+    with subprocess.Popen(
+        [*plain_project.owner.prefix(), script, "run", "python", "-c", SAVE_ON_SIGTERM],
+        env=plain_project.owner.environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout.read() == "saved\n"
+        assert process.wait(30) == 3
+    assert plain_project.compose("ps", "--all", "--quiet", "runtime") == ""
+
+
+@pytest.mark.parametrize("options", [[], ["--init"]], ids=["without init", "with init"])
+def test_docker_stop_lets_the_program_save_its_work(
+    plain_project: Project, options: list[str]
+) -> None:
+    image = plain_project.image("runtime")
+    started = run("docker", "run", "--detach", *options, image, "python", "-c", SAVE_ON_SIGTERM)
+    container = started.stdout.strip()
+    try:
+        wait_for(lambda: run("docker", "logs", container).stdout == "ready\n")
+        run("docker", "stop", "--timeout", "30", container)
+        assert run("docker", "logs", container).stdout == "ready\nsaved\n"
+        assert run("docker", "wait", container).stdout == "3\n"
+    finally:
+        run("docker", "rm", "--force", container)
+
+
+@pytest.mark.parametrize("verb", ["run", "exec"])
+@pytest.mark.parametrize(
+    ("command", "status"), [("true", 0), ("exit 7", 7), ("kill -TERM $$", 143)]
+)
+def test_the_exit_status_of_a_command_comes_back(
+    plain_project: Project, verb: str, command: str, status: int
+) -> None:
+    plain_project.ok("up")
+    assert plain_project.sh(verb, "sh", "-c", command).returncode == status
+
+
+@pytest.mark.parametrize("verb", ["run", "exec"])
+def test_data_can_be_piped_through_a_command(plain_project: Project, verb: str) -> None:
+    plain_project.ok("up")
+    result = plain_project.sh(verb, "tr", "a-z", "A-Z", stdin="one\ntwo\n")
+    assert (result.stdout, result.returncode) == ("ONE\nTWO\n", 0)
+
+
+def test_run_works_in_the_background_with_variables_of_the_callers(plain_project: Project) -> None:
+    output = plain_project.folder / "outputs/greeting"
+    command = 'echo "$GREETING" >/outputs/part && mv /outputs/part /outputs/greeting'
+    plain_project.ok("run", "-d", "-e", "GREETING=good day", "sh", "-c", command)
+    wait_for(output.exists)
+    assert output.read_text() == "good day\n"
+    output.unlink()
+    wait_for(lambda: plain_project.compose("ps", "--all", "--quiet", "runtime") == "")
+
+
+def test_the_second_start_installs_nothing(plain_project: Project) -> None:
+    plain_project.ok("run", "true")
+    assert plain_project.sh("run", "true").stderr == ""
+    plain_project.ok("down")
+    plain_project.ok("up")
+    assert "[entrypoint]" not in plain_project.ok("logs")
+
+
+def test_edited_code_is_seen_at_once(plain_project: Project) -> None:
+    plain_project.ok("up")
+    file = plain_project.write("src/a_plain_project/fresh.py", "print('first')\n")
+    assert plain_project.ok("exec", "python", "-m", "a_plain_project.fresh") == "first\n"
+    plain_project.write("src/a_plain_project/fresh.py", "print('second, longer')\n")
+    assert plain_project.ok("exec", "python", "-m", "a_plain_project.fresh") == "second, longer\n"
+    file.unlink()
+
+
+def test_a_changed_pyproject_is_installed_anew_without_a_trace_of_the_old(
+    plain_project: Project,
+) -> None:
+    pyproject = plain_project.folder / "pyproject.toml"
+    before = pyproject.read_text()
+    plain_project.ok("run", "true")
+    version = "import importlib.metadata as m; print(m.version('a-plain-project'))"
+    try:
+        after = before.replace('"0.1.0"', '"0.2.0"').replace("a-plain-project =", "greet =")
+        plain_project.write("pyproject.toml", after)
+        assert plain_project.ok("run", "python", "-c", version) == "0.2.0\n"
+        assert "code     /workspace" in plain_project.ok("run", "greet")
+        assert plain_project.sh("run", "a-plain-project").returncode == 127
+    finally:
+        plain_project.write("pyproject.toml", before)
+        plain_project.ok("run", "true")
+
+
+@pytest.mark.parametrize(
+    ("files", "sentence"),
+    [
+        ([], "is empty: no code folder is mounted"),
+        (["notes.txt"], "is no Python project"),
+    ],
+)
+def test_one_line_says_why_no_project_is_installed(
+    plain_project: Project, open_folder: Path, files: list[str], sentence: str
+) -> None:
+    options = []
+    for name in files:
+        code = open_folder / "no project"
+        code.mkdir()
+        (code / name).touch()
+        options = ["--volume", f"{code}:/workspace"]
+    result = run("docker", "run", "--rm", *options, plain_project.image("runtime"), "echo", "done")
+    assert result.stdout == "done\n"
+    assert [sentence in line for line in result.stderr.splitlines()] == [True]
+
+
+def test_work_leaves_nothing_in_the_code_folder_that_git_would_see(plain_project: Project) -> None:
+    plain_project.write("data/huge.bin", "x")
+    plain_project.write("outputs/result.pt", "x")
+    git(plain_project, "init", "--quiet")
+    git(plain_project, "add", "--all")
+    git(plain_project, "commit", "--quiet", "--message", "start")
+    try:
+        plain_project.ok("down")
+        plain_project.ok("clean", "--all")
+        plain_project.build()
+        plain_project.ok("up")
+        plain_project.ok("run", "a-plain-project")
+        plain_project.ok("exec", "pytest", "-q")
+        assert git(plain_project, "status", "--porcelain") == ""
+        ignored = git(plain_project, "status", "--porcelain", "--ignored")
+        assert "egg-info" not in ignored
+        assert "build/" not in ignored
+        # And git works inside, although the container's git never saw this folder's owner before.
+        assert plain_project.ok("exec", "git", "status", "--porcelain") == ""
+        tracked = git(plain_project, "ls-files")
+        for private in (".env\n", "data/", "outputs/"):
+            assert private not in tracked
+    finally:
+        run("rm", "-rf", str(plain_project.folder / ".git"))

@@ -1,0 +1,196 @@
+"""Adding, locking, upgrading and keeping packages."""
+
+from __future__ import annotations
+
+import os
+import re
+
+import pytest
+
+from tests.engine.conftest import MakeProject
+from tests.support.index import PackageIndex
+from tests.support.project import Project
+
+DEPENDENCIES = "docker-amd64/dependencies"
+VERSION = "import importlib.metadata as m; print(m.version('{}'))"
+
+
+@pytest.fixture(scope="module")
+def packages(project: MakeProject) -> Project:
+    """A project whose dependencies these tests change; each brings packages of its own."""
+    new = project("packages")
+    new.build()
+    return new
+
+
+def lock_of(project: Project) -> str:
+    return (project.folder / DEPENDENCIES / "uv.lock").read_text()
+
+
+def locked_versions(project: Project) -> dict[str, str]:
+    return dict(re.findall(r'name = "(.+)"\nversion = "(.+)"', lock_of(project)))
+
+
+def write_dependency(project: Project, requirement: str) -> None:
+    """As a person does in an editor."""
+    file = project.folder / DEPENDENCIES / "pyproject.toml"
+    text = re.sub(r"(?m)^dependencies = \[", f'dependencies = ["{requirement}", ', file.read_text())
+    project.write(f"{DEPENDENCIES}/pyproject.toml", text)
+
+
+def test_the_first_build_makes_a_lock_with_hashes_that_belongs_to_the_person(
+    packages: Project,
+) -> None:
+    lock = packages.folder / DEPENDENCIES / "uv.lock"
+    assert lock.stat().st_uid == packages.owner.uid
+    files = re.findall(r"(?m)^ *\{ url = .*\},?$", lock.read_text())
+    assert files
+    assert all("sha256:" in line for line in files)
+
+
+def test_the_lock_keeps_versions_until_an_upgrade_of_that_package_is_asked_for(
+    packages: Project, index: PackageIndex
+) -> None:
+    index.add("steady-river", "1.0")
+    index.add("calm-lake", "1.0")
+    packages.ok("add", "steady-river", "calm-lake")
+    index.add("steady-river", "2.0")
+    index.add("calm-lake", "2.0")
+    version = ("run", "python", "-c", VERSION.format("steady-river"))
+
+    packages.ok("clean")
+    packages.build("runtime")
+    assert packages.ok(*version) == "1.0\n"
+    packages.ok("lock", "--check")
+    packages.ok("lock")
+    before = locked_versions(packages)
+    assert before["steady-river"] == "1.0"
+
+    packages.ok("lock", "--upgrade", "steady-river")
+    assert locked_versions(packages) == before | {"steady-river": "2.0"}
+    packages.build("runtime")
+    assert packages.ok(*version) == "2.0\n"
+
+    packages.ok("lock", "--upgrade")
+    assert locked_versions(packages)["calm-lake"] == "2.0"
+
+
+def test_a_dependency_written_by_hand_is_locked_by_the_next_build(
+    packages: Project, index: PackageIndex
+) -> None:
+    index.add("by-hand")
+    write_dependency(packages, "by-hand>=1")
+    result = packages.sh("lock", "--check")
+    assert result.returncode != 0
+    assert "uv.lock does not match dependencies/pyproject.toml" in result.stderr
+    packages.build("runtime")
+    packages.ok("lock", "--check")
+    assert packages.ok("run", "python", "-c", VERSION.format("by-hand")) == "1.0\n"
+
+
+def test_plain_docker_build_refuses_a_stale_lock_with_the_command_to_run(
+    packages: Project, index: PackageIndex
+) -> None:
+    index.add("not-locked")
+    pyproject = packages.folder / DEPENDENCIES / "pyproject.toml"
+    before, times = pyproject.read_text(), pyproject.stat()
+    write_dependency(packages, "not-locked")
+    try:
+        arguments = [f"--build-arg={key}={value}" for key, value in index.env().items()]
+        result = packages.owner.run(
+            "docker", "build", "--target=runtime", *arguments, ".", cwd=packages.docker
+        )
+    finally:
+        packages.write(f"{DEPENDENCIES}/pyproject.toml", before)
+        os.utime(pyproject, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert result.returncode != 0
+    assert "uv.lock does not match pyproject.toml. Run: ./template.sh lock" in result.stderr
+
+
+def forge_hash(project: Project, wheel: str) -> None:
+    """Change a hash of uv.lock, as one who replaces a file of the index cannot."""
+    pattern = rf'({re.escape(wheel)}", hash = "sha256:)\w+'
+    forged, changed = re.subn(pattern, rf"\g<1>{'0' * 64}", lock_of(project))
+    assert changed == 1
+    project.write(f"{DEPENDENCIES}/uv.lock", forged)
+
+
+@pytest.mark.parametrize("kind", ["a dependency", "torch"])
+def test_a_file_that_is_not_the_locked_one_is_refused(
+    packages: Project, torch_project: Project, index: PackageIndex, kind: str
+) -> None:
+    project = torch_project if kind == "torch" else packages
+    if kind == "torch":
+        assert index.torch_wheel
+        wheel = index.torch_wheel.name.replace("+", "%2B")
+    else:
+        index.add("often-forged")
+        packages.ok("add", "often-forged")
+        wheel = "often_forged-1.0-py3-none-any.whl"
+    before = lock_of(project)
+    forge_hash(project, wheel)
+    try:
+        result = project.sh("build", "runtime")
+    finally:
+        project.write(f"{DEPENDENCIES}/uv.lock", before)
+    assert result.returncode != 0
+    assert "Hash mismatch" in result.stderr
+    assert "0" * 64 in result.stderr
+
+
+def test_freeze_writes_what_was_installed_by_hand_and_only_after_showing_it(
+    packages: Project, index: PackageIndex
+) -> None:
+    index.add("leaf-of-hand", "1.0")
+    index.add("hand-made", "3.0", requires=["leaf-of-hand"])
+    packages.build("dev")
+    packages.ok("up")
+    assert "Nothing is installed in dev that the files do not list." in packages.sh("freeze").stderr
+
+    packages.ok("exec", "uv", "pip", "install", "hand-made")
+    files = [packages.folder / DEPENDENCIES / name for name in ("pyproject.toml", "uv.lock")]
+    before = [file.read_text() for file in files]
+    shown = packages.ok("freeze")
+    assert re.search(r'(?m)^\+ +"hand-made==3.0",$', shown)
+    assert "leaf-of-hand" not in shown
+    assert [file.read_text() for file in files] == before
+
+    packages.ok("freeze", "-y")
+    packages.build("dev")
+    packages.ok("up")
+    assert packages.ok("exec", "python", "-c", VERSION.format("hand-made")) == "3.0\n"
+    assert "Nothing is installed in dev that the files do not list." in packages.sh("freeze").stderr
+
+
+def test_an_apt_package_installed_by_root_is_kept_by_freeze(packages: Project) -> None:
+    packages.build("dev")
+    packages.ok("up")
+    packages.ok("root", "sh", "-c", "apt-get update -qq && apt-get install -qqy tree")
+    list_of_apt = packages.folder / DEPENDENCIES / "apt-dev.txt"
+    before = list_of_apt.read_text()
+    assert re.search(r"(?m)^\+tree$", packages.ok("freeze"))
+    assert list_of_apt.read_text() == before
+    packages.ok("freeze", "-y")
+    assert list_of_apt.read_text() == before + "tree\n"
+
+
+def test_what_is_added_for_development_is_in_dev_only(
+    packages: Project, index: PackageIndex
+) -> None:
+    index.add("only-dev")
+    packages.ok("add", "--dev", "only-dev")
+    packages.build()
+    packages.ok("up")
+    packages.ok("exec", "python", "-c", "import only_dev")
+    assert packages.sh("run", "python", "-c", "import only_dev").returncode == 1
+
+
+def test_a_runtime_package_of_apt_is_in_both_images_and_rebuilds_no_python(
+    packages: Project, index: PackageIndex
+) -> None:
+    with (packages.folder / DEPENDENCIES / "apt-runtime.txt").open("a") as file:
+        file.write("tree\n")
+    with index.recording() as traffic:
+        packages.build()
+    assert traffic == []
+    packages.ok("run", "tree", "--version")
