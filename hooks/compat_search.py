@@ -159,19 +159,25 @@ def working(machine: Host, like: Choice, table: Table | None = None) -> tuple[Op
     return tuple(sorted(good, key=lambda option: _key(option, like, table)))
 
 
-def _other_drivers(machine: Host, table: Table) -> list[str]:
-    """Driver branches to try, each in its newest release, among those that drive all GPUs.
-
-    The present branch comes first, then newer ones that NVIDIA supports for long (LTS, Production),
-    then other newer ones.
-    """
+def newest_branch(machine: Host, table: Table | None = None) -> int:
+    """The newest driver branch that drives every GPU of a host, such as 580 for a V100."""
+    table = table or load()
     limits = [
         old.last_branch
         for old in table.architectures
         for gpu in machine.gpus
         if gpu.cc in old.cc and gpu.kind != "jetson"
     ]
-    last = min(limits, default=max(table.branches))
+    return min(limits, default=max(table.branches))
+
+
+def _other_drivers(machine: Host, table: Table) -> list[str]:
+    """Driver branches to try, each in its newest release, among those that drive all GPUs.
+
+    The present branch comes first, then newer ones that NVIDIA supports for long (LTS, Production),
+    then other newer ones.
+    """
+    last = newest_branch(machine, table)
     present = branch_of(table, machine.driver or "0") or 0
     if present > last:
         return [str(last)]

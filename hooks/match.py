@@ -28,7 +28,17 @@ from typing import TYPE_CHECKING, Any
 from hooks.compat_choice import Choice, choice, default_cca, from_image
 from hooks.compat_host import BadInputError, Gpu, Host, cca_of, from_probe, gpu, host, parse_cca
 from hooks.compat_rules import judge, judge_choice
-from hooks.compat_search import Advice, Change, Option, advice, command, describe, nearest, working
+from hooks.compat_search import (
+    Advice,
+    Change,
+    Option,
+    advice,
+    command,
+    describe,
+    nearest,
+    newest_branch,
+    working,
+)
 from hooks.compat_verdict import Judgement, Layer, Verdict
 
 if TYPE_CHECKING:
@@ -59,6 +69,7 @@ __all__ = [
     "judge_choice",
     "main",
     "nearest",
+    "newest_branch",
     "parse_cca",
     "working",
 ]

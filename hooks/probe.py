@@ -44,7 +44,7 @@ LOOK_LIMIT = 2.0  # seconds for a look at files and the user database (which may
 # The keys of .env that this machine decides; all others are the project's or the user's.
 FILLED = (
     *("USRID", "GRPID", "USR", "GRP", "COMPOSE_PROJECT_NAME", "COMPOSE_FILE"),
-    *("CPU_OR_GPU", "GPU_IDS", "SHM_SIZE", "TZ", "CA_BUNDLE"),
+    *("CPU_OR_GPU", "GPU_IDS", "CCA", "SHM_SIZE", "TZ", "CA_BUNDLE"),
 )
 ALL = ("all",)  # for `refresh`: every key of FILLED
 BIND_DIRS = ("LOCAL_DATA_DIR", "LOCAL_OUTPUTS_DIR")  # a missing LOCAL_CODE_DIR is a mistake to show
@@ -155,6 +155,12 @@ class Facts(Graphics):
         for gpu in self.gpus:
             ids += [part.uuid for part in gpu.mig] if gpu.mig_enabled else [gpu.uuid]
         return tuple(ids)
+
+    @property
+    def compute_capabilities(self) -> tuple[str, ...]:
+        """Those of the GPUs, each once, lowest first, such as ("7.0", "8.9")."""
+        known = {gpu.compute_capability for gpu in self.gpus if gpu.compute_capability}
+        return tuple(sorted(known, key=lambda text: [int(part) for part in text.split(".")]))
 
 
 # ------------------------------------------------------------------- asking, with a time limit
@@ -1063,6 +1069,10 @@ def env_values(
     if facts.gpu_status != "unknown":
         values["GPU_IDS"] = ",".join(facts.gpu_ids)
         values["CPU_OR_GPU"] = "gpu" if facts.gpus else "cpu"
+    # "auto", and behind it what that means where no GPU is seen
+    auto, _, without_gpu = defaults.get("CCA", "").partition(" ")
+    if auto == "auto":
+        values["CCA"] = " ".join(facts.compute_capabilities) or without_gpu
     if facts.ca_bundle:
         values["CA_BUNDLE"] = facts.ca_bundle
     bundle = (current or {}).get("CA_BUNDLE", facts.ca_bundle)
@@ -1203,6 +1213,10 @@ def fill(
     for key, reason in unwritable(values).items():
         notes.append(f"{key} was left out: {reason}.")
         del values[key]
+    if "CCA" in values and "CCA" not in settings and not facts.compute_capabilities:
+        notes.append(
+            f"CCA: no GPU to ask; it is what the chosen CUDA compiles for, {values['CCA']}."
+        )
     merged = merge(example, current, values, refresh)
     person_at_work = worker(facts)
     root = facts.user is not None and facts.user.uid == 0

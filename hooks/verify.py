@@ -4,8 +4,8 @@
     python verify.py            a table for people
     python verify.py --json     one JSON document
 
-It reads what was asked from the environment: ACCELERATOR (cuda or cpu), TORCH_VERSION, CUDA_VERSION
-and CCA (the compute capabilities of this host's GPUs). An empty or missing variable asks nothing.
+It reads what was asked from the environment: CHOSEN_ACCELERATOR (cuda or cpu), CHOSEN_TORCH,
+CHOSEN_CUDA and TORCH_CUDA_ARCH_LIST (CCA of .env). An empty or missing variable asks nothing.
 Exit status: 0 if every check passes, 1 if one fails, 2 for a wrong option. Standard library only,
 Python 3.8 or newer; PyTorch is imported if it is there.
 """
@@ -122,12 +122,12 @@ def check_build(torch: Any, accelerator: str, wanted: str) -> Check:
 
 
 def check_code(torch: Any, cca: str) -> Check:
-    """PyTorch has code for each compute capability of CCA."""
+    """PyTorch has code for each compute capability of TORCH_CUDA_ARCH_LIST."""
     wanted = re.findall(r"(\d{1,2})\.(\d)", cca)
     if getattr(getattr(torch, "version", None), "cuda", None) is None:
         return Check("code for the GPUs", SKIPPED, "PyTorch has no CUDA")
     if not wanted:
-        return Check("code for the GPUs", SKIPPED, "CCA names no compute capability")
+        return Check("code for the GPUs", SKIPPED, "CCA in .env names no compute capability")
     compiled = compiled_list(torch)
     if not compiled:
         return Check("code for the GPUs", FAILED, "PyTorch does not say what it is compiled for")
@@ -140,7 +140,7 @@ def check_code(torch: Any, cca: str) -> Check:
     if missing:
         says = f"no code for {', '.join(missing)}: PyTorch is compiled for {listed}"
         return Check("code for the GPUs", FAILED, says)
-    return Check("code for the GPUs", PASSED, f"{cca} covered by {listed}")
+    return Check("code for the GPUs", PASSED, f"{cca}: covered by {listed}")
 
 
 def check_driver(torch: Any, driver: str) -> Check:
@@ -182,11 +182,11 @@ def verify(environ: dict[str, str], driver: str) -> list[Check]:
     """All checks, in the order in which a person wants to read them.
 
     Args:
-        environ: ACCELERATOR, TORCH_VERSION, CUDA_VERSION and CCA.
+        environ: the variables that the text of the module names.
         driver: version of the host's driver, "" where there is none.
     """
-    accelerator = environ.get("ACCELERATOR", "").strip()
-    wanted = environ.get("TORCH_VERSION", "").strip()
+    accelerator = environ.get("CHOSEN_ACCELERATOR", "").strip()
+    wanted = environ.get("CHOSEN_TORCH", "").strip()
     torch, problem = import_torch()
     if torch is None:
         if wanted in ("", "none"):
@@ -195,13 +195,13 @@ def verify(environ: dict[str, str], driver: str) -> list[Check]:
     checks = [
         Check("PyTorch", PASSED, "imports"),
         check_version(torch, wanted),
-        check_build(torch, accelerator, environ.get("CUDA_VERSION", "").strip()),
+        check_build(torch, accelerator, environ.get("CHOSEN_CUDA", "").strip()),
     ]
     if accelerator == "cpu":
         return checks
     return [
         *checks,
-        check_code(torch, environ.get("CCA", "").strip()),
+        check_code(torch, environ.get("TORCH_CUDA_ARCH_LIST", "").strip()),
         check_driver(torch, driver),
         check_gpu(torch, driver),
     ]

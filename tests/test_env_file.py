@@ -681,4 +681,21 @@ def test_a_root_at_work_for_somebody_else_leaves_no_file_of_root(
     (folder / ".env").write_text("MINE=1\n")
     probe.fill(folder, facts=Facts(user=root, project_owner=ADA))
     owners = {re.sub(r"\.[0-9a-f]{8}\.tmp$", "", name): who for name, who in given_away.items()}
-    assert owners == dict.fromkeys([".env", ".env.bak", "data", "my outputs"], (1000, 1001))
+    assert owners == dict.fromkeys(
+        [".env", ".env.bak", "data", "my outputs", ".gitignore"], (1000, 1001)
+    )
+
+
+def test_new_data_folders_of_a_project_stay_out_of_git_by_themselves(
+    folder: Path, tmp_path: Path
+) -> None:
+    elsewhere, kept = tmp_path / "elsewhere", folder.parent / "data"
+    kept.mkdir()
+    (folder / ".env").write_text(f"LOCAL_OUTPUTS_DIR={elsewhere}\n")
+    probe.fill(folder, facts=Facts())
+    assert elsewhere.is_dir()
+    assert not (elsewhere / ".gitignore").exists()
+    assert not (kept / ".gitignore").exists()
+    (folder / ".env").unlink()
+    probe.fill(folder, facts=Facts())
+    assert (folder.parent / "my outputs/.gitignore").read_text() == "*\n"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from hooks import post_generate, probe
+from hooks import after_render, post_generate, probe
 from hooks.probe import Engine, Facts, Gpu, Mig, read_env
 from tests.fakes.machine import environment
 
@@ -134,7 +134,7 @@ def test_no_exception_fails_a_copy(
         raise error
 
     monkeypatch.chdir(project)
-    monkeypatch.setattr(post_generate, "probe", fail)
+    monkeypatch.setattr(after_render, "probe", fail)
     assert post_generate.main(["--no-ask"]) == 0
     assert "template.sh env" in capsys.readouterr().err
 
@@ -208,7 +208,7 @@ def test_without_questionary_all_gpus_are_taken(
 ) -> None:
     monkeypatch.setitem(sys.modules, "questionary", None)
     two = Facts(gpus=(Gpu("a", "GPU-a"), Gpu("b", "GPU-b")), gpu_status="found")
-    assert post_generate.choose(two, project / "docker-amd64", ask=True) == {}
+    assert after_render.choose(two, project / "docker-amd64", ask=True) == {}
 
 
 # ------------------------------------------------------------------------------------------- lines
@@ -217,14 +217,14 @@ def test_without_questionary_all_gpus_are_taken(
 def test_mig_instances_are_what_a_person_chooses_from() -> None:
     parts = (Mig("H100 MIG 1g.10gb", "MIG-1", 9984), Mig("H100 MIG 3g.40gb", "MIG-2"))
     gpus = (Gpu("H100", "GPU-a", mig_enabled=True, mig=parts), Gpu("H100", "GPU-b"))
-    choices = post_generate.gpu_choices(Facts(gpus=gpus))
+    choices = after_render.gpu_choices(Facts(gpus=gpus))
     assert list(choices) == ["MIG-1", "MIG-2", "GPU-b"]
     assert choices["MIG-1"] == "0: H100 MIG 1g.10gb, 10 GiB (MIG-1)"
 
 
 def test_an_engine_without_trouble_takes_one_line() -> None:
     facts = Facts(engine=Engine(kind="docker", reachable=True, version="28.5.2"), gpu_note="none")
-    assert len(post_generate.host_lines(facts)) == 2
+    assert len(after_render.host_lines(facts)) == 2
 
 
 def test_the_hook_and_template_sh_env_write_the_same_file(project: Path, tmp_path: Path) -> None:
@@ -237,3 +237,95 @@ def test_the_hook_and_template_sh_env_write_the_same_file(project: Path, tmp_pat
     subprocess.run(command, env=env, check=True, capture_output=True, timeout=30)
     assert path.read_bytes() == by_hook
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+# ------------------------------------------------------------------------ does the choice work here
+
+
+def answers(torch: str, cuda: str, **more: str) -> list[str]:
+    given = {"accelerator": "cuda", "torch": torch, "cuda": cuda, "python": "3.12", **more}
+    return [f"--{name}={value}" for name, value in given.items()]
+
+
+def said(project: Path, tmp_path: Path, nvml: str, *args: str) -> list[str]:
+    result = run(project, environment(tmp_path / "bin", nvml=nvml), "--no-ask", *args)
+    assert (result.returncode, result.stderr) == (0, "")
+    return result.stdout.splitlines()
+
+
+def test_a_choice_that_works_takes_one_line(project: Path, tmp_path: Path) -> None:
+    lines = said(project, tmp_path, "rtx4090", *answers("2.8.0", "12.6"))
+    assert [line for line in lines if line.startswith("PyTorch 2.8.0, CUDA 12.6")]
+    assert not [line for line in lines if "copier update" in line]
+
+
+def test_a_mismatch_names_the_gpu_the_reason_and_the_command(project: Path, tmp_path: Path) -> None:
+    text = "\n".join(said(project, tmp_path, "mixed", *answers("2.15.0", "13.2")))
+    assert "fails" in text
+    assert "driver" in text
+    assert "copier update --trust --defaults --vcs-ref :current: --data torch_version=" in text
+
+
+def test_only_the_gpus_of_gpu_ids_are_judged(project: Path, tmp_path: Path) -> None:
+    (project / "docker-amd64" / ".env").write_text(
+        "GPU_IDS=GPU-00000001-1111-2222-3333-444444444444\n"
+    )
+    args = answers("2.11.0", "12.8")
+    assert not [line for line in said(project, tmp_path, "mixed", *args) if "Tesla V100" in line][
+        1:
+    ]
+
+
+def test_gpus_of_a_cluster_are_judged_in_place_of_this_machines(
+    project: Path, tmp_path: Path
+) -> None:
+    args = answers("2.11.0", "12.8", **{"target-gpus": "Tesla V100-SXM2-16GB, NVIDIA H100 PCIe"})
+    text = "\n".join(said(project, tmp_path, "", *args))
+    assert "V100" in text
+    assert "fails" in text
+
+
+def test_a_cpu_project_is_not_judged(project: Path, tmp_path: Path) -> None:
+    lines = said(project, tmp_path, "mixed", "--accelerator=cpu", "--torch=2.15.0")
+    assert not [line for line in lines if "PyTorch" in line]
+
+
+@pytest.mark.parametrize(
+    ("nvml", "expected"),
+    [("mixed", "7.0 8.9"), ("h200x8", "9.0"), ("", "7.5 8.0")],
+    ids=["two kinds, lowest first", "eight of a kind", "without a GPU what the CUDA has"],
+)
+def test_auto_becomes_the_compute_capabilities_of_this_machine(
+    project: Path, tmp_path: Path, nvml: str, expected: str
+) -> None:
+    example = project / "docker-amd64" / ".env.example"
+    example.write_text(EXAMPLE + "CCA='auto 7.5 8.0'\n")
+    lines = said(project, tmp_path, nvml)
+    assert env_of(project)["CCA"] == expected
+    assert any(line.startswith("CCA: no GPU") for line in lines) == (not nvml)
+
+
+def test_a_list_of_compute_capabilities_stays_as_it_was_answered(
+    project: Path, tmp_path: Path
+) -> None:
+    example = project / "docker-amd64" / ".env.example"
+    example.write_text(EXAMPLE + "CCA='8.0 9.0+PTX'\n")
+    said(project, tmp_path, "mixed")
+    assert env_of(project)["CCA"] == "8.0 9.0+PTX"
+
+
+def test_a_person_picks_what_works_and_gets_its_command(project: Path, tmp_path: Path) -> None:
+    env = environment(tmp_path / "bin", nvml="rtx4090")
+    child = pexpect.spawn(
+        sys.executable,
+        ["-B", str(HOOK), "--ask", *answers("2.15.0", "13.2")],
+        cwd=project,
+        env=env | {"TERM": "xterm", "NO_COLOR": "1", "PROMPT_TOOLKIT_NO_CPR": "1"},
+        encoding="utf-8",
+        dimensions=(40, 220),
+        timeout=15,
+    )
+    child.expect("What works on these GPUs")
+    child.expect("Keep my choice")
+    child.send("\r")
+    assert "copier update" in finish(child)

@@ -135,7 +135,7 @@ def test_cuda_versions_that_cannot_work_are_shown_with_the_reason_and_cannot_be_
         assert f"- {label} ({reason})" in screen
     # However often one goes up: every stop is a version that works.
     child.send(UP * len(choices) + ENTER)
-    accept(child, *LAST_CHOICES[1:])
+    accept(child, "Which GPUs will it run on", "Compute capabilities", *LAST_CHOICES[1:])
     assert status(child) == 0
     assert not choices[answers(tmp_path / "project")["cuda_version"]]
 

@@ -123,6 +123,30 @@ def test_a_code_folder_that_belongs_to_one_machine_is_refused(
     assert "docker-amd64/.env as LOCAL_CODE_DIR" in words
 
 
+@pytest.mark.parametrize(
+    "cca", ["", "9.0,8.6", "7.5-9.0", "all", "sm_90", "9", "9.0 ", "7.5\n", "$(touch x)", "9.0+ptx"]
+)
+def test_what_is_no_list_of_compute_capabilities_is_refused(
+    plain: Path, tmp_path: Path, cca: str
+) -> None:
+    words = refusal(plain, tmp_path / "project", accelerator="cuda", cca=cca)
+    assert words.endswith("separated by blanks, such as 7.5 8.6+PTX.")
+
+
+def test_a_capability_that_the_chosen_cuda_cannot_compile_for_is_refused_with_those_it_can(
+    plain: Path, tmp_path: Path
+) -> None:
+    given_answers = {"accelerator": "cuda", "torch_version": "2.14.1", "cuda_version": "13.0"}
+    words = refusal(plain, tmp_path / "project", **given_answers, cca="7.0 9.0")
+    assert "CUDA 13.0 cannot compile for 7.0; it can for 7.5 8.0 8.6" in words
+
+
+@pytest.mark.parametrize("gpus", ["a;b", "$(touch x)", "'", "-H100", "H100\n", "é", "H" * 201])
+def test_what_is_no_list_of_gpu_names_is_refused(plain: Path, tmp_path: Path, gpus: str) -> None:
+    words = refusal(plain, tmp_path / "project", accelerator="cuda", target_gpus=gpus)
+    assert "separated by commas, 200 characters at most" in words
+
+
 def test_every_choice_refuses_what_it_does_not_offer(
     questionnaire: Questionnaire, known: dict[str, Answers], plain: Path, tmp_path: Path
 ) -> None:

@@ -315,14 +315,15 @@ def effective(folder: Path, *options: str, **environment: str) -> dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def compose_folders(texts: Texts, projects: list[Path]) -> list[Path]:
+def compose_folders(texts: Texts, generate: Generate, tmp_path_factory: Any) -> list[Path]:
     """A docker-amd64 with its example as .env for each compose.yaml that there is."""
-    folders: dict[str, Path] = {}
-    for folder in (project / "docker-amd64" for project in projects):
-        if folders.setdefault((folder / "compose.yaml").read_text(), folder) == folder:
-            shutil.copy(folder / ".env.example", folder / ".env")
-    assert folders.keys() == {text for text, _ in named(texts, "docker-amd64/compose.yaml")}
-    return list(folders.values())
+    parent = tmp_path_factory.mktemp("compose")
+    folders = []
+    for at, (_, answers) in enumerate(named(texts, "docker-amd64/compose.yaml")):
+        folder = generate(parent / str(at), **answers) / "docker-amd64"
+        shutil.copy(folder / ".env.example", folder / ".env")
+        folders.append(folder)
+    return folders
 
 
 def test_compose_accepts_every_project_as_the_example_describes_it(

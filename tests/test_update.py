@@ -70,7 +70,7 @@ def release(template: Path) -> None:
 def log_hook_runs(template: Path, log: Path) -> None:
     """Make the template's hook write down in which folder it runs."""
     main = 'if __name__ == "__main__":\n'
-    tell = f"    with open({str(log)!r}, 'a') as log:\n        print(os.getcwd(), file=log)\n"
+    tell = f"    with open({str(log)!r}, 'a') as log:\n        print(Path.cwd(), file=log)\n"
     replace(template / "hooks/post_generate.py", main, main + tell)
 
 
@@ -153,7 +153,7 @@ def test_the_hook_runs_once_in_a_copy_and_once_in_an_update(
 
 def test_a_hook_that_breaks_spoils_no_update(own_template: Path, project: Path) -> None:
     broken = "def run(*_, **__):\n    return 1 / 0\n\n\ndef _("
-    replace(own_template / "hooks/post_generate.py", "def run(", broken)
+    replace(own_template / "hooks/after_render.py", "def run(", broken)
     replace(own_template / "template/docker-amd64/dependencies/apt-dev.txt", "htop\n", "btop\n")
     release(own_template)
     before = (project / "docker-amd64/.env").read_bytes()

@@ -59,12 +59,17 @@ def run(
     monkeypatch: pytest.MonkeyPatch, found: Any, driver: str = "595.58.03", **environ: str
 ) -> dict[str, tuple[str, str]]:
     monkeypatch.setattr(verify, "import_torch", lambda: (found, "" if found else "ImportError: no"))
-    asked = {"ACCELERATOR": "cuda", "TORCH_VERSION": "2.15.0", "CUDA_VERSION": "13.2", **environ}
+    asked = {
+        "CHOSEN_ACCELERATOR": "cuda",
+        "CHOSEN_TORCH": "2.15.0",
+        "CHOSEN_CUDA": "13.2",
+        **environ,
+    }
     return {check.name: check[1:] for check in verify.verify(asked, driver)}
 
 
 def test_a_good_container_passes_every_check(monkeypatch: pytest.MonkeyPatch) -> None:
-    checks = run(monkeypatch, torch(), CCA="8.9 9.0")
+    checks = run(monkeypatch, torch(), TORCH_CUDA_ARCH_LIST="8.9 9.0")
     assert {status for status, _ in checks.values()} == {"ok"}
     assert len(checks) == 6
 
@@ -75,13 +80,15 @@ def test_a_cpu_build_in_place_of_cuda_is_found(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_cpu_says_that_cpu_is_what_was_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    checks = run(monkeypatch, torch("2.15.0+cpu", None), ACCELERATOR="cpu", CUDA_VERSION="none")
+    checks = run(
+        monkeypatch, torch("2.15.0+cpu", None), CHOSEN_ACCELERATOR="cpu", CHOSEN_CUDA="none"
+    )
     assert checks["CUDA build"] == ("ok", "CPU is what was asked: PyTorch has no CUDA")
     assert set(checks) == {"PyTorch", "PyTorch version", "CUDA build"}
 
 
 def test_cuda_in_place_of_cpu_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert run(monkeypatch, torch(), ACCELERATOR="cpu")["CUDA build"][0] == "fails"
+    assert run(monkeypatch, torch(), CHOSEN_ACCELERATOR="cpu")["CUDA build"][0] == "fails"
 
 
 @pytest.mark.parametrize(
@@ -89,8 +96,8 @@ def test_cuda_in_place_of_cpu_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("PyTorch version", torch("2.14.1+cu130", "13.0"), {}, "2.15.0 was asked"),
         ("CUDA build", torch(cuda="13.0"), {}, "CUDA 13.2 was asked, it is 13.0"),
-        ("code for the GPUs", torch(), {"CCA": "7.0 9.0"}, "no code for 7.0:"),
-        ("code for the GPUs", torch(arches=[]), {"CCA": "9.0"}, "does not say"),
+        ("code for the GPUs", torch(), {"TORCH_CUDA_ARCH_LIST": "7.0 9.0"}, "no code for 7.0:"),
+        ("code for the GPUs", torch(arches=[]), {"TORCH_CUDA_ARCH_LIST": "9.0"}, "does not say"),
         ("GPU", torch(broken="CUDA error: no kernel image"), {}, "no kernel image"),
         ("GPU", torch(gpus=0), {}, "PyTorch sees no GPU"),
     ],
@@ -118,11 +125,11 @@ def test_driver_and_cuda_are_compared(
     monkeypatch: pytest.MonkeyPatch, driver: str, cuda: str, status: str
 ) -> None:
     found = torch(cuda=cuda)
-    assert run(monkeypatch, found, driver, CUDA_VERSION=cuda)["driver"][0] == status
+    assert run(monkeypatch, found, driver, CHOSEN_CUDA=cuda)["driver"][0] == status
 
 
 def test_a_container_without_a_gpu_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    checks = run(monkeypatch, torch(gpus=0), driver="", CCA="9.0")
+    checks = run(monkeypatch, torch(gpus=0), driver="", TORCH_CUDA_ARCH_LIST="9.0")
     assert "fails" not in {status for status, _ in checks.values()}
 
 
@@ -130,7 +137,7 @@ def test_pytorch_that_does_not_import_is_a_failure_only_where_it_was_asked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert run(monkeypatch, None)["PyTorch"] == ("fails", "it does not import: ImportError: no")
-    assert run(monkeypatch, None, TORCH_VERSION="none")["PyTorch"][0] == "skipped"
+    assert run(monkeypatch, None, CHOSEN_TORCH="none")["PyTorch"][0] == "skipped"
 
 
 def test_the_compiled_list_is_found_without_a_gpu() -> None:
@@ -191,10 +198,10 @@ def test_the_command_prints_one_json_document_and_fails_when_a_check_fails(tmp_p
     (tmp_path / "torch.py").write_text(
         "__version__ = '2.13.0+cpu'\nclass version:\n    cuda = None\n"
     )
-    good = command(tmp_path, "--json", ACCELERATOR="cpu", TORCH_VERSION="2.13.0")
+    good = command(tmp_path, "--json", CHOSEN_ACCELERATOR="cpu", CHOSEN_TORCH="2.13.0")
     assert good.returncode == 0, good.stderr
     assert json.loads(good.stdout)["ok"] is True
-    bad = command(tmp_path, ACCELERATOR="cpu", TORCH_VERSION="2.14.1")
+    bad = command(tmp_path, CHOSEN_ACCELERATOR="cpu", CHOSEN_TORCH="2.14.1")
     assert bad.returncode == 1
     assert re.search(r"PyTorch version +fails +2\.13\.0\+cpu is installed", bad.stdout)
 

@@ -19,6 +19,8 @@ Images and packages
   add [--dev] NAME...       add packages to dependencies/pyproject.toml and uv.lock
   lock [--check|--upgrade [NAME...]]
                             bring uv.lock up to date; say whether it is; take newer versions
+  verify [runtime|dev] [--json]
+                            check in the images what was asked for: PyTorch, CUDA, code for the GPUs
   freeze [-y]               compare what is installed in dev with the files, and write it there
 
 Work
@@ -337,6 +339,37 @@ cmd_build() {
     say "Built: ${targets[*]}. Run: $me up"
 }
 
+cmd_verify() {
+    local targets=() json='' target name report status=0 separator='{'
+    [ -f verify.py ] || fail "This project chose no framework that could be verified." "copier update --trust --data torch_version=..."
+    for target in "$@"; do
+        case $target in
+            --json) json=--json ;;
+            runtime | dev) targets+=("$target") ;;
+            *) fail "verify knows runtime, dev and --json, not \"$target\"." "$me help" ;;
+        esac
+    done
+    if [ ${#targets[@]} -eq 0 ]; then
+        for target in runtime dev; do
+            name=$(image "$(service_image "$target")")
+            if docker image inspect "$name" >/dev/null 2>&1; then targets+=("$target"); fi
+        done
+    fi
+    for target in "${targets[@]:-dev}"; do
+        need_image "$target"
+        make_folders
+        report=$(docker compose --progress quiet run --rm --no-deps -T "$target" python /opt/container/verify.py $json) || status=1
+        if [ -z "$json" ]; then
+            printf '%s\n%s\n' "$target" "$report" | sed '2,$s/^/  /'
+        else
+            printf '%s"%s": %s' "$separator" "$target" "$report"
+            separator=', '
+        fi
+    done
+    if [ -n "$json" ]; then printf '}\n'; fi
+    return $status
+}
+
 cmd_freeze() {
     local installed locked roots line name wanted=() apt
     need_container
@@ -493,7 +526,7 @@ verb=${1:-help}
 case $verb in
     help | -h | --help) usage ;;
     env) cmd_env "$@" ;;
-    build | add | lock | freeze | up | exec | run | over | ls | clean)
+    build | add | lock | verify | freeze | up | exec | run | over | ls | clean)
         need_env
         "cmd_$verb" "$@"
         ;;
