@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pexpect
 import pytest
 
 from tests.support.process import run
@@ -184,6 +185,56 @@ def test_run_works_in_the_background_with_variables_of_the_callers(plain_project
     assert output.read_text() == "good day\n"
     output.unlink()
     wait_for(lambda: plain_project.compose("ps", "--all", "--quiet", "runtime") == "")
+
+
+def test_shell_is_a_terminal_in_the_container_that_ends_with_its_own_status(
+    plain_project: Project,
+) -> None:
+    plain_project.ok("up")
+    person = plain_project.owner
+    command = [*person.prefix(), str(plain_project.docker / "template.sh"), "shell"]
+    terminal = pexpect.spawn(
+        command[0], command[1:], env=person.environment(), encoding="utf-8", timeout=60
+    )
+    terminal.sendline("tty; python -c 'import a_plain_project; print(6 * 7)'; exit 5")
+    terminal.expect("/dev/pts/0\r\n42\r\n")
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+    assert terminal.exitstatus == 5
+
+
+def test_a_container_can_be_stopped_and_started_and_keeps_what_is_in_it(
+    plain_project: Project,
+) -> None:
+    plain_project.ok("up")
+    plain_project.ok("exec", "sh", "-c", "echo kept >/tmp/note; echo kept >~/note")
+    plain_project.ok("stop")
+    assert plain_project.sh("exec", "true").returncode == 1
+    plain_project.ok("start")
+    assert plain_project.ok("exec", "cat", "/tmp/note") == "kept\n"
+    plain_project.ok("down")
+    plain_project.ok("up")
+    assert plain_project.ok("exec", "cat", "/home/user/note") == "kept\n"
+    assert plain_project.sh("exec", "cat", "/tmp/note").returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("script", "stdout", "status"),
+    [("export GREETING='good day'\n", "good day\n", 0), ("false\n", "", 1)],
+    ids=["sets a variable", "fails"],
+)
+def test_pre_run_sh_runs_before_the_command_and_can_stop_it(
+    plain_project: Project, script: str, stdout: str, status: int
+) -> None:
+    file = plain_project.write("docker-amd64/dependencies/pre-run.sh", script)
+    try:
+        plain_project.build("runtime")
+        result = plain_project.sh("run", "sh", "-c", 'echo "$GREETING"')
+    finally:
+        file.unlink()
+        plain_project.build("runtime")
+    assert (result.stdout, result.returncode) == (stdout, status)
+    assert ("pre-run.sh failed" in result.stderr) == (status != 0)
 
 
 def test_the_second_start_installs_nothing(plain_project: Project) -> None:

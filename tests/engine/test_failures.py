@@ -190,7 +190,7 @@ def test_missing_folders_for_data_and_mounts_are_made_as_the_person(
         (folder / path).unlink()
 
 
-@pytest.mark.parametrize("verb", ["up", "build", "lock", "exec true", "run true"])
+@pytest.mark.parametrize("verb", ["up", "build", "lock", "run true"])
 def test_a_file_of_compose_file_is_missing(plain_project: Project, verb: str) -> None:
     files = {"COMPOSE_FILE": "compose.yaml:compose.gone.yaml"}
     sentence, command = advice(plain_project.sh(*verb.split(), env=files), "no such file")
@@ -226,7 +226,7 @@ def test_a_python_package_that_does_not_exist_changes_no_file(plain_project: Pro
         plain_project.sh("add", "no-such-package-quiet-lamp"),
         "no-such-package-quiet-lamp was not found in the package registry",
     )
-    assert "a package of it does not exist" in sentence
+    assert "a package does not exist" in sentence
     assert "template.sh lock" in command
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
 

@@ -49,10 +49,13 @@ def test_two_people_with_one_clone_each_have_a_home_of_their_own(plain_project: 
 
 
 def essence(project: Project) -> dict[str, Any]:
-    """What a container is made of, without what is new at each start."""
+    """What a container is made of, without what is new, or in another order, at each start."""
     container = project.compose("ps", "--quiet", "dev").strip()
     (found,) = json.loads(run("docker", "inspect", container).stdout)
     del found["Config"]["Hostname"]
+    found["Config"]["Env"].sort()
+    found["Mounts"].sort(key=lambda mount: mount["Destination"])
+    found["HostConfig"]["Mounts"].sort(key=lambda mount: mount["Target"])
     return {key: found[key] for key in ("Name", "Image", "Config", "HostConfig", "Mounts")}
 
 
