@@ -28,7 +28,7 @@ project_stamp() {
 }
 
 install_project() {
-    local code=/workspace prefix=$HOME/.project stamp output=() log
+    local code=/workspace prefix=$HOME/.project stamp isolation=() log
     cd "$code" 2>/dev/null || return 0
     if [[ -z $(ls -A) ]]; then
         say "$code is empty: no code folder is mounted (LOCAL_CODE_DIR in .env names it)"
@@ -53,11 +53,11 @@ install_project() {
         # The build backend of most projects is in the environment: then nothing is downloaded.
         if [[ ! -f pyproject.toml ]] || ! grep -q '^build-backend' pyproject.toml ||
             grep -q '^build-backend *= *.setuptools' pyproject.toml; then
-            output=(--no-build-isolation)
+            isolation=(--no-build-isolation)
         fi
         if [[ -n ${UV_DEFAULT_INDEX:-} ]]; then export PIP_INDEX_URL=$UV_DEFAULT_INDEX; fi
         if DIST_EXTRA_CONFIG=$prefix/setup.cfg python -m pip install --disable-pip-version-check --no-deps \
-            "${output[@]}" --prefix "$prefix" --editable "$code" >"$log" 2>&1 9>&-; then
+            "${isolation[@]}" --prefix "$prefix" --editable "$code" >"$log" 2>&1 9>&-; then
             printf '%s\n' "$stamp" >"$prefix/stamp"
         else
             tail -n 5 "$log" >&2
@@ -69,13 +69,13 @@ install_project() {
 
 run_pre_run() {
     local script=/opt/container/pre-run.sh
-    if [[ -f $script ]]; then
-        # shellcheck source=/dev/null
-        source "$script" || {
-            say "pre-run.sh failed with status $?; the command is not started"
-            exit 1
-        }
-    fi
+    [[ -f $script ]] || return 0
+    trap 'say "pre-run.sh failed with status $?; the command is not started"; exit 1' EXIT
+    set +u # the script need not know of this one's strictness, but a line that fails ends it
+    # shellcheck source=/dev/null
+    source "$script"
+    set -eu
+    trap - EXIT
 }
 
 ready=/tmp/.container-ready # ./template.sh up waits for this file

@@ -2,7 +2,7 @@
 # One verb for each thing you do with this project's containers: ./template.sh help is the manual.
 # It only calls `docker compose` in this folder; plain `docker compose up` reads the same files and does the same.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")"
+CDPATH="" cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
 me=./template.sh
 case ${BASH_SOURCE[0]} in */*) me=${BASH_SOURCE[0]} ;; esac
 
@@ -58,7 +58,8 @@ value() {
         return
     fi
     while IFS= read -r line || [ -n "$line" ]; do
-        case $line in "$key="*) found=${line#*=} ;; esac
+        line=${line#"${line%%[![:blank:]]*}"}
+        case ${line#export } in "$key="*) found=${line#*=} ;; esac
     done <.env
     found=${found%$'\r'}
     case $found in
@@ -102,11 +103,11 @@ need_env() {
 
 # explain TEXT: the engine's words are on the screen already; the cause and the command come last.
 explain() {
+    if ! command -v docker >/dev/null 2>&1; then
+        fail "Docker is not installed on this machine (https://docs.docker.com/engine/install says how on each system)." \
+            "sudo apt-get install docker.io docker-compose-v2"
+    fi
     case $1 in
-        *'command not found'*docker* | *docker*'command not found'* | *'docker: not found'*)
-            fail "Docker is not installed on this machine (https://docs.docker.com/engine/install says how on each system)." \
-                "sudo apt-get install docker.io docker-compose-v2"
-            ;;
         *'ermission denied'*docker*sock* | *'ermission denied'*'Docker daemon'* | *'ermission denied'*'docker API'*)
             fail "Your user may not talk to the Docker daemon." "sudo usermod -aG docker \"\$USER\" and log in again"
             ;;
@@ -128,6 +129,10 @@ explain() {
         *'bind source path does not exist'*)
             fail "A folder that .env or compose.override.yaml names does not exist." "$me config"
             ;;
+        *'failed to resolve source metadata'*'x509: certificate'* | *'failed to do request'*'x509: certificate'*)
+            fail "A proxy inspects TLS, and the Docker daemon does not trust its certificate: add it to this machine's own." \
+                "sudo update-ca-certificates && sudo systemctl restart docker, with the file in /usr/local/share/ca-certificates"
+            ;;
         *'ertificate verify failed'* | *CERTIFICATE_VERIFY_FAILED* | *'invalid peer certificate'* | *UnknownIssuer* | *'x509: certificate'*)
             fail "A proxy inspects TLS, and the build does not trust its certificate: name a file of certificates as CA_BUNDLE in .env." \
                 "$me env --refresh CA_BUNDLE"
@@ -139,7 +144,7 @@ explain() {
             fail "A base image could not be had: no network, no login, or no such tag. BASE_IMAGE and UV_IMAGE in .env can name a mirror." \
                 "$me config"
             ;;
-        *'No such file or directory'*compose* | *'no such file or directory'*compose* | *compose*'no such file or directory'*)
+        *'open /'*'.yaml: no such file or directory'* | *'stat /'*'.yaml: no such file or directory'*)
             fail "COMPOSE_FILE in .env names a file that is not here." "$me env --refresh COMPOSE_FILE"
             ;;
         *'dns error'* | *'Temporary failure resolving'* | *'Could not resolve'* | *'network is unreachable'*)
@@ -148,6 +153,9 @@ explain() {
         *'Unable to locate package'* | *'has no installation candidate'*)
             fail "A list in dependencies/ (apt-*.txt) names a package that this distribution does not have." \
                 "$me build, when the name is corrected there"
+            ;;
+        *'uv.lock`'*'needs to be updated'*)
+            fail "dependencies/uv.lock does not match dependencies/pyproject.toml." "$me lock"
             ;;
         *'No solution found when resolving'*)
             fail "No versions fit dependencies/pyproject.toml: a package does not exist, or two do not go together. Nothing was changed." \
@@ -203,38 +211,39 @@ need_container() {
 }
 
 # Docker makes a missing folder of a bind mount as root; so it is made here first, as you. Asking Compose which folders
-# there are takes a quarter of a second: its answer is kept in .env.folders until one of the files it comes from changes.
+# there are takes a quarter of a second: without files of your own in COMPOSE_FILE its answer is kept in .env.folders
+# until .env or compose.yaml change.
 make_folders() {
-    local code config folder files file
-    code=$(value LOCAL_CODE_DIR)
-    [ -d "${code:-..}" ] ||
-        fail "LOCAL_CODE_DIR in .env names $code, which is no folder (paths there are relative to docker-amd64/)." "$me config"
-    code="$code|$(value LOCAL_DATA_DIR)|$(value LOCAL_OUTPUTS_DIR)"
-    files=$(value COMPOSE_FILE)
-    if [ "$(head -n 1 .env.folders 2>/dev/null)" = "$code" ]; then
-        for file in .env ${files//:/ }; do
-            [ -e "$file" ] || explain_engine
-            if [ "$file" -nt .env.folders ]; then code="$code " && break; fi
-        done
-    fi
-    if [ "$(head -n 1 .env.folders 2>/dev/null)" != "$code" ]; then
+    local key files file config target folder
+    key="$PWD|$(value LOCAL_CODE_DIR)|$(value LOCAL_DATA_DIR)|$(value LOCAL_OUTPUTS_DIR)"
+    IFS=: read -r -a files <<<"$(value COMPOSE_FILE)"
+    for file in .env ${files[@]+"${files[@]}"}; do
+        [ -e "$file" ] || explain_engine
+        case $file in .env | compose.yaml | compose.ca.yaml) ;; *) key= ;; esac
+        if [ "$file" -nt .env.folders ]; then key=; fi
+    done
+    if [ -z "$key" ] || [ "$(head -n 1 .env.folders 2>/dev/null)" != "$key" ]; then
         config=$(docker compose --profile '*' config 2>/dev/null) || explain_engine
         {
-            printf '%s\n' "${code% }"
-            printf '%s\n' "$config" |
-                awk '/^ *- type: /{bind = /bind$/} bind && /^ *source: /{sub(/^ *source: /, ""); print; bind = 0}'
+            printf '%s\n' "$PWD|$(value LOCAL_CODE_DIR)|$(value LOCAL_DATA_DIR)|$(value LOCAL_OUTPUTS_DIR)"
+            printf '%s\n' "$config" | awk '
+                /^ *- type: / {bind = /bind$/}
+                bind && /^ *source: / {sub(/^ *source: /, ""); source = $0}
+                bind && /^ *target: / {print $2 "\t" source; bind = 0}'
         } >.env.folders
     fi
-    tail -n +2 .env.folders | while IFS= read -r folder; do
+    tail -n +2 .env.folders | while IFS=$'\t' read -r target folder; do
         case $folder in
             \'*\') folder=${folder#\'} folder=${folder%\'} folder=${folder//\'\'/\'} ;;
             \"*\") folder=${folder#\"} folder=${folder%\"} ;;
         esac
-        if [ ! -e "$folder" ]; then
-            mkdir -p "$folder" && say "Made the folder $folder"
-            # Called by root for somebody else (sudo): the folder is still that person's.
-            if [ "$(id -u)" = 0 ]; then chown "$(value USRID):$(value GRPID)" "$folder"; fi
+        if [ -e "$folder" ]; then continue; fi
+        if [ "$target" = /workspace ]; then
+            fail "LOCAL_CODE_DIR in .env names $folder, which is no folder." "$me config"
         fi
+        mkdir -p "$folder" && say "Made the folder $folder"
+        # Called by root for somebody else (sudo): the folder is still that person's.
+        if [ "$(id -u)" = 0 ]; then chown "$(value USRID):$(value GRPID)" "$folder"; fi
     done
 }
 
@@ -301,8 +310,7 @@ cmd_lock() {
     build_tools
     if [ "${1:-}" = --check ] && [ ! -f dependencies/uv.lock ]; then fail "There is no dependencies/uv.lock yet." "$me lock"; fi
     if [ "${arguments[*]:-}" = --check ]; then
-        docker compose --progress quiet run --rm --no-deps -T tools uv lock --check ||
-            fail "dependencies/uv.lock does not match dependencies/pyproject.toml." "$me lock"
+        tools uv lock --check
         return
     fi
     take_requirements
@@ -336,7 +344,10 @@ cmd_build() {
         touch dependencies/uv.lock
     fi
     engine build_images "${targets[@]}"
-    say "Built: ${targets[*]}. Run: $me up"
+    case "${targets[*]}" in
+        runtime) say "Built: runtime. Run: $me run CMD" ;;
+        *) say "Built: ${targets[*]}. Run: $me up" ;;
+    esac
 }
 
 cmd_verify() {
@@ -358,7 +369,9 @@ cmd_verify() {
     for target in "${targets[@]:-dev}"; do
         need_image "$target"
         make_folders
-        report=$(docker compose --progress quiet run --rm --no-deps -T "$target" python /opt/container/verify.py $json) || status=1
+        report=$(docker compose --progress quiet run --rm --no-deps -T --entrypoint python "$target" \
+            /opt/container/verify.py $json) || status=1
+        if [ -z "$report" ]; then explain_engine && exit 1; fi
         if [ -z "$json" ]; then
             printf '%s\n%s\n' "$target" "$report" | sed '2,$s/^/  /'
         else
@@ -446,7 +459,7 @@ cmd_exec() {
 # compose_binary: Compose without the docker command in front of it.
 compose_binary() {
     local folder
-    for folder in "${DOCKER_CONFIG:-$HOME/.docker}" /usr/local/lib/docker /usr/local/libexec/docker /usr/lib/docker /usr/libexec/docker; do
+    for folder in "${DOCKER_CONFIG:-${HOME:-}/.docker}" /usr/local/lib/docker /usr/local/libexec/docker /usr/lib/docker /usr/libexec/docker; do
         case $folder in *[[:space:]]*) continue ;; esac
         if [ -x "$folder/cli-plugins/docker-compose" ]; then
             printf '%s' "$folder/cli-plugins/docker-compose"
@@ -524,22 +537,29 @@ cmd_clean() {
 verb=${1:-help}
 [ $# -eq 0 ] || shift
 case $verb in
-    help | -h | --help) usage ;;
-    env) cmd_env "$@" ;;
-    build | add | lock | verify | freeze | up | exec | run | over | ls | clean)
-        need_env
-        "cmd_$verb" "$@"
+    help | -h | --help)
+        usage
+        exit
         ;;
-    shell) need_env && cmd_exec bash "$@" ;;
+    env)
+        cmd_env "$@"
+        exit
+        ;;
+    build | add | lock | verify | freeze | up | shell | exec | run | logs | stop | start | down) ;;
+    over | ls | config | root | clean) ;;
+    *) fail "There is no verb \"$verb\"." "$me help" ;;
+esac
+need_env
+case $verb in
+    shell) cmd_exec bash "$@" ;;
     root)
-        need_env
         need_container
         if [ $# -eq 0 ]; then set -- bash; fi
         exec docker compose exec --user 0 dev "$@"
         ;;
-    logs) need_env && engine docker compose logs "$@" dev ;;
-    stop | start) need_env && engine docker compose "$verb" dev ;;
-    down) need_env && engine docker compose --profile '*' down ;;
-    config) need_env && engine docker compose --profile '*' config "$@" ;;
-    *) fail "There is no verb \"$verb\"." "$me help" ;;
+    logs) engine docker compose logs "$@" dev ;;
+    stop | start) engine docker compose "$verb" dev ;;
+    down) engine docker compose --profile '*' down ;;
+    config) engine docker compose --profile '*' config "$@" ;;
+    *) "cmd_$verb" "$@" ;;
 esac

@@ -220,8 +220,12 @@ def test_a_container_can_be_stopped_and_started_and_keeps_what_is_in_it(
 
 @pytest.mark.parametrize(
     ("script", "stdout", "status"),
-    [("export GREETING='good day'\n", "good day\n", 0), ("false\n", "", 1)],
-    ids=["sets a variable", "fails"],
+    [
+        ("export GREETING='good day'$UNSET\n", "good day\n", 0),
+        ("false\necho and goes on\n", "", 1),
+        ("exit 0\n", "", 1),
+    ],
+    ids=["sets a variable", "fails in a line that is not its last", "ends the shell"],
 )
 def test_pre_run_sh_runs_before_the_command_and_can_stop_it(
     plain_project: Project, script: str, stdout: str, status: int

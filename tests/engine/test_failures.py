@@ -170,7 +170,8 @@ def test_the_disk_is_full(plain_project: Project) -> None:
 def test_the_code_folder_is_missing(plain_project: Project, verb: str) -> None:
     result = plain_project.sh(*verb.split(), env={"LOCAL_CODE_DIR": "../nowhere"})
     sentence, _ = advice(result)
-    assert sentence.startswith("LOCAL_CODE_DIR in .env names ../nowhere, which is no folder")
+    nowhere = plain_project.folder / "nowhere"
+    assert sentence == f"LOCAL_CODE_DIR in .env names {nowhere}, which is no folder."
     assert not (plain_project.folder / "nowhere").exists()
 
 
@@ -188,6 +189,24 @@ def test_missing_folders_for_data_and_mounts_are_made_as_the_person(
         plain_project.ok("down")
     for path in ("my scratch/imagenet/mine", "other data/mine"):
         (folder / path).unlink()
+
+
+def test_a_project_that_moved_makes_its_folders_where_it_is_now(plain_project: Project) -> None:
+    plain_project.ok("run", "true")
+    remembered = plain_project.docker / ".env.folders"
+    old = str(plain_project.folder)
+    plain_project.write("docker-amd64/.env.folders", remembered.read_text().replace(old, "/gone"))
+    assert plain_project.sh("run", "true").stderr == ""
+    assert not Path("/gone").exists()
+
+
+def test_a_code_folder_may_be_named_as_compose_allows_it(plain_project: Project) -> None:
+    home = plain_project.owner.home
+    link = home / "code"
+    link.symlink_to(plain_project.folder)
+    env = {"LOCAL_CODE_DIR": "~/code"}
+    assert plain_project.sh("run", "ls", "pyproject.toml", env=env).returncode == 0
+    link.unlink()
 
 
 @pytest.mark.parametrize("verb", ["up", "build", "lock", "run true"])

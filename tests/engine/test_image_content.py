@@ -86,6 +86,12 @@ def test_apt_works_for_root_in_dev(torch_project: Project) -> None:
     assert "W:" not in result.stderr
 
 
+def test_the_builders_own_checks_have_nothing_to_say(torch_project: Project) -> None:
+    strict = ("--check", "--build-arg", "BUILDKIT_DOCKERFILE_CHECK=error=true", ".")
+    result = run("docker", "build", *strict, cwd=torch_project.docker)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
 @pytest.mark.parametrize("service", ["runtime", "dev"])
 def test_the_image_says_what_it_is_and_runs_as_its_person(
     torch_project: Project, service: str
