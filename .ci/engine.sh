@@ -90,12 +90,16 @@ start_engine() {
     die "dockerd did not answer within 60 s; the end of $run_dir/dockerd.log is above"
 }
 
+# What builds of former runs left would fill the disk in the end; only in an engine that is ours.
+tidy() { docker image prune --force >/dev/null && docker buildx prune --all --force >/dev/null 2>&1; }
+
 stop_engine() {
     local pid
     if [[ ! -f $run_dir/dockerd.pid ]]; then
         say 'nothing to stop: no daemon was started from here'
         return
     fi
+    tidy || true
     pid=$(<"$run_dir/dockerd.pid")
     rm -f "$run_dir/dockerd.pid"
     # The number may belong to another program by now.

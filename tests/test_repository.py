@@ -152,3 +152,15 @@ def test_no_file_names_the_package_mirrors_of_the_machine_it_was_written_on() ->
     for path in tracked_files():
         text = path.read_text(errors="replace")
         assert not [host for host in hosts if host in text], path
+
+
+def test_every_verb_of_template_sh_is_in_both_manuals() -> None:
+    script = (ROOT / "template/docker-amd64/template.sh").read_text()
+    usage = script.split("<<MANUAL")[1].split("\nMANUAL")[0]
+    lines = re.findall(r"(?m)^  ([a-z]+(?:, [a-z]+)*) ", usage)
+    verbs = {verb for line in lines for verb in line.split(", ")}
+    assert len(verbs) > 15
+    for manual in ("docs/work.md", "template/docker-amd64/README.md.jinja"):
+        rows = re.findall(r"(?m)^\| (`.*?) \|(?= [^|])", (ROOT / manual).read_text())
+        named = {word for row in rows for word in re.findall(r"`([a-z]+)", row)}
+        assert verbs <= named, manual
