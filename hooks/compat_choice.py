@@ -19,9 +19,9 @@ SERVICES = ("simple", "train", "devel", "ngc", "hub")
 FLAVOURS = ("base", "runtime", "devel")
 _IMAGE = re.compile(r"(?:docker\.io/)?(nvidia/cuda|pytorch/pytorch|nvcr\.io/nvidia/pytorch):(\S+)")
 _CUDA_TAG = re.compile(
-    r"(\d+\.\d+\.\d+)-(?:(cudnn\d?)-)?(base|runtime|devel)-([a-z]+[0-9]+(?:\.[0-9]+)?)"
+    r"([0-9]+\.[0-9]+\.[0-9]+)-(?:cudnn[0-9]?-)?(base|runtime|devel)-([a-z]+[0-9]+(?:\.[0-9]+)?)"
 )
-_HUB_TAG = re.compile(r"(\d+\.\d+\.\d+)-cuda(\d+\.\d+)-cudnn(\d)-(runtime|devel)")
+_HUB_TAG = re.compile(r"([0-9]+\.[0-9]+\.[0-9]+)-cuda([0-9]+\.[0-9]+)-cudnn[0-9]-(runtime|devel)")
 
 
 class Choice(NamedTuple):
@@ -53,7 +53,7 @@ def cuda_line(text: str) -> str:
     Raises:
         BadInputError: it is none of these.
     """
-    match = re.fullmatch(r"cu(\d\d)(\d)|(\d+\.\d+)(?:\.\d+)*", text.strip().lower())
+    match = re.fullmatch(r"cu([0-9]{2})([0-9])|([0-9]+\.[0-9]+)(?:\.[0-9]+)*", text.strip().lower())
     if not match:
         raise BadInputError(f"{text!r} is no CUDA version: write 12.8, or a wheel variant as cu128")
     return match[3] or f"{match[1]}.{match[2]}"
@@ -61,7 +61,7 @@ def cuda_line(text: str) -> str:
 
 def _torch(text: str, table: Table) -> tuple[str, str | None]:
     """Split "2.15.0+cu132", and take "2.15" for the newest 2.15 release."""
-    match = re.fullmatch(r"(\d+\.\d+(?:\.\d+)?)(?:\+(cu\d{3}|cpu))?", text.strip())
+    match = re.fullmatch(r"([0-9]+\.[0-9]+(?:\.[0-9]+)?)(?:\+(cu[0-9]{3}|cpu))?", text.strip())
     if not match:
         raise BadInputError(f"{text!r} is no PyTorch version: write one such as 2.14.1")
     version = match[1]
@@ -109,7 +109,7 @@ def choice(
         accelerator, cuda, local = "cpu", None, None
     if local and cuda and cuda_line(local) != cuda_line(cuda):
         raise BadInputError(f"{torch!r} and CUDA {cuda} contradict each other: give one of the two")
-    if ngc_release and not re.fullmatch(r"\d\d\.\d\d(-py3)?", ngc_release.strip()):
+    if ngc_release and not re.fullmatch(r"[0-9]{2}\.[0-9]{2}(-py3)?", ngc_release.strip()):
         raise BadInputError(
             f"{ngc_release!r} is no NGC release: write year and month, such as 25.10"
         )
@@ -124,7 +124,7 @@ def choice(
         cca=cca.strip(),
         package_manager=_one_of("package manager", package_manager, ("pip", "conda")),
         pytorch_build=_one_of("PyTorch build", pytorch_build, ("wheel", "source")),
-        distro=re.sub(r"[ :-]", "", distro.lower()) if distro else None,
+        distro=_distro(distro) if distro else None,
         flavour=_one_of(
             "image flavour", flavour or ("runtime" if service == "hub" else "devel"), FLAVOURS
         ),
@@ -132,8 +132,17 @@ def choice(
     )
 
 
+def _distro(text: str) -> str:
+    name = re.sub(r"[ :-]", "", text.lower())
+    if not re.fullmatch(r"[a-z]+[0-9]+(\.[0-9]+)?", name):
+        raise BadInputError(
+            f"{text!r} is no distribution of an image: write name and version, such as ubuntu24.04"
+        )
+    return name
+
+
 def _python(text: str) -> str:
-    match = re.fullmatch(r"(\d+\.\d+)(?:\.\d+)*(t?)", text.strip())
+    match = re.fullmatch(r"([0-9]+\.[0-9]+)(?:\.[0-9]+)*(t?)", text.strip())
     if not match:
         raise BadInputError(f"{text!r} is no Python version: write one such as 3.12")
     return match[1] + match[2]
@@ -167,10 +176,10 @@ def from_image(image: str, service: str | None = None, cca: str = "auto") -> Cho
         raise BadInputError(f"{tag!r} is no tag of {repository}: they look like {example}")
     if repository == "nvidia/cuda":
         made = choice(
-            service=service or "devel", cuda=parts[1], distro=parts[4], flavour=parts[3], cca=cca
+            service=service or "devel", cuda=parts[1], distro=parts[3], flavour=parts[2], cca=cca
         )
     else:
-        made = choice(service="hub", torch=parts[1], cuda=parts[2], flavour=parts[4], cca=cca)
+        made = choice(service="hub", torch=parts[1], cuda=parts[2], flavour=parts[3], cca=cca)
     return made._replace(tag=tag)
 
 
@@ -213,19 +222,29 @@ def python_reason(release: TorchRelease, python: str) -> str:
     )
 
 
-def nvcc_reason(line: CudaLine, target: Target, table: Table) -> str:
+def nvcc_refuses(line: CudaLine, what: str, *, special: bool = False) -> str:
+    """The sentence that a CUDA line's compiler cannot compile for `what`.
+
+    Args:
+        line: whose compiler's targets are known.
+        what: a target or a GPU.
+        special: whether `what` is a target of one architecture (a) or family (f).
+    """
+    possible = line.special if special else line.targets or []
+    return (
+        f"nvcc of CUDA {line.line} cannot compile for {what}; it can for"
+        f" {' '.join(possible) or 'no such target'}"
+    )
+
+
+def nvcc_reason(line: CudaLine, target: Target) -> str:
     """Why the compiler of a CUDA line cannot compile for a target; empty if it can."""
     if line.targets is None:
         return f"it is not known what the compiler of CUDA {line.line} can target"
-    cc = f"{target.cc[0]}.{target.cc[1]}"
-    names = {cc, *(old for old, new in table.renamed.items() if new == cc)}
-    allowed = line.special if target.suffix else line.targets
-    if any(f"{name}{target.suffix}" in allowed for name in names):
+    name = str(target._replace(ptx=False))
+    if name in (line.special if target.suffix else line.targets):
         return ""
-    return (
-        f"nvcc of CUDA {line.line} cannot compile for {cc}{target.suffix}:"
-        f" it targets {line.targets[0]} to {line.targets[-1]}"
-    )
+    return nvcc_refuses(line, name, special=bool(target.suffix))
 
 
 def cuda_tag(line: CudaLine, flavour: str, distro: str, *, cudnn: bool = True) -> str:

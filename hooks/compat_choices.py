@@ -16,7 +16,9 @@ choices.json:
                    python.VERSION: "" = possible, else why not (same keys, same order in every row)
     cuda.LINE      newest first; label; variant and index of the wheels; min_driver (family minimum,
                    minor-version compatibility); native_driver (branch that brings this CUDA
-                   itself); cca (what `auto` means where no GPU is seen); targets (of its nvcc)
+                   itself); cca (what `auto` means where no GPU is seen); targets (all that its
+                   nvcc compiles for); refuses and refuses_special (what to say of another target,
+                   %s, without and with a letter)
     cca            pattern (full match) of the answer `cca`, and error
     cpu            index of the wheels without CUDA
 
@@ -34,8 +36,15 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from hooks.compat_choice import arch_reason, choice, default_cca, python_reason, wheel_reason
-from hooks.compat_host import host
+from hooks.compat_choice import (
+    arch_reason,
+    choice,
+    default_cca,
+    nvcc_refuses,
+    python_reason,
+    wheel_reason,
+)
+from hooks.compat_host import CCA_FORM, host
 from hooks.compat_search import working
 from hooks.compat_table import FOLDER, load, numbers
 
@@ -132,7 +141,9 @@ def _cuda_row(line: CudaLine, table: Table) -> dict[str, object]:
         "min_driver": minimum,
         "native_driver": str(brings[0]),
         "cca": default_cca(line.line, table),
-        "targets": " ".join(line.targets or ()),
+        "targets": " ".join([*(line.targets or ()), *line.special]),
+        "refuses": nvcc_refuses(line, "%s"),
+        "refuses_special": nvcc_refuses(line, "%s", special=True),
     }
 
 
@@ -161,13 +172,10 @@ def _ngc_row(release: NgcRelease, label: str) -> dict[str, object]:
     }
 
 
-def cca_pattern(table: Table) -> str:
-    """A regular expression that the whole answer `cca` must match."""
-    plain = {cc for line in table.lines.values() for cc in line.targets or ()}
-    special = {cc for line in table.lines.values() for cc in line.special}
-    every = sorted(plain | special, key=lambda cc: (numbers(cc.rstrip("af")), cc))
-    one = "|".join(cc.replace(".", r"\.") for cc in every)
-    return rf"auto|(?:(?:{one})(?:\+PTX)?(?:[ ;]+(?=\d)|$))+"
+# What the whole answer `cca` must match; whether a target exists, its CUDA line says.
+CCA_PATTERN = r"auto|(?:[0-9]{1,2}\.[0-9][af]?(?:\+PTX)?(?:[ ;]+(?=[0-9])|$))+"
+# A pattern cannot say which of these it met.
+CCA_ERROR = f"no comma, no range, no other text and not empty: {CCA_FORM}"
 
 
 def choices_text(table: Table) -> str:
@@ -179,13 +187,12 @@ def choices_text(table: Table) -> str:
         old = release.version.rpartition(".")[0] not in minors[:CURRENT_LINES]
         label = _label(release.version, releases[0].version, old=old)
         torch[release.version] = _torch_row(release, label, lines, pythons)
-    error = "write auto, or compute capabilities separated by blanks, such as 7.5 8.6+PTX"
     return _text(
         {
             "defaults": defaults(table),
             "torch": torch,
             "cuda": {line: _cuda_row(table.lines[line], table) for line in lines},
-            "cca": {"pattern": cca_pattern(table), "error": error},
+            "cca": {"pattern": CCA_PATTERN, "error": CCA_ERROR},
             "cpu": {"index": f"{INDEX}cpu"},
         }
     )

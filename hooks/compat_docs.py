@@ -17,7 +17,7 @@ from hooks.compat_table import FOLDER, load, numbers, read_yaml
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from hooks.compat_table import CudaLine, Table
+    from hooks.compat_table import CudaLine, NgcRelease, Table, Variant
 
 FILE = FOLDER.parents[1] / "docs" / "compatibility.md"
 
@@ -107,6 +107,12 @@ def _best(table: Table) -> str:
     )
 
 
+def _doubt(variant: Variant) -> str:
+    if variant.reported:
+        return " (one source)"
+    return "" if variant.published else " (not known)"
+
+
 def _torch(table: Table) -> str:
     rows = [
         [
@@ -114,7 +120,7 @@ def _torch(table: Table) -> str:
             f"{release.torchvision} / {release.torchaudio}",
             " ".join(release.python),
             release.pypi["variant"],
-            f"{variant.name}{'' if variant.published else ' (not known)'}",
+            variant.name + _doubt(variant),
             _joined(variant.arch["x86_64"]),
             _joined(variant.arch["aarch64"]),
             variant.cudnn or "not known",
@@ -149,7 +155,11 @@ def _cuda(table: Table) -> str:
     rows = [_line_row(line, table) for line in reversed(table.lines.values())]
     head = ["CUDA", "driver branch that brings it", "oldest driver (minor-version compatibility)"]
     head += ["nvcc targets", "nvidia/cuda image", "distributions"]
-    return "## CUDA toolkits\n\n" + _table(head, rows)
+    never = "".join(
+        f"\nThere is no toolkit {line}; only drivers show the number.\n"
+        for line in sorted(table.never_released, key=numbers)
+    )
+    return "## CUDA toolkits\n\n" + _table(head, rows) + never
 
 
 def _start(table: Table) -> str:
@@ -181,11 +191,18 @@ def _drivers(table: Table) -> str:
     )
 
 
+def _ngc_row(release: NgcRelease) -> list[str]:
+    facts = (release.torch, release.cuda, release.python)
+    stated = [f"compute capability {release.min_cc}"] if release.min_cc else []
+    if release.min_driver:
+        stated.append(f"driver {release.min_driver}")
+    if release.data_center_drivers:
+        stated.append(f"on data-center GPUs also {', '.join(release.data_center_drivers)}")
+    return [release.release, *(fact or "not known" for fact in facts), "; ".join(stated)]
+
+
 def _images(table: Table) -> str:
-    ngc = [
-        [r.release, r.torch or "not known", r.cuda or "not known", r.python or "not known"]
-        for r in reversed(table.ngc.values())
-    ]
+    ngc = [_ngc_row(release) for release in reversed(table.ngc.values())]
     hub = [
         [release.version, " ".join(release.hub_tags) or "none seen"]
         for release in reversed(table.torch.values())
@@ -193,7 +210,7 @@ def _images(table: Table) -> str:
     conda = [[torch, " ".join(cuda)] for torch, cuda in reversed(table.conda.items())]
     return (
         "## NGC images\n\n`nvcr.io/nvidia/pytorch:<release>-py3`\n\n"
-        + _table(["release", "PyTorch", "CUDA", "Python"], ngc)
+        + _table(["release", "PyTorch", "CUDA", "Python", "at least, as its notes say"], ngc)
         + "\n## pytorch/pytorch images\n\n`pytorch/pytorch:<release>-<tag>`, tags seen\n\n"
         + _table(["PyTorch", "tags"], hub)
         + "\n## conda-forge\n\nCUDA lines with a build of pytorch, state of August 2026\n\n"

@@ -16,16 +16,26 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 ARCHITECTURES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}
+CCA_FORM = "write auto, or compute capabilities separated by blanks, such as 7.5 8.6+PTX"
 BRANDS = ("tesla", "nvidia", "quadro", "quadrortx", "nvidiartx", "geforce", "titan")
 CONSUMER_BRANDS = frozenset({"geforce", "geforcertx", "titan", "titanrtx"})
 
-_DRIVER = re.compile(r"\d{3,4}(\.\d+){0,3}")
-_CC = re.compile(r"\d{1,2}\.\d")
-_TARGET = re.compile(r"(\d{1,2}\.\d)([af]?)(\+PTX)?")
-_MIG = re.compile(r"\s+MIG\s+\d.*$", re.IGNORECASE)
-_VGPU_PROFILE = re.compile(r"-\d{1,3}[ABCQ]$", re.IGNORECASE)
-_BRAND_WORDS = re.compile(r"^(geforce|tesla) ")
+# NVML reports a virtual GPU by what it is licensed for; which of these it is, a name does not say.
+VGPU_BRANDS = frozenset({"grid", "nvidia", "vapps", "vcs", "vpc", "vws"})
+
+_DRIVER = re.compile(r"[0-9]{3,4}(\.[0-9]+){0,3}")
+_CC = re.compile(r"[0-9]{1,2}\.[0-9]")
+_TARGET = re.compile(r"([0-9]{1,2}\.[0-9])([af]?)(\+PTX)?")
+# The patterns below are for names that `_folded` has folded.
+_MIG = re.compile(r" mig [0-9].*$")
+_VGPU_PROFILE = re.compile(r"( [0-9])? [0-9]{1,3}[abcq](me)?$")
+_BRAND_WORDS = re.compile(r"^(geforce|tesla) |^rtx (?=a[0-9])")
 _ANY_BRAND_WORD = re.compile(r"^(geforce|tesla|quadro) ")
+_MODEL = re.compile(r"[a-z]+[0-9]+")
+# What may follow a product's name without making it another product: memory, form, cooling.
+_HARMLESS = re.compile(
+    r"[0-9]+ ?gb?|hbm[0-9]\w*|gddr[0-9]\w*|pcie|sxm[0-9]*|nvl[0-9]*|lhr|with|max|q|design|\(.*\)"
+)
 
 
 class BadInputError(ValueError):
@@ -105,10 +115,7 @@ def targets(entries: tuple[str, ...]) -> tuple[Target, ...]:
 def _target(entry: str) -> Target:
     match = _TARGET.fullmatch(entry)
     if not match:
-        raise BadInputError(
-            f"cca has {entry!r}, which is no compute capability: write auto, or a list such as"
-            " '7.5 8.6+PTX'"
-        )
+        raise BadInputError(f"cca has {entry!r}, which is no compute capability: {CCA_FORM}")
     return Target(numbers(match[1]), match[2], bool(match[3]))
 
 
@@ -125,7 +132,7 @@ def parse_cca(text: str) -> tuple[Target, ...]:
         return ()
     entries = re.split(r"[ ;]+", text.strip(" ;"))
     if not entries[0]:
-        raise BadInputError("cca is empty: write auto, or a list such as '7.5 8.6+PTX'")
+        raise BadInputError(f"cca is empty: {CCA_FORM}")
     if "," in text:
         fixed = " ".join(re.split(r"[ ,;]+", text.strip(" ,;")))
         raise BadInputError(
@@ -150,13 +157,20 @@ def known_ccs() -> tuple[str, ...]:
     return tuple(sorted(found, key=numbers))
 
 
-def _plain(name: str) -> str:
-    """Fold a product name for comparison: case, blanks, vendor, MIG and vGPU suffixes."""
-    name = _VGPU_PROFILE.sub("", _MIG.sub("", name))
-    words = name.lower().split()
-    while words and words[0] in {"nvidia", "grid"} and len(words) > 1:
+def _folded(name: str) -> str:
+    """Fold a product name for comparison: case, vendor, MIG suffix, and what separates words.
+
+    Kubernetes labels have a hyphen for every blank, as in NVIDIA-A100-SXM4-80GB-MIG-1g.10gb.
+    """
+    words = re.split(r"[\s_-]+", name.lower().strip())
+    while words[0] in {"nvidia", "grid"} and len(words) > 1:
         words.pop(0)
-    return " ".join(words)
+    return _MIG.sub("", " ".join(words))
+
+
+def _plain(name: str) -> str:
+    """A folded product name without the profile of a virtual GPU, such as 32C."""
+    return _VGPU_PROFILE.sub("", _folded(name))
 
 
 class _Names(NamedTuple):
@@ -173,43 +187,77 @@ def _names() -> _Names:
     without_brand: dict[str, set[str]] = {}
     model: dict[str, set[str]] = {}
     for product in load().products.values():
-        plain = _plain(product.name)
-        exact.setdefault(plain, product.name)
-        without_brand.setdefault(_BRAND_WORDS.sub("", plain), set()).add(product.name)
+        for name in (product.name, *product.aliases):
+            plain = _plain(name)
+            exact.setdefault(plain, product.name)
+            without_brand.setdefault(_BRAND_WORDS.sub("", plain), set()).add(product.name)
         if product.kind == "datacenter":
-            token = re.split(r"[ -]", _ANY_BRAND_WORD.sub("", plain))[0]
+            token = _ANY_BRAND_WORD.sub("", _plain(product.name)).split()[0]
             model.setdefault(token, set()).add(product.name)
     return _Names(exact, without_brand, model)
 
 
-def _candidates(plain: str, names: _Names) -> Iterable[set[str]]:
-    """Product names that `plain` may stand for, the surest reading first."""
+def _longest(plain: str, names: _Names) -> set[str]:
+    """The product whose name `plain` begins with, unless the rest may name another one.
+
+    An "RTX 5090 Ti" is no RTX 5090; every module of a Jetson family has the family's chip.
+    """
+    bare = _BRAND_WORDS.sub("", plain)
+    begins = [known for known in names.without_brand if bare.startswith(known + " ")]
+    if not begins:
+        return set()
+    longest = max(begins, key=len)
+    found = names.without_brand[longest]
+    rest = bare[len(longest) :].split()
+    chip = all(load().products[full].kind == "jetson" for full in found)
+    return found if chip or all(_HARMLESS.fullmatch(word) for word in rest) else set()
+
+
+def _candidates(name: str, names: _Names) -> Iterable[set[str]]:
+    """Product names that `name` may stand for, the surest reading first."""
+    plain = _plain(name)
     if plain in names.exact:
         yield {names.exact[plain]}
     yield names.without_brand.get(_BRAND_WORDS.sub("", plain), set())
-    longer = [p for p in names.exact if plain.startswith((p + " ", p + "-"))]
-    if longer:
-        yield {names.exact[max(longer, key=len)]}
+    yield _longest(plain, names)
     bare = _ANY_BRAND_WORD.sub("", plain)
     if any(character.isdigit() for character in bare):
         yield {
             full
             for known, full in names.exact.items()
-            if (_ANY_BRAND_WORD.sub("", known) + " ").startswith((bare + " ", bare + "-"))
+            if (_ANY_BRAND_WORD.sub("", known) + " ").startswith(bare + " ")
         }
-        yield names.model.get(re.split(r"[ -]", bare)[0], set())
+        token = bare.split()[0]
+        yield names.model.get(token, set())
+        model = _MODEL.match(token)
+        if model and _is_virtual(name):  # V100D, H100XM: letters for memory and form
+            yield names.model.get(model[0], set())
+
+
+def _is_virtual(name: str) -> bool:
+    return _VGPU_PROFILE.search(_folded(name)) is not None
 
 
 def brand(name: str, kind: str) -> frozenset[str]:
-    """Brands that NVML may report for a product; empty where that is not known."""
+    """Brands that NVML may report for a GPU; empty where that is not known.
+
+    Args:
+        name: of the product; the GPU's own where it is virtual, or not in the table.
+        kind: of the product table, "" for a GPU that is not in it.
+    """
     plain = _plain(name)
     rules = (
+        (_is_virtual(name), VGPU_BRANDS),
         (plain.startswith("geforce"), {"geforce", "geforcertx"}),
         ("titan" in plain, {"titan", "titanrtx"}),
-        (plain.startswith("tesla") or kind == "datacenter", {"tesla", "nvidia"}),
+        (plain.startswith("tesla"), {"tesla"}),
+        (kind == "datacenter", {"tesla", "nvidia"}),
         (plain.startswith("quadro rtx"), {"quadrortx"}),
         (plain.startswith("quadro"), {"quadro"}),
-        (plain.startswith("rtx") or kind == "workstation", {"nvidiartx", "nvidia"}),
+        (
+            kind == "workstation" or (kind != "" and plain.startswith("rtx")),
+            {"nvidiartx", "nvidia"},
+        ),
     )
     return next((frozenset(brands) for fits, brands in rules if fits), frozenset())
 
@@ -218,13 +266,17 @@ def brand(name: str, kind: str) -> frozenset[str]:
 def gpu(name: str = "", cc: str | None = None, brand_name: str | None = None) -> Gpu:
     """Look a GPU up by the name that NVML or nvidia-smi reports, by compute capability, or both.
 
-    Case, the vendor's prefix, MIG and vGPU suffixes do not matter. A compute capability that the
+    Case, the vendor's prefix, MIG and vGPU suffixes do not matter, nor whether blanks, hyphens or
+    underscores separate the words. A compute capability that the
     host reports wins over the table. A name that fits products of different compute capabilities
     stays unknown.
 
     Raises:
-        BadInputError: neither given, a malformed compute capability, or an unknown brand.
+        BadInputError: neither given, a name with control characters, a malformed compute
+            capability, or an unknown brand.
     """
+    if not " ".join(name.split()).isprintable():
+        raise BadInputError(f"{name!r} is no name of a GPU: give it as nvidia-smi -L prints it")
     if not name.strip() and not cc:
         raise BadInputError(
             "no GPU given: name it as nvidia-smi -L does, or give its compute capability"
@@ -233,7 +285,7 @@ def gpu(name: str = "", cc: str | None = None, brand_name: str | None = None) ->
         raise BadInputError(f"{brand_name!r} is no brand: choose from {', '.join(BRANDS)}")
     table, plain = load(), _plain(name)
     product = None
-    for group in _candidates(plain, _names()) if plain else ():
+    for group in _candidates(name, _names()) if plain else ():
         rows = [table.products[full] for full in sorted(group)]
         if len({(row.cc, row.kind == "datacenter") for row in rows}) == 1:
             product = rows[0]
@@ -242,6 +294,8 @@ def gpu(name: str = "", cc: str | None = None, brand_name: str | None = None) ->
             break
     found = parse_cc(cc) if cc else (product.cc if product else None)
     found = table.renamed.get(found, found) if found else None
+    named = product.name if product and not _is_virtual(name) else name
+    brands = brand(named, product.kind if product else "")
     if product:
         kind = product.kind
     elif found in table.jetson_cc:
@@ -252,11 +306,7 @@ def gpu(name: str = "", cc: str | None = None, brand_name: str | None = None) ->
         name=" ".join(name.split()),
         cc=found,
         kind=kind,
-        brands=(
-            frozenset({brand_name})
-            if brand_name
-            else brand(product.name if product else name, kind)
-        ),
+        brands=frozenset({brand_name}) if brand_name else brands,
         host=product.host if product else ("aarch64" if kind == "jetson" else None),
     )
 
@@ -287,7 +337,7 @@ def host(
     own = next((item.host for item in resolved if item.host), None)
     if arch is not None and arch.lower() not in ARCHITECTURES:
         raise BadInputError(f"{arch!r} is no host architecture: choose x86_64 or aarch64")
-    if cuda is not None and not re.fullmatch(r"\d+\.\d+", cuda.strip()):
+    if cuda is not None and not re.fullmatch(r"[0-9]+\.[0-9]+", cuda.strip()):
         raise BadInputError(f"{cuda!r} is no CUDA version: write two numbers, such as 12.8")
     return Host(
         driver=parse_driver(driver) if driver else None,
@@ -297,24 +347,38 @@ def host(
     )
 
 
-def from_probe(facts: Mapping[str, Any]) -> Host | None:
+def _fact(facts: Mapping[str, Any], key: str) -> str | None:
+    """A text of the probe, or None; a version may have been written as a number."""
+    value = facts.get(key)
+    if isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool)):
+        value = str(value) if isinstance(value, float) or key == "driver" else f"{value}.0"
+    if value is not None and not isinstance(value, str):
+        raise BadInputError(f"the probe's facts have {value!r} as {key}: it must be a text")
+    return value or None
+
+
+def from_probe(facts: object) -> Host | None:
     """Read the facts of the host probe: driver, cuda, gpus with name and compute_capability.
+
+    The probe does not say the architecture; it is that of the GPUs' product, else x86_64.
 
     Returns:
         None where the probe saw no GPU.
 
     Raises:
-        BadInputError: the facts hold something that is no version.
+        BadInputError: the facts are not of this form, or hold something that is no version.
     """
-    found = [
-        gpu(str(item.get("name") or ""), item.get("compute_capability") or None)
-        for item in facts.get("gpus") or ()
-    ]
+    if not isinstance(facts, dict):
+        raise BadInputError(
+            "the probe's facts are no JSON object: give what `probe.py json` prints"
+        )
+    gpus = facts.get("gpus") or []
+    if not isinstance(gpus, (list, tuple)) or not all(isinstance(item, dict) for item in gpus):
+        raise BadInputError("the probe's facts have no list of objects as gpus")
+    found = [gpu(_fact(item, "name") or "", _fact(item, "compute_capability")) for item in gpus]
     if not found:
         return None
-    machine = facts.get("machine") or facts.get("arch")
-    arch = machine if isinstance(machine, str) and machine.lower() in ARCHITECTURES else None
-    return host(facts.get("driver") or None, found, arch, facts.get("cuda") or None)
+    return host(_fact(facts, "driver"), found, cuda=_fact(facts, "cuda"))
 
 
 def branch_of(table: Table, driver: str) -> int | None:

@@ -21,7 +21,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from hooks.compat_choice import nvcc_reason, spoken
+from hooks.compat_choice import nvcc_reason, nvcc_refuses, spoken
 from hooks.compat_host import (
     CONSUMER_BRANDS,
     Target,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from hooks.compat_choice import Choice
     from hooks.compat_host import Gpu, Host
     from hooks.compat_stack import Stack
-    from hooks.compat_table import Table
+    from hooks.compat_table import NgcRelease, StartCheck, Table
 
 DATA_CENTER_BRANDS = frozenset({"tesla", "nvidia"})
 
@@ -86,18 +86,26 @@ def _still_driven(machine: Host, gpu: Gpu, table: Table) -> Finding | None:
 
 
 def _first_toolkit(cc: str, table: Table) -> str | None:
-    """The first CUDA line that can target a GPU; None where it is older than the table."""
-    names = {cc, *(old for old, new in table.renamed.items() if new == cc)}
+    """The first CUDA line whose code runs on a GPU; None where it is older than the table.
+
+    Binary code of 10.0 runs on 10.3, so CUDA 12.8 is the first for both.
+    """
     known = [line for line in table.lines.values() if line.targets]
-    first = next((line for line in known if names & set(line.targets or ())), None)
-    return first.line if first and first is not known[0] else None
+    for line in known:
+        if coverage(targets(tuple(line.targets or ())), cc, table) is Coverage.CUBIN:
+            return None if line is known[0] else line.line
+    return None
 
 
-def _already_driven(machine: Host, gpu: Gpu, table: Table) -> Finding | None:
+def _already_driven(machine: Host, gpu: Gpu, stack: Stack, table: Table) -> Finding | None:
     """A driver older than the first CUDA for a GPU: no source says that it drives it."""
-    if machine.driver is None or gpu.cc is None or gpu.kind == "jetson":
+    if machine.driver is None or stack.cuda is None or gpu.kind == "jetson":
         return None
-    first = _first_toolkit(gpu.cc, table)
+    if gpu.cc not in table.known_cc:
+        why = f"it is not known whether driver {machine.driver} drives {gpu.label}"
+        # Where code is needed, the missing code is the better reason.
+        return None if stack.has_code else Finding(Verdict.UNKNOWN, Layer.DRIVER, why, gpu.label)
+    first = _first_toolkit(gpu.cc or "", table)
     if first is None or driver_cuda(table, machine) >= numbers(first):
         return None
     return Finding(
@@ -112,11 +120,14 @@ def _already_driven(machine: Host, gpu: Gpu, table: Table) -> Finding | None:
 def _nvcc(gpu: Gpu, stack: Stack, table: Table) -> Finding | None:
     if stack.nvcc is None or gpu.cc is None:
         return None
-    reason = nvcc_reason(stack.nvcc, Target(numbers(gpu.cc), "", ptx=False), table)
-    if not reason:
+    spelt = [gpu.cc, *(old for old, new in table.renamed.items() if new == gpu.cc)]
+    reasons = [nvcc_reason(stack.nvcc, Target(numbers(cc), "", ptx=False)) for cc in spelt]
+    if not all(reasons):
         return None
-    verdict = Verdict.FAILS if stack.nvcc.targets else Verdict.UNKNOWN
-    return Finding(verdict, Layer.NVCC_TARGET, f"{reason}; {gpu.label} needs it", gpu.label)
+    if stack.nvcc.targets is None:
+        return Finding(Verdict.UNKNOWN, Layer.NVCC_TARGET, reasons[0], gpu.label)
+    why = nvcc_refuses(stack.nvcc, gpu.label)
+    return Finding(Verdict.FAILS, Layer.NVCC_TARGET, why, gpu.label)
 
 
 def _major(cuda: str) -> str:
@@ -129,12 +140,17 @@ def _compat_drives(cuda: str, gpu: Gpu, table: Table) -> bool:
     return not any(gpu.cc in old.cc and own > old.last_branch for old in table.architectures)
 
 
-def _compat_runs_on(cuda: str, driver: str, table: Table) -> bool | None:
-    """Whether the cuda-compat libraries of a line support a driver's branch; None = not known.
+def _compat_runs_on(stack: Stack, driver: str, table: Table) -> bool | None:
+    """Whether the cuda-compat libraries of a stack support a driver; None = not known.
 
-    NVIDIA lists the branches in the start check of the line's own image.
+    NVIDIA lists the branches in the notes of some NGC releases, and in the start check of the image
+    of each CUDA line.
     """
-    check = table.start_checks.get(cuda)
+    if stack.ngc and stack.ngc.data_center_drivers:
+        branch = numbers(driver)[0]
+        listed = stack.ngc.data_center_drivers
+        return any(numbers(old)[0] == branch and at_least(driver, old) for old in listed)
+    check = table.start_checks.get(stack.cuda or "")
     if check is None:
         return None
     if check.accepts(DATA_CENTER_BRANDS, str(numbers(driver)[0])):
@@ -152,7 +168,7 @@ def _too_old(machine: Host, gpu: Gpu, stack: Stack, table: Table) -> Finding:
         " newer"
     )
     verdict = Verdict.FAILS
-    runs = _compat_runs_on(cuda, driver, table)
+    runs = _compat_runs_on(stack, driver, table)
     if not stack.has_compat:
         pass
     elif gpu.brands & CONSUMER_BRANDS:
@@ -201,9 +217,12 @@ def _driver(machine: Host, gpu: Gpu, stack: Stack, table: Table) -> Finding | No
     how = f"CUDA {cuda} runs on {minimum} or newer by minor-version compatibility"
     preferred = stack.prefers_forward and gpu.kind == "datacenter"
     preferred = preferred and _compat_drives(cuda, gpu, table)
-    if preferred and _compat_runs_on(cuda, driver, table) is not False:
+    stated = stack.ngc.min_driver if stack.ngc else None
+    if preferred and _compat_runs_on(stack, driver, table) is not False:
         verdict = Verdict.WORKS_FORWARD_COMPAT
         how = f"the image loads its own cuda-compat {cuda} libraries (forward compatibility)"
+    elif stated and not at_least(driver, stated):
+        how += f", though the notes of the release ask for {stated}"
     return Finding(
         verdict,
         Layer.DRIVER,
@@ -212,22 +231,33 @@ def _driver(machine: Host, gpu: Gpu, stack: Stack, table: Table) -> Finding | No
     )
 
 
+def _passes(check: StartCheck | None, gpu: Gpu, branch: str) -> bool | None:
+    """Whether a GPU on an older driver branch is an exception of a start check; None = not known.
+
+    It is not known where the brands that NVML may report for the GPU get different answers.
+    """
+    if check is None:
+        return None
+    brands = gpu.brands or check.brands()
+    passing = {brand for brand in brands if check.accepts(frozenset({brand}), branch)}
+    if passing:
+        return True if gpu.brands and passing == brands else None
+    # Of a value that was cut, it is known that brands it does not name are not excepted.
+    return False if check.complete or (gpu.brands and not brands & check.brands()) else None
+
+
 def _start_check(machine: Host, gpu: Gpu, stack: Stack, table: Table) -> Finding | None:
     cuda = stack.cuda
     if not stack.start_check or cuda is None or machine.driver is None:
         return None
     if driver_cuda(table, machine) >= numbers(cuda):
         return None
-    check = table.start_checks.get(cuda)
-    branch = str(numbers(machine.driver)[0])
-    if check and check.accepts(gpu.brands, branch):
+    starts = _passes(table.start_checks.get(cuda), gpu, str(numbers(machine.driver)[0]))
+    if starts:
         return None
-    listed = check is not None and check.accepts(check.brands(), branch)
     image = f"the {stack.start_check} image of CUDA {cuda}"
     on = f"on driver {machine.driver} with {gpu.label}"
-    certain = check is not None and (check.complete or bool(gpu.brands - check.brands()))
-    unsure_brand = listed and not gpu.brands
-    if certain and not unsure_brand and stack.start_check == "nvidia/cuda" and gpu.kind != "jetson":
+    if starts is False and stack.start_check == "nvidia/cuda" and gpu.kind != "jetson":
         why = f"{image} does not start {on} (unsatisfied condition: cuda>={cuda})"
         return Finding(Verdict.FAILS, Layer.IMAGE_START_CHECK, why, gpu.label)
     return Finding(
@@ -238,38 +268,50 @@ def _start_check(machine: Host, gpu: Gpu, stack: Stack, table: Table) -> Finding
     )
 
 
-def _ngc_coverage(gpu_cc: str, stack: Stack, arch: str, table: Table) -> Coverage | None:
-    """Whether an NGC release whose list nobody read has code for a GPU: ask its neighbours."""
-    known = {
-        release.release: targets(tuple(release.arch[arch]))
-        for release in table.ngc.values()
-        if arch in release.arch
+def _ngc_own(gpu_cc: str, release: NgcRelease, arch: str, table: Table) -> Coverage | None:
+    """What is known of an NGC release by itself: what NVIDIA supports, then the list in it."""
+    if release.min_cc and numbers(gpu_cc) < numbers(release.min_cc):
+        return Coverage.NONE
+    if arch in release.arch:
+        return coverage(targets(tuple(release.arch[arch])), gpu_cc, table)
+    native = coverage(_nvcc_targets(release.line, table), gpu_cc, table) is Coverage.CUBIN
+    return Coverage.CUBIN if release.min_cc and native else None
+
+
+def _ngc_coverage(gpu_cc: str, release: NgcRelease, arch: str, table: Table) -> Coverage | None:
+    """Whether an NGC release has code for a GPU; if it does not say, its neighbours are asked."""
+    own = _ngc_own(gpu_cc, release, arch, table)
+    if own is not None:
+        return own
+    wanted = numbers(release.release)
+    said = {
+        numbers(other.release): found
+        for other in table.ngc.values()
+        for found in [_ngc_own(gpu_cc, other, arch, table)]
+        if found is not None
     }
-    wanted = numbers(stack.ngc_release or "0")
-    before = [entries for release, entries in known.items() if numbers(release) <= wanted][-1:]
-    after = [entries for release, entries in known.items() if numbers(release) >= wanted][:1]
-    found = {coverage(entries, gpu_cc, table) for entries in before + after}
-    native = coverage(targets(tuple(_nvcc_targets(stack, table))), gpu_cc, table) is Coverage.CUBIN
+    before = [found for month, found in said.items() if month < wanted][-1:]
+    after = [found for month, found in said.items() if month > wanted][:1]
+    found = {*before, *after}
+    native = coverage(_nvcc_targets(release.line, table), gpu_cc, table) is Coverage.CUBIN
     if found == {Coverage.NONE}:
         return Coverage.NONE
     return Coverage.CUBIN if found and Coverage.NONE not in found and native else None
 
 
-def _nvcc_targets(stack: Stack, table: Table) -> list[str]:
-    line = table.lines.get(stack.cuda or "")
-    return (line.targets if line else None) or []
+def _nvcc_targets(cuda: str | None, table: Table) -> tuple[Target, ...]:
+    line = table.lines.get(cuda or "")
+    return targets(tuple((line.targets if line else None) or ()))
 
 
 def _coverage(machine: Host, gpu_cc: str, stack: Stack, table: Table) -> Coverage | None:
     """Whether there is code for a GPU; None = not known."""
-    if stack.compiled is not None:
-        return coverage(targets(stack.compiled), gpu_cc, table)
-    possible = _nvcc_targets(stack, table)
-    if possible and numbers(gpu_cc) < numbers(possible[0]):
+    possible = _nvcc_targets(stack.cuda, table)
+    if stack.compiled is None and possible and numbers(gpu_cc) < possible[0].cc:
         return Coverage.NONE  # nothing that this CUDA compiles runs on an older GPU
-    if stack.ngc_release:
-        return _ngc_coverage(gpu_cc, stack, machine.arch, table)
-    return None
+    if stack.ngc:
+        return _ngc_coverage(gpu_cc, stack.ngc, machine.arch, table)
+    return None if stack.compiled is None else coverage(targets(stack.compiled), gpu_cc, table)
 
 
 def _ptx(gpu: Gpu, stack: Stack, mode: Finding | None) -> tuple[Verdict, str]:
@@ -285,32 +327,49 @@ def _ptx(gpu: Gpu, stack: Stack, mode: Finding | None) -> tuple[Verdict, str]:
     )
 
 
+def _unknown_cc(gpu: Gpu, table: Table) -> str:
+    """Why it is not known what runs on a GPU at all; empty if the tables know its kind."""
+    if gpu.cc is None:
+        return f"the compute capability of {gpu.name} is not in the table; give it, such as 8.9"
+    if gpu.cc not in table.known_cc:
+        return f"compute capability {gpu.cc} is not in the table, so what runs on it is not known"
+    return ""
+
+
+def _code(
+    machine: Host, gpu: Gpu, stack: Stack, mode: Finding | None, table: Table
+) -> tuple[Verdict, str]:
+    """Is there code for a GPU of known compute capability, and can this driver use it?"""
+    cc = gpu.cc or ""
+    found = _coverage(machine, cc, stack, table)
+    if found is None:
+        return Verdict.UNKNOWN, stack.unknown_code
+    if found is Coverage.NONE:
+        only = f", only for {spoken(list(stack.compiled))}" if stack.compiled else ""
+        least = stack.ngc.min_cc if stack.ngc else None
+        if least and numbers(cc) < numbers(least):
+            only = f", only for {least} and newer as NVIDIA's notes say"
+        return Verdict.FAILS, (
+            f"{stack.name} has no code for {gpu.label}{only}: no kernel image is available for"
+            " execution on the device"
+        )
+    if found is Coverage.FAMILY:
+        why = f"it is not known whether the family targets of {stack.name} run on {gpu.label}"
+        return Verdict.UNKNOWN, why
+    return _ptx(gpu, stack, mode) if found is Coverage.PTX else (Verdict.WORKS, "")
+
+
 def _kernel(
     machine: Host, gpu: Gpu, stack: Stack, mode: Finding | None, table: Table
 ) -> Finding | None:
     """Is there code for the GPU, and can this driver use it?"""
     if stack.cuda is None or not stack.has_code:
         return None
-    verdict, why = Verdict.WORKS, ""
-    if gpu.cc is None:
-        verdict = Verdict.UNKNOWN
-        why = f"the compute capability of {gpu.name} is not in the table; give it, such as 8.9"
-    elif stack.nvcc is None:
-        found = _coverage(machine, gpu.cc, stack, table)
-        if found is None:
-            verdict, why = Verdict.UNKNOWN, stack.unknown_code
-        elif found is Coverage.NONE:
-            verdict = Verdict.FAILS
-            only = f", only for {spoken(list(stack.compiled))}" if stack.compiled else ""
-            why = (
-                f"{stack.name} has no code for {gpu.label}{only}: no kernel image is available for"
-                " execution on the device"
-            )
-        elif found is Coverage.FAMILY:
-            verdict = Verdict.UNKNOWN
-            why = f"it is not known whether the family targets of {stack.name} run on {gpu.label}"
-        elif found is Coverage.PTX:
-            verdict, why = _ptx(gpu, stack, mode)
+    verdict, why = Verdict.UNKNOWN, _unknown_cc(gpu, table)
+    if not why:
+        if stack.nvcc is not None:  # compiled for this very GPU
+            return None
+        verdict, why = _code(machine, gpu, stack, mode, table)
     if verdict is Verdict.WORKS:
         return None
     return Finding(verdict, Layer.KERNEL_IMAGE, why, gpu.label)
@@ -320,7 +379,7 @@ def _gpu_findings(machine: Host, gpu: Gpu, stack: Stack, table: Table) -> list[F
     mode = _driver(machine, gpu, stack, table)
     found = [
         _still_driven(machine, gpu, table),
-        _already_driven(machine, gpu, table),
+        _already_driven(machine, gpu, stack, table),
         _nvcc(gpu, stack, table),
         mode,
         _start_check(machine, gpu, stack, table),

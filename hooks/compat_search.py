@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from typing import TYPE_CHECKING, NamedTuple
 
-from hooks.compat_choice import Choice, spoken
+from hooks.compat_choice import Choice, cuda_tag, hub_tag, spoken
 from hooks.compat_host import branch_of
 from hooks.compat_rules import judge, judge_choice
 from hooks.compat_table import load, numbers
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from hooks.compat_host import Host
-    from hooks.compat_table import Table, TorchRelease
+    from hooks.compat_table import CudaImage, Table, TorchRelease
     from hooks.compat_verdict import Judgement
 
 # Answers of the template, by the field of a choice that they set.
@@ -24,7 +25,10 @@ ANSWERS = {
     "cuda": "cuda_version",
     "python": "python_version",
     "ngc_release": "ngc_release",
+    "cca": "cca",
+    "distro": "linux_distro",
 }
+REPOSITORIES = {"train": "nvidia/cuda", "devel": "nvidia/cuda", "hub": "pytorch/pytorch"}
 UPDATE = "copier update --trust --defaults --vcs-ref :current:"
 
 
@@ -88,11 +92,14 @@ def describe(choice: Choice) -> str:
 
 def command(old: Choice, new: Choice) -> str:
     """The command that changes the answers of a generated project from one choice to another."""
-    data = [
-        f"--data {answer}={shlex.quote(str(getattr(new, field)))}"
+    changed = {
+        answer: str(getattr(new, field))
         for field, answer in ANSWERS.items()
         if getattr(new, field) not in {None, getattr(old, field)}
-    ]
+    }
+    if "linux_distro" in changed:  # image tags say ubuntu24.04, the answer is ubuntu-24.04
+        changed["linux_distro"] = re.sub(r"(?<=[a-z])(?=[0-9])", "-", changed["linux_distro"])
+    data = [f"--data {answer}={shlex.quote(value)}" for answer, value in changed.items()]
     return " ".join([UPDATE, *data]) if data else ""
 
 
@@ -105,14 +112,71 @@ def _python_for(release: TorchRelease, python: str | None) -> str | None:
     return min(plain, key=lambda version: (abs(numbers(version)[1] - wanted[1]), version))
 
 
+def image_of(choice: Choice) -> str:
+    """The image of a choice that was made by naming one, else ""."""
+    return f"{REPOSITORIES[choice.service]}:{choice.tag}" if choice.tag else ""
+
+
+def _image(choice: Choice, table: Table) -> CudaImage | None:
+    """The nvidia/cuda images of a choice's CUDA line, where its service stands on them."""
+    release = table.torch.get(choice.torch or "")
+    cuda = choice.cuda or (release.pypi_cuda if release else None)
+    line = table.lines.get(cuda or "")
+    return line.image if line and REPOSITORIES.get(choice.service) == "nvidia/cuda" else None
+
+
+def _tagged(choice: Choice, table: Table) -> Choice:
+    """The same choice with the tag that the rules make, where a tag was named."""
+    image, tag = _image(choice, table), None
+    if choice.tag and choice.distro and image:
+        line = table.lines[choice.cuda or ""]
+        tag = cuda_tag(line, choice.flavour, choice.distro, cudnn="cudnn" in choice.tag)
+    elif choice.tag and choice.service == "hub" and choice.torch in table.torch and choice.cuda:
+        tag = hub_tag(table.torch[choice.torch], choice.cuda, choice.flavour)
+    return choice._replace(tag=tag)
+
+
+def _moved(choice: Choice, table: Table) -> Choice:
+    """The same choice on a distribution that its CUDA line has an image for, the nearest one.
+
+    That is one of the same family with the nearest version, else the newest Ubuntu.
+    """
+    image = _image(choice, table)
+    if image is None or choice.distro is None or choice.distro in image.distros:
+        return _tagged(choice, table)
+
+    def distance(distro: str) -> tuple[bool, bool, float]:
+        family, version = _split(distro)
+        other_family = family != wanted[0]
+        far = -version if other_family else abs(version - wanted[1])
+        return other_family, family != "ubuntu", far
+
+    wanted = _split(choice.distro)
+    return _tagged(choice._replace(distro=min(image.distros, key=distance)), table)
+
+
+def _split(distro: str) -> tuple[str, float]:
+    """("ubuntu", 24.04) for "ubuntu24.04"."""
+    family = distro.rstrip("0123456789.")
+    return family, float(distro[len(family) :])
+
+
+def _repairs(choice: Choice, table: Table) -> Iterator[Choice]:
+    """What keeps PyTorch and CUDA: the right tag, another distribution, `cca: auto`."""
+    kept = [_tagged(choice, table), _moved(choice, table)]
+    yield from kept
+    if choice.cca != "auto":
+        yield from (same._replace(cca="auto") for same in kept)
+
+
 def _candidates(choice: Choice, table: Table) -> Iterator[Choice]:
     """Choices that a project of the same service can change to."""
     if choice.service == "ngc":
         for release in table.ngc:
             yield choice._replace(ngc_release=release, python=None)
-    elif choice.service == "devel" and choice.torch is None:
+    elif choice.service in {"train", "devel"} and choice.torch is None:
         for cuda in table.lines:
-            yield choice._replace(cuda=cuda, tag=None)
+            yield _moved(choice._replace(cuda=cuda), table)
     else:
         yield from _torch_candidates(choice, table)
 
@@ -128,20 +192,43 @@ def _torch_candidates(choice: Choice, table: Table) -> Iterator[Choice]:
             lines = list(table.lines)
         python = _python_for(release, choice.python)
         for cuda in lines:
-            yield choice._replace(torch=release.version, cuda=cuda, python=python, tag=None)
+            other = choice._replace(torch=release.version, cuda=cuda, python=python)
+            yield _moved(other, table)
 
 
 def _key(option: Option, wanted: Choice, table: Table) -> tuple[object, ...]:
-    """Newest PyTorch first, then better verdict, fewer changes, PyPI's CUDA, newer CUDA."""
+    """Newest PyTorch first, then better verdict, fewer changes, PyPI's CUDA, newer CUDA.
+
+    A wheel that only one source names comes after the others of its release.
+    """
     choice = option.choice
     release = table.torch.get(choice.torch or "")
     newest = numbers(choice.ngc_release or choice.torch or choice.cuda or "0")
     return (
         tuple(-number for number in newest),
         option.judgement.verdict.rank,
+        _is_reported(choice, table),
         sum(getattr(choice, field) != getattr(wanted, field) for field in ANSWERS),
         release is None or choice.cuda != release.pypi_cuda,
         tuple(-number for number in numbers(choice.cuda or "0")),
+    )
+
+
+def _is_reported(choice: Choice, table: Table) -> bool:
+    release = table.torch.get(choice.torch or "")
+    variant = release.by_cuda(choice.cuda or "") if release else None
+    return variant is not None and variant.reported
+
+
+def _closeness(option: Option, wanted: Choice, table: Table) -> tuple[object, ...]:
+    """Without PyTorch, the CUDA nearest to the wanted one: same major, better verdict, distance."""
+    lines = sorted({*table.lines, wanted.cuda or "0"}, key=numbers)
+    cuda = option.choice.cuda or "0"
+    return (
+        numbers(cuda)[0] != numbers(wanted.cuda or cuda)[0],
+        option.judgement.verdict.rank,
+        abs(lines.index(cuda) - lines.index(wanted.cuda or cuda)),
+        tuple(-number for number in numbers(cuda)),
     )
 
 
@@ -189,19 +276,45 @@ def _other_drivers(machine: Host, table: Table) -> list[str]:
 def nearest(machine: Host, choice: Choice, table: Table | None = None) -> Change | None:
     """The nearest change that works, or None where nothing in the table does.
 
-    It keeps the GPUs and the driver if it can, and then takes the newest PyTorch. If nothing works
-    on this driver it names another driver branch, with the choice as it is if that works there.
+    First come changes that keep PyTorch, CUDA and the driver: the right image tag, another
+    distribution, `cca: auto`. Then other answers on the same driver: the newest PyTorch that works
+    with these GPUs, or without PyTorch the nearest CUDA. Last comes another driver branch, with the
+    choice as it is if that works there.
     """
     table = table or load()
     return _nearest(machine, choice, working(machine, choice, table), table)
 
 
+def _best(
+    machine: Host, choice: Choice, options: tuple[Option, ...], table: Table
+) -> Option | None:
+    """The nearest choice that works on a host, of its repairs and of the options that work."""
+    for repaired in _repairs(choice, table):
+        judgement = judge(machine, repaired, table)
+        if judgement.verdict.works:
+            return Option(repaired, judgement)
+    if not options and choice.cca != "auto":
+        options = working(machine, choice._replace(cca="auto"), table)
+    if options and choice.torch is None and choice.cuda:
+        return min(options, key=lambda option: _closeness(option, choice, table))
+    return options[0] if options else None
+
+
+def _said(old: Choice, new: Choice) -> str:
+    """Name the choice that a person should make, with what else changes beside its versions."""
+    if image_of(new):
+        said = f"the image {image_of(new)}"
+    else:
+        said = describe(new) + (f" on {new.distro}" if new.distro != old.distro else "")
+    return said + (f" with cca {new.cca}" if new.cca != old.cca else "")
+
+
 def _nearest(
     machine: Host, choice: Choice, options: tuple[Option, ...], table: Table
 ) -> Change | None:
-    if options:
-        best = options[0]
-        text = f"choose {describe(best.choice)}"
+    best = _best(machine, choice, options, table)
+    if best:
+        text = f"choose {_said(choice, best.choice)}"
         return Change(machine, best.choice, best.judgement, text, command(choice, best.choice))
     if machine.driver is None:
         return None
@@ -214,10 +327,10 @@ def _nearest(
         if same.verdict.works:
             return Change(other, choice, same, f"install a driver of branch {other.driver}", "")
     for other in hosts:
-        options = working(other, choice, table)
-        if options:
-            best = options[0]
-            text = f"install a driver of branch {other.driver} and choose {describe(best.choice)}"
+        best = _best(other, choice, working(other, choice, table), table)
+        if best:
+            said = _said(choice, best.choice)
+            text = f"install a driver of branch {other.driver} and choose {said}"
             return Change(other, best.choice, best.judgement, text, command(choice, best.choice))
     return None
 

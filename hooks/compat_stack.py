@@ -24,7 +24,7 @@ from hooks.compat_verdict import Finding, Layer, Verdict
 
 if TYPE_CHECKING:
     from hooks.compat_choice import Choice
-    from hooks.compat_table import CudaImage, CudaLine, Table, TorchRelease
+    from hooks.compat_table import CudaImage, CudaLine, NgcRelease, Table, TorchRelease
 
 
 class Stack(NamedTuple):
@@ -39,7 +39,7 @@ class Stack(NamedTuple):
     start_check: str = ""  # "", "nvidia/cuda" or "pytorch/pytorch"
     has_compat: bool = False
     prefers_forward: bool = False
-    ngc_release: str | None = None
+    ngc: NgcRelease | None = None
 
 
 class Decided(Exception):  # noqa: N818  (no error: the choice itself decides)
@@ -51,11 +51,13 @@ class Decided(Exception):  # noqa: N818  (no error: the choice itself decides)
         self.finding = Finding(verdict, layer, why)
 
 
-def _release(choice: Choice, table: Table) -> TorchRelease:
-    if choice.torch is None or choice.torch not in table.torch:
+def _release(choice: Choice, table: Table, layer: Layer = Layer.SOLVER) -> TorchRelease:
+    if choice.torch is None:
+        raise Decided(Verdict.UNKNOWN, layer, "no PyTorch version was given")
+    if choice.torch not in table.torch:
         raise Decided(
             Verdict.UNKNOWN,
-            Layer.SOLVER,
+            layer,
             f"PyTorch {choice.torch} is not in the table (it has {next(iter(table.torch))} to"
             f" {list(table.torch)[-1]})",
         )
@@ -63,9 +65,17 @@ def _release(choice: Choice, table: Table) -> TorchRelease:
 
 
 def _line(cuda: str, table: Table) -> CudaLine:
+    """The toolkit in an image of nvidia/cuda."""
+    if cuda in table.never_released:
+        raise Decided(
+            Verdict.FAILS,
+            Layer.IMAGE_TAG,
+            f"there is no nvidia/cuda image of CUDA {cuda}: a toolkit {cuda} was never released,"
+            " only drivers show the number",
+        )
     if cuda not in table.lines:
         raise Decided(
-            Verdict.UNKNOWN, Layer.SOLVER, f"CUDA {cuda} is not in the table of CUDA toolkits"
+            Verdict.UNKNOWN, Layer.IMAGE_TAG, f"CUDA {cuda} is not in the table of CUDA toolkits"
         )
     return table.lines[cuda]
 
@@ -165,6 +175,12 @@ def _check_cuda_image(choice: Choice, line: CudaLine, table: Table) -> None:
         raise Decided(
             Verdict.UNKNOWN, Layer.IMAGE_TAG, f"CUDA {patch} is not in the table of CUDA toolkits"
         )
+    if word.startswith("cudnn") and choice.flavour == "base":
+        raise Decided(
+            Verdict.FAILS,
+            Layer.IMAGE_TAG,
+            f"nvidia/cuda has no tag {choice.tag}: only its runtime and devel images have cuDNN",
+        )
     if word.startswith("cudnn") and word != line.image.cudnn_word:
         right = cuda_tag(line, choice.flavour, choice.distro)
         raise Decided(
@@ -190,12 +206,6 @@ def _in_cuda_image(choice: Choice, table: Table, arch: str) -> Stack:
         raise Decided(Verdict.UNKNOWN, Layer.IMAGE_TAG, "no CUDA version was given")
     line = _line(cuda, table)
     _check_cuda_image(choice, line, table)
-    for target in parse_cca(choice.cca):
-        reason = nvcc_reason(line, target, table)
-        if reason:
-            raise Decided(
-                Verdict.FAILS if line.targets else Verdict.UNKNOWN, Layer.NVCC_TARGET, reason
-            )
     if release and choice.pytorch_build == "wheel":
         make = _conda if choice.package_manager == "conda" else _wheel
         stack = make(choice._replace(cuda=cuda), table, arch)
@@ -237,12 +247,12 @@ def _ngc(choice: Choice, table: Table, arch: str) -> Stack:
         unknown_code=f"it is not known which GPUs NGC {release.release} has code for",
         has_compat=True,
         prefers_forward=True,
-        ngc_release=release.release,
+        ngc=release,
     )
 
 
 def _hub(choice: Choice, table: Table, arch: str) -> Stack:
-    release = _release(choice, table)
+    release = _release(choice, table, Layer.IMAGE_TAG)
     cuda = choice.cuda or release.pypi_cuda
     right = hub_tag(release, cuda, choice.flavour)
     seen = [f"{release.version}-{tag}" for tag in release.hub_tags]
@@ -265,12 +275,30 @@ def _hub(choice: Choice, table: Table, arch: str) -> Stack:
     return stack._replace(start_check="pytorch/pytorch" if choice.flavour == "devel" else "")
 
 
+def _check_cca(choice: Choice, cuda: str | None, table: Table) -> None:
+    """Can the compiler of the choice's CUDA compile for each target that `cca` lists?"""
+    line = table.lines.get(cuda or "")
+    if line is None:
+        return
+    for target in parse_cca(choice.cca):
+        reason = nvcc_reason(line, target)
+        if reason:
+            verdict = Verdict.FAILS if line.targets else Verdict.UNKNOWN
+            raise Decided(verdict, Layer.NVCC_TARGET, reason)
+
+
 def resolve(choice: Choice, table: Table, arch: str) -> Stack:
     """What a choice amounts to on a host of an architecture.
 
     Raises:
         Decided: the choice is impossible, or unknown, on any such host.
     """
+    stack = _stack(choice, table, arch)
+    _check_cca(choice, stack.cuda, table)
+    return stack
+
+
+def _stack(choice: Choice, table: Table, arch: str) -> Stack:
     if choice.accelerator == "cpu":
         if choice.torch and choice.service == "simple" and choice.package_manager == "pip":
             _check_python(_release(choice, table), choice.python)

@@ -14,7 +14,10 @@ import json
 import sys
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 FOLDER = Path(__file__).resolve().parent / "compat"
 PACKED = FOLDER / "table.json"
@@ -37,6 +40,7 @@ class Variant(NamedTuple):
     name: str
     cuda: str
     published: bool
+    reported: bool  # published, but only one source says so
     cudnn: str | None
     arch: dict[str, list[str] | None]
 
@@ -122,6 +126,7 @@ class Product(NamedTuple):
     cc: str
     kind: str
     host: str | None
+    aliases: list[str]
 
 
 class NgcRelease(NamedTuple):
@@ -133,6 +138,9 @@ class NgcRelease(NamedTuple):
     python: str | None
     ubuntu: str | None
     arch: dict[str, list[str]]
+    min_cc: str | None = None
+    min_driver: str | None = None
+    data_center_drivers: Sequence[str] = ()
 
     @property
     def line(self) -> str | None:
@@ -145,11 +153,13 @@ class Table(NamedTuple):
 
     families: dict[str, str]
     renamed: dict[str, str]
+    never_released: frozenset[str]
     lines: dict[str, CudaLine]
     start_checks: dict[str, StartCheck]
     start_override: str
     torch: dict[str, TorchRelease]
     products: dict[str, Product]
+    known_cc: frozenset[str]  # of a product, or a target of some nvcc
     jetson_cc: frozenset[str]  # no binary code is shared with other GPUs
     branches: dict[int, str | None]
     production: list[int]
@@ -165,7 +175,8 @@ def _torch(row: dict[str, Any]) -> TorchRelease:
         v["variant"]: Variant(
             name=v["variant"],
             cuda=v["cuda"],
-            published=v["status"] == "published",
+            published=v["status"] in {"published", "reported"},
+            reported=v["status"] == "reported",
             cudnn=v["cudnn"],
             arch={"x86_64": v["x86_64"], "aarch64": v["aarch64"]},
         )
@@ -212,17 +223,24 @@ def build(data: dict[str, Any]) -> Table:
         data: what `pack` returns, or table.json.
     """
     cuda, drivers = data["cuda"], data["drivers"]
+    lines = {row["line"]: _line(row) for row in cuda["lines"]}
     return Table(
         families={row["major"]: row["min_driver"] for row in cuda["families"]},
         renamed={row["old"]: row["new"] for row in cuda["renamed"]},
-        lines={row["line"]: _line(row) for row in cuda["lines"]},
+        never_released=frozenset(row["line"] for row in cuda["never_released"]),
+        lines=lines,
         start_checks=_start_checks(cuda["start_check"]),
         start_override=cuda["start_check"]["override"],
         torch={row["torch"]: _torch(row) for row in data["torch"]["releases"]},
         products={
-            row["name"]: Product(row["name"], row["cc"], row["kind"], row.get("host"))
+            row["name"]: Product(
+                row["name"], row["cc"], row["kind"], row.get("host"), row.get("aliases", [])
+            )
             for row in data["gpus"]["gpus"]
         },
+        known_cc=frozenset(row["cc"] for row in data["gpus"]["gpus"]).union(
+            *(line.targets or () for line in lines.values())
+        ),
         jetson_cc=frozenset(row["cc"] for row in data["gpus"]["gpus"] if row["kind"] == "jetson"),
         branches={int(row["branch"]): row["cuda"] for row in drivers["branches"]},
         production=_kinds(drivers["branches"], "Production"),
@@ -232,7 +250,9 @@ def build(data: dict[str, Any]) -> Table:
             for row in drivers["architectures"]
         ],
         ngc={
-            row["release"]: NgcRelease(**{key: row[key] for key in NgcRelease._fields})
+            row["release"]: NgcRelease(
+                **{key: row[key] for key in NgcRelease._fields if key in row}
+            )
             for row in data["ngc"]["releases"]
         },
         conda={row["torch"]: row["cuda"] for row in data["conda"]["releases"]},

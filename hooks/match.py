@@ -35,6 +35,7 @@ from hooks.compat_search import (
     advice,
     command,
     describe,
+    image_of,
     nearest,
     newest_branch,
     working,
@@ -110,10 +111,19 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _facts(file: str) -> object:
+    """The JSON of the host probe, from a file or, for "-", from standard input."""
+    try:
+        return json.loads(sys.stdin.read() if file == "-" else Path(file).read_text("utf-8"))
+    except OSError as error:
+        raise BadInputError(f"{file} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:  # also bytes that are no UTF-8
+        raise BadInputError(f"{file} is not the JSON of the host probe") from error
+
+
 def _machine(options: argparse.Namespace) -> Host | None:
     if options.probe:
-        text = sys.stdin.read() if options.probe == "-" else Path(options.probe).read_text("utf-8")
-        return from_probe(json.loads(text))
+        return from_probe(_facts(options.probe))
     named = [gpu(name) for name in options.gpu]
     if options.cc and len(options.cc) == len(options.gpu):
         pairs = zip(options.gpu, options.cc, strict=True)
@@ -162,6 +172,9 @@ def _as_json(told: Advice) -> dict[str, Any]:
             "cuda": change.choice.cuda,
             "python": change.choice.python,
             "ngc_release": change.choice.ngc_release,
+            "cca": change.choice.cca,
+            "distro": change.choice.distro,
+            "image": image_of(change.choice) or None,
             "command": change.command,
         },
     }
@@ -176,6 +189,8 @@ def _option_json(option: Option) -> dict[str, Any]:
 
 
 def _print_list(machine: Host, wanted: Choice, *, as_json: bool) -> int:
+    if machine.driver is None and wanted.accelerator == "cuda":
+        raise BadInputError("to list what works the driver is needed: give it with --driver")
     options = working(machine, wanted)
     if as_json:
         print(json.dumps([_option_json(option) for option in options], indent=2))
@@ -200,7 +215,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; see the module's text for its exit status."""
     try:
         return _run(_parser().parse_args(arguments))
-    except (BadInputError, OSError, json.JSONDecodeError) as error:
+    except BadInputError as error:
         print(f"hooks.match: {error}", file=sys.stderr)
         return REFUSED
 

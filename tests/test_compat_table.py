@@ -102,6 +102,11 @@ def test_a_list_is_sorted_and_says_nothing_twice(what: str) -> None:
     assert len(set(listed)) == len(listed)
 
 
+def test_an_alias_names_one_gpu() -> None:
+    aliases = [alias for product in TABLE.products.values() for alias in product.aliases]
+    assert len({*aliases, *TABLE.products}) == len(aliases) + len(TABLE.products)
+
+
 def test_gpus_are_sorted_by_compute_capability_then_name_and_named_once() -> None:
     keys = [(numbers(p.cc), p.name.lower(), p.name) for p in TABLE.products.values()]
     assert keys == sorted(keys)
@@ -123,9 +128,16 @@ def test_every_line_has_a_family_and_every_conda_and_ngc_row_a_line() -> None:
     assert set(TABLE.start_checks) <= set(TABLE.lines)
 
 
+def test_a_number_that_was_never_released_is_one_that_a_driver_shows() -> None:
+    assert not TABLE.never_released & set(TABLE.lines)
+    assert set(TABLE.never_released) <= {cuda for cuda in TABLE.branches.values() if cuda}
+
+
 def test_pypi_carries_a_published_variant() -> None:
     for release in TABLE.torch.values():
-        assert release.variants[release.pypi["variant"]].published
+        variant = release.variants[release.pypi["variant"]]
+        assert variant.published
+        assert not variant.reported
 
 
 def test_no_wheel_holds_code_that_its_nvcc_cannot_make() -> None:

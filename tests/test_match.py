@@ -42,7 +42,9 @@ def wheel(torch: str, cuda: str | None = None) -> dict[str, Any]:
 def test_the_verdict_and_the_deciding_layer_are_right(case: dict[str, Any]) -> None:
     wanted = case["choice"]
     chosen = from_image(wanted["image"]) if "image" in wanted else choice(**wanted)
-    judgement = judge(host(case["driver"], [case["gpu"]]), chosen)
+    named = case["gpu"]
+    item = gpu("", named) if named.replace(".", "").isdigit() else gpu(named)
+    judgement = judge(host(case["driver"], [item]), chosen)
     found = (judgement.verdict.value, judgement.layer and judgement.layer.value)
     assert found == (case["verdict"], case["layer"]), judgement.why
     assert judgement.why
@@ -90,6 +92,22 @@ def test_a_host_with_several_gpus_is_judged_by_each_and_names_the_one_that_fails
         ("NVIDIA RTX 6000 Ada Generation", "8.9"),
         ("Quadro RTX 6000", "7.5"),
         ("RTX 6000", None),
+        ("NVIDIA-A100-SXM4-80GB", "8.0"),
+        ("NVIDIA-A100-SXM4-80GB-MIG-1g.10gb", "8.0"),
+        ("NVIDIA_H100_80GB_HBM3", "9.0"),
+        ("NVIDIA-GeForce-RTX-5090", "12.0"),
+        ("GRID V100D-32C", "7.0"),
+        ("H100XM-80C", "9.0"),
+        ("GRID A100-1-5C", "8.0"),
+        ("V100D", None),
+        ("A6000", "8.6"),
+        ("NVIDIA DGX Spark", "12.1"),
+        ("Orin", "8.7"),
+        ("NVIDIA Jetson Orin NX Engineering Reference Developer Kit", "8.7"),
+        ("RTX 3080 12GB", "8.6"),
+        ("RTX 5090 Ti", None),
+        ("NVIDIA GeForce RTX 5090 Ti", None),
+        ("NVIDIA GeForce RTX 4090 Mobile", None),
         ("NVIDIA GeForce RTX 6090", None),
         ("NVIDIA", None),
         ("Tesla", None),
@@ -106,7 +124,33 @@ def test_what_the_host_reports_wins_over_its_name() -> None:
     assert gpu("", "10.1").cc == "11.0", "Jetson Thor was called 10.1 before CUDA 13"
 
 
+@pytest.mark.parametrize(
+    ("name", "brands"),
+    [
+        ("Tesla V100-SXM2-16GB", {"tesla"}),
+        ("NVIDIA A100-SXM4-80GB", {"tesla", "nvidia"}),
+        ("RTX 4090", {"geforce", "geforcertx"}),
+        ("NVIDIA RTX A6000", {"nvidiartx", "nvidia"}),
+        ("NVIDIA TITAN RTX", {"titan", "titanrtx"}),
+        ("GRID V100D-32C", {"grid", "nvidia", "vapps", "vcs", "vpc", "vws"}),
+        ("RTX 5090 Ti", set()),
+    ],
+)
+def test_a_gpu_has_no_brand_that_it_cannot_report(name: str, brands: set[str]) -> None:
+    assert gpu(name).brands == brands
+
+
 BAD: list[tuple[str, Any]] = [
+    ("no driver version", lambda: host("\u0665\u0665\u0660.\u0665\u0664", [H100])),
+    ("no compute capability", lambda: gpu("", "\u0668.\u0669")),
+    ("no name of a GPU", lambda: gpu("H100\x07")),
+    ("no JSON object", lambda: from_probe([])),
+    ("no list of objects", lambda: from_probe({"gpus": "abc"})),
+    ("no list of objects", lambda: from_probe({"gpus": ["H100"]})),
+    ("must be a text", lambda: from_probe({"gpus": [{"name": ["H100"]}]})),
+    ("must be a text", lambda: from_probe({"gpus": [{"name": "H100"}], "driver": True})),
+    ("no CUDA version", lambda: choice(cuda="\u0661\u0662.\u0668")),
+    ("no Python version", lambda: choice(python="\u0663.\u0661\u0662")),
     ("no driver version", lambda: host("latest", [H100])),
     ("no driver version", lambda: host("12.4", [H100])),
     ("empty", lambda: host("580.95.05", [])),
@@ -124,6 +168,7 @@ BAD: list[tuple[str, Any]] = [
     ("contradict", lambda: choice(torch="2.14.1+cu130", cuda="cu126")),
     ("no Python version", lambda: choice(python="3")),
     ("no service", lambda: choice(service="prod")),
+    ("no distribution", lambda: choice(service="devel", distro="ubuntu")),
     ("no NGC release", lambda: choice(service="ngc", ngc_release="latest")),
     ("no image", lambda: from_image("ubuntu:24.04")),
     ("no tag", lambda: from_image("nvidia/cuda:latest")),
@@ -136,6 +181,63 @@ def test_bad_input_gets_one_sentence_that_says_what_to_write(says: str, make: An
         make()
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("driver", "name", "wanted", "says"),
+    [
+        ("550.54.15", RTX4090, "nvidia/cuda:12.4.1-cudnn8-devel-ubuntu22.04",
+         "choose the image nvidia/cuda:12.4.1-cudnn-devel-ubuntu22.04"),
+        ("580.95.05", RTX4090, "nvidia/cuda:12.8.2-cudnn-devel-ubuntu24.04",
+         "choose the image nvidia/cuda:12.8.1-cudnn-devel-ubuntu24.04"),
+        ("580.95.05", RTX4090, "nvidia/cuda:12.8.1-cudnn-base-ubuntu24.04",
+         "choose the image nvidia/cuda:12.8.1-base-ubuntu24.04"),
+        ("580.95.05", RTX4090, "nvidia/cuda:12.6.3-cudnn-devel-ubuntu26.04",
+         "choose the image nvidia/cuda:12.6.3-cudnn-devel-ubuntu24.04"),
+        ("580.95.05", RTX4090, "nvidia/cuda:12.8.1-cudnn-devel-debian12",
+         "choose the image nvidia/cuda:12.8.1-cudnn-devel-ubuntu24.04"),
+        ("580.95.05", RTX4090, "nvidia/cuda:12.7.0-devel-ubuntu24.04",
+         "choose the image nvidia/cuda:12.8.1-devel-ubuntu24.04"),
+        ("580.95.05", V100, "nvidia/cuda:13.0.3-cudnn-devel-ubuntu24.04",
+         "choose the image nvidia/cuda:12.9.2-cudnn-devel-ubuntu24.04"),
+        ("580.95.05", RTX4090, "pytorch/pytorch:2.3.1-cuda12.1-cudnn9-runtime",
+         "choose the image pytorch/pytorch:2.3.1-cuda12.1-cudnn8-runtime"),
+        ("580.95.05", H200,
+         {"service": "train", "pytorch_build": "source", "torch": "2.14.1", "cuda": "13.0",
+          "cca": "10.0"},
+         "choose PyTorch 2.14.1, CUDA 13.0 with cca auto"),
+        ("580.95.05", V100,
+         {"service": "train", "pytorch_build": "source", "torch": "2.14.1", "cuda": "13.0",
+          "cca": "9.0"},
+         "choose PyTorch 2.15.0, CUDA 12.9 with cca auto"),
+        ("535.183.01", "NVIDIA GeForce RTX 3090",
+         {"service": "train", "torch": "2.11.0", "cuda": "12.8", "distro": "ubuntu24.04"},
+         "choose PyTorch 2.7.1, CUDA 11.8 on ubuntu22.04"),
+        ("535.183.01", "NVIDIA GeForce RTX 3090",
+         {"service": "train", "cuda": "12.8", "distro": "ubuntu24.04"},
+         "choose CUDA 12.2 on ubuntu22.04"),
+    ],
+)  # fmt: skip
+def test_the_nearest_change_keeps_cuda_and_the_driver_where_it_can(
+    driver: str, name: str, wanted: Any, says: str
+) -> None:
+    chosen = from_image(wanted) if isinstance(wanted, str) else choice(**wanted)
+    change = nearest(host(driver, [name]), chosen)
+    assert change is not None
+    assert (change.text, change.host.driver) == (says, driver)
+
+
+def test_a_changed_distribution_and_cca_are_answers_of_the_questions() -> None:
+    wanted = choice(service="devel", cuda="12.6", distro="ubuntu26.04", cca="10.0")
+    change = nearest(host("580.95.05", [RTX4090]), wanted)
+    assert change is not None
+    assert change.command.endswith("--data cca=auto --data linux_distro=ubuntu-24.04")
+
+
+def test_a_wheel_that_one_source_names_is_not_suggested_before_the_others() -> None:
+    change = nearest(host("575.57.08", [RTX5090]), choice(torch="2.14.1"))
+    assert change is not None
+    assert (change.choice.torch, change.choice.cuda) == ("2.11.0", "12.8")
 
 
 @pytest.mark.parametrize(
@@ -241,3 +343,10 @@ def test_the_facts_of_the_probe_are_understood() -> None:
     assert [item.cc for item in machine.gpus] == ["8.9", "7.0"]
     assert cca_of(machine) == "7.0 8.9"
     assert from_probe({"driver": None, "gpus": []}) is None
+
+
+def test_versions_that_a_program_wrote_as_numbers_are_understood() -> None:
+    gpus = [{"name": "", "compute_capability": 8.9}, {"name": "", "compute_capability": 9}]
+    machine = from_probe({"driver": 550, "cuda": 12.4, "gpus": gpus})
+    assert machine is not None
+    assert (machine.driver, machine.cuda, cca_of(machine)) == ("550", "12.4", "8.9 9.0")

@@ -91,6 +91,35 @@ def test_the_probes_json_can_be_piped_in(
 
 
 @pytest.mark.parametrize(
+    "content",
+    [
+        b"[]",
+        b'{"gpus": "abc"}',
+        b"\xff\xfe",
+        b"{",
+        b"[" * 100_000,
+        b'{"gpus": [{"compute_capability": 1e999}]}',
+    ],
+)
+def test_a_probe_file_of_another_form_gets_one_sentence(
+    content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "facts.json"
+    file.write_bytes(content)
+    assert main(["--probe", str(file), "--torch", "2.14.1"]) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith("hooks.match: ")
+    assert printed.err.count("\n") == 1
+
+
+def test_json_names_the_image_to_take(capsys: pytest.CaptureFixture[str]) -> None:
+    image = "nvidia/cuda:12.4.1-cudnn8-devel-ubuntu22.04"
+    assert main([*RTX4090, "--image", image, "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert told["nearest"]["image"] == "nvidia/cuda:12.4.1-cudnn-devel-ubuntu22.04"
+
+
+@pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (["--driver", "new", "--gpu", "T4"], "'new' is no driver version"),
@@ -100,7 +129,9 @@ def test_the_probes_json_can_be_piped_in(
         ([*RTX4090, "--cca", "9.0,8.6"], "cca has a comma"),
         ([*RTX4090, "--torch", "newest"], "'newest' is no PyTorch version"),
         ([*RTX4090, "--image", "ubuntu"], "'ubuntu' is no image the table knows"),
-        (["--probe", "/nonexistent"], "No such file"),
+        (["--probe", "/nonexistent"], "/nonexistent cannot be read: No such file or directory"),
+        (["--gpu", "T4", "--list"], "to list what works the driver is needed"),
+        (["--driver", "\u0665\u0665\u0660.\u0665\u0664", "--gpu", "T4"], "is no driver version"),
     ],
 )
 def test_bad_input_gets_one_sentence_and_no_traceback(

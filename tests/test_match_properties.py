@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import time
 from typing import Any
 
@@ -10,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hooks import compat_choices
-from hooks.compat_choice import arch_reason, python_reason, wheel_reason
-from hooks.compat_table import TorchRelease, load, numbers
-from hooks.match import Choice, Host, choice, gpu, host, judge, nearest, working
+from hooks.compat_choice import arch_reason, nvcc_reason, python_reason, wheel_reason
+from hooks.compat_host import CCA_FORM, BadInputError, targets
+from hooks.compat_table import FOLDER, TorchRelease, load, numbers
+from hooks.match import Choice, Host, choice, from_image, gpu, host, judge, nearest, working
 
 TABLE = load()
 DRIVERS = [
@@ -35,11 +38,25 @@ wheels = st.builds(
     package_manager=st.sampled_from(["pip", "conda"]),
     pytorch_build=st.sampled_from(["wheel", "source"]),
     cca=st.sampled_from(["auto", "9.0", "7.5+PTX", "10.0f 12.0a"]),
+    distro=st.sampled_from([None, "ubuntu22.04", "ubuntu24.04", "debian12", "ubi9"]),
 )
-images = st.builds(
-    choice, service=st.just("ngc"), ngc_release=st.sampled_from([*TABLE.ngc, "27.01"])
+ngc = st.builds(choice, service=st.just("ngc"), ngc_release=st.sampled_from([*TABLE.ngc, "27.01"]))
+cuda_tags = st.builds(
+    "nvidia/cuda:{}-{}{}-{}".format,
+    st.sampled_from([*(p for x in TABLE.lines.values() for p in x.patches), "12.7.0", "14.0.0"]),
+    st.sampled_from(["", "cudnn-", "cudnn8-", "cudnn9-"]),
+    st.sampled_from(["base", "runtime", "devel"]),
+    st.sampled_from(["ubuntu20.04", "ubuntu24.04", "ubuntu26.04", "debian12", "rockylinux9"]),
 )
-choices = st.one_of(wheels, images)
+hub_tags = st.builds(
+    "pytorch/pytorch:{}-cuda{}-cudnn{}-{}".format,
+    st.sampled_from([*TABLE.torch, "2.99.0"]),
+    st.sampled_from([*TABLE.lines, "12.7"]),
+    st.sampled_from("89"),
+    st.sampled_from(["runtime", "devel"]),
+)
+images = st.builds(from_image, st.one_of(cuda_tags, hub_tags))
+choices = st.one_of(wheels, ngc, images)
 
 
 @given(hosts, choices)
@@ -57,6 +74,30 @@ def test_every_nearest_change_is_itself_judged_to_work(machine: Host, wanted: Ch
     if change is not None:
         assert judge(change.host, change.choice).verdict.works
         assert change.host.gpus == machine.gpus
+        same = change.choice
+        kept = ("service", "accelerator", "package_manager", "pytorch_build", "flavour")
+        assert all(getattr(same, field) == getattr(wanted, field) for field in kept)
+
+
+@given(hosts, choices, st.data())
+@settings(max_examples=400, deadline=None)
+def test_where_another_choice_works_on_this_driver_a_nearest_change_is_named(
+    machine: Host, wanted: Choice, data: st.DataObject
+) -> None:
+    offered = [release.version for release in compat_choices.offered(TABLE)]
+    other = wanted._replace(
+        tag=None,
+        torch=wanted.torch and data.draw(st.sampled_from([*offered, wanted.torch])),
+        cuda=data.draw(st.sampled_from([wanted.cuda, *TABLE.lines])),
+        distro=wanted.distro and data.draw(st.sampled_from([wanted.distro, "ubuntu22.04"])),
+    )
+    if other.service == "ngc":
+        other = other._replace(ngc_release=data.draw(st.sampled_from(list(TABLE.ngc))))
+    works = [judge(machine, other._replace(cca=cca)).verdict.works for cca in (wanted.cca, "auto")]
+    if any(works):
+        change = nearest(machine, wanted)
+        assert change is not None
+        assert change.host == machine
 
 
 @given(hosts, choices)
@@ -129,6 +170,32 @@ def test_the_questions_say_what_the_matcher_says_in_the_same_words(release: Torc
             shown = compat_choices.cuda_reason(release, line)
             assert shown in {"", *said}
             assert bool(shown or said[1]) == bool(reason)
+
+
+def test_the_question_about_cca_accepts_and_refuses_what_the_matcher_does() -> None:
+    rows = json.loads((FOLDER / "choices.json").read_text(encoding="utf-8"))
+    every = {name for x in TABLE.lines.values() for name in [*(x.targets or []), *x.special]}
+    for line, row in rows["cuda"].items():
+        for name in every:
+            reason = nvcc_reason(TABLE.lines[line], targets((name,))[0])
+            assert (name in row["targets"].split()) == (not reason)
+            said = row["refuses_special" if name[-1] in "af" else "refuses"] % name
+            assert reason in {"", said}
+    machine = host("580.95.05", ["NVIDIA B200"])
+    wanted = choice(torch="2.11.0", cuda="12.8", cca="10.0f")
+    assert judge(machine, wanted).why == rows["cuda"]["12.8"]["refuses_special"] % "10.0f"
+
+
+@pytest.mark.parametrize(
+    "text", ["9.0,8.6", "7.5-9.0", "", "sm_90", "8.9 x", "9.0+ptx", "auto 9.0"]
+)
+def test_the_question_about_cca_refuses_the_form_that_the_matcher_refuses(text: str) -> None:
+    rule = json.loads((FOLDER / "choices.json").read_text(encoding="utf-8"))["cca"]
+    assert not re.search(rf"\A({rule['pattern']})\Z", text)
+    assert all(word in rule["error"] for word in ("comma", "range", "empty"))
+    with pytest.raises(BadInputError, match=re.escape(CCA_FORM) if "," not in text else "comma"):
+        choice(cca=text)
+    assert rule["error"].endswith(CCA_FORM)
 
 
 def test_defaults_work_on_a_current_data_center_gpu_and_driver() -> None:

@@ -167,6 +167,12 @@ def test_verify_and_the_matcher_agree_about_every_wheel_and_gpu() -> None:
                     assert verify.covers(arches, (major, minor)) == has, f"{variant} {cc}"
 
 
+def test_the_jetson_modules_are_those_of_the_table() -> None:
+    table = load()
+    names = table.jetson_cc | {old for old, new in table.renamed.items() if new in table.jetson_cc}
+    assert {f"{major}.{minor}" for major, minor in verify.JETSON} == names
+
+
 def test_the_oldest_drivers_are_those_of_the_table() -> None:
     families = {str(major): driver for major, driver in verify.FAMILIES.items()}
     assert families == load().families
