@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import os
 import shlex
-from dataclasses import dataclass, replace
+import shutil
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hooks.probe import Facts, Filled, ProbeError, engine_line, fill, probe, read_env, report
+from hooks.probe import (
+    Facts,
+    Filled,
+    ProbeError,
+    chosen_gpus,
+    engine_line,
+    fill,
+    probe,
+    read_env,
+    report,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,6 +31,7 @@ FOLDER = Path("docker-amd64")
 MOST_LINES = 5  # of the report on .env
 MOST_OPTIONS = 8  # that a person is offered where his choice does not work
 KEEP = "Keep my choice"
+ANSWERS_FILE = ".copier-answers.yml"  # where Copier looks unless it is told another
 
 
 @dataclass(frozen=True)
@@ -32,6 +45,7 @@ class Answers:
     python: str = ""
     cca: str = "auto"
     target_gpus: str = ""
+    answers_file: str = ANSWERS_FILE
 
     @classmethod
     def parse(cls, arguments: Sequence[str]) -> Answers:
@@ -39,6 +53,16 @@ class Answers:
         pairs = (argument[2:].partition("=") for argument in arguments if argument[:2] == "--")
         given = {name.replace("-", "_"): value for name, _, value in pairs}
         return cls(**{name: given[name] for name in cls.__dataclass_fields__ if name in given})
+
+    @property
+    def uses_gpus(self) -> bool:
+        """Whether PyTorch runs on GPUs: only then is there something to judge."""
+        return self.accelerator == "cuda" and self.torch != "none"
+
+    @property
+    def targets(self) -> list[str]:
+        """The names of `target_gpus`."""
+        return [name.strip() for name in self.target_gpus.split(",") if name.strip()]
 
 
 def gpu_choices(facts: Facts) -> dict[str, str]:
@@ -109,11 +133,22 @@ def env_lines(filled: Filled) -> list[str]:
     return lines
 
 
-def chosen_gpus(facts: Facts, gpu_ids: str) -> Facts:
-    """The facts with only the GPUs that GPU_IDS names; with all of them where it names none."""
-    wanted = set(gpu_ids.replace(" ", "").split(","))
-    kept = [gpu for gpu in facts.gpus if wanted & {gpu.uuid, *(part.uuid for part in gpu.mig)}]
-    return replace(facts, gpus=tuple(kept)) if kept else facts
+def target_cca(answers: Answers) -> tuple[dict[str, str], list[str]]:
+    """What `cca: auto` means for the GPUs of `target_gpus`: CCA for .env, and a line on trouble.
+
+    Raises:
+        BadInputError: a name is nothing that the matcher can read.
+    """
+    if not (answers.uses_gpus and answers.targets and answers.cca == "auto"):
+        return {}, []
+    from hooks import match  # noqa: PLC0415  its table costs time, and most projects need none
+
+    machine = match.host(None, answers.targets)
+    unknown = [gpu.name for gpu in machine.gpus if not gpu.cc]
+    if not unknown:
+        return {"CCA": match.cca_of(machine)}, []
+    why = f"target_gpus: no table has the compute capability of {', '.join(unknown)}"
+    return {}, [f"{why}, so CCA is what the chosen CUDA compiles for; the answer cca can name it."]
 
 
 def judge(facts: Facts, answers: Answers) -> tuple[Choice, Advice] | None:
@@ -122,7 +157,7 @@ def judge(facts: Facts, answers: Answers) -> tuple[Choice, Advice] | None:
     Raises:
         BadInputError: an answer or a GPU's name is nothing that the matcher can read.
     """
-    if answers.accelerator != "cuda" or answers.torch == "none":
+    if not answers.uses_gpus:
         return None
     from hooks import match  # noqa: PLC0415  its table costs time, and CPU projects need none
 
@@ -134,7 +169,7 @@ def judge(facts: Facts, answers: Answers) -> tuple[Choice, Advice] | None:
         python=answers.python,
         cca=answers.cca,
     )
-    targets = [name.strip() for name in answers.target_gpus.split(",") if name.strip()]
+    targets = answers.targets
     if not targets:
         return wanted, match.advice(match.from_probe(facts.as_dict()), wanted)
     branch = match.newest_branch(match.host(None, targets))
@@ -157,12 +192,32 @@ def ask_option(told: Advice, wanted: Choice) -> str:
     return match.command(wanted, options[picked].choice) if picked in options else ""
 
 
+def pasteable(command: str, answers_file: str) -> str:
+    """A `copier update` command as it works in the person's shell, for this project's answers."""
+    verb = "copier update"
+    if not command.startswith(verb):
+        return command
+    path = os.environ.get("PATH", "").split(os.pathsep)
+    if "UV" in os.environ:  # uvx puts the folder of this very Copier on PATH, for its children only
+        path = [folder for folder in path if Path(folder) != Path(sys.executable).parent]
+    copier = f"{shlex.quote(sys.executable)} -m copier"
+    for program, words in (("uvx", "uvx copier"), ("copier", "copier")):
+        copier = words if shutil.which(program, path=os.pathsep.join(path)) else copier
+    other = "" if answers_file == ANSWERS_FILE else f" -a {shlex.quote(answers_file)}"
+    return f"{copier} update{other}{command[len(verb) :]}"
+
+
+def one_line(error: BaseException) -> str:
+    """What an exception says, in one line without a final stop."""
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+
+
 def match_lines(facts: Facts, answers: Answers, *, ask: bool) -> list[str]:
     """The verdict on the answers: one line where they work, else why not and what to type."""
     try:
         judged = judge(facts, answers)
-    except ValueError as error:
-        return [f"Compatibility was not checked: {error}"]
+    except Exception as error:  # noqa: BLE001  .env is filled, and what comes next is still to say
+        return [f"Compatibility was not checked: {one_line(error)}."]
     if judged is None:
         return []
     wanted, told = judged
@@ -174,6 +229,7 @@ def match_lines(facts: Facts, answers: Answers, *, ask: bool) -> list[str]:
             command = ask_option(told, wanted)
         except (ImportError, EOFError, OSError, KeyboardInterrupt):
             command = told.command
+    command = pasteable(command, answers.answers_file)
     change = f"To change it, once the project is committed: {command}" if command else ""
     return [told.line, told.why, *([change] if change else [])]
 
@@ -183,12 +239,17 @@ def run(project: Path, arguments: Sequence[str], *, ask: bool) -> list[str]:
     folder = project / FOLDER
     if not folder.is_dir():
         raise ProbeError(f"There is no folder {FOLDER} in {project}.")
-    facts = probe(folder)
-    filled = fill(folder, facts=facts, chosen=choose(facts, folder, ask=ask))
+    facts, answers = probe(folder), Answers.parse(arguments)
+    try:
+        answered, notes = target_cca(answers)
+    except Exception:  # noqa: BLE001  the verdict meets the same trouble, and tells it
+        answered, notes = {}, []
+    filled = fill(folder, facts=facts, chosen=choose(facts, folder, ask=ask), answered=answered)
     used = chosen_gpus(facts, read_env(filled.merged.text).get("GPU_IDS", ""))
     return [
         *host_lines(facts),
         *env_lines(filled),
-        *match_lines(used, Answers.parse(arguments), ask=ask),
+        *notes,
+        *match_lines(used, answers, ask=ask),
         *next_lines(project, os.environ.get("PWD")),
     ]

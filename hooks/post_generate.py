@@ -30,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
 
         print("\n".join(after_render.run(Path.cwd(), arguments, ask=ask)))
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  nor does anything else
-        reason = str(error) or type(error).__name__
+        reason = " ".join(str(error).split()) or type(error).__name__
         retry = "Try again with ./docker-amd64/template.sh env"
         print(f"The .env file was not filled: {reason.rstrip('.')}. {retry}", file=sys.stderr)
     return 0

@@ -12,8 +12,9 @@ itself with a time limit, and what fails is simply not known.
 
 `.env` is the user's file. `fill` adds the keys that `.env.example` has and `.env` lacks, with this
 machine's values, and leaves every other line as it is; a value that differs from what this machine
-suggests is reported and kept, unless `--refresh` asks for it. The last line of `.env` lists the
-example's keys of that day, so that a key which leaves the example is told from a key of the user's.
+suggests is reported and kept, unless `--refresh` asks for it. The last line of `.env` records the
+example of that day: its keys, so that one which leaves it is told from a key of the user's, and the
+values that answers decided, so that a value which the user never touched can follow the answers.
 """
 
 from __future__ import annotations
@@ -46,7 +47,10 @@ FILLED = (
     *("USRID", "GRPID", "USR", "GRP", "COMPOSE_PROJECT_NAME", "COMPOSE_FILE"),
     *("CPU_OR_GPU", "GPU_IDS", "CCA", "SHM_SIZE", "TZ", "CA_BUNDLE"),
 )
-ALL = ("all",)  # for `refresh`: every key of FILLED
+DERIVED = ("CCA",)  # of these, what follows from an answer: as it is, or what `auto` means here
+ALL = ("all",)  # for `refresh`: every key that this machine decides
+FOLLOWED = ("CA_BUNDLE", "GPU_IDS")  # COMPOSE_FILE follows the one in .env, CCA the other
+CA_OVERLAY = "compose.ca.yaml"  # the one Compose file that this machine adds or removes
 BIND_DIRS = ("LOCAL_DATA_DIR", "LOCAL_OUTPUTS_DIR")  # a missing LOCAL_CODE_DIR is a mistake to show
 
 
@@ -161,6 +165,13 @@ class Facts(Graphics):
         """Those of the GPUs, each once, lowest first, such as ("7.0", "8.9")."""
         known = {gpu.compute_capability for gpu in self.gpus if gpu.compute_capability}
         return tuple(sorted(known, key=lambda text: [int(part) for part in text.split(".")]))
+
+
+def chosen_gpus(facts: Facts, gpu_ids: str) -> Facts:
+    """The facts with only the GPUs that GPU_IDS names; with all of them where it names none."""
+    wanted = set(gpu_ids.replace(" ", "").split(","))
+    kept = [gpu for gpu in facts.gpus if wanted & {gpu.uuid, *(part.uuid for part in gpu.mig)}]
+    return replace(facts, gpus=tuple(kept)) if kept else facts
 
 
 # ------------------------------------------------------------------- asking, with a time limit
@@ -907,6 +918,18 @@ def parse_env(text: str) -> list[Entry]:
     return entries
 
 
+def unclosed(text: str) -> str:
+    """The first line that opens a quote which no line of the file closes, or an empty string.
+
+    Whatever is put below it becomes a part of its value, for Compose and bash as well.
+    """
+    for entry in parse_env(text):
+        active = ACTIVE.fullmatch(entry.text) if entry.active else None
+        if active and active.group(2)[:1] in ("'", '"') and not QUOTED.match(active.group(2)):
+            return entry.text
+    return ""
+
+
 def read_env(text: str) -> dict[str, str]:
     """The keys and values of an .env file, variables not expanded; a key's last line counts."""
     return {entry.key: entry.value for entry in parse_env(text) if entry.active}
@@ -919,12 +942,24 @@ GONE = "# No longer in .env.example, nothing reads it: delete it when you like."
 
 
 @dataclass(frozen=True)
+class Said:
+    """What the answers said about a key when .env was last filled.
+
+    `example` is the value in the example, `given` what .env was given for it: "8.9" for "auto".
+    """
+
+    example: str
+    given: str
+
+
+@dataclass(frozen=True)
 class Difference:
-    """A key whose value in .env is not what this machine suggests."""
+    """A key whose value in .env is not what this machine, or an answer, suggests."""
 
     key: str
     yours: str
-    host: str
+    suggested: str
+    by_answers: bool = False
 
 
 @dataclass(frozen=True)
@@ -934,8 +969,92 @@ class Merge:
     text: str
     added: tuple[str, ...] = ()
     refreshed: tuple[str, ...] = ()
+    taken: tuple[Difference, ...] = ()
     differing: tuple[Difference, ...] = ()
     gone: tuple[str, ...] = ()
+
+
+def read_record(text: str) -> dict[str, Said | None]:
+    """The keys behind RECORD, each with what was said of it; None where that was not recorded.
+
+    A word is KEY, KEY:EXAMPLE or KEY:EXAMPLE:GIVEN, percent-encoded: no blank, quote or line end
+    of a value can spoil this line, or the lines above it. There is no `=` in it, so that a person's
+    `sed s/KEY=.*/KEY=mine/` does not change it.
+    """
+    from urllib.parse import unquote
+
+    record: dict[str, Said | None] = {}
+    for word in text.split():
+        key, *values = (unquote(part, errors="surrogateescape") for part in word.split(":"))
+        record[key] = Said(values[0], values[-1]) if values else None
+    return record
+
+
+def write_record(record: Mapping[str, Said | None]) -> str:
+    """The last line of .env."""
+    from urllib.parse import quote as encode
+
+    words: list[str] = []
+    for key, said in record.items():
+        values = [] if said is None else [said.example, said.given]
+        values = list(dict.fromkeys(values))
+        coded = (encode(value, safe="/.,+@~", errors="surrogateescape") for value in values)
+        words.append(":".join([key, *coded]))
+    return RECORD + " ".join(words)
+
+
+def split_record(text: str) -> tuple[list[Entry], dict[str, Said | None]]:
+    """The lines of an .env file without its record, and what the record says."""
+    entries, record = parse_env(text), {}
+    for entry in entries:
+        if entry.text.startswith(RECORD):
+            record.update(read_record(entry.text[len(RECORD) :]))
+    return [entry for entry in entries if not entry.text.startswith(RECORD)], record
+
+
+def setting_line(key: str, value: str) -> Entry:
+    """The line that sets a key. Raises ValueError (`quote`)."""
+    return Entry(f"{key}={quote(value)}", key, value, active=True)
+
+
+def answer_lines(example: Sequence[Entry]) -> dict[str, Entry]:
+    """The example's lines that answers decide, by key."""
+    return {
+        entry.key: entry
+        for entry in example
+        if entry.active and (entry.key not in FILLED or entry.key in DERIVED)
+    }
+
+
+def offered(
+    answers: Mapping[str, Entry],
+    said: Mapping[str, Said],
+    answered: Mapping[str, str],
+    values: Mapping[str, str],
+) -> dict[str, Entry]:
+    """The line that each key should have: the machine's, else what the answers mean or say."""
+    again = {  # what was made of the same answer before, by a hook that is not here now
+        key: said[key].given
+        for key in DERIVED
+        if key in answers and said[key].example == answers[key].value
+    }
+    meant = {key: value for key, value in {**again, **answered}.items() if key in answers}
+    for key in unwritable(meant):  # somebody edited the record
+        del meant[key]
+    lines = {key: setting_line(key, value) for key, value in {**meant, **values}.items()}
+    return {**answers, **lines}
+
+
+def fate(one: Difference, before: Said | None, *, named: bool, machine: bool) -> str:
+    """What becomes of a value that is not the one offered: refreshed, taken, differing or kept.
+
+    `named`: `--refresh` asks for the key; `machine`: this machine decides it.
+    """
+    if named:
+        return "refreshed"
+    if one.by_answers and before and one.yours in (before.example, before.given):
+        return "taken"
+    return "differing" if one.by_answers or machine else "kept"
 
 
 def merge(
@@ -943,51 +1062,70 @@ def merge(
     current: str | None,
     values: Mapping[str, str],
     refresh: Collection[str] = (),
+    answered: Mapping[str, str] | None = None,
 ) -> Merge:
     """Merge the text of .env.example into the user's .env.
 
     Without a current text the result is the example with this machine's `values`. Else every line
     of the user stays; what the example has and the user lacks is put in, with its comments, after
-    the key that it follows in the example. Keys in `refresh` (ALL: every one) get the machine's
-    value. A key that the example has only as a comment is optional and is written only if
-    `refresh` names it. Merging a result again changes nothing. Raises ValueError if a value cannot
-    be written (`quote`).
+    the key that it follows in the example. Keys in `refresh` (ALL: every one of `values`) get the
+    machine's value, or the example's where no machine decides. A key that the example has only as a
+    comment is optional and is written only if `refresh` names it.
+
+    What answers decide follows them when they change, unless the user had changed it. `answered` is
+    what they mean where that is not what the example says: what follows from names of GPUs.
+
+    Merging a result again changes nothing. Raises ValueError where a value cannot be written.
     """
     wanted = parse_env(example)
     known = dict.fromkeys(entry.key for entry in wanted if entry.key)
+    answers, answered = answer_lines(wanted), answered or {}
     if tuple(refresh) == ALL:
-        refresh = {entry.key for entry in wanted if entry.active}
+        refresh = {entry.key for entry in wanted if entry.active and entry.key in values}
+    mine, former = split_record(current or "")
+    # Without a record the answers are taken to be what they were: no change is made up.
+    said = {key: former.get(key) or Said(one.value, one.value) for key, one in answers.items()}
+    offers = offered(answers, said, answered, values)
 
     def filled(entry: Entry) -> Entry:
-        if not entry.active or entry.key not in values:
-            return entry
-        value = values[entry.key]
-        return Entry(f"{entry.key}={quote(value)}", entry.key, value, active=True)
+        return offers.get(entry.key, entry) if entry.active else entry
 
-    mine = parse_env(current or "")
-    recorded = " ".join(own.text[len(RECORD) :] for own in mine if own.text.startswith(RECORD))
-    mine = [own for own in mine if not own.text.startswith(RECORD)]
     if current is None:
         mine = [filled(entry) for entry in wanted]
         added = [entry.key for entry in mine if entry.active]
     else:
         added = insert_missing(mine, wanted, filled)
-    refreshed: list[str] = []
-    differing: list[Difference] = []
-    for key in filter(values.__contains__, known):
-        yours = {own.key: own.value for own in mine if own.active}.get(key)
-        if yours == values[key]:
-            continue
-        if key in refresh:
-            assign(mine, key, values[key])
-            refreshed.append(key)
-        elif yours is not None:
-            differing.append(Difference(key, yours, values[key]))
-    gone = mark_gone(mine, [key for key in recorded.split() if key not in known], known)
+    fates: dict[str, list[Difference]] = {"refreshed": [], "taken": [], "differing": [], "kept": []}
+    settings = {own.key: own.value for own in mine if own.active}
+    for key in filter(offers.__contains__, known):
+        offer, before = offers[key].value, said.get(key)
+        if key not in settings and key not in refresh:
+            continue  # optional, and not in use
+        if settings.get(key) != offer:
+            news = before is not None and (
+                before.example != answers[key].value
+                or before.given != answered.get(key, before.given)
+            )
+            one = Difference(key, settings.get(key, ""), offer, by_answers=news)
+            what = fate(one, before, named=key in refresh, machine=key in values)
+            fates[what].append(one)
+            if what in ("differing", "kept"):
+                continue  # with the record as it is: it tells what the user did not want
+            assign(mine, offers[key])
+        if before:
+            said[key] = Said(answers[key].value, offer)
+    gone = mark_gone(mine, [key for key in former if key not in known], known)
     while mine and not mine[-1].text.strip():
         mine.pop()
-    text = "\n".join([*(own.text for own in mine), "", RECORD + " ".join(known), ""])
-    return Merge(text, tuple(added), tuple(refreshed), tuple(differing), tuple(gone))
+    record = write_record({key: said.get(key) for key in known})
+    return Merge(
+        text="\n".join([*(own.text for own in mine), "", record, ""]),
+        added=tuple(added),
+        refreshed=tuple(one.key for one in fates["refreshed"]),
+        taken=tuple(fates["taken"]),
+        differing=tuple(fates["differing"]),
+        gone=tuple(gone),
+    )
 
 
 def insert_missing(
@@ -1015,12 +1153,13 @@ def insert_missing(
     return added
 
 
-def assign(mine: list[Entry], key: str, value: str) -> None:
-    """Set a key in its last line, else where it is commented out, else in a new line."""
-    places = [at for at, own in enumerate(mine) if own.key == key]
+def assign(mine: list[Entry], line: Entry) -> None:
+    """Put a line where its key is last set, else where it is commented out, else at the end."""
+    places = [at for at, own in enumerate(mine) if own.key == line.key]
     active = [at for at in places if mine[at].active]
-    export = "export " if active and mine[active[-1]].text.split()[0] == "export" else ""
-    line = Entry(f"{export}{key}={quote(value)}", key, value, active=True)
+    words = [mine[active[-1]].text.split()[0], line.text.split()[0]] if active else []
+    if words and words[0] == "export" != words[1]:
+        line = replace(line, text=f"export {line.text}")
     if places:
         mine[(active or places)[-1]] = line
     else:
@@ -1050,10 +1189,11 @@ def env_values(
 ) -> dict[str, str]:
     """The values that this machine suggests for keys of `example`, the text of .env.example.
 
-    `folder` is where .env lies, `current` what it says now. What is not known is left out, so that
-    the example's safe default (or the user's value) stands: the GPU keys when the driver gives no
-    answer, CA_BUNDLE when no variable names one.
+    `folder` is where .env lies, `current` what it says now: CCA is that of the GPUs in its GPU_IDS.
+    What is not known is left out, so that the example's safe default (or the user's value) stands:
+    the GPU keys when the driver gives no answer, CA_BUNDLE when no variable names one.
     """
+    current = current or {}
     defaults = {entry.key: entry.value for entry in parse_env(example) if entry.key}
     values = {"TZ": facts.timezone}
     inside, outside = identity(facts), worker(facts)
@@ -1072,15 +1212,31 @@ def env_values(
     # "auto", and behind it what that means where no GPU is seen
     auto, _, without_gpu = defaults.get("CCA", "").partition(" ")
     if auto == "auto":
-        values["CCA"] = " ".join(facts.compute_capabilities) or without_gpu
+        used = chosen_gpus(facts, current.get("GPU_IDS", ""))
+        values["CCA"] = " ".join(used.compute_capabilities) or without_gpu
     if facts.ca_bundle:
         values["CA_BUNDLE"] = facts.ca_bundle
-    bundle = (current or {}).get("CA_BUNDLE", facts.ca_bundle)
-    overlay = bundle and "CA_BUNDLE" in defaults and (folder / "compose.ca.yaml").is_file()
-    values["COMPOSE_FILE"] = defaults.get("COMPOSE_FILE", "") + (
-        ":compose.ca.yaml" if overlay else ""
+    trusts = current.get("CA_BUNDLE", facts.ca_bundle) if "CA_BUNDLE" in defaults else ""
+    values["COMPOSE_FILE"] = compose_file(
+        defaults.get("COMPOSE_FILE", ""), current, folder, overlay=bool(trusts)
     )
     return {key: value for key, value in values.items() if key in defaults}
+
+
+def compose_file(default: str, current: Mapping[str, str], folder: Path, *, overlay: bool) -> str:
+    """COMPOSE_FILE: the example's files, then the user's own that exist, in the user's order.
+
+    compose.ca.yaml goes behind the example's files where `overlay` wants it and it is there.
+    """
+    separator = current.get("COMPOSE_PATH_SEPARATOR") or ":"
+    base = default.split(":")
+    yours = current.get("COMPOSE_FILE", "").split(separator)
+    files = [name for name in yours if name in base or (name and (folder / name).is_file())]
+    files = [name for name in dict.fromkeys(files) if name != CA_OVERLAY]
+    files = [*(name for name in base if name not in files), *files]
+    if overlay and (folder / CA_OVERLAY).is_file():
+        files.insert(max(files.index(name) for name in base) + 1, CA_OVERLAY)
+    return separator.join(files)
 
 
 def compose_project_name(name: str, user: str, folder: Path) -> str:
@@ -1188,36 +1344,42 @@ def fill(
     refresh: Collection[str] = (),
     facts: Facts | None = None,
     chosen: Mapping[str, str] | None = None,
+    answered: Mapping[str, str] | None = None,
 ) -> Filled:
     """Merge .env.example into .env with this machine's values; make the data folders it names.
 
-    `chosen` goes before what the probe suggests: it is what a person picked. Raises ProbeError.
+    `chosen` goes before what the probe suggests: it is what a person picked. `answered` is what the
+    answers mean (`merge`); where the example leaves a key to the machine, the machine decides.
+    `refresh` names keys of FILLED, or of the example. Raises ProbeError.
     """
     folder = folder.absolute()
     path = folder / ".env"
-    example, current = read_or_explain(folder / ".env.example"), read_or_explain(path)
+    example, current = read_or_explain(folder / ".env.example"), read_settings(path)
     if example is None:
         raise ProbeError(f"There is no .env.example in {folder}: name the folder with --project.")
-    for key in [] if tuple(refresh) == ALL else refresh:
-        if key not in FILLED:
-            names = ", ".join(FILLED)
-            raise ProbeError(f"This machine decides nothing about {key!r}; it does about {names}.")
+    answers = answer_lines(parse_env(example))
+    check_keys(refresh, [*FILLED, *answers])
     facts = facts or probe(folder)
-    settings = read_env(current or "")
-    if tuple(refresh) == ALL or "CA_BUNDLE" in refresh:
-        settings.pop("CA_BUNDLE", None)
+    settings = {**read_env(current or ""), **(chosen or {})}
+    for key in FOLLOWED:  # what is refreshed will be this machine's, and others follow that
+        if key in refresh or tuple(refresh) == ALL:
+            settings.pop(key, None)
     values = {**env_values(facts, folder, example, settings), **(chosen or {})}
     notes = [
-        f"{key}: nothing found on this machine." for key in refresh if key not in (*values, *ALL)
+        f"{key}: nothing found on this machine."
+        for key in refresh
+        if key not in (*values, *answers, *ALL)
     ]
     for key, reason in unwritable(values).items():
         notes.append(f"{key} was left out: {reason}.")
         del values[key]
-    if "CCA" in values and "CCA" not in settings and not facts.compute_capabilities:
+    used = chosen_gpus(facts, settings.get("GPU_IDS", ""))
+    if "CCA" in values and "CCA" not in settings and not used.compute_capabilities:
         notes.append(
             f"CCA: no GPU to ask; it is what the chosen CUDA compiles for, {values['CCA']}."
         )
-    merged = merge(example, current, values, refresh)
+    answered = {key: value for key, value in (answered or {}).items() if key not in values}
+    merged = merge(example, current, values, refresh, answered)
     person_at_work = worker(facts)
     root = facts.user is not None and facts.user.uid == 0
     who = (person_at_work.uid, person_at_work.gid) if root and person_at_work else None
@@ -1236,10 +1398,18 @@ def fill(
     return Filled(current is None, merged, facts, tuple(folders), tuple(notes))
 
 
+def check_keys(refresh: Collection[str], decided: Sequence[str]) -> None:
+    """Raises ProbeError if `refresh` names a key that is not one of `decided`."""
+    for key in [] if tuple(refresh) == ALL else refresh:
+        if key not in decided:
+            names = ", ".join(dict.fromkeys(decided))
+            raise ProbeError(f"Neither machine nor answers decide {key!r}; they do decide {names}.")
+
+
 def set_keys(folder: Path, settings: Sequence[str]) -> None:
     """Change keys of .env, each given as KEY=VALUE. Raises ProbeError."""
     path = folder.absolute() / ".env"
-    current = read_or_explain(path)
+    current = read_settings(path)
     if current is None:
         raise ProbeError(f"There is no {path} yet. Run ./template.sh env")
     mine = parse_env(current)
@@ -1248,7 +1418,7 @@ def set_keys(folder: Path, settings: Sequence[str]) -> None:
             key, _, value = setting.partition("=")
             if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key) or "=" not in setting:
                 raise ProbeError(f"Write KEY=VALUE, not {setting!r}.")
-            assign(mine, key, value)
+            assign(mine, setting_line(key, value))
         status = path.stat()
         root = getattr(os, "geteuid", lambda: 1)() == 0  # and it may be somebody else's file
         who = (status.st_uid, status.st_gid) if root else None
@@ -1257,6 +1427,15 @@ def set_keys(folder: Path, settings: Sequence[str]) -> None:
         raise ProbeError(f"{str(error).capitalize()}.") from error
     except OSError as error:
         raise ProbeError(f"Cannot write {path}: {error.strerror}.") from error
+
+
+def read_settings(path: Path) -> str | None:
+    """The text of .env, or None if there is none. Raises ProbeError if nothing can be put in it."""
+    text = read_or_explain(path)
+    line = unclosed(text or "")
+    if line:
+        raise ProbeError(f"In {path} a quote is not closed: {line}")
+    return text
 
 
 def read_or_explain(path: Path) -> str | None:
@@ -1280,15 +1459,19 @@ def report(filled: Filled) -> list[str]:
         lines.append(f".env: created for this machine, {len(merged.added)} keys.")
     elif merged.added:
         lines.append(f".env: added {', '.join(merged.added)}.")
-    elif not merged.refreshed and not merged.gone:
+    elif not (merged.refreshed or merged.taken or merged.gone):
         lines.append(".env: nothing to add.")
     if merged.refreshed:
-        lines.append(
-            f".env: took this host's {', '.join(merged.refreshed)}; the former is .env.bak."
-        )
+        lines.append(f".env: refreshed {', '.join(merged.refreshed)}; the former is .env.bak.")
     lines += [
-        f"{one.key}: .env says {one.yours or 'nothing'}, this host suggests "
-        f"{one.host or 'nothing'}; kept. To take it: ./template.sh env --refresh {one.key}"
+        f"{one.key}: {one.yours or 'nothing'} became {one.suggested or 'nothing'}, "
+        "as the answers now say."
+        for one in merged.taken
+    ]
+    lines += [
+        f"{one.key}: .env says {one.yours or 'nothing'}, "
+        f"{'the answers now say' if one.by_answers else 'this host suggests'} "
+        f"{one.suggested or 'nothing'}; kept. To take it: ./template.sh env --refresh {one.key}"
         for one in merged.differing
     ]
     if merged.gone:

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from hooks import probe
@@ -225,7 +225,7 @@ def test_values_comments_and_keys_of_the_user_stay() -> None:
     ]
     kept = read_env(merged.text)
     assert (kept["USRID"], kept["SHM_SIZE"], kept["BASE_IMAGE"]) == ("7", "8gb", "ubuntu:24.04")
-    assert [(one.key, one.yours, one.host) for one in merged.differing] == [
+    assert [(one.key, one.yours, one.suggested) for one in merged.differing] == [
         ("USRID", "7", "4321"),
         ("SHM_SIZE", "8gb", "16gb"),
     ]
@@ -318,31 +318,164 @@ def test_a_value_of_several_lines_is_no_place_for_keys() -> None:
     assert "USRID" in merged.added
 
 
+# ------------------------------------------------------------------ answers that change
+
+ANSWERS = """\
+LOCAL_CODE_DIR=..
+CCA='7.5 8.6+PTX'
+"""
+
+
+def taken(merged: probe.Merge) -> list[tuple[str, str, str]]:
+    return [(one.key, one.yours, one.suggested) for one in merged.taken]
+
+
+def told(merged: probe.Merge) -> list[tuple[str, str, str]]:
+    return [(one.key, one.yours, one.suggested) for one in merged.differing if one.by_answers]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "change"),
+    [
+        ("'7.5 8.6+PTX'", "9.0", ("CCA", "7.5 8.6+PTX", "9.0")),
+        ("_DIR=..", "_DIR='../my code'", ("LOCAL_CODE_DIR", "..", "../my code")),
+        ("_DIR=..", '_DIR="it\'s"', ("LOCAL_CODE_DIR", "..", "it's")),
+        ("_DIR=..", "_DIR=", ("LOCAL_CODE_DIR", "..", "")),
+    ],
+)
+def test_a_changed_answer_reaches_a_value_that_nobody_touched(
+    old: str, new: str, change: tuple[str, str, str]
+) -> None:
+    text, changed = merge(ANSWERS, None, {}).text, ANSWERS.replace(old, new)
+    merged = merge(changed, text, {})
+    assert taken(merged) == [change]
+    assert read_env(merged.text) == read_env(changed)
+    back = merge(ANSWERS, merged.text, {})
+    assert (taken(back), back.text) == ([(change[0], change[2], change[1])], text)
+
+
+def test_a_changed_answer_leaves_a_value_of_the_user_and_tells_until_he_takes_it() -> None:
+    old = merge(ANSWERS, None, {}).text.replace("LOCAL_CODE_DIR=..", "export LOCAL_CODE_DIR=/mine")
+    assert merge(ANSWERS, old, {}).text == old
+    changed = ANSWERS.replace("LOCAL_CODE_DIR=..", "LOCAL_CODE_DIR='../my code'")
+    once = merge(changed, old, {})
+    again = merge(changed, once.text, {})
+    for merged in (once, again):
+        assert (taken(merged), read_env(merged.text)["LOCAL_CODE_DIR"]) == ([], "/mine")
+        assert told(merged) == [("LOCAL_CODE_DIR", "/mine", "../my code")]
+    accepted = merge(changed, again.text, {}, ["LOCAL_CODE_DIR"])
+    assert accepted.refreshed == ("LOCAL_CODE_DIR",)
+    assert "export LOCAL_CODE_DIR='../my code'\n" in accepted.text
+    assert told(merge(changed, accepted.text, {})) == []
+
+
+def test_a_variable_in_the_example_stays_one_that_compose_expands() -> None:
+    changed = ANSWERS.replace("LOCAL_CODE_DIR=..", "LOCAL_CODE_DIR=${HOME}/code")
+    merged = merge(changed, merge(ANSWERS, None, {}).text, {})
+    assert "LOCAL_CODE_DIR=${HOME}/code\n" in merged.text
+
+
+def test_a_record_without_values_is_read_and_no_change_is_made_up() -> None:
+    old = f"LOCAL_CODE_DIR=/mine\nCCA=8.0\n\n{RECORD}LOCAL_CODE_DIR CCA OLD\nOLD=1\n"
+    merged = merge(ANSWERS, old, {})
+    assert (taken(merged), told(merged), merged.gone) == ([], [], ("OLD",))
+    later = merge(ANSWERS.replace("..", "../src"), merged.text, {})
+    assert told(later) == [("LOCAL_CODE_DIR", "/mine", "../src")]
+
+
+def test_auto_and_a_list_replace_each_other_where_nobody_touched_the_value() -> None:
+    auto, here = "CCA='auto 7.5 8.0'\n", {"CCA": "8.9"}
+    first = merge(auto, None, here)
+    listed = merge("CCA=9.0\n", first.text, {})
+    assert taken(listed) == [("CCA", "8.9", "9.0")]
+    assert taken(merge(auto, listed.text, here)) == [("CCA", "9.0", "8.9")]
+
+
+def test_another_gpu_of_this_machine_is_told_and_not_taken() -> None:
+    auto = "CCA='auto 7.5 8.0'\n"
+    merged = merge(auto, merge(auto, None, {"CCA": "8.9"}).text, {"CCA": "9.0"})
+    assert (taken(merged), told(merged)) == ([], [])
+    assert [(one.key, one.yours, one.suggested) for one in merged.differing] == [
+        ("CCA", "8.9", "9.0")
+    ]
+
+
+def test_what_the_hook_made_of_an_answer_stays_when_it_is_not_there() -> None:
+    listed = "CCA='7.5 8.0 9.0'\n"
+    first = merge(listed, None, {}, answered={"CCA": "9.0"})
+    assert read_env(first.text) == {"CCA": "9.0"}
+    assert merge(listed, first.text, {}).text == first.text
+    mine = first.text.replace("CCA=9.0", "CCA=8.6")
+    assert merge(listed, mine, {}, ["CCA"]).text == first.text
+    other = merge(listed, first.text, {}, answered={"CCA": "8.0"})
+    assert taken(other) == [("CCA", "9.0", "8.0")]
+    assert told(merge(listed, mine, {}, answered={"CCA": "8.0"})) == [("CCA", "8.6", "8.0")]
+
+
+@pytest.mark.parametrize("text", ["CCA='7.5 8.6+PTX'\n", ""], ids=["the default", "no key"])
+def test_the_hook_replaces_the_default_that_a_generation_without_it_left(text: str) -> None:
+    assert read_env(merge(ANSWERS, text, {}, answered={"CCA": "9.0"}).text)["CCA"] == "9.0"
+
+
+@pytest.mark.parametrize("record", ["CCA:9.0:%0A LOCAL_CODE_DIR:%00", ": :: CCA:a:b:c %%%", "=x"])
+def test_a_record_that_somebody_edited_breaks_nothing(record: str) -> None:
+    merged = merge(ANSWERS, f"CCA=8.0\n{RECORD}{record}\n", {})
+    assert read_env(merged.text)["CCA"] == "8.0"
+    assert merge(ANSWERS, merged.text, {}).text == merged.text
+
+
+@given(TEXT, TEXT)
+@example("7.5 8.6+PTX", "it's = a 'b' \"c\" %20")
+@example("", "\u2028")
+def test_any_value_of_an_answer_is_recognised_again(old: str, new: str) -> None:
+    values = writable([old, new])
+    assume(len(values) == 2)
+    one, other = (f"X={quote(value)}\n" for value in values.values())
+    followed = merge(other, merge(one, None, {}).text, {})
+    assert read_env(followed.text) == {"X": new}
+    assert merge(other, followed.text, {}).text == followed.text
+
+
 LINES = st.lists(
     st.sampled_from(
         [
             *("USRID=1", "export GRPID=2", "SHM_SIZE='8gb'", "# SHM_SIZE=4gb", "TZ=Etc/UTC"),
             *("MINE=x", "", "# a note", "# Who you are.", "BASE_IMAGE=x", GONE, "OLD=1", "A='b"),
             *(RECORD + "USRID OLD", "C='", "'", "  # indented", "TZ = Asia/Tokyo # why"),
+            *("LOCAL_CODE_DIR=..", "LOCAL_CODE_DIR='a b'", "CCA=8.9", "export CCA='7.5 8.0'"),
+            *(RECORD + "LOCAL_CODE_DIR:a%20b TZ", RECORD + "CCA:auto:8.9 LOCAL_CODE_DIR:.."),
         ]
     )
 )
+EXAMPLES = (
+    EXAMPLE,
+    EXAMPLE + ANSWERS,
+    EXAMPLE + "LOCAL_CODE_DIR='a b'\nCCA='auto 7.5 8.0'\n",
+)
 
 
-@given(LINES, st.sampled_from([(), ALL, ("TZ",)]), st.sampled_from(["\n", "\r\n"]))
+@given(
+    LINES,
+    st.sampled_from(EXAMPLES),
+    st.sampled_from([(), ALL, ("TZ",), ("CCA", "LOCAL_CODE_DIR")]),
+    st.sampled_from(["\n", "\r\n"]),
+)
 def test_merging_twice_is_merging_once_and_loses_no_line(
-    lines: list[str], refresh: tuple[str, ...], end: str
+    lines: list[str], sample: str, refresh: tuple[str, ...], end: str
 ) -> None:
     mine = end.join(lines)
-    once = merge(EXAMPLE, mine, VALUES, refresh)
-    assert merge(EXAMPLE, once.text, VALUES, refresh).text == once.text
+    assume(not probe.unclosed(mine))
+    values = VALUES | ({"CCA": "9.0"} if "auto" in sample else {})
+    once = merge(sample, mine, values, refresh)
+    assert merge(sample, once.text, values, refresh).text == once.text
     before, after = read_env(mine), read_env(once.text)
     assert {"USRID", "GRPID", "SHM_SIZE", "TZ"} <= after.keys()
-    assert {key: after[key] for key in before if key not in once.refreshed} == {
-        key: value for key, value in before.items() if key not in once.refreshed
+    changed = {*once.refreshed, *(one.key for one in once.taken)}
+    assert {key: after[key] for key in before if key not in changed} == {
+        key: value for key, value in before.items() if key not in changed
     }
     for line in lines:
-        if not refresh and line and not line.startswith((RECORD, GONE)):
+        if not changed and line and not line.startswith((RECORD, GONE)):
             assert once.text.splitlines().count(line) >= lines.count(line)
 
 
@@ -398,6 +531,26 @@ def test_a_driver_without_answer_says_nothing_about_gpus(tmp_path: Path) -> None
     assert (none["GPU_IDS"], none["CPU_OR_GPU"]) == ("", "cpu")
 
 
+TWO = (probe.Gpu("RTX 4090", "GPU-a", "8.9"), probe.Gpu("V100", "GPU-b", "7.0"))
+
+
+@pytest.mark.parametrize(
+    ("gpu_ids", "cca"),
+    [("GPU-a", "8.9"), ("GPU-b, GPU-a", "7.0 8.9"), ("", "7.0 8.9"), ("GPU-elsewhere", "7.0 8.9")],
+)
+def test_compute_capabilities_are_those_of_the_gpus_in_use(
+    tmp_path: Path, gpu_ids: str, cca: str
+) -> None:
+    facts = Facts(gpus=TWO, gpu_status="found")
+    values = probe.env_values(facts, tmp_path, "CCA='auto 7.5'\n", {"GPU_IDS": gpu_ids})
+    assert values["CCA"] == cca
+
+
+def test_a_gpu_counts_whose_mig_instance_is_in_use() -> None:
+    sliced = probe.Gpu("H100", "GPU-c", "9.0", mig_enabled=True, mig=(probe.Mig("m", "MIG-1"),))
+    assert probe.chosen_gpus(Facts(gpus=(*TWO, sliced)), "MIG-1").gpus == (sliced,)
+
+
 @pytest.mark.parametrize(
     ("host", "engine", "size"),
     [(65536, None, "32gb"), (65536, 8192, "4gb"), (1024, None, "1gb"), (7000, None, "3gb")],
@@ -428,6 +581,30 @@ def test_the_certificate_overlay_is_used_where_there_are_certificates(
     values = probe.env_values(Facts(ca_bundle=host), tmp_path, FULL, current)
     assert values["COMPOSE_FILE"] == files
     assert values.get("CA_BUNDLE", "") == host
+
+
+@pytest.mark.parametrize(
+    ("yours", "bundle", "files"),
+    [
+        ("compose.yaml:mine.yaml", "", "compose.yaml:mine.yaml"),
+        ("compose.yaml:mine.yaml", "/ca.pem", "compose.yaml:compose.ca.yaml:mine.yaml"),
+        ("compose.yaml:compose.ca.yaml:mine.yaml", "", "compose.yaml:mine.yaml"),
+        ("first.yaml:compose.yaml:compose.ca.yaml", "", "first.yaml:compose.yaml"),
+        ("compose.yaml:mine.yaml:compose.gone.yaml", "", "compose.yaml:mine.yaml"),
+        ("mine.yaml:mine.yaml", "/ca.pem", "compose.yaml:compose.ca.yaml:mine.yaml"),
+        ("", "", "compose.yaml"),
+    ],
+)
+def test_compose_files_of_the_user_stay_in_compose_file(
+    tmp_path: Path, yours: str, bundle: str, files: str
+) -> None:
+    for name in ("compose.yaml", "compose.ca.yaml", "mine.yaml", "first.yaml"):
+        (tmp_path / name).touch()
+    current = {"CA_BUNDLE": bundle, "COMPOSE_FILE": yours}
+    assert probe.env_values(Facts(), tmp_path, FULL, current)["COMPOSE_FILE"] == files
+    elsewhere = {**current, "COMPOSE_FILE": yours.replace(":", ";"), "COMPOSE_PATH_SEPARATOR": ";"}
+    other = probe.env_values(Facts(), tmp_path, FULL, elsewhere)["COMPOSE_FILE"]
+    assert other == files.replace(":", ";")
 
 
 @given(name=st.text(max_size=90), user=st.text(max_size=90))
@@ -545,6 +722,49 @@ def test_what_a_person_chose_goes_before_what_was_found(folder: Path) -> None:
     assert read_env((folder / ".env").read_text())["GPU_IDS"] == "GPU-b"
 
 
+def test_compute_capabilities_follow_the_gpus_that_are_ticked_or_named(folder: Path) -> None:
+    (folder / ".env.example").write_text(FULL + "CCA='auto 7.5'\n")
+    facts = Facts(user=ADA, gpu_status="found", gpus=TWO)
+    probe.fill(folder, facts=facts, chosen={"GPU_IDS": "GPU-a"})
+    assert read_env((folder / ".env").read_text())["CCA"] == "8.9"
+    probe.set_keys(folder, ["GPU_IDS=GPU-b"])
+    probe.fill(folder, ["CCA"], facts=facts)
+    assert read_env((folder / ".env").read_text())["CCA"] == "7.0"
+    probe.fill(folder, ALL, facts=facts)
+    assert read_env((folder / ".env").read_text())["CCA"] == "7.0 8.9"
+
+
+def test_compose_override_is_no_difference_and_survives_a_refresh(folder: Path) -> None:
+    probe.fill(folder, facts=Facts(user=ADA))
+    (folder / "compose.override.yaml").touch()
+    probe.set_keys(folder, ["COMPOSE_FILE=compose.yaml:compose.override.yaml"])
+    before = (folder / ".env").read_text()
+    for refresh in [(), ("COMPOSE_FILE",), ALL]:
+        assert probe.fill(folder, refresh, facts=Facts(user=ADA)).merged.differing == ()
+        assert (folder / ".env").read_text() == before
+
+
+def test_a_changed_answer_is_told_in_one_line(folder: Path) -> None:
+    example = folder / ".env.example"
+    example.write_text(FULL + "CCA='7.5 8.6+PTX'\n")
+    probe.fill(folder, facts=Facts(user=ADA))
+    example.write_text(FULL.replace("../missing", "..") + "CCA=9.0\n")
+    probe.set_keys(folder, ["LOCAL_CODE_DIR=/mine"])
+    followed, kept = probe.report(probe.fill(folder, facts=Facts(user=ADA)))
+    assert followed == "CCA: 7.5 8.6+PTX became 9.0, as the answers now say."
+    assert kept.startswith("LOCAL_CODE_DIR: .env says /mine, the answers now say ..; kept.")
+    assert kept.endswith("./template.sh env --refresh LOCAL_CODE_DIR")
+    assert run_fill(folder, "--refresh", "LOCAL_CODE_DIR").returncode == 0
+    assert read_env((folder / ".env").read_text())["LOCAL_CODE_DIR"] == ".."
+
+
+def test_refresh_without_a_key_leaves_the_folders_that_a_person_named(folder: Path) -> None:
+    probe.fill(folder, facts=Facts(user=ADA))
+    probe.set_keys(folder, ["LOCAL_CODE_DIR=/mine"])
+    probe.fill(folder, ALL, facts=Facts(user=ADA))
+    assert read_env((folder / ".env").read_text())["LOCAL_CODE_DIR"] == "/mine"
+
+
 def test_a_value_that_cannot_be_written_leaves_the_safe_default(folder: Path) -> None:
     filled = probe.fill(folder, facts=Facts(user=ADA, ca_bundle="/it's `odd`.pem"))
     assert read_env((folder / ".env").read_text())["CA_BUNDLE"] == ""
@@ -603,7 +823,7 @@ def test_the_command_fills_quietly_or_tells(folder: Path) -> None:
     told = run_fill(folder).stdout
     assert "TZ: .env says Antarctica/Troll" in told
     assert "SHM_SIZE: .env says 3mb" in told
-    assert "took this host's SHM_SIZE" in run_fill(folder, "--refresh", "SHM_SIZE").stdout
+    assert "refreshed SHM_SIZE" in run_fill(folder, "--refresh", "SHM_SIZE").stdout
     assert "TZ" in run_fill(folder, "--refresh").stdout
     assert run_fill(folder).stdout == ".env: nothing to add.\n"
 
@@ -645,6 +865,18 @@ def test_a_setting_that_makes_no_sense_changes_nothing(folder: Path, args: list[
 
 def test_a_key_cannot_be_set_before_there_is_an_env(folder: Path) -> None:
     assert "template.sh env" in run_set(folder, "A=1").stderr
+
+
+@pytest.mark.parametrize("line", ["A='b", 'export A="b', "A='b \\'"])
+def test_a_quote_that_is_not_closed_is_named_before_it_swallows_a_line(
+    folder: Path, line: str
+) -> None:
+    text = f"X='a\nb'\n{line}\nTZ=Asia/Tokyo\n"
+    (folder / ".env").write_text(text)
+    for result in (run_fill(folder), run_set(folder, "B=c d")):
+        assert (result.returncode, result.stdout, result.stderr.count("\n")) == (1, "", 1)
+        assert f"a quote is not closed: {line}" in result.stderr
+    assert (folder / ".env").read_text() == text
 
 
 def test_a_folder_that_is_no_project_is_refused(tmp_path: Path) -> None:

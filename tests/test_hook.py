@@ -12,6 +12,7 @@ import pytest
 
 from hooks import after_render, post_generate, probe
 from hooks.probe import Engine, Facts, Gpu, Mig, read_env
+from tests.conftest import Generate
 from tests.fakes.machine import environment
 
 HOOK = Path(post_generate.__file__)
@@ -305,6 +306,68 @@ def test_auto_becomes_the_compute_capabilities_of_this_machine(
     assert any(line.startswith("CCA: no GPU") for line in lines) == (not nvml)
 
 
+def test_an_unticked_gpu_is_not_compiled_for(project: Path, tmp_path: Path) -> None:
+    (project / "docker-amd64" / ".env.example").write_text(EXAMPLE + "CCA='auto 7.5 8.0'\n")
+    child = spawn(project, environment(tmp_path / "bin", nvml="mixed"))
+    child.expect("Tesla V100")
+    child.send("\x1b[B \r")  # down, untick the V100, done
+    finish(child)
+    assert env_of(project)["CCA"] == "8.9"
+
+
+@pytest.mark.parametrize(
+    ("targets", "before", "expected"),
+    [
+        ("NVIDIA H100 PCIe, Tesla V100-SXM2-16GB, H100", "", "7.0 9.0"),
+        ("NVIDIA H100 PCIe", "CCA='7.5 8.0'\n", "9.0"),
+        ("NVIDIA H100 PCIe", "CCA=8.6\n", "8.6"),
+        ("NVIDIA H900, NVIDIA H100 PCIe", "", "7.5 8.0"),
+    ],
+    ids=["new", "still the default", "the user's", "unknown name"],
+)
+def test_gpus_of_a_cluster_decide_what_auto_means(
+    project: Path, tmp_path: Path, targets: str, before: str, expected: str
+) -> None:
+    (project / "docker-amd64" / ".env.example").write_text(EXAMPLE + "CCA='7.5 8.0'\n")
+    (project / "docker-amd64" / ".env").write_text(before)
+    args = answers("2.8.0", "12.6", **{"target-gpus": targets})
+    lines = said(project, tmp_path, "rtx4090", *args)
+    assert env_of(project)["CCA"] == expected
+    unknown = [line for line in lines if line.startswith("target_gpus:")]
+    assert len(unknown) == ("H900" in targets)
+    assert all("H900, so" in line and "answer cca" in line for line in unknown)
+
+
+def test_other_gpus_of_a_cluster_change_what_auto_means(project: Path, tmp_path: Path) -> None:
+    (project / "docker-amd64" / ".env.example").write_text(EXAMPLE + "CCA='7.5 8.0'\n")
+    env = environment(tmp_path / "bin")
+    run(project, env, *answers("2.8.0", "12.6", **{"target-gpus": "NVIDIA H100 PCIe"}))
+    assert env_of(project)["CCA"] == "9.0"
+    told = run(project, env, *answers("2.8.0", "12.6", **{"target-gpus": "Tesla V100-SXM2-16GB"}))
+    assert env_of(project)["CCA"] == "7.0"
+    assert "CCA: 9.0 became 7.0, as the answers now say." in told.stdout.splitlines()
+
+
+@pytest.mark.parametrize("torch", ["2.11.0", "none"])
+def test_gpus_of_a_cluster_are_a_question_only_where_the_answer_is_used(
+    generate: Generate, tmp_path: Path, torch: str
+) -> None:
+    project = generate(
+        tmp_path / "project", accelerator="cuda", torch_version=torch, target_gpus="H100"
+    )
+    recorded = (project / ".copier-answers.yml").read_text()
+    assert ("target_gpus: H100" in recorded) == (torch != "none")
+
+
+def test_a_list_of_compute_capabilities_is_not_replaced_by_gpus_of_a_cluster(
+    project: Path, tmp_path: Path
+) -> None:
+    (project / "docker-amd64" / ".env.example").write_text(EXAMPLE + "CCA=8.0\n")
+    args = answers("2.8.0", "12.6", cca="8.0", **{"target-gpus": "NVIDIA H100 PCIe"})
+    said(project, tmp_path, "rtx4090", *args)
+    assert env_of(project)["CCA"] == "8.0"
+
+
 def test_a_list_of_compute_capabilities_stays_as_it_was_answered(
     project: Path, tmp_path: Path
 ) -> None:
@@ -329,3 +392,89 @@ def test_a_person_picks_what_works_and_gets_its_command(project: Path, tmp_path:
     child.expect("Keep my choice")
     child.send("\r")
     assert "copier update" in finish(child)
+
+
+# ------------------------------------------------------------------- a command that can be pasted
+
+
+@pytest.mark.parametrize(
+    ("programs", "start"),
+    [
+        (["copier"], "copier update "),
+        (["copier", "uvx"], "copier update "),
+        (["uvx"], "uvx copier update "),
+        ([], f"{sys.executable} -m copier update "),
+    ],
+)
+def test_the_command_starts_with_a_copier_that_this_shell_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, programs: list[str], start: str
+) -> None:
+    for name in programs:
+        (tmp_path / name).touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("UV", raising=False)
+    command = after_render.pasteable("copier update --data a=b", after_render.ANSWERS_FILE)
+    assert command == f"{start}--data a=b"
+
+
+def test_the_copier_that_uvx_shows_to_its_children_is_not_the_persons(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, shell = tmp_path / "cache", tmp_path / "bin"
+    for program in (cache / "copier", shell / "uvx"):
+        program.parent.mkdir()
+        program.touch(mode=0o755)
+    monkeypatch.setattr(sys, "executable", str(cache / "python"))
+    monkeypatch.setenv("PATH", f"{cache}:{shell}")
+    monkeypatch.setenv("UV", str(shell / "uv"))
+    assert after_render.pasteable("copier update", ".copier-answers.yml") == "uvx copier update"
+
+
+def test_the_command_names_an_answers_file_of_another_name(project: Path, tmp_path: Path) -> None:
+    args = [*answers("2.15.0", "13.2"), "--answers-file=.copier answers.hearth.yml"]
+    text = "\n".join(said(project, tmp_path, "mixed", *args))
+    assert "copier update -a '.copier answers.hearth.yml' --trust --defaults" in text
+    assert "-a" not in after_render.pasteable("copier update", ".copier-answers.yml")
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"torch": "9.9.9"},
+        {"torch": "two\nlines"},
+        {"cuda": "?"},
+        {"python": "-1"},
+        {"service": ""},
+        {"cca": "7.5,8.6"},
+        {"accelerator": "tpu"},
+        {"target-gpus": "((("},
+        {"target-gpus": "-, /"},
+    ],
+    ids=str,
+)
+def test_an_answer_that_makes_no_sense_costs_no_env_and_no_flood(
+    project: Path, tmp_path: Path, odd: dict[str, str]
+) -> None:
+    env = environment(tmp_path / "bin", nvml="rtx4090")
+    run(project, env)
+    without = run(project, env).stdout.splitlines()
+    args = [f"--{name}={value}" for name, value in odd.items()]
+    result = run(project, env, *answers("2.8.0", "12.6"), *args)
+    assert (result.returncode, result.stderr) == (0, "")
+    more = [line for line in result.stdout.splitlines() if line not in without]
+    assert len(result.stdout.splitlines()) == len(without) + len(more)
+    assert len(more) <= 3  # a verdict, why, and what to type
+
+
+def test_a_matcher_that_breaks_costs_one_line(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("a table\nwith a hole")
+
+    monkeypatch.setattr(after_render, "probe", lambda _: Facts())
+    monkeypatch.setattr(after_render, "judge", broken)
+    lines = after_render.run(project, [], ask=False)
+    assert [line for line in lines if line.startswith("Compatibility was not checked: ")]
+    assert all("\n" not in line for line in lines)
+    assert (project / "docker-amd64" / ".env").is_file()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -13,7 +14,9 @@ import pytest
 import yaml
 from copier import run_copy, run_update
 
+from hooks.probe import read_env, set_keys
 from tests.conftest import SNAPSHOT_TAG, Generate, git
+from tests.fakes.machine import environment
 
 NEWER_TAG = "v1000.0.0"
 InGit = Callable[[Path], None]
@@ -178,6 +181,62 @@ def test_another_torch_version_keeps_a_persons_dependencies(project: Path, in_gi
     assert '"torch==2.8.0"' in text
     answers = yaml.safe_load((project / ".copier-answers.yml").read_text())
     assert answers["torch_version"] == "2.8.0"
+
+
+def test_a_changed_answer_reaches_env_unless_the_user_had_changed_it(
+    generate: Generate, tmp_path: Path, in_git: InGit, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = {"project_kind": "existing", "accelerator": "cuda", "cca": "7.5 8.6+PTX"}
+    project = generate(tmp_path / "project", hook=True, **data, code_dir="src")
+    env = project / "docker-amd64/.env"
+    in_git(project)
+    capfd.readouterr()
+    update(project, cca="9.0", code_dir="my code")
+    told = capfd.readouterr().out
+    settings = read_env(env.read_text())
+    assert (settings["CCA"], settings["LOCAL_CODE_DIR"]) == ("9.0", "../my code")
+    assert "CCA: 7.5 8.6+PTX became 9.0, as the answers now say." in told
+    assert "LOCAL_CODE_DIR: ../src became ../my code, as the answers now say." in told
+    in_git(project)
+    set_keys(env.parent, ["LOCAL_CODE_DIR=/elsewhere"])
+    update(project, code_dir="other")
+    assert read_env(env.read_text())["LOCAL_CODE_DIR"] == "/elsewhere"
+    assert "LOCAL_CODE_DIR: .env says /elsewhere, the answers now say ../other; kept." in (
+        capfd.readouterr().out
+    )
+
+
+def test_the_command_that_the_hook_prints_can_be_pasted_and_changes_the_answers(
+    template: Path, tmp_path: Path, in_git: InGit
+) -> None:
+    project, answers = tmp_path / "project", ".copier-answers.hearth.yml"
+    scripts = str(Path(sys.executable).parent)
+    machine = environment(tmp_path / "bin", nvml="rtx4090") | {
+        key: value for key, value in os.environ.items() if key.startswith(("COPIER_", "GIT_"))
+    }
+    machine["PATH"] = os.pathsep.join([machine["PATH"], scripts, os.environ["PATH"]])
+    data = ["--data", "accelerator=cuda", "--data", "torch_version=2.11.0"]
+    data += ["--data", "cuda_version=13.0", "-a", answers]
+    copy = ["copier", "copy", "--trust", "--defaults", "--vcs-ref", SNAPSHOT_TAG, *data]
+    said = subprocess.run(
+        [*copy, str(template), str(project)],
+        env=machine,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    in_git(project)
+    (command,) = re.findall("(?m)^To change it, once the project is committed: (.*)$", said.stdout)
+    assert f" -a {answers} " in command
+    subprocess.run(
+        ["bash", "-c", command], cwd=project, env=machine, capture_output=True, check=True
+    )
+    assert conflicts(project) == ""
+    recorded = yaml.safe_load((project / answers).read_text())
+    assert f"--data torch_version={recorded['torch_version']}" in command
+    assert (recorded["torch_version"], recorded["cuda_version"]) != ("2.11.0", "13.0")
+    assert not (project / ".copier-answers.yml").exists()
 
 
 def test_changing_an_answer_there_and_back_leaves_nothing_behind(

@@ -458,8 +458,8 @@ cmd_exec() {
 
 # compose_binary: Compose without the docker command in front of it.
 compose_binary() {
-    local folder
-    for folder in "${DOCKER_CONFIG:-${HOME:-}/.docker}" /usr/local/lib/docker /usr/local/libexec/docker /usr/lib/docker /usr/libexec/docker; do
+    local folder own=${DOCKER_CONFIG:-${HOME:-}/.docker}
+    for folder in "$own" /usr/{local/lib,local/libexec,lib,libexec}/docker; do
         case $folder in *[[:space:]]*) continue ;; esac
         if [ -x "$folder/cli-plugins/docker-compose" ]; then
             printf '%s' "$folder/cli-plugins/docker-compose"
