@@ -214,18 +214,18 @@ need_container() {
 # there are takes a quarter of a second: without files of your own in COMPOSE_FILE its answer is kept in .env.folders
 # until .env or compose.yaml change.
 make_folders() {
-    local key files file config target folder
+    local key known=yes files file config target folder
     key="$PWD|$(value LOCAL_CODE_DIR)|$(value LOCAL_DATA_DIR)|$(value LOCAL_OUTPUTS_DIR)"
     IFS=: read -r -a files <<<"$(value COMPOSE_FILE)"
     for file in .env ${files[@]+"${files[@]}"}; do
         [ -e "$file" ] || explain_engine
-        case $file in .env | compose.yaml | compose.ca.yaml) ;; *) key= ;; esac
-        if [ "$file" -nt .env.folders ]; then key=; fi
+        case $file in .env | compose.yaml | compose.ca.yaml) ;; *) known=no ;; esac
+        if [ "$file" -nt .env.folders ]; then known=no; fi
     done
-    if [ -z "$key" ] || [ "$(head -n 1 .env.folders 2>/dev/null)" != "$key" ]; then
+    if [ $known = no ] || [ "$(head -n 1 .env.folders 2>/dev/null)" != "$key" ]; then
         config=$(docker compose --profile '*' config 2>/dev/null) || explain_engine
         {
-            printf '%s\n' "$PWD|$(value LOCAL_CODE_DIR)|$(value LOCAL_DATA_DIR)|$(value LOCAL_OUTPUTS_DIR)"
+            printf '%s\n' "$key"
             printf '%s\n' "$config" | awk '
                 /^ *- type: / {bind = /bind$/}
                 bind && /^ *source: / {sub(/^ *source: /, ""); source = $0}
