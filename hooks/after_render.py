@@ -43,6 +43,10 @@ class Answers:
     torch: str = "none"
     cuda: str = "none"
     python: str = ""
+    distro: str = ""
+    flavour: str = ""
+    ngc_release: str = ""
+    pytorch_build: str = "wheel"
     cca: str = "auto"
     target_gpus: str = ""
     answers_file: str = ANSWERS_FILE
@@ -56,8 +60,8 @@ class Answers:
 
     @property
     def uses_gpus(self) -> bool:
-        """Whether PyTorch runs on GPUs: only then is there something to judge."""
-        return self.accelerator == "cuda" and self.torch != "none"
+        """Whether something in the images runs on GPUs: only then is there something to judge."""
+        return self.accelerator == "cuda" and self.cuda != "none"
 
     @property
     def targets(self) -> list[str]:
@@ -168,6 +172,10 @@ def judge(facts: Facts, answers: Answers) -> tuple[Choice, Advice] | None:
         cuda=answers.cuda,
         python=answers.python,
         cca=answers.cca,
+        distro=answers.distro if answers.service in ("train", "devel") else None,
+        flavour=answers.flavour or None,
+        ngc_release=answers.ngc_release or None,
+        pytorch_build=answers.pytorch_build,
     )
     targets = answers.targets
     if not targets:

@@ -1,33 +1,28 @@
-"""Makes the files that `copier.yml` reads: what the questions offer, with the matcher's reasons.
+"""Makes `choices.json`, which `copier.yml` reads: what the questions offer, with the reasons.
 
 Copier cannot run the matcher while it asks (that would need trust), so the answers are worked out
-beforehand, checked in, and included by `copier.yml`: `choices.json` for PyTorch, CUDA and Python,
-`images.json` for services that stand on NVIDIA's or PyTorch's images. JSON, because PyYAML would
-add a tenth of a second to every copy. A test says when they are stale.
+beforehand, checked in, and included by `copier.yml`. JSON, because PyYAML would add a tenth of a
+second to every copy. A test says when the file is stale.
 
-    python -m hooks.compat_choices            write both
-    python -m hooks.compat_choices --check    say whether they are fresh (exit status 1 if not)
-
-choices.json:
+    python -m hooks.compat_choices            write it
+    python -m hooks.compat_choices --check    say whether it is fresh (exit status 1 if not)
 
     defaults       answers that work together on a current data-center GPU and driver
-    torch.VERSION  newest first; label; torchvision and torchaudio that belong to it; pypi_cuda (the
-                   line that plain PyPI carries); default_cuda; default_python; cuda.LINE and
-                   python.VERSION: "" = possible, else why not (same keys, same order in every row)
-    cuda.LINE      newest first; label; variant and index of the wheels; min_driver (family minimum,
-                   minor-version compatibility); native_driver (branch that brings this CUDA
-                   itself); cca (what `auto` means where no GPU is seen); targets (all that its
-                   nvcc compiles for); refuses and refuses_special (what to say of another target,
-                   %s, without and with a letter)
+    torch.VERSION  newest first; label; torchvision, torchaudio and triton that belong to it;
+                   pypi_cuda (the line that plain PyPI carries); default_cuda; default_python;
+                   cuda.LINE and python.VERSION: "" = possible, else why not (same keys, same order
+                   in every row)
+    cuda.LINE      newest first; label; index of the wheels ("" = no release has one); min_driver
+                   (family minimum, minor-version compatibility); cca (what `auto` means where no
+                   GPU is seen); targets (all that its nvcc compiles for); refuses and
+                   refuses_special (what to say of another target, %s, without and with a letter);
+                   patch and cudnn (newest nvidia/cuda image with cuDNN, and the word for cuDNN in
+                   its tags) and distros, as tags name them; the three are empty without an image
+    hub.VERSION    the pytorch/pytorch images that were seen: LINE, newest first, then runtime and
+                   devel: the tag, "" = not seen
+    ngc.RELEASE    newest first; label; cuda, torch, python, ubuntu ("" = not known)
     cca            pattern (full match) of the answer `cca`, and error
     cpu            index of the wheels without CUDA
-
-images.json:
-
-    cuda.LINE      newest first; patch (newest nvidia/cuda with cuDNN); cudnn (the word for it in
-                   tags); distros; targets and special (what its nvcc can compile for)
-    hub.VERSION    CUDA lines of the pytorch/pytorch runtime images that were seen, newest first
-    ngc.RELEASE    newest first; label; cuda, torch, python, ubuntu ("" = not known)
 """
 
 from __future__ import annotations
@@ -40,6 +35,7 @@ from hooks.compat_choice import (
     arch_reason,
     choice,
     default_cca,
+    hub_tag,
     nvcc_refuses,
     python_reason,
     wheel_reason,
@@ -49,9 +45,9 @@ from hooks.compat_search import working
 from hooks.compat_table import FOLDER, load, numbers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
-    from hooks.compat_table import CudaImage, CudaLine, NgcRelease, Table, TorchRelease
+    from hooks.compat_table import CudaLine, NgcRelease, Table, TorchRelease
 
 CURRENT_LINES = 6  # minor lines of PyTorch, and a year of NGC releases, that are not labelled old
 CURRENT_NGC = 12
@@ -109,6 +105,18 @@ def _label(version: str, newest: str, *, old: bool) -> str:
     return f"{version} (old)" if old else version
 
 
+def all_lines(table: Table) -> list[str]:
+    """The CUDA lines that can be chosen: with a wheel, an nvidia/cuda image or an NGC release."""
+    images = {line.line for line in table.lines.values() if line.image}
+    ngc = {str(release.line) for release in offered_ngc(table)}
+    return sorted({*offered_lines(table), *images, *ngc}, key=numbers, reverse=True)
+
+
+def offered_ngc(table: Table) -> list[NgcRelease]:
+    """The NGC releases that the questions offer, newest first."""
+    return [r for r in reversed(table.ngc.values()) if r.line and r.release >= OLDEST_NGC]
+
+
 def _torch_row(
     release: TorchRelease, label: str, lines: Iterable[str], pythons: Iterable[str]
 ) -> dict[str, object]:
@@ -119,6 +127,7 @@ def _torch_row(
         "label": label,
         "torchvision": release.torchvision,
         "torchaudio": release.torchaudio,
+        "triton": release.pypi["triton"],
         "pypi_cuda": release.pypi_cuda,
         "default_cuda": release.pypi_cuda,
         "default_python": PREFERRED_PYTHON if PREFERRED_PYTHON in possible else possible[0],
@@ -129,38 +138,30 @@ def _torch_row(
 
 def _cuda_row(line: CudaLine, table: Table) -> dict[str, object]:
     minimum = table.families[line.line.split(".", maxsplit=1)[0]]
-    brings = [
-        branch
-        for branch, cuda in table.branches.items()
-        if cuda and numbers(cuda) >= numbers(line.line)
-    ]
+    has_wheel = line.line in offered_lines(table)
+    image = line.image
     return {
         "label": f"{line.line} (driver {minimum.split('.', maxsplit=1)[0]} or newer)",
-        "variant": f"cu{line.line.replace('.', '')}",
-        "index": f"{INDEX}cu{line.line.replace('.', '')}",
+        "index": f"{INDEX}cu{line.line.replace('.', '')}" if has_wheel else "",
         "min_driver": minimum,
-        "native_driver": str(brings[0]),
         "cca": default_cca(line.line, table),
         "targets": " ".join([*(line.targets or ()), *line.special]),
         "refuses": nvcc_refuses(line, "%s"),
         "refuses_special": nvcc_refuses(line, "%s", special=True),
+        "patch": image.patch if image else "",
+        "cudnn": image.cudnn_word if image else "",
+        "distros": image.distros if image else [],
     }
 
 
-def _image_row(line: CudaLine, image: CudaImage) -> dict[str, object]:
-    return {
-        "patch": image.patch,
-        "cudnn": image.cudnn_word,
-        "distros": image.distros,
-        "targets": line.targets,
-        "special": line.special,
-    }
-
-
-def _hub_row(release: TorchRelease) -> list[str]:
-    """CUDA lines of the pytorch/pytorch runtime images that were seen."""
-    found = {tag.split("-")[0].removeprefix("cuda") for tag in release.hub_tags if "runtime" in tag}
-    return sorted(found, key=numbers, reverse=True)
+def _hub_row(release: TorchRelease) -> dict[str, dict[str, str]]:
+    """The tags of the pytorch/pytorch images that were seen, by CUDA line and flavour."""
+    row = {}
+    for line in reversed(release.published):
+        tags = {flavour: hub_tag(release, line, flavour) for flavour in ("runtime", "devel")}
+        seen = {f"{release.version}-{tag}" for tag in release.hub_tags}
+        row[line] = {flavour: tag if tag in seen else "" for flavour, tag in tags.items()}
+    return {line: tags for line, tags in row.items() if any(tags.values())}
 
 
 def _ngc_row(release: NgcRelease, label: str) -> dict[str, object]:
@@ -187,55 +188,39 @@ def choices_text(table: Table) -> str:
         old = release.version.rpartition(".")[0] not in minors[:CURRENT_LINES]
         label = _label(release.version, releases[0].version, old=old)
         torch[release.version] = _torch_row(release, label, lines, pythons)
-    return _text(
-        {
-            "defaults": defaults(table),
-            "torch": torch,
-            "cuda": {line: _cuda_row(table.lines[line], table) for line in lines},
-            "cca": {"pattern": CCA_PATTERN, "error": CCA_ERROR},
-            "cpu": {"index": f"{INDEX}cpu"},
-        }
-    )
-
-
-def images_text(table: Table) -> str:
-    """The text that images.json must have."""
-    cuda = {
-        line.line: _image_row(line, line.image)
-        for line in reversed(table.lines.values())
-        if line.image
-    }
-    hub = {release.version: _hub_row(release) for release in offered(table)}
-    known = [r for r in reversed(table.ngc.values()) if r.line and r.release >= OLDEST_NGC]
+    hub = {release.version: _hub_row(release) for release in releases}
+    known = offered_ngc(table)
     ngc = {
         release.release: _ngc_row(
             release, _label(release.release, known[0].release, old=index >= CURRENT_NGC)
         )
         for index, release in enumerate(known)
     }
-    rows = {version: row for version, row in hub.items() if row}
-    return _text({"cuda": cuda, "hub": rows, "ngc": ngc})
+    return _text(
+        {
+            "defaults": defaults(table),
+            "torch": torch,
+            "cuda": {line: _cuda_row(table.lines[line], table) for line in all_lines(table)},
+            "hub": {version: row for version, row in hub.items() if row},
+            "ngc": ngc,
+            "cca": {"pattern": CCA_PATTERN, "error": CCA_ERROR},
+            "cpu": {"index": f"{INDEX}cpu"},
+        }
+    )
 
 
-FILES: dict[str, Callable[[Table], str]] = {
-    "choices.json": choices_text,
-    "images.json": images_text,
-}
+FILE = FOLDER / "choices.json"
 
 
 def main(arguments: list[str]) -> int:
-    """Write both files, or with --check compare them with the tables."""
-    table = load()
-    stale = []
-    for name, make in FILES.items():
-        wanted = make(table)
-        if "--check" not in arguments:
-            (FOLDER / name).write_text(wanted, encoding="utf-8")
-        elif (FOLDER / name).read_text(encoding="utf-8") != wanted:
-            stale.append(name)
-    if stale:
-        print(f"stale: {', '.join(stale)}; run python -m hooks.compat_choices")
-    return 1 if stale else 0
+    """Write the file, or with --check compare it with the tables."""
+    wanted = choices_text(load())
+    if "--check" not in arguments:
+        FILE.write_text(wanted, encoding="utf-8")
+    elif FILE.read_text(encoding="utf-8") != wanted:
+        print("stale: choices.json; run python -m hooks.compat_choices")
+        return 1
+    return 0
 
 
 if __name__ == "__main__":

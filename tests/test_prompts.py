@@ -79,6 +79,7 @@ def accept(child: pexpect.spawn[str], *questions: str) -> None:
 
 PROJECT = "Name of the project?"
 PACKAGE = "Name of the Python package"
+SERVICE = "hub: PyTorch's own image"
 LAST_CHOICES = (
     "none: I bring my own framework",
     "3.9",
@@ -91,7 +92,15 @@ def test_a_person_who_only_presses_enter_gets_a_project_of_defaults(
     start: Start, template: Path, tmp_path: Path, generate: Generate
 ) -> None:
     child = start("copy", "--trust", template, tmp_path / "My Project!")
-    accept(child, "my-project", "existing: my code", "my_project", "cpu: no GPU", *LAST_CHOICES)
+    accept(
+        child,
+        "my-project",
+        "existing: my code",
+        "my_project",
+        SERVICE,
+        "cpu: no GPU",
+        *LAST_CHOICES,
+    )
     seen(child, "Next: cd 'My Project!' && ./docker-amd64/template.sh build dev")
     assert status(child) == 0
     by_default = generate(tmp_path / "other/My Project!")
@@ -112,7 +121,7 @@ def test_a_bad_name_is_explained_at_once_and_can_be_corrected(
     child.send(CLEAR + "json" + ENTER)
     seen(child, "the name of a library that your package would hide: choose another name.")
     child.send(CLEAR + "json_tools" + ENTER)
-    accept(child, "cpu: no GPU", *LAST_CHOICES)
+    accept(child, SERVICE, "cpu: no GPU", *LAST_CHOICES)
     assert status(child) == 0
     kept = answers(tmp_path / "project")
     assert (kept["project_name"], kept["package_name"]) == ("my-project", "json_tools")
@@ -125,7 +134,7 @@ def test_cuda_versions_that_cannot_work_are_shown_with_the_reason_and_cannot_be_
     choices = compat["torch"][compat["defaults"]["torch_version"]]["cuda"]
     greyed = {version: reason for version, reason in choices.items() if reason}
     child = start("copy", "--skip-tasks", template, tmp_path / "project")
-    accept(child, "project", "existing: my code", PACKAGE)
+    accept(child, "project", "existing: my code", PACKAGE, SERVICE)
     seen(child, "cpu: no GPU")
     child.send(UP + ENTER)
     accept(child, "none: I bring my own framework")

@@ -41,6 +41,18 @@ STAGES = {
     "dev": "base",
 }
 STAGES_WITH_TORCH = STAGES | {"deps-torch": "builder", "deps": "deps-torch"}
+MOST_LINES = 180  # of a Dockerfile
+
+# What is answered in the combinations: of simple everything, of the others what is theirs.
+NAMES = {"project_name": ["a-name"], "code_dir": [".", "my code"]}
+SERVICES: dict[str, dict[str, list[Any]]] = {
+    "simple": {},
+    "train": {"torch_version": ["2.15.0", "2.6.0", "none"], "python_version": ["3.12"]},
+    "devel": {"torch_version": ["2.15.0", "2.6.0", "none"], "python_version": ["3.12"]},
+    "ngc": {},
+    "hub": {},
+}
+GIVEN = ("ngc", "hub")  # their images bring Python and PyTorch
 
 # Not ${#array[@]} of the shell, nor {{.Name}} and {{json .}} of Docker.
 JINJA_MARK = re.compile(r"\{%|(?<!\$)\{#|\{\{(?!\.|json )")
@@ -58,9 +70,15 @@ def questionnaire(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Q
 
 @pytest.fixture(scope="module")
 def rows(questionnaire: Questionnaire) -> list[Row]:
-    """Every valid combination: the answers, and those together with the computed values."""
-    given = {"project_name": ["a-name"], "code_dir": [".", "my code"]}
-    return list(questionnaire.combinations(given))
+    """Valid combinations: the answers, and those together with the computed values."""
+    return [
+        row
+        for service, answers in SERVICES.items()
+        for row in questionnaire.combinations(
+            {"service": [service], **NAMES, **answers}
+            | ({} if service == "simple" else {"project_kind": ["new"]})
+        )
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -130,10 +148,10 @@ def test_every_choice_that_is_not_greyed_belongs_to_a_combination(
 ) -> None:
     asked = set(questionnaire.names())
     assert asked == {name for answers, _ in rows for name in answers}
-    for name in ("accelerator", "torch_version", "linux_distro", "project_kind"):
+    for name in ("service", "accelerator", "torch_version", "linux_distro", "project_kind"):
         offered = set(questionnaire.values(name, rows[0][1]))
         assert len(offered) > 1
-        assert offered == {answers[name] for answers, _ in rows}
+        assert offered <= {answers[name] for answers, _ in rows if name in answers}
 
 
 def test_files_checked_here_are_those_that_copier_writes(
@@ -179,18 +197,23 @@ def test_no_file_has_leftovers_of_the_template_or_untidy_blanks(texts: Texts) ->
 def test_dependencies_say_exactly_the_versions_that_were_chosen(texts: Texts) -> None:
     for text, answers in named(texts, "docker-amd64/dependencies/pyproject.toml"):
         data = tomllib.loads(text)
-        version = answers["torch_version"]
-        assert data["project"]["requires-python"] == f"=={answers['python_version']}.*"
-        assert data["dependency-groups"].get("torch", [None])[-1] == (
-            None if version == "none" else f"torch=={version}"
-        )
+        version, python = answers.get("torch_version"), answers.get("python_version")
+        own = answers["service"] not in GIVEN and version != "none"
+        assert data["project"]["requires-python"] == (f"=={python}.*" if python else ">=3.10")
+        torch = [name for name in data["dependency-groups"].get("torch", []) if "torch==" in name]
+        wheel = own and answers.get("pytorch_build") != "source"
+        assert torch == ([f"torch=={version}"] if wheel else [])
 
 
 def test_torch_comes_from_the_index_of_the_chosen_build(texts: Texts, rows: list[Row]) -> None:
     compat = rows[0][1]["compat"]
     for text, answers in named(texts, "docker-amd64/dependencies/pyproject.toml"):
         indexes = [index["url"] for index in tomllib.loads(text)["tool"]["uv"].get("index", [])]
-        if answers["torch_version"] == "none":
+        if (
+            answers["service"] in GIVEN
+            or answers["torch_version"] == "none"
+            or answers.get("pytorch_build") == "source"
+        ):
             expected = []
         elif answers["accelerator"] == "cpu":
             expected = [compat["cpu"]["index"]]
@@ -203,7 +226,11 @@ def test_torch_comes_from_the_index_of_the_chosen_build(texts: Texts, rows: list
 
 def test_the_package_asks_for_the_chosen_python(texts: Texts) -> None:
     for text, answers in named(texts, "pyproject.toml"):
-        assert tomllib.loads(text)["project"]["requires-python"] == f">={answers['python_version']}"
+        wanted = tomllib.loads(text)["project"]["requires-python"]
+        if "python_version" in answers:
+            assert wanted == f">={answers['python_version']}"
+        else:
+            assert re.fullmatch(r">=3\.\d+", wanted)
 
 
 def test_yaml_files_can_be_read(texts: Texts) -> None:
@@ -220,26 +247,29 @@ def stages(dockerfile: str) -> dict[str, str]:
 
 def test_every_dockerfile_has_the_stages_that_docs_and_scripts_name(texts: Texts) -> None:
     for text, answers in named(texts, "docker-amd64/Dockerfile"):
-        expected = STAGES if answers["torch_version"] == "none" else STAGES_WITH_TORCH
+        own = answers["service"] not in GIVEN and answers["torch_version"] != "none"
+        expected = STAGES_WITH_TORCH if own else STAGES
         assert stages(text) == expected, answers
         assert set(re.findall(r"--from=(\S+)", text)) <= expected.keys()
 
 
 def test_a_dockerfile_has_no_leftover_of_what_was_not_chosen(texts: Texts) -> None:
     for text, answers in named(texts, "docker-amd64/Dockerfile"):
-        assert len(text.splitlines()) <= 130
+        assert len(text.splitlines()) <= MOST_LINES
         assert not re.search(r"hadolint\s+ignore|# *syntax=|<<|chown -R|chmod.*777", text)
-        assert f"UV_PYTHON={answers['python_version']} " in text
+        python = answers.get("python_version", "/opt/venv/bin/python")
+        assert f"UV_PYTHON={python} " in text
 
 
 def test_without_torch_no_file_speaks_of_it(questionnaire: Questionnaire, rows: list[Row]) -> None:
-    without = [known for answers, known in rows if answers["torch_version"] == "none"]
-    assert without
+    without = [known for answers, known in rows if answers.get("torch_version") == "none"]
+    assert {known["service"] for known in without} == {"simple", "train", "devel"}
     for known in without:
         for path, text in questionnaire.render(known).items():
             # The scripts are one text for every project, and know torch.
             script = path.endswith((".sh", "probe.py"))
-            assert script or not re.search(r"torch|triton", text, re.IGNORECASE), path
+            words = text.replace("TORCH_CUDA_ARCH_LIST", "")  # not only PyTorch reads it
+            assert script or not re.search(r"torch|triton", words, re.IGNORECASE), path
 
 
 def test_a_c_compiler_is_in_runtime_exactly_when_jit_says_so(texts: Texts) -> None:
@@ -255,9 +285,9 @@ def test_hadolint_has_nothing_to_say(texts: Texts, few: list[Row], tmp_path: Pat
     # A tenth of a second a file: so not every pair of versions, but every one of them.
     chosen: dict[tuple[Any, ...], str] = {}
     for text, answers in named(texts, "docker-amd64/Dockerfile"):
-        key = (answers["accelerator"], answers["torch_version"] == "none")
-        for name in ("linux_distro", "torch_version", "python_version"):
-            chosen.setdefault((*key, name, answers[name]), text)
+        key = (answers["service"], answers["accelerator"], answers.get("torch_version") == "none")
+        for name in ("linux_distro", "torch_version", "python_version", "pytorch_build"):
+            chosen.setdefault((*key, name, answers.get(name)), text)
     assert len(chosen) > len(few)
     names = []
     for at, text in enumerate(dict.fromkeys(chosen.values())):
