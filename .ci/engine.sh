@@ -191,12 +191,152 @@ PY
     rm -rf "$work"
 }
 
+# --- stand-ins for NVIDIA's and PyTorch's images ---------------------------------------------------------------
+# Each is a Linux of above with what the generated Dockerfile relies on: variables, entrypoint, Python packages.
+
+# What NVIDIA's images start with: it prints the parts of a folder, runs the scripts of it, and then the command.
+nvidia_entrypoint() { # ROOT BANNER
+    mkdir -p "$1/opt/nvidia/entrypoint.d"
+    cat >"$1/opt/nvidia/nvidia_entrypoint.sh" <<'SH'
+#!/bin/bash
+shopt -s nullglob
+for part in /opt/nvidia/entrypoint.d/*.{txt,sh}; do
+    case $part in
+        *.txt) cat "$part" ;;
+        *.sh) source "$part" ;;
+    esac
+done
+echo
+if [[ $# -eq 0 ]]; then exec /bin/bash; else exec "$@"; fi
+SH
+    printf '\n== %s ==\n' "$2" >"$1/opt/nvidia/entrypoint.d/10-banner.txt"
+    cat >"$1/opt/nvidia/entrypoint.d/50-gpu-driver-check.sh" <<'SH'
+if [[ ! -e /proc/driver/nvidia/version ]]; then
+    echo "WARNING: The NVIDIA Driver was not detected.  GPU functionality will not be available."
+fi
+SH
+    chmod 755 "$1/opt/nvidia/nvidia_entrypoint.sh"
+}
+
+stand_in() { # TAG WORK: builds WORK/Dockerfile
+    say "making $1"
+    printf 'LABEL hearth.stand-in="what a generated Dockerfile relies on in %s"\n' "$1" >>"$2/Dockerfile"
+    docker build --quiet --tag "$1" "$2" >/dev/null
+    rm -rf "$2"
+}
+
+# nvidia/cuda:VERSION-FLAVOUR-ubuntu24.04. The start check allows these driver branches beside new enough drivers.
+import_cuda() { # VERSION FLAVOUR BRANCH...
+    local tag=nvidia/cuda:$1-$2-ubuntu24.04 version=$1 flavour=$2 work brand branch require
+    missing "$tag" || return 0
+    shift 2
+    require="cuda>=${version%.*}"
+    for brand in unknown grid tesla nvidia quadro quadrortx nvidiartx vapps vpc vcs vws cloudgaming; do
+        for branch in "$@"; do require+=" brand=$brand,driver>=$branch,driver<$((branch + 1))"; done
+    done
+    work=$(mktemp -d)
+    cat >"$work/Dockerfile" <<DOCKER
+FROM ubuntu:24.04
+ENV NVARCH=x86_64 CUDA_VERSION=$version NVIDIA_REQUIRE_CUDA="$require" \\
+    NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility \\
+    PATH=/usr/local/nvidia/bin:/usr/local/cuda/bin:\$PATH LD_LIBRARY_PATH=/usr/local/cuda/lib64
+RUN mkdir -p /usr/local/cuda-${version%.*}/lib64 && ln -s cuda-${version%.*} /usr/local/cuda
+DOCKER
+    if [[ $flavour != base ]]; then
+        nvidia_entrypoint "$work" CUDA
+        cat >>"$work/Dockerfile" <<'DOCKER'
+COPY opt /opt
+ENV NVIDIA_PRODUCT_NAME=CUDA
+ENTRYPOINT ["/opt/nvidia/nvidia_entrypoint.sh"]
+DOCKER
+    fi
+    if [[ $flavour == *devel ]]; then echo 'ENV LIBRARY_PATH=/usr/local/cuda/lib64/stubs' >>"$work/Dockerfile"; fi
+    stand_in "$tag" "$work"
+}
+
+# A Debian 12 with its own Python, pip and numpy, and a small torch with more packages of the base image.
+python_base() { # WORK TORCH CUDA [NAME==VERSION...]
+    cp "$repository/.ci/stand_in_torch.py" "$1"
+    cat >"$1/Dockerfile" <<'DOCKER'
+FROM debian:bookworm-slim
+RUN apt-get update -qq && apt-get install -qqy --no-install-recommends ca-certificates python-is-python3 \
+    python3-numpy python3-pip python3-typing-extensions python3-venv >/dev/null && rm -rf /var/lib/apt/lists/*
+DOCKER
+    printf 'RUN --mount=type=bind,source=stand_in_torch.py,target=/mnt/stand_in_torch.py \\\n    python3 /mnt/stand_in_torch.py %s\n' \
+        "${*:2}" >>"$1/Dockerfile"
+}
+
+# nvcr.io/nvidia/pytorch:RELEASE-py3; with CONSTRAINTS (lines) it has a constraint file for pip, as since 25.03.
+import_ngc() { # RELEASE TORCH CUDA CONSTRAINTS [NAME==VERSION...]
+    local tag=nvcr.io/nvidia/pytorch:$1-py3 release=$1 torch=$2 cuda=$3 constraints=$4 work
+    missing "$tag" || return 0
+    shift 4
+    work=$(mktemp -d)
+    python_base "$work" "$torch" "$cuda" "$@"
+    nvidia_entrypoint "$work" PyTorch
+    printf 'NVIDIA Release %s\nPyTorch Version %s\n' "$release" "$torch" >"$work/opt/nvidia/entrypoint.d/12-banner.txt"
+    cat >>"$work/Dockerfile" <<DOCKER
+COPY opt /opt
+ENV NVIDIA_PRODUCT_NAME=PyTorch NVIDIA_PYTORCH_VERSION=$release PYTORCH_VERSION=${torch%.nv*} CUDA_VERSION=$cuda \\
+    NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility,video NVIDIA_REQUIRE_CUDA=cuda>=9.0 \\
+    BASH_ENV=/etc/bash.bashrc SHELL=/bin/bash LC_ALL=C.UTF-8 PYTHONIOENCODING=utf-8 PIP_DEFAULT_TIMEOUT=100 \\
+    TORCH_CUDA_ARCH_LIST="7.5 8.0 8.6 9.0 10.0 12.0+PTX" JUPYTER_PORT=8888 TENSORBOARD_PORT=6006 \\
+    PATH=/usr/local/nvidia/bin:/usr/local/cuda/bin:\$PATH \\
+    LD_LIBRARY_PATH=/usr/local/cuda/compat/lib:/usr/local/nvidia/lib:/usr/local/nvidia/lib64
+WORKDIR /workspace
+ENTRYPOINT ["/opt/nvidia/nvidia_entrypoint.sh"]
+DOCKER
+    if [[ -n $constraints ]]; then
+        mkdir -p "$work/etc/pip"
+        printf '%s\n' "$constraints" >"$work/etc/pip/constraint.txt"
+        cat >>"$work/Dockerfile" <<'DOCKER'
+COPY etc /etc
+ENV PIP_CONSTRAINT=/etc/pip/constraint.txt PIP_BREAK_SYSTEM_PACKAGES=1
+DOCKER
+    fi
+    stand_in "$tag" "$work"
+}
+
+# pytorch/pytorch:TORCH-cudaCUDA-cudnn9-runtime: wheels in the system's Python, no entrypoint.
+import_hub() { # TORCH CUDA [NAME==VERSION...]
+    local tag=pytorch/pytorch:$1-cuda$2-cudnn9-runtime torch=$1 cuda=$2 work
+    missing "$tag" || return 0
+    shift 2
+    work=$(mktemp -d)
+    python_base "$work" "$torch+cu${cuda/./}" "$cuda" "$@"
+    cat >>"$work/Dockerfile" <<DOCKER
+ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility PYTORCH_VERSION=$torch \\
+    PATH=/usr/local/nvidia/bin:/usr/local/cuda/bin:\$PATH \\
+    LD_LIBRARY_PATH=/usr/local/nvidia/lib:/usr/local/nvidia/lib64
+LABEL com.nvidia.volumes.needed="nvidia_driver"
+WORKDIR /workspace
+DOCKER
+    stand_in "$tag" "$work"
+}
+
+# numpy is Debian's, which PyPI has too; what has a local version or stands for a CUDA library is on no index.
+make_gpu_images() {
+    local flavour
+    for flavour in base cudnn-runtime cudnn-devel; do
+        import_cuda 13.0.3 "$flavour" 535 550 565 570 575
+    done
+    import_ngc 26.08 2.14.0a0+4fdf77b.nv26.08 13.4 "$(printf '%s\n' \
+        '# Versions that this image was tested with' numpy==1.24.2 packaging==23.2 'requests<2.32' \
+        torch==2.14.0a0+4fdf77b.nv26.8 torchvision==0.29.0a0+8a9c1b2.nv26.8)" \
+        torchvision==0.29.0a0+8a9c1b2.nv26.8 triton==3.8.0 transformer-engine==2.16.0+1a2b3c4d packaging==23.2 \
+        nvidia-cudnn-frontend==1.18.0 nvidia-dali-cuda130==1.53.0
+    import_ngc 24.05 2.4.0a0+07cecf4168.nv24.05 12.4 '' \
+        torchvision==0.19.0a0 pytorch-triton==3.0.0+989adb9a2 transformer-engine==1.6.0+c81733f nvidia-dali-cuda120==1.37.1
+    import_hub 2.13.0 13.0 torchvision==0.28.0+cu130 triton==3.7.0 nvidia-cublas==13.1.0.3 nvidia-cudnn-cu13==9.15.1.9
+}
+
 make_images() {
     import_debian bookworm debian:bookworm-slim
     import_debian trixie debian:trixie-slim
     import_ubuntu debian:bookworm-slim ubuntu:22.04
     import_ubuntu debian:trixie-slim ubuntu:24.04
     import_uv "$(sed -n 's/^uv_image: *"\(.*\)"$/\1/p' "$repository/hooks/pins.yml")"
+    make_gpu_images
 }
 
 case "${1:-}" in
