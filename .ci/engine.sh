@@ -225,6 +225,19 @@ stand_in() { # TAG WORK: builds WORK/Dockerfile
     rm -rf "$2"
 }
 
+# NVIDIA's real compiler, laid out as in a CUDA toolkit.
+nvcc_from_wheels() { # FOLDER
+    local wheels
+    wheels=$(mktemp -d)
+    python3 -m venv "$wheels/venv"
+    "$wheels/venv/bin/pip" install -qq --no-deps --require-hashes --only-binary=:all: --target "$wheels/packages" \
+        --requirement "$repository/.ci/nvcc.txt"
+    mv "$wheels/packages/nvidia/cu13" "$1"
+    mv "$1/lib" "$1/lib64"
+    chmod 755 "$1"/bin/* "$1"/nvvm/bin/*
+    rm -rf "$wheels"
+}
+
 # nvidia/cuda:VERSION-FLAVOUR-ubuntu24.04. The start check allows these driver branches beside new enough drivers.
 import_cuda() { # VERSION FLAVOUR BRANCH...
     local tag=nvidia/cuda:$1-$2-ubuntu24.04 version=$1 flavour=$2 work brand branch require
@@ -250,7 +263,11 @@ ENV NVIDIA_PRODUCT_NAME=CUDA
 ENTRYPOINT ["/opt/nvidia/nvidia_entrypoint.sh"]
 DOCKER
     fi
-    if [[ $flavour == *devel ]]; then echo 'ENV LIBRARY_PATH=/usr/local/cuda/lib64/stubs' >>"$work/Dockerfile"; fi
+    if [[ $flavour == *devel ]]; then
+        nvcc_from_wheels "$work/cuda"
+        echo "COPY cuda /usr/local/cuda-${version%.*}" >>"$work/Dockerfile"
+        echo 'ENV LIBRARY_PATH=/usr/local/cuda/lib64/stubs' >>"$work/Dockerfile"
+    fi
     stand_in "$tag" "$work"
 }
 

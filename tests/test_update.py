@@ -106,7 +106,9 @@ def test_a_persons_work_and_the_templates_news_both_survive_an_update(
         source / "Dockerfile.jinja", "\nFROM base AS publish\n", "\n# News.\nFROM base AS publish\n"
     )
     replace(source / "dependencies/pyproject.toml.jinja", "[tool.uv]\n", "[tool.uv]\n# News.\n")
-    replace(source / "dependencies/apt-dev.txt.jinja", "bash-completion\n", "bash-completion\nfile\n")
+    replace(
+        source / "dependencies/apt-dev.txt.jinja", "bash-completion\n", "bash-completion\nfile\n"
+    )
     replace(source / "compose.ca.yaml", "# For a machine", "# News: for a machine")
     replace(source / ".env.example.jinja", "# Shared memory", "# News.\nNEW_KEY=7\n\n# Shared")
     release(own_template)
@@ -134,7 +136,9 @@ def test_a_change_of_the_same_lines_is_left_to_the_person_and_shown(
 ) -> None:
     replace(project / "docker-amd64/dependencies/apt-dev.txt", "htop\n", "btop\n")
     in_git(project)
-    replace(own_template / "template/docker-amd64/dependencies/apt-dev.txt.jinja", "htop\n", "nvtop\n")
+    replace(
+        own_template / "template/docker-amd64/dependencies/apt-dev.txt.jinja", "htop\n", "nvtop\n"
+    )
     release(own_template)
     update(project)
     assert "docker-amd64/dependencies/apt-dev.txt" in conflicts(project)
@@ -157,7 +161,9 @@ def test_the_hook_runs_once_in_a_copy_and_once_in_an_update(
 def test_a_hook_that_breaks_spoils_no_update(own_template: Path, project: Path) -> None:
     broken = "def run(*_, **__):\n    return 1 / 0\n\n\ndef _("
     replace(own_template / "hooks/after_render.py", "def run(", broken)
-    replace(own_template / "template/docker-amd64/dependencies/apt-dev.txt.jinja", "htop\n", "btop\n")
+    replace(
+        own_template / "template/docker-amd64/dependencies/apt-dev.txt.jinja", "htop\n", "btop\n"
+    )
     release(own_template)
     before = (project / "docker-amd64/.env").read_bytes()
     update(project)
@@ -255,7 +261,9 @@ def test_changing_an_answer_there_and_back_leaves_nothing_behind(
 def test_an_update_without_tasks_needs_no_trust_when_it_is_a_recopy(
     project: Path, own_template: Path
 ) -> None:
-    replace(own_template / "template/docker-amd64/dependencies/apt-dev.txt.jinja", "htop\n", "btop\n")
+    replace(
+        own_template / "template/docker-amd64/dependencies/apt-dev.txt.jinja", "htop\n", "btop\n"
+    )
     release(own_template)
     arguments = ["recopy", "--defaults", "--skip-tasks", "--overwrite", "--quiet"]
     result = subprocess.run([sys.executable, "-m", "copier", *arguments], cwd=project, check=False)
@@ -278,3 +286,28 @@ def test_every_released_version_can_be_updated_to_this_one(
         assert "MY_OWN_KEY=1" in (project / "docker-amd64/.env").read_text().splitlines()
         answers = yaml.safe_load((project / ".copier-answers.yml").read_text())
         assert answers["_commit"] == SNAPSHOT_TAG
+
+
+@pytest.mark.parametrize("first", ["simple", "train", "devel", "ngc", "hub"])
+def test_another_service_is_a_fresh_copy_of_it_with_the_persons_dependencies(
+    own_template: Path, tmp_path: Path, in_git: InGit, generate: Generate, first: str
+) -> None:
+    project = generate(tmp_path / "project", service=first, accelerator="cuda")
+    dependencies = "docker-amd64/dependencies/pyproject.toml"
+    apt = "docker-amd64/dependencies/apt-runtime.txt"
+    in_git(project)
+    replace(project / dependencies, "dependencies = []\n", 'dependencies = ["einops>=0.8"]\n')
+    replace(project / apt, "tzdata\n", "tzdata\nlibgl1\n")
+    in_git(project)
+    for service in ("ngc", "train", "hub", "devel", "simple"):
+        update(project, service=service)
+        assert conflicts(project) == "", service
+        assert "einops>=0.8" in (project / dependencies).read_text(), service
+        assert "libgl1\n" in (project / apt).read_text(), service
+        kept = yaml.safe_load((project / ".copier-answers.yml").read_text())
+        fresh = generate(tmp_path / service / "project", **kept)
+        for path in filter(Path.is_file, fresh.rglob("*")):
+            name = str(path.relative_to(fresh))
+            if name not in (dependencies, apt, ".copier-answers.yml"):
+                assert (project / name).read_text() == path.read_text(), f"{service}: {name}"
+        in_git(project)
