@@ -28,6 +28,7 @@ def test_bench_measures_every_model_and_says_where(
     assert environment["torch"] == f"{torch_version}+cpu"
     assert environment["service"] == f"simple-{service}"
     assert environment["chosen"]["CHOSEN_TORCH"] == torch_version
+    assert environment["tuning"]["OMP_THREADS_BY_QUOTA"] == "yes"
 
 
 def test_two_results_can_be_compared_from_any_folder(torch_project: Project) -> None:
