@@ -82,6 +82,8 @@ ready=/tmp/.container-ready # ./template.sh up waits for this file
 rm -f "$ready" 2>/dev/null || true
 here=$PWD
 make_home
+# Of tuning.env and the limit of CPUs, what nobody has set; every Python does the same for itself at its start.
+eval "$(python -IS /opt/venv/lib/python3*/site-packages/container_tuning.py)"
 install_project
 cd "$here"
 run_pre_run

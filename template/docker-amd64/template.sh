@@ -21,6 +21,9 @@ Images and packages
                             bring uv.lock up to date; say whether it is; take newer versions
   verify [runtime|dev] [--json]
                             check in the images what was asked for: PyTorch, CUDA, code for the GPUs
+  bench [runtime|dev] [--seconds S] [--dtype TYPE]
+                            measure PyTorch: a table for you, JSON for a file (bench > a.json)
+  bench --compare A B       two such files side by side
   freeze [-y]               compare what is installed in dev with the files, and write it there
 
 Work
@@ -350,9 +353,21 @@ cmd_build() {
     esac
 }
 
+need_framework() {
+    [ -f verify.py ] && return
+    fail "This project chose no framework that could be $1." "copier update --trust --data torch_version=..."
+}
+
+# in_image SERVICE SCRIPT [OPTION...]: a script of the image, in a container of its own that does not start the project.
+in_image() {
+    local target=$1 script=$2
+    shift 2
+    docker compose --progress quiet run --rm --no-deps -T --entrypoint python "$target" "/opt/container/$script" "$@"
+}
+
 cmd_verify() {
     local targets=() json='' target name report status=0 separator='{'
-    [ -f verify.py ] || fail "This project chose no framework that could be verified." "copier update --trust --data torch_version=..."
+    need_framework verified
     for target in "$@"; do
         case $target in
             --json) json=--json ;;
@@ -369,8 +384,7 @@ cmd_verify() {
     for target in "${targets[@]:-dev}"; do
         need_image "$target"
         make_folders
-        report=$(docker compose --progress quiet run --rm --no-deps -T --entrypoint python "$target" \
-            /opt/container/verify.py $json) || status=1
+        report=$(in_image "$target" verify.py ${json:+"$json"}) || status=1
         if [ -z "$report" ]; then explain_engine && exit 1; fi
         if [ -z "$json" ]; then
             printf '%s\n%s\n' "$target" "$report" | sed '2,$s/^/  /'
@@ -380,6 +394,42 @@ cmd_verify() {
         fi
     done
     if [ -n "$json" ]; then printf '}\n'; fi
+    return $status
+}
+
+cmd_bench() {
+    local target='' options=() report status=0 python folder=$PWD
+    need_framework measured
+    while [ $# -gt 0 ]; do
+        case $1 in
+            runtime | dev)
+                [ -z "$target" ] || fail "bench measures one image at a time." "$me bench runtime >runtime.json"
+                target=$1 && shift
+                ;;
+            --seconds | --dtype | --device)
+                [ $# -ge 2 ] || fail "bench: $1 needs a value." "$me help"
+                options+=("$1" "$2") && shift 2
+                ;;
+            --compare)
+                [ $# -eq 3 ] || fail "bench --compare needs two files." "$me help"
+                python=$(python_on_host)
+                # The names are relative to the folder that this script has left.
+                (cd -- "$OLDPWD" && exec "$python" "$folder/bench.py" --compare "$2" "$3")
+                return
+                ;;
+            *) fail "bench knows runtime, dev, --seconds, --dtype, --device and --compare, not \"$1\"." "$me help" ;;
+        esac
+    done
+    if [ -z "$target" ]; then
+        target=runtime
+        if ! docker image inspect "$(image "$(service_image runtime)")" >/dev/null 2>&1; then target=dev; fi
+    fi
+    need_image "$target"
+    make_folders
+    report=$(in_image "$target" bench.py --service "$(service_image "$target")" ${options[@]+"${options[@]}"}) || status=$?
+    if [ -n "$report" ]; then printf '%s\n' "$report"; fi
+    if [ $status -eq 137 ]; then fail "The measurement was killed: the container has too little memory." "$me config"; fi
+    if [ -z "$report" ]; then explain_engine; fi
     return $status
 }
 
@@ -545,7 +595,7 @@ case $verb in
         cmd_env "$@"
         exit
         ;;
-    build | add | lock | verify | freeze | up | shell | exec | run | logs | stop | start | down) ;;
+    build | add | lock | verify | bench | freeze | up | shell | exec | run | logs | stop | start | down) ;;
     over | ls | config | root | clean) ;;
     *) fail "There is no verb \"$verb\"." "$me help" ;;
 esac
