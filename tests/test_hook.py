@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pexpect
 import pytest
+import yaml
 
-from hooks import after_render, post_generate, probe
+from hooks import after_render, match, post_generate, probe
 from hooks.probe import Engine, Facts, Gpu, Mig, read_env
 from tests.conftest import Generate
 from tests.fakes.machine import environment
@@ -392,6 +395,34 @@ def test_a_person_picks_what_works_and_gets_its_command(project: Path, tmp_path:
     child.expect("Keep my choice")
     child.send("\r")
     assert "copier update" in finish(child)
+
+
+@pytest.mark.parametrize(
+    ("service", "given"),
+    [
+        ("train", {"torch_version": "2.15.0", "cuda_version": "13.2"}),
+        ("devel", {"cuda_version": "13.4"}),
+        ("hub", {"torch_version": "2.13.0", "cuda_version": "13.0"}),
+        ("ngc", {"ngc_release": "26.08"}),
+    ],
+)
+def test_each_service_is_judged_and_its_command_is_an_answer_that_copier_takes(
+    tmp_path: Path, generate: Generate, service: str, given: dict[str, str]
+) -> None:
+    machine = match.host("550.54.15", ["NVIDIA GeForce RTX 4090"])
+    names = {"torch_version": "torch", "cuda_version": "cuda", "ngc_release": "ngc_release"}
+    more = {"distro": "ubuntu-24.04"} if service in ("train", "devel") else {}
+    wanted = match.choice(
+        service=service, **{names[name]: value for name, value in given.items()}, **more
+    )
+    told = match.advice(machine, wanted)
+    assert told.verdict == "fails"
+    change = dict(re.findall(r"--data (\w+)=(\S+)", told.command))
+    assert change
+    answers: dict[str, Any] = {"service": service, "accelerator": "cuda", **given, **change}
+    project = generate(tmp_path / "p", **answers)
+    kept = yaml.safe_load((project / ".copier-answers.yml").read_text())
+    assert change.items() <= kept.items()
 
 
 # ------------------------------------------------------------------- a command that can be pasted
