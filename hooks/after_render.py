@@ -10,17 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hooks.probe import (
-    Facts,
-    Filled,
-    ProbeError,
-    chosen_gpus,
-    engine_line,
-    fill,
-    probe,
-    read_env,
-    report,
-)
+from hooks.host.env_file import ProbeError, read_env
+from hooks.host.facts import Facts, chosen_gpus
+from hooks.host.fill import Filled, fill, report
+from hooks.host.probe import probe
+from hooks.host.show import engine_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -10,8 +10,9 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from hooks import after_render, post_generate, probe
-from hooks.probe import Engine, Facts, Gpu, Mig, read_env
+from hooks import after_render, post_generate
+from hooks.host.env_file import read_env
+from hooks.host.facts import Engine, Facts, Gpu, Mig
 from tests.conftest import Generate
 from tests.fakes.machine import environment
 
@@ -234,8 +235,8 @@ def test_the_hook_and_template_sh_env_write_the_same_file(project: Path, tmp_pat
     path = project / "docker-amd64" / ".env"
     by_hook = path.read_bytes()
     path.unlink()
-    command = [sys.executable, probe.__file__, "fill", "--project", str(path.parent)]
-    subprocess.run(command, env=env, check=True, capture_output=True, timeout=30)
+    command = [sys.executable, "-B", "-m", "host", "fill", "--project", str(path.parent)]
+    subprocess.run(command, cwd=HOOK.parent, env=env, check=True, capture_output=True, timeout=30)
     assert path.read_bytes() == by_hook
     assert path.stat().st_mode & 0o777 == 0o600
 

@@ -238,7 +238,7 @@ def test_without_torch_no_file_speaks_of_it(questionnaire: Questionnaire, rows: 
     for known in without:
         for path, text in questionnaire.render(known).items():
             # The scripts are one text for every project, and know torch.
-            script = path.endswith((".sh", "probe.py"))
+            script = path.endswith(".sh") or path.startswith("docker-amd64/host/")
             assert script or not re.search(r"torch|triton", text, re.IGNORECASE), path
 
 
@@ -474,8 +474,11 @@ def test_no_line_grows_too_long_with_the_longest_names(package: Path) -> None:
 
 
 def test_the_probe_in_a_project_is_the_hooks_probe(projects: list[Path]) -> None:
-    source = (Path(__file__).parents[1] / "hooks/probe.py").read_bytes()
-    assert all((project / "docker-amd64/probe.py").read_bytes() == source for project in projects)
+    hooks = Path(__file__).parents[1] / "hooks"
+    sources = {path.name: path.read_bytes() for path in (hooks / "host").glob("*.py")}
+    assert sources
+    for project in projects:
+        assert files_of(project / "docker-amd64/host") == sources
 
 
 def test_answers_are_kept_for_the_next_update(few: list[Row], projects: list[Path]) -> None:

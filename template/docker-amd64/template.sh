@@ -82,13 +82,18 @@ python_on_host() {
         "cp .env.example .env, and set USRID=$(id -u) GRPID=$(id -g) there"
 }
 
-cmd_env() {
+# host VERB...: the probe of this folder, host/; nothing is written beside it.
+host() {
     local python
     python=$(python_on_host)
+    PYTHONSAFEPATH='' "$python" -B -m host "$@"
+}
+
+cmd_env() {
     case ${1:-} in
-        --show) "$python" probe.py show ;;
-        --json) "$python" probe.py json ;;
-        *) "$python" probe.py fill "$@" ;;
+        --show) host show ;;
+        --json) host json ;;
+        *) host fill "$@" ;;
     esac
 }
 
@@ -511,7 +516,7 @@ OVERRIDE
     files=$(value COMPOSE_FILE)
     case :$files: in
         *:compose.override.yaml:*) ;;
-        *) "$(python_on_host)" probe.py set "COMPOSE_FILE=$files:compose.override.yaml" ;;
+        *) host set "COMPOSE_FILE=$files:compose.override.yaml" ;;
     esac
     say "Edit it, then run: $me up"
 }
