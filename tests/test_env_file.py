@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from hooks.host import env_file, fill
 from hooks.host.env_file import ALL, GONE, RECORD, ProbeError, merge, quote, read_env
-from hooks.host.facts import Engine, Facts, Gpu, Mig, Person, chosen_gpus
+from hooks.host.facts import Access, Engine, Facts, Gpu, Mig, Person, chosen_gpus
 
 # ------------------------------------------------------------------ what is written is what is read
 
@@ -503,7 +503,15 @@ LOCAL_OUTPUTS_DIR='../my outputs'
 
 def test_every_value_comes_from_the_facts(tmp_path: Path) -> None:
     gpus = (Gpu("a", "GPU-a"), Gpu("b", "GPU-b"))
-    facts = Facts(user=ADA, timezone="Asia/Tokyo", memory_mib=65000, gpu_status="found", gpus=gpus)
+    facts = Facts(
+        user=ADA,
+        timezone="Asia/Tokyo",
+        memory_mib=65000,
+        gpu_status="found",
+        gpus=gpus,
+        engine=Engine(reachable=True),
+        access=Access(("cdi",)),
+    )
     values = fill.env_values(facts, tmp_path, FULL)
     assert values.pop("COMPOSE_PROJECT_NAME").startswith("my-proj-ada-")
     assert values == {
@@ -511,7 +519,7 @@ def test_every_value_comes_from_the_facts(tmp_path: Path) -> None:
         "GRPID": "1001",
         "USR": "ada",
         "GRP": "lab",
-        "COMPOSE_FILE": "compose.yaml",
+        "COMPOSE_FILE": "compose.yaml:compose.cdi.yaml",
         "CPU_OR_GPU": "gpu",
         "GPU_IDS": "GPU-a,GPU-b",
         "SHM_SIZE": "31gb",
@@ -925,7 +933,11 @@ def test_a_root_at_work_for_somebody_else_leaves_no_file_of_root(
     fill.fill(folder, facts=Facts(user=root, project_owner=ADA))
     owners = {re.sub(r"\.[0-9a-f]{8}\.tmp$", "", name): who for name, who in given_away.items()}
     assert owners == dict.fromkeys(
-        [".env", ".env.bak", "data", "my outputs", ".gitignore"], (1000, 1001)
+        [
+            *(".env", ".env.bak", "data", "my outputs", ".gitignore"),
+            *("compose.cdi.yaml", "compose.nvidia.yaml"),
+        ],
+        (1000, 1001),
     )
 
 

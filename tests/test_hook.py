@@ -54,7 +54,7 @@ def env_of(project: Path) -> dict[str, str]:
 
 
 def test_a_new_project_gets_its_env_and_a_short_summary(project: Path, tmp_path: Path) -> None:
-    result = run(project, environment(tmp_path / "bin", nvml="mixed"))
+    result = run(project, environment(tmp_path / "bin", nvml="mixed", engine="nvidia"))
     assert (result.returncode, result.stderr) == (0, "")
     assert env_of(project)["CPU_OR_GPU"] == "gpu"
     assert len(env_of(project)["GPU_IDS"].split(",")) == 2

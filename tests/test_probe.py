@@ -215,7 +215,7 @@ def test_the_driver_library_itself_is_read_where_pynvml_is_not_installed() -> No
     nvml.nvmlInit()
     found = nvidia.read_nvml(nvml)
     part = Mig("NVIDIA H100 MIG 1g.10gb", "MIG-1", 81920)
-    gpu = Gpu("NVIDIA H100", "GPU-1", "9.0", 81920, mig_enabled=True, mig=(part,))
+    gpu = Gpu("NVIDIA H100", "GPU-1", "9.0", 81920, mig_enabled=True, mig=(part,), index=0)
     assert (found.gpus, found.driver, found.cuda) == ((gpu,), "570.86.15", "12.8")
 
 

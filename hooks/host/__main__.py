@@ -4,9 +4,12 @@
     python -m host json                                 the same facts as one JSON document
     python -m host fill [--refresh [KEY...]] [--quiet]  write what this machine needs into .env
     python -m host set KEY=VALUE...                     change keys of .env, quoted for its readers
+    python -m host attach                               bring the GPU overlays in line with .env
+    python -m host why                                  why containers get no GPU, and what helps
+    python -m host gpus                                 the GPUs, their load, and whose programs run
 
 `--project DIR` names the folder that holds `.env.example`; the default is the one around this
-package. It changes nothing but `.env`, `.env.bak` and missing data folders.
+package. It changes nothing but `.env`, `.env.bak`, missing data folders, and the overlays for GPUs.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .env_file import ALL, ProbeError, set_keys
+from .env_file import ALL, ProbeError, read_env, read_settings, set_keys
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,8 +28,8 @@ if TYPE_CHECKING:
 # ruff: noqa: PLC0415  what only some calls need is imported there: the probe has to be quick
 
 USAGE = (
-    "usage: python -m host [show | json | fill [--refresh [KEY...]] [--quiet] | set KEY=VALUE...] "
-    "[--project DIR]"
+    "usage: python -m host [show | json | fill [--refresh [KEY...]] [--quiet] | set KEY=VALUE... | "
+    "attach | why | gpus] [--project DIR]"
 )
 
 
@@ -67,18 +70,29 @@ def read_arguments(args: Sequence[str]) -> Arguments:
 
 def perform(asked: Arguments) -> str:
     """Do what is asked and return what to print. Raises ProbeError."""
+    if asked.verb == "help":
+        return USAGE
     if asked.verb == "set" and asked.settings:
         set_keys(asked.folder, asked.settings)
         return ""
-    if asked.verb == "help":
-        return USAGE
-    if asked.verb not in ("fill", "json", "show"):
-        raise ProbeError(f"Not understood: {asked.verb}. {USAGE}")
     if asked.verb == "fill":
         from .fill import fill, report
 
         lines = report(fill(asked.folder, asked.refresh))
         return "" if asked.quiet else "\n".join(lines)
+    if asked.verb == "attach":
+        from .fill import attach
+
+        lines, cause = attach(asked.folder)
+        print(*lines, sep="\n", end="\n" if lines else "", file=sys.stderr)
+        return "\n".join(cause or ())
+    return shown(asked)
+
+
+def shown(asked: Arguments) -> str:
+    """What a verb that only looks has to print. Raises ProbeError."""
+    if asked.verb not in ("json", "show", "why", "gpus"):
+        raise ProbeError(f"Not understood: {asked.verb}. {USAGE}")
     from .probe import probe
 
     facts = probe(asked.folder)
@@ -86,6 +100,15 @@ def perform(asked: Arguments) -> str:
         import json
 
         return json.dumps(facts.as_dict(), indent=2)
+    if asked.verb == "why":
+        from .gpu_env import without_gpus
+
+        settings = read_env(read_settings(asked.folder / ".env") or "")
+        return "\n".join(without_gpus(facts, settings) or ())
+    if asked.verb == "gpus":
+        from .load import listing
+
+        return listing(asked.folder, facts)
     from .show import table
 
     return table(facts)

@@ -14,7 +14,7 @@ from .ask import LOOK_LIMIT, Output, command, read_json
 from .facts import Engine
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 ENGINE_LIMIT = 4.0  # seconds for each question to the container engine
 # `docker info` knows no shorter way before version 23. Spelt so that Jinja, which copies this file
@@ -42,10 +42,14 @@ def engine() -> Engine:
     return found
 
 
+def is_here(machine: str) -> bool:
+    """Whether an engine runs on this machine, not in a virtual one (Docker Desktop) or afar."""
+    return machine == (os.uname().nodename if hasattr(os, "uname") else "")
+
+
 def free_disk(folder: str, machine: str) -> int | None:
     """Free space in an engine's folder, in MiB; None if the engine's machine is not this one."""
-    here = os.uname().nodename if hasattr(os, "uname") else ""
-    if not folder or machine != here:  # Docker Desktop's virtual machine, or a remote engine
+    if not folder or not is_here(machine):
         return None
     try:
         return shutil.disk_usage(folder).free >> 20
@@ -72,6 +76,10 @@ def read_docker(said: Output) -> Engine:
     rootless = any("name=rootless" in option for option in info.get("SecurityOptions") or [])
     desktop = "Docker Desktop" in str(info.get("OperatingSystem"))
     folder = str(info.get("DockerRootDir") or "")
+    devices = info.get("DiscoveredDevices")  # from 28.2 on, and left out where there is none
+    both = info["ServerVersion"], (info.get("ClientInfo") or {}).get("Version")
+    if devices is None and all(version_of(one) >= (28, 2) for one in both):
+        devices = []
     return replace(
         compose,
         kind="docker-desktop" if desktop else "docker-rootless" if rootless else "docker",
@@ -81,7 +89,23 @@ def read_docker(said: Output) -> Engine:
         root_dir=folder,
         disk_free_mib=free_disk(folder, str(info.get("Name"))),
         memory_mib=int(info.get("MemTotal") or 0) >> 20 or None,
+        local=is_here(str(info.get("Name"))),
+        runtimes=tuple(info.get("Runtimes") or ()),
+        cdi_dirs=tuple(info.get("CDISpecDirs") or ()),
+        cdi_devices=None if devices is None else gpus_of(devices),
+        warnings=tuple(info.get("Warnings") or ()),
     )
+
+
+def version_of(text: object) -> tuple[int, ...]:
+    """The first two numbers of a version."""
+    return tuple(int(part) for part in re.findall(r"\d+", str(text))[:2])
+
+
+def gpus_of(devices: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """What CDI calls the NVIDIA GPUs, of the devices that an engine found."""
+    ids = [str(device.get("ID", "")).partition("nvidia.com/gpu=") for device in devices]
+    return tuple(name for before, _, name in ids if name and not before)
 
 
 def read_podman(info: Mapping[str, Any]) -> Engine:
@@ -96,6 +120,7 @@ def read_podman(info: Mapping[str, Any]) -> Engine:
         root_dir=folder,
         disk_free_mib=free_disk(folder, str(host.get("hostname"))),
         memory_mib=int(host.get("memTotal") or 0) >> 20 or None,
+        local=is_here(str(host.get("hostname"))),
     )
 
 

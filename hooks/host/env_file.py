@@ -261,6 +261,8 @@ def merge(
     values: Mapping[str, str],
     refresh: Collection[str] = (),
     answered: Mapping[str, str] | None = None,
+    *,
+    decided: Mapping[str, str] | None = None,
 ) -> Merge:
     """Merge the text of .env.example into the user's .env.
 
@@ -272,6 +274,7 @@ def merge(
 
     What answers decide follows them when they change, unless the user had changed it. `answered` is
     what they mean where that is not what the example says: what follows from names of GPUs.
+    `decided` is what shall be remembered of keys that no answer decides.
 
     Merging a result again changes nothing. Raises ValueError where a value cannot be written.
     """
@@ -315,6 +318,7 @@ def merge(
     gone = mark_gone(mine, [key for key in former if key not in known], known)
     while mine and not mine[-1].text.strip():
         mine.pop()
+    said.update({key: Said(value, value) for key, value in (decided or {}).items()})
     record = write_record({key: said.get(key) for key in known})
     return Merge(
         text="\n".join([*(own.text for own in mine), "", record, ""]),

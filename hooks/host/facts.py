@@ -22,7 +22,8 @@ class Engine:
 
     `kind` is docker, docker-rootless, docker-desktop, podman or none; `compose` is plugin (`docker
     compose`), standalone (`docker-compose` 2 or later), v1, podman-compose or none. `problem` is
-    one sentence, empty when all is well, and `fix` the command or address that helps.
+    one sentence, empty when all is well, and `fix` the command or address that helps. `local` means
+    that its files are those of this machine.
     `disk_free_mib` is known when `root_dir` is a folder of this machine. `memory_mib` is what
     containers can have: under Docker Desktop less than the host has.
     """
@@ -38,6 +39,11 @@ class Engine:
     memory_mib: int | None = None
     problem: str = ""
     fix: str = ""
+    local: bool = True
+    runtimes: tuple[str, ...] = ()
+    cdi_dirs: tuple[str, ...] = ()  # where it looks for CDI files
+    cdi_devices: tuple[str, ...] | None = None  # GPUs that CDI gives it; None: it does not say
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,7 @@ class Mig:
 
 @dataclass(frozen=True)
 class Gpu:
-    """One physical NVIDIA GPU; `compute_capability` looks like "8.9"."""
+    """One physical NVIDIA GPU; `compute_capability` looks like "8.9", `index` is nvidia-smi's."""
 
     name: str
     uuid: str
@@ -59,6 +65,22 @@ class Gpu:
     memory_mib: int | None = None
     mig_enabled: bool = False
     mig: tuple[Mig, ...] = ()
+    index: int | None = None
+
+
+@dataclass(frozen=True)
+class Access:
+    """How the engine can hand GPUs to containers.
+
+    `ways` are cdi and nvidia, those that work here, the better one first; `cdi_names` is what CDI
+    calls the GPUs. `note` says why there is no way, or what hinders the better one, with no full
+    stop, and `fix` is the command that helps, if there is one.
+    """
+
+    ways: tuple[str, ...] = ()
+    cdi_names: tuple[str, ...] = ()
+    note: str = ""
+    fix: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,6 +114,7 @@ class Facts(Graphics):
     selinux: bool = False  # enforcing
     ca_bundle: str = ""
     engine: Engine = field(default_factory=Engine)
+    access: Access = field(default_factory=Access)
 
     def as_dict(self) -> dict[str, Any]:
         """The facts as plain dictionaries, lists, strings and numbers, ready for JSON."""
@@ -113,7 +136,15 @@ class Facts(Graphics):
 
 
 def chosen_gpus(facts: Facts, gpu_ids: str) -> Facts:
-    """The facts with only the GPUs that GPU_IDS names; with all of them where it names none."""
+    """The facts with only the GPUs that GPU_IDS names; with all of them where it names none.
+
+    A GPU is named by its UUID or index, or by those of one of its MIG instances.
+    """
     wanted = set(gpu_ids.replace(" ", "").split(","))
-    kept = [gpu for gpu in facts.gpus if wanted & {gpu.uuid, *(part.uuid for part in gpu.mig)}]
+    kept: list[Gpu] = []
+    for at, gpu in enumerate(facts.gpus):
+        index = at if gpu.index is None else gpu.index
+        parts = [one for slot, part in enumerate(gpu.mig) for one in (part.uuid, f"{index}:{slot}")]
+        if wanted & {gpu.uuid, str(index), *parts}:
+            kept.append(gpu)
     return replace(facts, gpus=tuple(kept)) if kept else facts

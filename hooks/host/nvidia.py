@@ -146,6 +146,7 @@ def read_nvml(nvml: Any) -> Graphics:
             compute_capability="{}.{}".format(*capability) if capability else None,
             mig_enabled=mig_enabled,
             mig=tuple(Mig(**read(part)) for part in parts if part is not None),
+            index=index,
         )
         gpus.append(gpu)
     cuda = maybe("nvmlSystemGetCudaDriverVersion")  # 12040 is CUDA 12.4
@@ -284,6 +285,7 @@ def nvidia_smi(deadline: float) -> Graphics:
             memory_mib=int(memory) if memory.isdigit() else None,
             mig_enabled=bool(parts) or mig == "Enabled",
             mig=tuple(Mig(f"{name} {part}", part_uuid) for part, part_uuid in parts),
+            index=len(gpus),
         )
         gpus.append(gpu)
     # From driver 610 on the banner says "CUDA UMD Version".

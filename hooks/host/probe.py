@@ -7,6 +7,7 @@ is simply not known. It changes nothing and asks no network.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from .ask import LOOK_LIMIT, gather, read_text
 from .engine import ENGINE_LIMIT, engine
 from .env_file import bind_path, read_env
 from .facts import Engine, Facts, Graphics, Person
+from .gpus import access
 from .machine import ca_bundle, caller, cores, memory_mib, owner, time_zone, wsl
 from .nvidia import NvmlChild, graphics
 
@@ -61,4 +63,5 @@ def probe(folder: Path | None = None) -> Facts:
             found[key] = None
     found.setdefault("engine", Engine(problem="the engine's answer is odd", fix="docker info"))
     failed = Graphics(gpu_status="unknown", gpu_note="the driver's answer is odd")
-    return Facts(**{**vars(found.pop("graphics", failed)), **found})
+    facts = Facts(**{**vars(found.pop("graphics", failed)), **found})
+    return replace(facts, access=access(facts.engine, facts))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .gpus import WAYS
+
 if TYPE_CHECKING:
     from .facts import Engine, Facts, Person
 
@@ -36,6 +38,16 @@ def gpu_lines(facts: Facts) -> list[str]:
     return lines or [f"none: {facts.gpu_note}" if facts.gpu_note else "none"]
 
 
+def access_lines(facts: Facts) -> list[str]:
+    """How containers can get the GPUs, and what stands in the way; nothing without a GPU."""
+    access = facts.access
+    if not facts.gpus:
+        return []
+    ways = " or ".join(WAYS[way] for way in access.ways)
+    lines = [f"get GPUs by {ways}"] if ways else []
+    return [*lines, *([f"{access.note}: {access.fix}"] if access.note else [])]
+
+
 def table(facts: Facts) -> str:
     """All facts as a table of two columns."""
 
@@ -61,5 +73,6 @@ def table(facts: Facts) -> str:
         ("certificates", facts.ca_bundle),
         ("driver", f"{facts.driver} (CUDA {facts.cuda or 'unknown'})" if facts.driver else ""),
         *(("GPU", line) for line in gpu_lines(facts)),
+        *(("containers", line) for line in access_lines(facts)),
     ]
     return "\n".join(f"{name:14} {value}" for name, value in rows if value)
