@@ -1,16 +1,19 @@
 #!/usr/bin/env bash
-# A real container engine for the tests, on a bare Debian 12 as root, with Debian's packages and PyPI only.
+# A real container engine for the tests, on a bare Debian 12 as root, with Debian's packages and PyPI only; and beside
+# it a second one, which stands for a host with GPUs and keeps its images in containerd's store.
 #
 #   engine.sh install   Docker Engine with buildx and Compose (a newer Debian's, on Debian 12's runc), and Trivy
-#   engine.sh start     dockerd in the background; does nothing when one answers already
+#   engine.sh start     both dockerd in the background; does nothing for one that answers already
 #   engine.sh images    base images under the names the Dockerfiles ask for; free when they are there
-#   engine.sh stop      stops the dockerd that `start` began, and no other
+#   engine.sh stop      stops those that `start` began, and no other
 #
-# A machine that has Docker and a registry needs none of this.
+# A machine that has Docker and a registry needs only `start`, and that only for the tests with GPUs.
 set -euo pipefail
 
 run_dir=${HEARTH_ENGINE_DIR:-/run/hearth-engine}
 socket=/var/run/docker.sock
+gpu_host=$run_dir/gpu-host # the second engine's: sockets, CDI files, and the stand-in of NVIDIA's hook
+gpu_data=/var/lib/hearth-gpu-host-${run_dir##*/}
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 say() { printf 'engine.sh: %s\n' "$*" >&2; }
@@ -22,7 +25,9 @@ die() {
 # Docker's client of the distribution: another one on PATH may be older and without its plugins.
 docker() { PATH=/usr/bin:$PATH command docker "$@"; }
 
-answers() { docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
+answers() { docker "$@" version --format '{{.Server.Version}}' >/dev/null 2>&1; }
+
+gpu_docker() { docker --host "unix://$gpu_host/docker.sock" "$@"; }
 
 have() { [[ "$(dpkg-query --show --showformat='${db:Status-Status}' "$1" 2>/dev/null)" == installed ]]; }
 
@@ -48,7 +53,7 @@ install_engine() {
     local engine=(docker.io docker-cli docker-buildx docker-compose containerd) suite
     apt-get update -qq
     # The newer runc wants a newer libc; Debian 12's serves.
-    apt-get install -qqy --no-install-recommends ca-certificates iptables mmdebstrap procps runc zstd >/dev/null
+    apt-get install -qqy --no-install-recommends ca-certificates iproute2 iptables mmdebstrap procps runc zstd >/dev/null
     # Testing moves: the stable release is the fallback.
     for suite in forky trixie; do
         archive_of "$suite" "/etc/apt/sources.list.d/hearth-$suite.sources"
@@ -100,6 +105,77 @@ start_engine() {
     done
     tail -n 20 "$run_dir/dockerd.log" >&2
     die "dockerd did not answer within 60 s; the end of $run_dir/dockerd.log is above"
+}
+
+# A bridge and addresses of its own, and its rules written here: with those of dockerd it would replace the first's.
+gpu_bridge=hearth-gpus gpu_net=10.213.0.0/16
+gpu_rules() { # -I, -D
+    iptables -t nat "$1" POSTROUTING -s $gpu_net ! -d $gpu_net -j MASQUERADE
+    iptables "$1" FORWARD -s $gpu_net -j ACCEPT
+    iptables "$1" FORWARD -d $gpu_net -j ACCEPT
+}
+
+start_gpu_host() {
+    if answers --host "unix://$gpu_host/docker.sock"; then return; fi
+    local fakes=$repository/tests/fakes/gpu_host left
+    mkdir -p "$gpu_host/cdi" "$gpu_host/bin" "$gpu_data"
+    chmod 755 "$run_dir"
+    install -m 755 "$fakes/nvidia-smi" "$gpu_host/nvidia-smi"
+    install -m 755 "$fakes/nvidia-container-runtime-hook" "$gpu_host/bin/"
+    touch "$gpu_host/libcuda.so.550.54.15"
+    sed "s|@HERE@|$gpu_host|" "$fakes/nvidia.yaml" >"$gpu_host/cdi/nvidia.yaml"
+    cat >"$gpu_host/daemon.json" <<JSON
+{
+  "features": {"containerd-snapshotter": true},
+  "cdi-spec-dirs": ["$gpu_host/cdi"],
+  "runtimes": {"nvidia": {"path": "runc"}},
+  "hosts": ["unix://$gpu_host/docker.sock"],
+  "group": "docker",
+  "data-root": "$gpu_data",
+  "exec-root": "$gpu_host/exec",
+  "pidfile": "$gpu_host/docker.pid",
+  "containerd-namespace": "hearth-gpus",
+  "containerd-plugins-namespace": "hearth-gpus-plugins",
+  "bridge": "$gpu_bridge",
+  "default-address-pools": [{"base": "$gpu_net", "size": 24}],
+  "iptables": false,
+  "ip6tables": false,
+  "ip-masq": false
+}
+JSON
+    if ip link show $gpu_bridge >/dev/null 2>&1; then gpu_rules -D 2>/dev/null || true; else
+        ip link add $gpu_bridge type bridge
+        ip address add 10.213.255.1/24 dev $gpu_bridge
+        ip link set $gpu_bridge up
+    fi
+    gpu_rules -I
+    # shellcheck disable=SC2016 # expanded by the shell that becomes dockerd: its number is the daemon's
+    PATH=$gpu_host/bin:$PATH setsid --fork bash -c 'echo $$ >"$1/dockerd.pid"; exec dockerd --config-file "$1/daemon.json"' \
+        dockerd "$gpu_host" </dev/null >"$gpu_host/dockerd.log" 2>&1
+    for ((left = 120; left > 0; left--)); do
+        if answers --host "unix://$gpu_host/docker.sock"; then
+            say "a second dockerd, for a host with GPUs, answers on $gpu_host/docker.sock"
+            return
+        fi
+        sleep 0.5
+    done
+    tail -n 20 "$gpu_host/dockerd.log" >&2
+    die "the second dockerd did not answer within 60 s; the end of $gpu_host/dockerd.log is above"
+}
+
+stop_gpu_host() {
+    local pid
+    [[ -f $gpu_host/dockerd.pid ]] || return 0
+    pid=$(<"$gpu_host/dockerd.pid")
+    rm -f "$gpu_host/dockerd.pid"
+    if [[ "$(ps -o comm= -p "$pid" 2>/dev/null)" == dockerd ]]; then
+        kill "$pid"
+        tail --pid="$pid" -f /dev/null
+    fi
+    gpu_rules -D || true
+    ip link delete $gpu_bridge || true
+    rm -rf --one-file-system "$gpu_data" "$gpu_host"
+    say 'the second dockerd stopped'
 }
 
 # What builds of former runs left would fill the disk in the end; only in an engine that is ours.
@@ -360,12 +436,24 @@ make_gpu_images() {
 }
 
 make_images() {
+    local uv
+    uv=$(sed -n 's/^uv_image: *"\(.*\)"$/\1/p' "$repository/hooks/pins.yml")
     import_debian bookworm debian:bookworm-slim
     import_debian trixie debian:trixie-slim
     import_ubuntu debian:bookworm-slim ubuntu:22.04
     import_ubuntu debian:trixie-slim ubuntu:24.04
-    import_uv "$(sed -n 's/^uv_image: *"\(.*\)"$/\1/p' "$repository/hooks/pins.yml")"
+    import_uv "$uv"
     make_gpu_images
+    lend debian:bookworm-slim debian:trixie-slim ubuntu:22.04 ubuntu:24.04 "$uv"
+}
+
+# The second engine gets those of the first that it lacks.
+lend() { # TAG...
+    answers --host "unix://$gpu_host/docker.sock" || return 0
+    local image
+    for image in "$@"; do
+        gpu_docker image inspect "$image" >/dev/null 2>&1 || docker save "$image" | gpu_docker load --quiet >/dev/null
+    done
 }
 
 case "${1:-}" in
@@ -373,8 +461,14 @@ case "${1:-}" in
         install_engine
         install_trivy
         ;;
-    start) start_engine ;;
+    start)
+        start_engine
+        start_gpu_host
+        ;;
     images) make_images ;;
-    stop) stop_engine ;;
+    stop)
+        stop_gpu_host
+        stop_engine
+        ;;
     *) die 'say one of: install, start, images, stop' ;;
 esac

@@ -10,17 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hooks.probe import (
-    Facts,
-    Filled,
-    ProbeError,
-    chosen_gpus,
-    engine_line,
-    fill,
-    probe,
-    read_env,
-    report,
-)
+from hooks.host.env_file import ProbeError, read_env
+from hooks.host.facts import Facts, chosen_gpus
+from hooks.host.fill import Filled, fill, report
+from hooks.host.probe import probe
+from hooks.host.show import engine_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -92,12 +86,18 @@ def ask_gpus(choices: Mapping[str, str]) -> str | None:
     return ",".join(ticked) if ticked else None
 
 
+def uses_gpu_ids(folder: Path) -> bool:
+    """Whether GPU_IDS is a key of this project: only where `accelerator` is cuda."""
+    example = folder / ".env.example"
+    return example.is_file() and "GPU_IDS" in read_env(example.read_text("utf-8", "replace"))
+
+
 def choose(facts: Facts, folder: Path, *, ask: bool) -> dict[str, str]:
     """The values of .env that a person picks: the GPUs, where there is a choice not yet made."""
     choices = gpu_choices(facts)
     asked_before = folder / ".env"
     known = read_env(asked_before.read_text("utf-8", "replace")) if asked_before.is_file() else {}
-    if not ask or len(choices) < 2 or "GPU_IDS" in known:  # noqa: PLR2004
+    if not ask or len(choices) < 2 or "GPU_IDS" in known or not uses_gpu_ids(folder):  # noqa: PLR2004
         return {}
     try:
         ticked = ask_gpus(choices)

@@ -370,7 +370,7 @@ def from_probe(facts: object) -> Host | None:
     """
     if not isinstance(facts, dict):
         raise BadInputError(
-            "the probe's facts are no JSON object: give what `probe.py json` prints"
+            "the probe's facts are no JSON object: give what `template.sh env --json` prints"
         )
     gpus = facts.get("gpus") or []
     if not isinstance(gpus, (list, tuple)) or not all(isinstance(item, dict) for item in gpus):

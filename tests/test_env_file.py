@@ -15,8 +15,9 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from hooks import probe
-from hooks.probe import ALL, GONE, RECORD, Facts, ProbeError, merge, quote, read_env
+from hooks.host import env_file, fill
+from hooks.host.env_file import ALL, GONE, RECORD, ProbeError, merge, quote, read_env
+from hooks.host.facts import Access, Engine, Facts, Gpu, Mig, Person, chosen_gpus
 
 # ------------------------------------------------------------------ what is written is what is read
 
@@ -64,7 +65,7 @@ ODD = [
 
 def writable(values: list[str]) -> dict[str, str]:
     """The values that can be written, under numbered keys; most can."""
-    kept = [value for value in values if not probe.unwritable({"x": value})]
+    kept = [value for value in values if not env_file.unwritable({"x": value})]
     return {f"V{number}": value for number, value in enumerate(kept)}
 
 
@@ -326,11 +327,11 @@ CCA='7.5 8.6+PTX'
 """
 
 
-def taken(merged: probe.Merge) -> list[tuple[str, str, str]]:
+def taken(merged: env_file.Merge) -> list[tuple[str, str, str]]:
     return [(one.key, one.yours, one.suggested) for one in merged.taken]
 
 
-def told(merged: probe.Merge) -> list[tuple[str, str, str]]:
+def told(merged: env_file.Merge) -> list[tuple[str, str, str]]:
     return [(one.key, one.yours, one.suggested) for one in merged.differing if one.by_answers]
 
 
@@ -464,7 +465,7 @@ def test_merging_twice_is_merging_once_and_loses_no_line(
     lines: list[str], sample: str, refresh: tuple[str, ...], end: str
 ) -> None:
     mine = end.join(lines)
-    assume(not probe.unclosed(mine))
+    assume(not env_file.unclosed(mine))
     values = VALUES | ({"CCA": "9.0"} if "auto" in sample else {})
     once = merge(sample, mine, values, refresh)
     assert merge(sample, once.text, values, refresh).text == once.text
@@ -481,7 +482,7 @@ def test_merging_twice_is_merging_once_and_loses_no_line(
 
 # ------------------------------------------------------------------------- values of this machine
 
-ADA = probe.Person(1000, 1001, "ada", "lab")
+ADA = Person(1000, 1001, "ada", "lab")
 FULL = """\
 USRID=1000
 GRPID=1000
@@ -501,16 +502,24 @@ LOCAL_OUTPUTS_DIR='../my outputs'
 
 
 def test_every_value_comes_from_the_facts(tmp_path: Path) -> None:
-    gpus = (probe.Gpu("a", "GPU-a"), probe.Gpu("b", "GPU-b"))
-    facts = Facts(user=ADA, timezone="Asia/Tokyo", memory_mib=65000, gpu_status="found", gpus=gpus)
-    values = probe.env_values(facts, tmp_path, FULL)
+    gpus = (Gpu("a", "GPU-a"), Gpu("b", "GPU-b"))
+    facts = Facts(
+        user=ADA,
+        timezone="Asia/Tokyo",
+        memory_mib=65000,
+        gpu_status="found",
+        gpus=gpus,
+        engine=Engine(reachable=True),
+        access=Access(("cdi",)),
+    )
+    values = fill.env_values(facts, tmp_path, FULL)
     assert values.pop("COMPOSE_PROJECT_NAME").startswith("my-proj-ada-")
     assert values == {
         "USRID": "1000",
         "GRPID": "1001",
         "USR": "ada",
         "GRP": "lab",
-        "COMPOSE_FILE": "compose.yaml",
+        "COMPOSE_FILE": "compose.yaml:compose.cdi.yaml",
         "CPU_OR_GPU": "gpu",
         "GPU_IDS": "GPU-a,GPU-b",
         "SHM_SIZE": "31gb",
@@ -519,19 +528,19 @@ def test_every_value_comes_from_the_facts(tmp_path: Path) -> None:
 
 
 def test_a_key_that_the_example_lacks_is_not_suggested(tmp_path: Path) -> None:
-    assert probe.env_values(Facts(user=ADA), tmp_path, "TZ=Etc/UTC\n") == {"TZ": "Etc/UTC"}
+    assert fill.env_values(Facts(user=ADA), tmp_path, "TZ=Etc/UTC\n") == {"TZ": "Etc/UTC"}
     (tmp_path / "compose.ca.yaml").touch()
     facts, example = Facts(ca_bundle="/ca.pem"), "COMPOSE_FILE=compose.yaml\n"
-    assert probe.env_values(facts, tmp_path, example) == {"COMPOSE_FILE": "compose.yaml"}
+    assert fill.env_values(facts, tmp_path, example) == {"COMPOSE_FILE": "compose.yaml"}
 
 
 def test_a_driver_without_answer_says_nothing_about_gpus(tmp_path: Path) -> None:
-    assert "GPU_IDS" not in probe.env_values(Facts(gpu_status="unknown"), tmp_path, FULL)
-    none = probe.env_values(Facts(gpu_status="none"), tmp_path, FULL)
+    assert "GPU_IDS" not in fill.env_values(Facts(gpu_status="unknown"), tmp_path, FULL)
+    none = fill.env_values(Facts(gpu_status="none"), tmp_path, FULL)
     assert (none["GPU_IDS"], none["CPU_OR_GPU"]) == ("", "cpu")
 
 
-TWO = (probe.Gpu("RTX 4090", "GPU-a", "8.9"), probe.Gpu("V100", "GPU-b", "7.0"))
+TWO = (Gpu("RTX 4090", "GPU-a", "8.9"), Gpu("V100", "GPU-b", "7.0"))
 
 
 @pytest.mark.parametrize(
@@ -542,13 +551,13 @@ def test_compute_capabilities_are_those_of_the_gpus_in_use(
     tmp_path: Path, gpu_ids: str, cca: str
 ) -> None:
     facts = Facts(gpus=TWO, gpu_status="found")
-    values = probe.env_values(facts, tmp_path, "CCA='auto 7.5'\n", {"GPU_IDS": gpu_ids})
+    values = fill.env_values(facts, tmp_path, "CCA='auto 7.5'\n", {"GPU_IDS": gpu_ids})
     assert values["CCA"] == cca
 
 
 def test_a_gpu_counts_whose_mig_instance_is_in_use() -> None:
-    sliced = probe.Gpu("H100", "GPU-c", "9.0", mig_enabled=True, mig=(probe.Mig("m", "MIG-1"),))
-    assert probe.chosen_gpus(Facts(gpus=(*TWO, sliced)), "MIG-1").gpus == (sliced,)
+    sliced = Gpu("H100", "GPU-c", "9.0", mig_enabled=True, mig=(Mig("m", "MIG-1"),))
+    assert chosen_gpus(Facts(gpus=(*TWO, sliced)), "MIG-1").gpus == (sliced,)
 
 
 @pytest.mark.parametrize(
@@ -558,8 +567,8 @@ def test_a_gpu_counts_whose_mig_instance_is_in_use() -> None:
 def test_shared_memory_is_half_of_what_containers_have(
     tmp_path: Path, host: int, engine: int | None, size: str
 ) -> None:
-    facts = Facts(memory_mib=host, engine=probe.Engine(memory_mib=engine))
-    assert probe.env_values(facts, tmp_path, FULL)["SHM_SIZE"] == size
+    facts = Facts(memory_mib=host, engine=Engine(memory_mib=engine))
+    assert fill.env_values(facts, tmp_path, FULL)["SHM_SIZE"] == size
 
 
 @pytest.mark.parametrize(
@@ -578,7 +587,7 @@ def test_the_certificate_overlay_is_used_where_there_are_certificates(
     if overlay:
         (tmp_path / "compose.ca.yaml").touch()
     current = {} if yours is None else {"CA_BUNDLE": yours}
-    values = probe.env_values(Facts(ca_bundle=host), tmp_path, FULL, current)
+    values = fill.env_values(Facts(ca_bundle=host), tmp_path, FULL, current)
     assert values["COMPOSE_FILE"] == files
     assert values.get("CA_BUNDLE", "") == host
 
@@ -601,9 +610,9 @@ def test_compose_files_of_the_user_stay_in_compose_file(
     for name in ("compose.yaml", "compose.ca.yaml", "mine.yaml", "first.yaml"):
         (tmp_path / name).touch()
     current = {"CA_BUNDLE": bundle, "COMPOSE_FILE": yours}
-    assert probe.env_values(Facts(), tmp_path, FULL, current)["COMPOSE_FILE"] == files
+    assert fill.env_values(Facts(), tmp_path, FULL, current)["COMPOSE_FILE"] == files
     elsewhere = {**current, "COMPOSE_FILE": yours.replace(":", ";"), "COMPOSE_PATH_SEPARATOR": ";"}
-    other = probe.env_values(Facts(), tmp_path, FULL, elsewhere)["COMPOSE_FILE"]
+    other = fill.env_values(Facts(), tmp_path, FULL, elsewhere)["COMPOSE_FILE"]
     assert other == files.replace(":", ";")
 
 
@@ -612,17 +621,17 @@ def test_compose_files_of_the_user_stay_in_compose_file(
 @example(name="-_-", user="Ada.Lovelace@LAB")
 @example(name="x" * 90, user="y" * 90)
 def test_a_project_name_is_always_valid_for_compose(name: str, user: str) -> None:
-    made = probe.compose_project_name(name, user, Path("/some/where"))
+    made = fill.compose_project_name(name, user, Path("/some/where"))
     assert re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,62}", made)
 
 
 def test_two_clones_and_two_users_have_two_project_names(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "a")
-    name = probe.compose_project_name("p", "ada", tmp_path / "a")
-    assert name != probe.compose_project_name("p", "ada", tmp_path / "b")
-    assert name != probe.compose_project_name("p", "bob", tmp_path / "a")
-    assert name == probe.compose_project_name("p", "ada", tmp_path / "link")
+    name = fill.compose_project_name("p", "ada", tmp_path / "a")
+    assert name != fill.compose_project_name("p", "ada", tmp_path / "b")
+    assert name != fill.compose_project_name("p", "bob", tmp_path / "a")
+    assert name == fill.compose_project_name("p", "ada", tmp_path / "link")
 
 
 # ---------------------------------------------------------------------------------------- on disk
@@ -635,7 +644,7 @@ def test_env_and_its_backup_are_for_their_owner_only(tmp_path: Path, umask: int)
     path.chmod(0o644)
     former = os.umask(umask)
     try:
-        assert probe.write_env(path, "NEW=1\n")
+        assert env_file.write_env(path, "NEW=1\n")
     finally:
         os.umask(former)
     modes = {entry.name: stat.S_IMODE(entry.stat().st_mode) for entry in tmp_path.iterdir()}
@@ -648,7 +657,7 @@ def test_an_unchanged_file_is_not_written_but_made_private(tmp_path: Path) -> No
     path.write_text("A=1\n")
     path.chmod(0o644)
     before = path.stat()
-    assert not probe.write_env(path, "A=1\n")
+    assert not env_file.write_env(path, "A=1\n")
     after = path.stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
     assert stat.S_IMODE(after.st_mode) == 0o600
@@ -665,7 +674,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_litter(
     path.write_text("OLD=1\n")
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        probe.write_env(path, "NEW=1\n")
+        env_file.write_env(path, "NEW=1\n")
     assert path.read_text() == "OLD=1\n"
     assert [entry.name for entry in tmp_path.iterdir()] == [".env"]
 
@@ -675,7 +684,7 @@ def test_an_env_that_is_a_link_stays_one(tmp_path: Path) -> None:
     real, link = tmp_path / "elsewhere/env", tmp_path / ".env"
     real.write_text("OLD=1\n")
     link.symlink_to(real)
-    probe.write_env(link, "NEW=1\n")
+    env_file.write_env(link, "NEW=1\n")
     assert link.is_symlink()
     assert real.read_text() == "NEW=1\n"
 
@@ -692,65 +701,65 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_fill_makes_env_and_the_data_folders_but_never_the_code_folder(folder: Path) -> None:
-    filled = probe.fill(folder, facts=Facts(user=ADA))
+    filled = fill.fill(folder, facts=Facts(user=ADA))
     made = sorted(entry.name for entry in folder.parent.iterdir())
     assert made == ["data", "docker-amd64", "my outputs"]
     assert filled.created
     assert read_env((folder / ".env").read_text())["USRID"] == "1000"
-    assert any("created" in line for line in probe.report(filled))
-    again = probe.fill(folder, facts=Facts(user=ADA))
-    assert probe.report(again) == [".env: nothing to add."]
+    assert any("created" in line for line in fill.report(filled))
+    again = fill.fill(folder, facts=Facts(user=ADA))
+    assert fill.report(again) == [".env: nothing to add."]
     assert not (folder / ".env.bak").exists()
 
 
 def test_a_kept_difference_is_told_with_the_command_that_takes_it(folder: Path) -> None:
-    probe.fill(folder, facts=Facts(user=ADA, memory_mib=16384))
-    later = probe.fill(folder, facts=Facts(user=ADA, memory_mib=32768))
+    fill.fill(folder, facts=Facts(user=ADA, memory_mib=16384))
+    later = fill.fill(folder, facts=Facts(user=ADA, memory_mib=32768))
     assert (
         "SHM_SIZE: .env says 8gb, this host suggests 16gb; kept. "
         "To take it: ./template.sh env --refresh SHM_SIZE"
-    ) in probe.report(later)
-    taken = probe.fill(folder, ["SHM_SIZE"], facts=Facts(user=ADA, memory_mib=32768))
+    ) in fill.report(later)
+    taken = fill.fill(folder, ["SHM_SIZE"], facts=Facts(user=ADA, memory_mib=32768))
     assert taken.merged.refreshed == ("SHM_SIZE",)
     assert "SHM_SIZE=8gb" in (folder / ".env.bak").read_text()
 
 
 def test_what_a_person_chose_goes_before_what_was_found(folder: Path) -> None:
-    gpus = (probe.Gpu("a", "GPU-a"), probe.Gpu("b", "GPU-b"))
+    gpus = (Gpu("a", "GPU-a"), Gpu("b", "GPU-b"))
     facts = Facts(user=ADA, gpu_status="found", gpus=gpus)
-    probe.fill(folder, facts=facts, chosen={"GPU_IDS": "GPU-b"})
+    fill.fill(folder, facts=facts, chosen={"GPU_IDS": "GPU-b"})
     assert read_env((folder / ".env").read_text())["GPU_IDS"] == "GPU-b"
 
 
 def test_compute_capabilities_follow_the_gpus_that_are_ticked_or_named(folder: Path) -> None:
     (folder / ".env.example").write_text(FULL + "CCA='auto 7.5'\n")
     facts = Facts(user=ADA, gpu_status="found", gpus=TWO)
-    probe.fill(folder, facts=facts, chosen={"GPU_IDS": "GPU-a"})
+    fill.fill(folder, facts=facts, chosen={"GPU_IDS": "GPU-a"})
     assert read_env((folder / ".env").read_text())["CCA"] == "8.9"
-    probe.set_keys(folder, ["GPU_IDS=GPU-b"])
-    probe.fill(folder, ["CCA"], facts=facts)
+    env_file.set_keys(folder, ["GPU_IDS=GPU-b"])
+    fill.fill(folder, ["CCA"], facts=facts)
     assert read_env((folder / ".env").read_text())["CCA"] == "7.0"
-    probe.fill(folder, ALL, facts=facts)
+    fill.fill(folder, ALL, facts=facts)
     assert read_env((folder / ".env").read_text())["CCA"] == "7.0 8.9"
 
 
 def test_compose_override_is_no_difference_and_survives_a_refresh(folder: Path) -> None:
-    probe.fill(folder, facts=Facts(user=ADA))
+    fill.fill(folder, facts=Facts(user=ADA))
     (folder / "compose.override.yaml").touch()
-    probe.set_keys(folder, ["COMPOSE_FILE=compose.yaml:compose.override.yaml"])
+    env_file.set_keys(folder, ["COMPOSE_FILE=compose.yaml:compose.override.yaml"])
     before = (folder / ".env").read_text()
     for refresh in [(), ("COMPOSE_FILE",), ALL]:
-        assert probe.fill(folder, refresh, facts=Facts(user=ADA)).merged.differing == ()
+        assert fill.fill(folder, refresh, facts=Facts(user=ADA)).merged.differing == ()
         assert (folder / ".env").read_text() == before
 
 
 def test_a_changed_answer_is_told_in_one_line(folder: Path) -> None:
     example = folder / ".env.example"
     example.write_text(FULL + "CCA='7.5 8.6+PTX'\n")
-    probe.fill(folder, facts=Facts(user=ADA))
+    fill.fill(folder, facts=Facts(user=ADA))
     example.write_text(FULL.replace("../missing", "..") + "CCA=9.0\n")
-    probe.set_keys(folder, ["LOCAL_CODE_DIR=/mine"])
-    followed, kept = probe.report(probe.fill(folder, facts=Facts(user=ADA)))
+    env_file.set_keys(folder, ["LOCAL_CODE_DIR=/mine"])
+    followed, kept = fill.report(fill.fill(folder, facts=Facts(user=ADA)))
     assert followed == "CCA: 7.5 8.6+PTX became 9.0, as the answers now say."
     assert kept.startswith("LOCAL_CODE_DIR: .env says /mine, the answers now say ..; kept.")
     assert kept.endswith("./template.sh env --refresh LOCAL_CODE_DIR")
@@ -759,21 +768,21 @@ def test_a_changed_answer_is_told_in_one_line(folder: Path) -> None:
 
 
 def test_refresh_without_a_key_leaves_the_folders_that_a_person_named(folder: Path) -> None:
-    probe.fill(folder, facts=Facts(user=ADA))
-    probe.set_keys(folder, ["LOCAL_CODE_DIR=/mine"])
-    probe.fill(folder, ALL, facts=Facts(user=ADA))
+    fill.fill(folder, facts=Facts(user=ADA))
+    env_file.set_keys(folder, ["LOCAL_CODE_DIR=/mine"])
+    fill.fill(folder, ALL, facts=Facts(user=ADA))
     assert read_env((folder / ".env").read_text())["LOCAL_CODE_DIR"] == "/mine"
 
 
 def test_a_value_that_cannot_be_written_leaves_the_safe_default(folder: Path) -> None:
-    filled = probe.fill(folder, facts=Facts(user=ADA, ca_bundle="/it's `odd`.pem"))
+    filled = fill.fill(folder, facts=Facts(user=ADA, ca_bundle="/it's `odd`.pem"))
     assert read_env((folder / ".env").read_text())["CA_BUNDLE"] == ""
     assert any(note.startswith("CA_BUNDLE was left out") for note in filled.notes)
 
 
 def test_bytes_that_are_no_text_survive(folder: Path) -> None:
     (folder / ".env").write_bytes(b"MINE=caf\xe9\n")
-    probe.fill(folder, facts=Facts(user=ADA))
+    fill.fill(folder, facts=Facts(user=ADA))
     assert b"MINE=caf\xe9\n" in (folder / ".env").read_bytes()
 
 
@@ -795,23 +804,34 @@ def test_bind_folders_are_where_compose_looks_for_them(
 ) -> None:
     monkeypatch.setenv("HOME", "/home/ada")
     monkeypatch.delenv("LOCAL_DATA_DIR", raising=False)
-    found = probe.bind_path(Path("/p/docker-amd64"), {"LOCAL_DATA_DIR": value}, "LOCAL_DATA_DIR")
+    found = env_file.bind_path(Path("/p/docker-amd64"), {"LOCAL_DATA_DIR": value}, "LOCAL_DATA_DIR")
     assert found == (Path(path) if path else None)
     monkeypatch.setenv("LOCAL_DATA_DIR", "/from/shell")
-    shell = probe.bind_path(Path("/p"), {"LOCAL_DATA_DIR": value}, "LOCAL_DATA_DIR")
+    shell = env_file.bind_path(Path("/p"), {"LOCAL_DATA_DIR": value}, "LOCAL_DATA_DIR")
     assert shell == Path("/from/shell")
 
 
 def test_a_data_folder_that_cannot_be_made_is_told_and_stops_nothing(folder: Path) -> None:
     (folder.parent / "data").symlink_to(folder / "nowhere")
-    filled = probe.fill(folder, facts=Facts(user=ADA))
+    filled = fill.fill(folder, facts=Facts(user=ADA))
     assert any("Cannot create" in note for note in filled.notes)
     assert (folder.parent / "my outputs").is_dir()
 
 
+def run_host(*args: str) -> subprocess.CompletedProcess[str]:
+    package = Path(fill.__file__).parent
+    return subprocess.run(
+        [sys.executable, "-B", "-m", package.name, *args],
+        cwd=package.parent,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
 def run_fill(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-B", probe.__file__, "fill", "--project", str(folder), *args]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    return run_host("fill", "--project", str(folder), *args)
 
 
 def test_the_command_fills_quietly_or_tells(folder: Path) -> None:
@@ -842,8 +862,7 @@ def test_refreshing_what_no_machine_decides_is_refused(
 
 
 def run_set(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-B", probe.__file__, "set", *args, "--project", str(folder)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    return run_host("set", *args, "--project", str(folder))
 
 
 def test_a_key_is_set_where_it_stands_and_with_the_right_quotes(folder: Path) -> None:
@@ -893,13 +912,13 @@ def test_a_file_that_cannot_be_replaced_is_one_sentence(
 
     monkeypatch.setattr(os, "open", refused)
     with pytest.raises(ProbeError, match=r"Cannot write .*\.env: Permission denied\.$"):
-        probe.fill(folder, facts=Facts(user=ADA))
+        fill.fill(folder, facts=Facts(user=ADA))
 
 
 def test_an_env_that_is_a_folder_is_one_sentence(folder: Path) -> None:
     (folder / ".env").mkdir()
     with pytest.raises(ProbeError, match="Cannot read"):
-        probe.fill(folder, facts=Facts(user=ADA))
+        fill.fill(folder, facts=Facts(user=ADA))
 
 
 def test_a_root_at_work_for_somebody_else_leaves_no_file_of_root(
@@ -909,12 +928,16 @@ def test_a_root_at_work_for_somebody_else_leaves_no_file_of_root(
     monkeypatch.setattr(
         os, "chown", lambda path, uid, gid: given_away.update({Path(path).name: (uid, gid)})
     )
-    root = probe.Person(0, 0, "root", "root")
+    root = Person(0, 0, "root", "root")
     (folder / ".env").write_text("MINE=1\n")
-    probe.fill(folder, facts=Facts(user=root, project_owner=ADA))
+    fill.fill(folder, facts=Facts(user=root, project_owner=ADA))
     owners = {re.sub(r"\.[0-9a-f]{8}\.tmp$", "", name): who for name, who in given_away.items()}
     assert owners == dict.fromkeys(
-        [".env", ".env.bak", "data", "my outputs", ".gitignore"], (1000, 1001)
+        [
+            *(".env", ".env.bak", "data", "my outputs", ".gitignore"),
+            *("compose.cdi.yaml", "compose.nvidia.yaml"),
+        ],
+        (1000, 1001),
     )
 
 
@@ -924,10 +947,10 @@ def test_new_data_folders_of_a_project_stay_out_of_git_by_themselves(
     elsewhere, kept = tmp_path / "elsewhere", folder.parent / "data"
     kept.mkdir()
     (folder / ".env").write_text(f"LOCAL_OUTPUTS_DIR={elsewhere}\n")
-    probe.fill(folder, facts=Facts())
+    fill.fill(folder, facts=Facts())
     assert elsewhere.is_dir()
     assert not (elsewhere / ".gitignore").exists()
     assert not (kept / ".gitignore").exists()
     (folder / ".env").unlink()
-    probe.fill(folder, facts=Facts())
+    fill.fill(folder, facts=Facts())
     assert (folder.parent / "my outputs/.gitignore").read_text() == "*\n"

@@ -13,8 +13,9 @@ import pexpect
 import pytest
 import yaml
 
-from hooks import after_render, match, post_generate, probe
-from hooks.probe import Engine, Facts, Gpu, Mig, read_env
+from hooks import after_render, match, post_generate
+from hooks.host.env_file import read_env
+from hooks.host.facts import Engine, Facts, Gpu, Mig
 from tests.conftest import Generate
 from tests.fakes.machine import environment
 
@@ -56,7 +57,7 @@ def env_of(project: Path) -> dict[str, str]:
 
 
 def test_a_new_project_gets_its_env_and_a_short_summary(project: Path, tmp_path: Path) -> None:
-    result = run(project, environment(tmp_path / "bin", nvml="mixed"))
+    result = run(project, environment(tmp_path / "bin", nvml="mixed", engine="nvidia"))
     assert (result.returncode, result.stderr) == (0, "")
     assert env_of(project)["CPU_OR_GPU"] == "gpu"
     assert len(env_of(project)["GPU_IDS"].split(",")) == 2
@@ -237,8 +238,8 @@ def test_the_hook_and_template_sh_env_write_the_same_file(project: Path, tmp_pat
     path = project / "docker-amd64" / ".env"
     by_hook = path.read_bytes()
     path.unlink()
-    command = [sys.executable, probe.__file__, "fill", "--project", str(path.parent)]
-    subprocess.run(command, env=env, check=True, capture_output=True, timeout=30)
+    command = [sys.executable, "-B", "-m", "host", "fill", "--project", str(path.parent)]
+    subprocess.run(command, cwd=HOOK.parent, env=env, check=True, capture_output=True, timeout=30)
     assert path.read_bytes() == by_hook
     assert path.stat().st_mode & 0o777 == 0o600
 

@@ -15,16 +15,25 @@ from typing import Any
 
 import pytest
 
-from hooks import probe
+from hooks.host import ask, machine, nvidia, show
+from hooks.host.facts import Engine, Facts, Gpu, Mig, Person
 from tests.fakes.machine import environment
 
-SOURCE = Path(probe.__file__)
+PACKAGE = Path(ask.__file__).parent
+SOURCES = sorted(PACKAGE.glob("*.py"))
 UUID = "GPU-00000001-1111-2222-3333-444444444444"
 
 
 def run(env: dict[str, str], *args: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(SOURCE), *args]
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(
+        [sys.executable, "-B", "-m", PACKAGE.name, *args],
+        cwd=PACKAGE.parent,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
 
 
 def facts_of(env: dict[str, str]) -> dict[str, Any]:
@@ -108,11 +117,11 @@ def test_a_driver_library_that_prints_spoils_no_json(tmp_path: Path) -> None:
 
 
 def test_gpu_ids_are_mig_instances_where_mig_is_on_and_gpus_elsewhere() -> None:
-    sliced = probe.Gpu("a", "GPU-a", mig_enabled=True, mig=(probe.Mig("m", "MIG-1"),))
-    empty = probe.Gpu("b", "GPU-b", mig_enabled=True)
-    facts = probe.Facts(gpus=(sliced, empty, probe.Gpu("c", "GPU-c")))
+    sliced = Gpu("a", "GPU-a", mig_enabled=True, mig=(Mig("m", "MIG-1"),))
+    empty = Gpu("b", "GPU-b", mig_enabled=True)
+    facts = Facts(gpus=(sliced, empty, Gpu("c", "GPU-c")))
     assert facts.gpu_ids == ("MIG-1", "GPU-c")
-    assert any("nothing can run" in line for line in probe.gpu_lines(facts))
+    assert any("nothing can run" in line for line in show.gpu_lines(facts))
 
 
 def test_a_lost_gpu_hides_no_other(tmp_path: Path) -> None:
@@ -202,18 +211,18 @@ class FakeLibrary:
 
 
 def test_the_driver_library_itself_is_read_where_pynvml_is_not_installed() -> None:
-    nvml = probe.Nvml(FakeLibrary())
+    nvml = nvidia.Nvml(FakeLibrary())
     nvml.nvmlInit()
-    found = probe.read_nvml(nvml)
-    part = probe.Mig("NVIDIA H100 MIG 1g.10gb", "MIG-1", 81920)
-    gpu = probe.Gpu("NVIDIA H100", "GPU-1", "9.0", 81920, mig_enabled=True, mig=(part,))
+    found = nvidia.read_nvml(nvml)
+    part = Mig("NVIDIA H100 MIG 1g.10gb", "MIG-1", 81920)
+    gpu = Gpu("NVIDIA H100", "GPU-1", "9.0", 81920, mig_enabled=True, mig=(part,), index=0)
     assert (found.gpus, found.driver, found.cuda) == ((gpu,), "570.86.15", "12.8")
 
 
 def test_an_error_of_the_driver_library_keeps_its_number() -> None:
-    with pytest.raises(probe.NvmlError) as error:
-        probe.Nvml(FakeLibrary(init_status=probe.MISMATCH)).nvmlInit()
-    assert error.value.value == probe.MISMATCH
+    with pytest.raises(nvidia.NvmlError) as error:
+        nvidia.Nvml(FakeLibrary(init_status=nvidia.MISMATCH)).nvmlInit()
+    assert error.value.value == nvidia.MISMATCH
 
 
 def test_the_kernel_tells_its_driver_when_the_library_cannot(
@@ -224,10 +233,10 @@ def test_the_kernel_tells_its_driver_when_the_library_cannot(
         "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  570.86.15  Release Build\n"
         "GCC version:  gcc version 13.3.0\n"
     )
-    monkeypatch.setattr(probe, "KERNEL_DRIVER", version)
+    monkeypatch.setattr(nvidia, "KERNEL_DRIVER", version)
     for name, value in environment(tmp_path / "bin", smi="mismatch").items():
         monkeypatch.setenv(name, value)
-    found = probe.graphics(None)
+    found = nvidia.graphics(None)
     assert (found.driver, found.gpu_status) == ("570.86.15", "unknown")
     assert "(570.86.15)" in found.gpu_note
 
@@ -313,7 +322,7 @@ def test_the_time_zone_is_found_where_systems_keep_it(
         put(tmp_path, "etc/timezone", file)
     if link:
         (tmp_path / "etc/localtime").symlink_to(f"/usr/share/zoneinfo/{link}")
-    assert probe.time_zone({"TZ": variable}, tmp_path) == zone
+    assert machine.time_zone({"TZ": variable}, tmp_path) == zone
 
 
 @pytest.mark.parametrize(
@@ -338,7 +347,7 @@ def test_memory_is_what_the_control_group_leaves(
     put(tmp_path, "proc/meminfo", f"MemTotal:       {64 << 20} kB\nMemFree: 1 kB\n")
     for path, text in files.items():
         put(tmp_path, path, text)
-    assert probe.memory_mib(tmp_path) == mib
+    assert machine.memory_mib(tmp_path) == mib
 
 
 @pytest.mark.parametrize(
@@ -366,7 +375,7 @@ def test_cores_are_what_the_control_group_leaves(
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     for path, text in files.items():
         put(tmp_path, path, text)
-    assert probe.cores(tmp_path) == cores
+    assert machine.cores(tmp_path) == cores
 
 
 @pytest.mark.parametrize(
@@ -380,7 +389,7 @@ def test_cores_are_what_the_control_group_leaves(
 )
 def test_wsl_is_recognised_by_its_kernel(tmp_path: Path, release: str, version: int) -> None:
     put(tmp_path, "proc/sys/kernel/osrelease", release + "\n")
-    assert probe.wsl(tmp_path) == version
+    assert machine.wsl(tmp_path) == version
 
 
 def test_a_certificate_file_of_the_environment_is_found(tmp_path: Path) -> None:
@@ -388,16 +397,16 @@ def test_a_certificate_file_of_the_environment_is_found(tmp_path: Path) -> None:
     put(tmp_path, "empty.pem", "")
     good, empty = str(tmp_path / "ca.pem"), str(tmp_path / "empty.pem")
     missing = str(tmp_path / "missing.pem")
-    assert probe.ca_bundle({"CURL_CA_BUNDLE": good, "SSL_CERT_FILE": missing}) == good
-    assert probe.ca_bundle({"SSL_CERT_FILE": empty, "REQUESTS_CA_BUNDLE": str(tmp_path)}) == ""
-    assert probe.ca_bundle({}) == ""
+    assert machine.ca_bundle({"CURL_CA_BUNDLE": good, "SSL_CERT_FILE": missing}) == good
+    assert machine.ca_bundle({"SSL_CERT_FILE": empty, "REQUESTS_CA_BUNDLE": str(tmp_path)}) == ""
+    assert machine.ca_bundle({}) == ""
 
 
 # ----------------------------------------------------------------------------------------- people
 
-ADA = probe.Person(1000, 1000, "ada", "ada")
-ROOT = probe.Person(0, 0, "root", "root")
-LAB = probe.Person(1234, 5678, "bob", "lab")
+ADA = Person(1000, 1000, "ada", "ada")
+ROOT = Person(0, 0, "root", "root")
+LAB = Person(1234, 5678, "bob", "lab")
 
 
 @pytest.mark.parametrize(
@@ -414,14 +423,14 @@ LAB = probe.Person(1234, 5678, "bob", "lab")
     ],
 )
 def test_files_of_the_container_belong_to_the_person_at_work(
-    user: probe.Person | None,
-    project_owner: probe.Person | None,
+    user: Person | None,
+    project_owner: Person | None,
     kind: str,
-    inside: probe.Person | None,
+    inside: Person | None,
 ) -> None:
-    engine = probe.Engine(kind=kind)
-    facts = probe.Facts(user=user, project_owner=project_owner, engine=engine)
-    assert probe.identity(facts) == inside
+    engine = Engine(kind=kind)
+    facts = Facts(user=user, project_owner=project_owner, engine=engine)
+    assert machine.identity(facts) == inside
 
 
 @pytest.mark.parametrize(
@@ -439,22 +448,22 @@ def test_files_of_the_container_belong_to_the_person_at_work(
     ],
 )
 def test_a_name_is_kept_unless_it_breaks_passwd_or_env(name: str, cleaned: str) -> None:
-    assert probe.clean_name(name) == cleaned
+    assert machine.clean_name(name) == cleaned
 
 
 def test_a_user_without_passwd_entry_still_has_names(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "getuid", lambda: 3999999999)
     monkeypatch.setattr(os, "getgid", lambda: 3999999998)
-    assert probe.caller({"LOGNAME": "ada"}) == probe.Person(3999999999, 3999999998, "ada", "ada")
-    assert probe.caller({}) == probe.Person(3999999999, 3999999998, "user", "user")
+    assert machine.caller({"LOGNAME": "ada"}) == Person(3999999999, 3999999998, "ada", "ada")
+    assert machine.caller({}) == Person(3999999999, 3999999998, "user", "user")
 
 
 def test_an_owner_that_is_somebody_else_is_told(tmp_path: Path) -> None:
-    assert probe.owner(tmp_path / "nothing", {}) is None
-    mine = probe.owner(tmp_path, {})
+    assert machine.owner(tmp_path / "nothing", {}) is None
+    mine = machine.owner(tmp_path, {})
     assert mine is not None
     assert mine.uid == os.getuid()
-    shown = probe.table(probe.Facts(user=ADA, project_owner=LAB, data_owner=LAB))
+    shown = show.table(Facts(user=ADA, project_owner=LAB, data_owner=LAB))
     assert "project owner  1234:5678 (bob:lab)" in shown
     assert "data owner     1234:5678 (bob:lab)" in shown
 
@@ -464,7 +473,7 @@ def test_an_owner_that_is_somebody_else_is_told(tmp_path: Path) -> None:
 
 def test_one_failing_or_hanging_source_costs_only_itself() -> None:
     start = time.monotonic()
-    found = probe.gather(
+    found = ask.gather(
         {"bad": lambda: 1 // 0, "slow": lambda: time.sleep(20), "good": lambda: "yes"}, 0.2
     )
     assert found == {"good": "yes"}
@@ -473,9 +482,9 @@ def test_one_failing_or_hanging_source_costs_only_itself() -> None:
 
 def test_a_command_that_hangs_or_does_not_exist_raises_nothing(tmp_path: Path) -> None:
     start = time.monotonic()
-    assert probe.command([sys.executable, "-c", "import time; time.sleep(20)"], 0.3).timed_out
+    assert ask.command([sys.executable, "-c", "import time; time.sleep(20)"], 0.3).timed_out
     assert time.monotonic() - start < 2
-    assert probe.command([str(tmp_path / "nothing")], 1).status is None
+    assert ask.command([str(tmp_path / "nothing")], 1).status is None
 
 
 def test_the_facts_that_the_matcher_reads_are_in_the_json(tmp_path: Path) -> None:
@@ -497,9 +506,9 @@ def test_the_table_shows_what_a_person_asks_for(tmp_path: Path) -> None:
 
 
 def test_unknown_facts_still_make_a_table() -> None:
-    assert "memory         unknown" in probe.table(probe.Facts())
-    unknown = probe.Gpu("NVIDIA GB10", "GPU-x", None, None)
-    assert "unknown" in probe.table(replace(probe.Facts(), gpus=(unknown,)))
+    assert "memory         unknown" in show.table(Facts())
+    unknown = Gpu("NVIDIA GB10", "GPU-x", None, None)
+    assert "unknown" in show.table(replace(Facts(), gpus=(unknown,)))
 
 
 @pytest.mark.parametrize(
@@ -516,14 +525,16 @@ def test_help_is_no_error(tmp_path: Path) -> None:
     assert (result.returncode, result.stderr) == (0, "")
 
 
-def test_the_source_can_be_rendered_into_a_project_byte_for_byte() -> None:
-    text = SOURCE.read_text("utf-8")
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_the_source_can_be_rendered_into_a_project_byte_for_byte(source: Path) -> None:
+    text = source.read_text("utf-8")
     assert [mark for mark in ("{{", "{%", "{#") if mark in text] == []
     assert text.isascii()
 
 
-def test_the_source_is_python_3_8_and_needs_no_package() -> None:
-    tree = ast.parse(SOURCE.read_text("utf-8"), feature_version=(3, 8))
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_the_source_is_python_3_8_and_needs_no_package(source: Path) -> None:
+    tree = ast.parse(source.read_text("utf-8"), feature_version=(3, 8))
     names = {
         name.split(".")[0]
         for node in ast.walk(tree)
@@ -531,7 +542,7 @@ def test_the_source_is_python_3_8_and_needs_no_package() -> None:
             [alias.name for alias in node.names]
             if isinstance(node, ast.Import)
             else [node.module or ""]
-            if isinstance(node, ast.ImportFrom)
+            if isinstance(node, ast.ImportFrom) and node.level == 0
             else []
         )
     }

@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 import yaml
 
+from hooks.host.facts import Facts
+from hooks.host.gpus import overlays
 from tests.conftest import Generate
 from tests.support.questionnaire import Answers, Questionnaire, Row
 
@@ -267,7 +269,7 @@ def test_without_torch_no_file_speaks_of_it(questionnaire: Questionnaire, rows: 
     for known in without:
         for path, text in questionnaire.render(known).items():
             # The scripts are one text for every project, and know torch.
-            script = path.endswith((".sh", "probe.py"))
+            script = path.endswith(".sh") or path.startswith("docker-amd64/host/")
             words = text.replace("TORCH_CUDA_ARCH_LIST", "")  # not only PyTorch reads it
             assert script or not re.search(r"torch|triton", words, re.IGNORECASE), path
 
@@ -391,6 +393,35 @@ def test_compose_accepts_the_overlay_for_inspected_tls(compose_folders: list[Pat
         assert config["services"]["dev"]["environment"]["SSL_CERT_FILE"] == "/run/secrets/ca"
 
 
+@pytest.mark.parametrize("way", ["cdi", "nvidia"])
+@pytest.mark.parametrize("gpu_ids", ["", "0,MIG-00000051-1111-2222-3333-444444444444"])
+def test_compose_accepts_either_overlay_for_gpus_and_there_is_one_mechanism(
+    compose_folders: list[Path], way: str, gpu_ids: str
+) -> None:
+    with_gpus = 0
+    for folder in compose_folders:
+        if "\nGPU_IDS=" not in (folder / ".env.example").read_text():
+            assert not (folder / "compose.cdi.yaml").exists()
+            continue
+        with_gpus += 1
+        for name, text in overlays(gpu_ids, Facts()).items():
+            (folder / name).write_text(text)
+        services = effective(folder, COMPOSE_FILE=f"compose.yaml:compose.{way}.yaml")["services"]
+        for name, service in services.items():
+            asked = {"devices", "deploy", "gpus", "runtime"} & service.keys()
+            expected = {"cdi": {"devices"}, "nvidia": {"deploy"}}[way]
+            assert asked == (expected if name in ("runtime", "dev") else set())
+            if name != "tools":
+                assert service["environment"]["NVIDIA_VISIBLE_DEVICES"] == "void"
+    assert with_gpus
+
+
+def test_only_a_project_for_gpus_speaks_of_them(texts: Texts) -> None:
+    for name in (".env.example", "compose.yaml", "Dockerfile"):
+        for text, answers in named(texts, f"docker-amd64/{name}"):
+            assert bool(re.search("GPU|NVIDIA", text)) == (answers["accelerator"] == "cuda"), name
+
+
 def test_without_an_env_file_compose_says_which_command_makes_one(
     compose_folders: list[Path], tmp_path: Path
 ) -> None:
@@ -432,7 +463,8 @@ def test_scripts_can_be_started_and_nothing_else_can(projects: list[Path]) -> No
 def test_what_stays_on_this_machine_is_ignored_by_git(projects: list[Path]) -> None:
     for project in projects:
         run("git", "init", "--quiet", cwd=project)
-        for name in (".env", ".env.bak", "compose.override.yaml"):
+        of_this_host = ("compose.override.yaml", "compose.cdi.yaml", "compose.nvidia.yaml")
+        for name in (".env", ".env.bak", *of_this_host):
             assert run("git", "check-ignore", f"docker-amd64/{name}", cwd=project).returncode == 0
         for name in (".env.example", "compose.yaml", "dependencies/uv.lock"):
             assert run("git", "check-ignore", f"docker-amd64/{name}", cwd=project).returncode == 1
@@ -504,8 +536,11 @@ def test_no_line_grows_too_long_with_the_longest_names(package: Path) -> None:
 
 
 def test_the_probe_in_a_project_is_the_hooks_probe(projects: list[Path]) -> None:
-    source = (Path(__file__).parents[1] / "hooks/probe.py").read_bytes()
-    assert all((project / "docker-amd64/probe.py").read_bytes() == source for project in projects)
+    hooks = Path(__file__).parents[1] / "hooks"
+    sources = {path.name: path.read_bytes() for path in (hooks / "host").glob("*.py")}
+    assert sources
+    for project in projects:
+        assert files_of(project / "docker-amd64/host") == sources
 
 
 def test_answers_are_kept_for_the_next_update(few: list[Row], projects: list[Path]) -> None:

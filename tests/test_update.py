@@ -14,7 +14,7 @@ import pytest
 import yaml
 from copier import run_copy, run_update
 
-from hooks.probe import read_env, set_keys
+from hooks.host.env_file import read_env, set_keys
 from tests.conftest import SNAPSHOT_TAG, Generate, git
 from tests.fakes.machine import environment
 

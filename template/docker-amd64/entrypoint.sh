@@ -1,6 +1,7 @@
 #!/bin/bash
-# What every container starts with: a home and a name for any user id, the mounted project installed in editable
-# mode, pre-run.sh, and then the command takes this process's place, so that signals and exit status are its own.
+# What every container starts with: a look for the GPU, a home and a name for any user id, the mounted project installed
+# in editable mode, pre-run.sh, and then the command takes this process's place, so that signals and exit status are its
+# own.
 set -euo pipefail
 
 say() { printf '[entrypoint] %s\n' "$*" >&2; }
@@ -20,6 +21,21 @@ make_home() {
         export TORCHINDUCTOR_CACHE_DIR=$HOME/.cache/torchinductor
     fi
     export HOME USER LOGNAME=$USER PATH
+}
+
+# An image for GPUs says so where it has none, and stops there if it must have one. Where GPU_IDS was edited and
+# `docker compose` was called without ./template.sh, the GPUs are still those of before.
+check_gpu() {
+    if [[ -z ${NVIDIA_DRIVER_CAPABILITIES:-} ]]; then return; fi
+    if [[ -n ${GPUS_GIVEN+set} && $GPUS_GIVEN != "${GPU_IDS:-}" ]]; then
+        say "GPU_IDS is \"${GPU_IDS:-}\" now, but this container got \"$GPUS_GIVEN\" (nothing means all): ./template.sh up mends it"
+    fi
+    if compgen -G '/dev/nvidia[0-9]*' >/dev/null || [[ -e /dev/dxg ]]; then return; fi
+    if [[ ${REQUIRE_GPU:-0} == 1 ]]; then
+        say "no GPU in this container, and REQUIRE_GPU=1: it stops here (./template.sh gpus says why there is none)"
+        exit 1
+    fi
+    say "no GPU in this container: it runs on the CPU (./template.sh gpus says why)"
 }
 
 # The files that decide how a project is installed; an editable install need not be repeated when only code changes.
@@ -81,6 +97,7 @@ run_pre_run() {
 ready=/tmp/.container-ready # ./template.sh up waits for this file
 rm -f "$ready" 2>/dev/null || true
 here=$PWD
+check_gpu
 make_home
 # Of tuning.env and the limit of CPUs, what nobody has set; every Python does the same for itself at its start.
 eval "$(python -IS /opt/venv/lib/python3*/site-packages/container_tuning.py)"

@@ -13,6 +13,7 @@ Usage: $me VERB
 This machine
   env [--show|--json|--refresh [KEY...]]  fill .env from this machine; --show only prints what was found
   over                                    create compose.override.yaml for your own mounts and ports
+  gpus                                    the GPUs, their load, whose programs run there, which are this project's
 
 Images and packages
   build [runtime|dev]       build both images, or one
@@ -85,15 +86,22 @@ python_on_host() {
         "cp .env.example .env, and set USRID=$(id -u) GRPID=$(id -g) there"
 }
 
-cmd_env() {
+# host VERB...: the probe of this folder, host/; nothing is written beside it.
+host() {
     local python
     python=$(python_on_host)
+    PYTHONSAFEPATH='' "$python" -B -m host "$@"
+}
+
+cmd_env() {
     case ${1:-} in
-        --show) "$python" probe.py show ;;
-        --json) "$python" probe.py json ;;
-        *) "$python" probe.py fill "$@" ;;
+        --show) host show ;;
+        --json) host json ;;
+        *) host fill "$@" ;;
     esac
 }
+
+cmd_gpus() { host gpus; }
 
 need_env() {
     if [ ! -f .env ]; then
@@ -103,6 +111,14 @@ need_env() {
 }
 
 # --- the engine ------------------------------------------------------------------------------------------------
+
+# explain_gpus SENTENCE COMMAND: what the probe says of this machine's way to its GPUs, else these two.
+explain_gpus() {
+    local why='' fix=''
+    { read -r why && read -r fix || true; } <<<"$(host why 2>/dev/null)"
+    if [ -z "$why" ]; then fail "$1" "$2"; fi
+    fail "The containers cannot get a GPU: $why." "${fix:-$me gpus}"
+}
 
 # explain TEXT: the engine's words are on the screen already; the cause and the command come last.
 explain() {
@@ -121,6 +137,22 @@ explain() {
             *'unknown flag'*'docker [OPTIONS] COMMAND'*)
             fail "Docker has no Compose plugin (the old docker-compose 1.x cannot read this project)." \
                 "sudo apt-get install docker-compose-plugin"
+            ;;
+        *'could not select device driver'* | *'unknown or invalid runtime name: nvidia'* | *'Unknown runtime specified nvidia'*)
+            explain_gpus "The engine does not know NVIDIA's runtime, or was not started again since it was installed." \
+                "sudo nvidia-ctk runtime configure --runtime=docker && sudo systemctl restart docker"
+            ;;
+        *'unsatisfied condition: cuda'*)
+            fail "The NVIDIA driver is too old for the CUDA of this image: update it, or choose a CUDA line that it runs." \
+                "copier update --trust --defaults --vcs-ref :current: --data cuda_version=..."
+            ;;
+        *'unresolvable CDI devices'*)
+            explain_gpus "GPU_IDS in .env names a GPU that no CDI file describes; $me gpus lists those that are there." \
+                "$me env --refresh GPU_IDS"
+            ;;
+        *'error mounting'*libcuda* | *'error mounting'*libnvidia* | *'error gathering device information'*/dev/nvidia*)
+            explain_gpus "The CDI file of the GPUs was made for another driver." \
+                "sudo nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml"
             ;;
         *'port is already allocated'* | *'address already in use'*)
             fail "A port of compose.override.yaml is taken on this machine: choose another one there." \
@@ -192,6 +224,15 @@ explain_engine() {
     }
 }
 
+# explain_later: passes on what Compose says while this script is no longer there, and explains at the end why the
+# engine gave no GPU.
+explain_later() {
+    local text
+    trap '' INT TERM
+    text=$({ tee >(tail -c 4000 >&3) >&2; } 3>&1)
+    case $text in *'device driver'* | *'CDI device'* | *'runtime name'* | *'unsatisfied condition'* | *'error mounting'*) explain "$text" ;; esac
+}
+
 image() { printf '%s:%s' "$(value COMPOSE_PROJECT_NAME)" "$1"; }
 
 service_image() { sed -n "s/^    image: .*:\(.*-$1\)\$/\1/p" compose.yaml; }
@@ -213,6 +254,31 @@ need_container() {
     fail "The dev container is not running." "$me up"
 }
 
+# attach_gpus: in a project for GPUs, brings the overlay of COMPOSE_FILE in line with GPU_IDS and CPU_OR_GPU in .env.
+# Where the containers get no GPU, they start on the CPU after one line, or with REQUIRE_GPU=1 not at all.
+# With --quiet that line is left to the container, which says it too: to ask the machine costs a quarter of a second.
+attach_gpus() {
+    local overlay='' mode given why='' fix=''
+    grep -q '^GPU_IDS=' .env.example || return 0
+    case $(value COMPOSE_FILE) in
+        *compose.nvidia.yaml*compose.cdi.yaml* | *compose.cdi.yaml*compose.nvidia.yaml*)
+            fail "COMPOSE_FILE in .env names compose.nvidia.yaml and compose.cdi.yaml: it may only be one of them." \
+                "$me env --refresh COMPOSE_FILE"
+            ;;
+        *compose.nvidia.yaml*) overlay=compose.nvidia.yaml ;;
+        *compose.cdi.yaml*) overlay=compose.cdi.yaml ;;
+    esac
+    mode=$(unset CPU_OR_GPU && value CPU_OR_GPU) # it is .env that says which overlay there is
+    given="    GPUS_GIVEN: \"$(value GPU_IDS)\""
+    if [ -n "$overlay" ] && [ "$mode" = gpu ] && grep -Fqx -- "$given" "$overlay" 2>/dev/null; then return 0; fi
+    if [ -z "$overlay" ] && [ "$mode" != gpu ] && [ "${1:-}" = --quiet ] && [ "$(value REQUIRE_GPU)" != 1 ]; then return 0; fi
+    { read -r why && read -r fix || true; } <<<"$(host attach)"
+    if [ -z "$why" ]; then return 0; fi
+    if [ "$(value REQUIRE_GPU)" = 1 ]; then fail "No GPU for the containers, and REQUIRE_GPU=1: $why." "${fix:-$me gpus}"; fi
+    if [ -n "$overlay" ] || [ "${1:-}" = --quiet ]; then return 0; fi
+    say "No GPU for the containers, they run on the CPU: $why.${fix:+ To change that: $fix}"
+}
+
 # Docker makes a missing folder of a bind mount as root; so it is made here first, as you. Asking Compose which folders
 # there are takes a quarter of a second: without files of your own in COMPOSE_FILE its answer is kept in .env.folders
 # until .env or compose.yaml change.
@@ -222,7 +288,7 @@ make_folders() {
     IFS=: read -r -a files <<<"$(value COMPOSE_FILE)"
     for file in .env ${files[@]+"${files[@]}"}; do
         [ -e "$file" ] || explain_engine
-        case $file in .env | compose.yaml | compose.ca.yaml) ;; *) known=no ;; esac
+        case $file in .env | compose.yaml | compose.ca.yaml | compose.nvidia.yaml | compose.cdi.yaml) ;; *) known=no ;; esac
         if [ "$file" -nt .env.folders ]; then known=no; fi
     done
     if [ $known = no ] || [ "$(head -n 1 .env.folders 2>/dev/null)" != "$key" ]; then
@@ -362,7 +428,8 @@ need_framework() {
 in_image() {
     local target=$1 script=$2
     shift 2
-    docker compose --progress quiet run --rm --no-deps -T --entrypoint python "$target" "/opt/container/$script" "$@"
+    engine docker compose --progress quiet run --rm --no-deps -T --entrypoint python "$target" \
+        "/opt/container/$script" "$@"
 }
 
 cmd_verify() {
@@ -383,6 +450,7 @@ cmd_verify() {
     fi
     for target in "${targets[@]:-dev}"; do
         need_image "$target"
+        attach_gpus --quiet
         make_folders
         report=$(in_image "$target" verify.py ${json:+"$json"}) || status=1
         if [ -z "$report" ]; then explain_engine && exit 1; fi
@@ -425,6 +493,7 @@ cmd_bench() {
         if ! docker image inspect "$(image "$(service_image runtime)")" >/dev/null 2>&1; then target=dev; fi
     fi
     need_image "$target"
+    attach_gpus
     make_folders
     report=$(in_image "$target" bench.py --service "$(service_image "$target")" ${options[@]+"${options[@]}"}) || status=$?
     if [ -n "$report" ]; then printf '%s\n' "$report"; fi
@@ -482,8 +551,9 @@ cmd_freeze() {
 # --- verbs: work -----------------------------------------------------------------------------------------------
 
 cmd_up() {
-    local id tries=0
+    local id tries=0 text
     need_image dev
+    attach_gpus
     make_folders
     engine docker compose up --detach --no-build dev
     id=$(container dev)
@@ -491,7 +561,9 @@ cmd_up() {
     until [ -n "$id" ] && docker exec "$id" test -e /tmp/.container-ready 2>/dev/null; do
         tries=$((tries + 1))
         if [ -z "$(container dev)" ] || [ $tries -gt 600 ]; then
-            docker compose logs --tail 20 dev >&2
+            text=$(docker compose logs --no-log-prefix --tail 20 dev 2>&1)
+            say "$text"
+            case $text in *'REQUIRE_GPU=1'*) explain_gpus "There is no GPU in the container, and REQUIRE_GPU=1." "$me gpus" ;; esac
             fail "The dev container did not start." "$me logs"
         fi
         sleep 0.2
@@ -536,10 +608,12 @@ cmd_run() {
     done
     [ $# -gt 0 ] || fail "run needs a command, such as: run python -V." "$me help"
     need_image runtime
+    attach_gpus --quiet
     make_folders
     # This process becomes Compose: the command gets the signals that come here, and its exit status goes back.
     # `docker compose` would not do: on SIGTERM it leaves the container alone and running.
     compose=$(compose_binary)
+    case $(value COMPOSE_FILE) in *compose.nvidia.yaml* | *compose.cdi.yaml*) exec 2> >(explain_later) ;; esac
     # shellcheck disable=SC2086 # it may be two words
     exec $compose --progress quiet run --rm --no-deps ${options[@]+"${options[@]}"} runtime "$@"
 }
@@ -561,7 +635,7 @@ OVERRIDE
     files=$(value COMPOSE_FILE)
     case :$files: in
         *:compose.override.yaml:*) ;;
-        *) "$(python_on_host)" probe.py set "COMPOSE_FILE=$files:compose.override.yaml" ;;
+        *) host set "COMPOSE_FILE=$files:compose.override.yaml" ;;
     esac
     say "Edit it, then run: $me up"
 }
@@ -596,7 +670,7 @@ case $verb in
         exit
         ;;
     build | add | lock | verify | bench | freeze | up | shell | exec | run | logs | stop | start | down) ;;
-    over | ls | config | root | clean) ;;
+    over | gpus | ls | config | root | clean) ;;
     *) fail "There is no verb \"$verb\"." "$me help" ;;
 esac
 need_env

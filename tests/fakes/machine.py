@@ -14,12 +14,18 @@ COMMANDS = {  # which commands an engine puts on the PATH
 
 
 def environment(
-    bin_dir: Path, *, nvml: str = "no-driver", smi: str = "", engine: str = "rootful"
+    bin_dir: Path,
+    *,
+    nvml: str = "no-driver",
+    smi: str = "",
+    engine: str = "rootful",
+    cdi: str = "/nowhere",
 ) -> dict[str, str]:
     """The environment of a process on a machine with these faked parts; its PATH has nothing else.
 
     `nvml` names a machine of pynvml.py, `smi` one of bin/nvidia-smi (empty: no such command), and
-    `engine` one of bin/docker (none: no such command). `bin_dir` is made and becomes the PATH.
+    `engine` one of bin/docker (none: no such command); `cdi` is the folder of its CDI files.
+    `bin_dir` is made and becomes the PATH.
     """
     bin_dir.mkdir(parents=True, exist_ok=True)
     commands = dict(COMMANDS.get(engine, {"docker": "docker"}))
@@ -36,4 +42,5 @@ def environment(
         "FAKE_NVML": nvml,
         "FAKE_SMI": smi,
         "FAKE_ENGINE": engine,
+        "FAKE_CDI": cdi,
     }

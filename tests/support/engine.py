@@ -11,6 +11,10 @@ import pytest
 
 from tests.support.process import run
 
+# The second engine of .ci/engine.sh, which stands for a host with GPUs.
+GPU_HOST = (
+    f"unix://{os.environ.get('HEARTH_ENGINE_DIR', '/run/hearth-engine')}/gpu-host/docker.sock"
+)
 STAND_IN_LABEL = "hearth.stand-in"
 
 
@@ -36,6 +40,15 @@ def engine_problem() -> str | None:
         if result.returncode:
             return f"`{command}` failed: {result.stderr.strip() or result.stdout.strip()}"
     return None
+
+
+@functools.cache
+def gpu_host_problem() -> str | None:
+    """Why there is no engine that hands GPUs to containers, in one sentence; None if there is."""
+    result = run("docker", "--host", GPU_HOST, "info", "--format", "{{json .DiscoveredDevices}}")
+    if result.returncode == 0 and "nvidia.com/gpu=" in result.stdout:
+        return None
+    return f"no engine with GPUs, or stand-ins of them, answers on {GPU_HOST}: .ci/engine.sh start"
 
 
 def is_stand_in(image: str) -> bool:

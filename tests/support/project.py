@@ -25,12 +25,14 @@ class Person:
         gid: number of the group.
         name: what USER says; root's tests use numbers that no user database of the machine knows.
         home: a folder of his own, for the engine's client and for git.
+        more: further environment variables.
     """
 
     uid: int
     gid: int
     name: str
     home: Path
+    more: tuple[tuple[str, str], ...] = ()
 
     def run(
         self,
@@ -76,6 +78,7 @@ class Person:
             "USER": self.name,
             "LOGNAME": self.name,
             "TERM": "dumb",
+            **dict(self.more),
         }
 
 

@@ -1,0 +1,97 @@
+"""Asking commands and files, with a time limit: what fails is not known, and delays nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+LOOK_LIMIT = 2.0  # seconds for a look at files and the user database (which may be on a network)
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a command said; `status` is None if it could not be started or did not end in time."""
+
+    status: int | None
+    out: str = ""
+    err: str = ""
+    timed_out: bool = False
+
+
+def command(args: Sequence[str], limit: float) -> Output:
+    """Run a command for at most `limit` seconds. Never raises.
+
+    It does not wait for a killed process either: one that hangs inside a driver cannot be killed.
+    """
+    pipe = subprocess.PIPE
+    try:
+        process = subprocess.Popen(
+            args,
+            stdin=subprocess.DEVNULL,
+            stdout=pipe,
+            stderr=pipe,
+            env=dict(os.environ, LC_ALL="C"),
+            start_new_session=True,
+        )
+    except (OSError, ValueError) as error:
+        return Output(None, err=str(error))
+    try:
+        out, err = process.communicate(timeout=max(limit, 0.05))
+    except subprocess.TimeoutExpired:
+        kill_group(process.pid)
+        return Output(None, timed_out=True)
+    return Output(process.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
+
+
+def kill_group(pid: int) -> None:
+    """Kill a process and those it started, if it is still there."""
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except (OSError, AttributeError):  # it is gone already, or this is Windows
+        return
+
+
+def gather(sources: Mapping[str, Callable[[], Any]], limit: float) -> dict[str, Any]:
+    """Call all sources at once; return the answers that came within `limit` seconds."""
+    answers: dict[str, Any] = {}
+
+    def ask(name: str, source: Callable[[], Any]) -> None:
+        try:
+            answers[name] = source()
+        except Exception:  # noqa: BLE001 a fact that cannot be had is unknown, whatever the reason
+            return
+
+    threads = [threading.Thread(target=ask, args=item, daemon=True) for item in sources.items()]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + limit
+    for thread in threads:
+        thread.join(max(deadline - time.monotonic(), 0))
+    return dict(answers)
+
+
+def read_text(path: Path) -> str:
+    """The text of a file, or an empty string if it cannot be read."""
+    try:
+        return path.read_bytes().decode("utf-8", "surrogateescape")
+    except OSError:
+        return ""
+
+
+def read_json(text: str) -> dict[str, Any]:
+    """The JSON object that a text holds, or an empty one."""
+    try:
+        data = json.loads(text)
+    except ValueError:
+        return {}
+    return data if isinstance(data, dict) else {}

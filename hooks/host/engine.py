@@ -1,0 +1,160 @@
+"""The container engine: which one answers, how well, and what mends it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .ask import LOOK_LIMIT, Output, command, read_json
+from .facts import Engine
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+ENGINE_LIMIT = 4.0  # seconds for each question to the container engine
+# `docker info` knows no shorter way before version 23. Spelt so that Jinja, which copies this file
+# into projects, finds nothing of its own in it.
+GO_JSON = "{" * 2 + "json ." + "}" * 2
+INSTALL_DOCKER = "see https://docs.docker.com/engine/install/"
+INSTALL_COMPOSE = "see https://docs.docker.com/compose/install/linux/"
+
+
+def engine() -> Engine:
+    """The engine of this user's `docker` command; without that command, Podman's."""
+    if shutil.which("docker"):
+        found = read_docker(command(["docker", "info", "--format", GO_JSON], ENGINE_LIMIT))
+    elif shutil.which("podman"):
+        said = command(["podman", "info", "--format", "json"], ENGINE_LIMIT)
+        found = read_podman(read_json(said.out)) if said.status == 0 else broken("podman", said)
+    else:
+        return Engine(problem="there is no docker command", fix=INSTALL_DOCKER)
+    if found.compose == "none":
+        found = standalone_compose(found)
+    if found.reachable and found.compose in ("none", "v1"):
+        what = "is version 1, which is too old" if found.compose == "v1" else "is missing"
+        problem = f"Docker Compose {what}; version 2 or later is needed"
+        found = replace(found, problem=problem, fix=INSTALL_COMPOSE)
+    return found
+
+
+def is_here(machine: str) -> bool:
+    """Whether an engine runs on this machine, not in a virtual one (Docker Desktop) or afar."""
+    return machine == (os.uname().nodename if hasattr(os, "uname") else "")
+
+
+def free_disk(folder: str, machine: str) -> int | None:
+    """Free space in an engine's folder, in MiB; None if the engine's machine is not this one."""
+    if not folder or not is_here(machine):
+        return None
+    try:
+        return shutil.disk_usage(folder).free >> 20
+    except OSError:
+        return None
+
+
+def read_docker(said: Output) -> Engine:
+    """Read the answer of `docker info`, which may come from Podman under Docker's name."""
+    info = read_json(said.out)
+    if "host" in info:
+        return read_podman(info)
+    plugins = (info.get("ClientInfo") or {}).get("Plugins") or []
+    versions = [
+        p.get("Version", "") for p in plugins if p.get("Name") == "compose" and not p.get("Err")
+    ]
+    compose = (
+        Engine(compose="plugin", compose_version=versions[0].lstrip("v")) if versions else Engine()
+    )
+    if said.status != 0 or not info.get("ServerVersion"):
+        errors = "\n".join([said.err, *(info.get("ServerErrors") or [])])
+        found = broken("docker", replace(said, err=errors))
+        return replace(found, compose=compose.compose, compose_version=compose.compose_version)
+    rootless = any("name=rootless" in option for option in info.get("SecurityOptions") or [])
+    desktop = "Docker Desktop" in str(info.get("OperatingSystem"))
+    folder = str(info.get("DockerRootDir") or "")
+    devices = info.get("DiscoveredDevices")  # from 28.2 on, and left out where there is none
+    both = info["ServerVersion"], (info.get("ClientInfo") or {}).get("Version")
+    if devices is None and all(version_of(one) >= (28, 2) for one in both):
+        devices = []
+    return replace(
+        compose,
+        kind="docker-desktop" if desktop else "docker-rootless" if rootless else "docker",
+        reachable=True,
+        version=str(info["ServerVersion"]),
+        rootless=rootless,
+        root_dir=folder,
+        disk_free_mib=free_disk(folder, str(info.get("Name"))),
+        memory_mib=int(info.get("MemTotal") or 0) >> 20 or None,
+        local=is_here(str(info.get("Name"))),
+        runtimes=tuple(info.get("Runtimes") or ()),
+        cdi_dirs=tuple(info.get("CDISpecDirs") or ()),
+        cdi_devices=None if devices is None else gpus_of(devices),
+        warnings=tuple(info.get("Warnings") or ()),
+    )
+
+
+def version_of(text: object) -> tuple[int, ...]:
+    """The first two numbers of a version."""
+    return tuple(int(part) for part in re.findall(r"\d+", str(text))[:2])
+
+
+def gpus_of(devices: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """What CDI calls the NVIDIA GPUs, of the devices that an engine found."""
+    ids = [str(device.get("ID", "")).partition("nvidia.com/gpu=") for device in devices]
+    return tuple(name for before, _, name in ids if name and not before)
+
+
+def read_podman(info: Mapping[str, Any]) -> Engine:
+    """Read the answer of `podman info`."""
+    host = info.get("host") or {}
+    folder = str((info.get("store") or {}).get("graphRoot") or "")
+    return Engine(
+        kind="podman",
+        reachable=True,
+        version=str((info.get("version") or {}).get("Version") or ""),
+        rootless=bool((host.get("security") or {}).get("rootless")),
+        root_dir=folder,
+        disk_free_mib=free_disk(folder, str(host.get("hostname"))),
+        memory_mib=int(host.get("memTotal") or 0) >> 20 or None,
+        local=is_here(str(host.get("hostname"))),
+    )
+
+
+def broken(name: str, said: Output) -> Engine:
+    """Why an engine gives no answer, and the one command that helps."""
+    text, kind = said.err.strip(), name
+    systemd = Path("/run/systemd/system").is_dir()
+    start = "sudo systemctl start docker" if systemd else "sudo service docker start"
+    if "/.docker/desktop/" in text or "/.docker/run/" in text:  # the sockets of Desktop
+        kind = "docker-desktop"
+        mac = sys.platform == "darwin"
+        start = "open -a Docker" if mac else "systemctl --user start docker-desktop"
+    elif "/run/user/" in text:
+        kind, start = "docker-rootless", "systemctl --user start docker"
+    if said.timed_out:
+        problem, fix = f"the engine did not answer within {ENGINE_LIMIT:g} s", f"{name} info"
+    elif "permission denied" in text and "socket" in text:
+        problem = "you have no permission on the engine's socket"
+        fix = 'sudo usermod -aG docker "$USER"   (then log in again)'
+    elif "annot connect to the Docker daemon" in text or "daemon running" in text:
+        problem, fix = "the Docker daemon is not running", start
+    else:
+        first = (text.splitlines() or ["no answer"])[0][:200]
+        problem, fix = f"`{name} info` failed: {first}", f"{name} info"
+    return Engine(kind=kind, rootless=kind == "docker-rootless", problem=problem, fix=fix)
+
+
+def standalone_compose(found: Engine) -> Engine:
+    """Look for Compose as a command of its own; for Podman that may be podman-compose."""
+    names = ["docker-compose"] + (["podman-compose"] if found.kind == "podman" else [])
+    for name in filter(shutil.which, names):
+        version = re.search(r"\d+\.\d+[^\s,]*", command([name, "version"], LOOK_LIMIT).out)
+        if version:
+            kind = "v1" if version.group().startswith("1.") else "standalone"
+            kind = kind if name == "docker-compose" else name
+            return replace(found, compose=kind, compose_version=version.group())
+    return found

@@ -1,0 +1,478 @@
+"""The .env file: reading, quoting, merging and writing it.
+
+It is the user's file. `merge` adds the keys that .env.example has and .env lacks, and leaves every
+other line as it is; a value that differs from what this machine suggests is kept, unless a refresh
+asks for it. The last line of .env records the example of that day: its keys, so that one which
+leaves it is told from a key of the user's, and the values that answers decided, so that a value
+which the user never touched can follow the answers.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+# ruff: noqa: PLC0415  what only some calls need is imported there: the probe has to be quick
+
+# The keys of .env that this machine decides; all others are the project's or the user's.
+FILLED = (
+    *("USRID", "GRPID", "USR", "GRP", "COMPOSE_PROJECT_NAME", "COMPOSE_FILE"),
+    *("CPU_OR_GPU", "GPU_IDS", "CCA", "SHM_SIZE", "TZ", "CA_BUNDLE"),
+)
+DERIVED = ("CCA",)  # of these, what follows from an answer: as it is, or what `auto` means here
+ALL = ("all",)  # for `refresh`: every key that this machine decides
+
+
+class ProbeError(Exception):
+    """Something the user can put right; the message is one sentence that says how."""
+
+
+# ----------------------------------------------------------------------------- reading and writing
+
+
+def quote(value: str) -> str:
+    """Write a value so that Compose and bash (`. ./.env`) both read exactly this string.
+
+    Raises ValueError for what cannot be written so: line ends, NUL, and a back-tick together with a
+    single quote or a final backslash.
+    """
+    if re.search(r"[\n\r\0]", value):
+        raise ValueError(f"a value in .env must be one line of text, {value!r} is not")
+    if re.fullmatch(r"[A-Za-z0-9_./:@%+,=-]*", value):
+        return value
+    # Single quotes make everything literal for both, but to Compose \' is no end of the string.
+    if "'" not in value and not re.search(r"(?<!\\)(\\\\)*\\$", value):
+        return f"'{value}'"
+    if "`" in value:  # in double quotes bash would run it, and Compose shows the escape
+        raise ValueError(f"no way of quoting makes Compose and bash read {value!r} alike in .env")
+    return '"' + re.sub(r'(["\\$])', r"\\\1", value) + '"'
+
+
+def unwritable(values: Mapping[str, str]) -> dict[str, str]:
+    """The keys whose values `quote` refuses, with the reason."""
+
+    def reason(value: str) -> str:
+        try:
+            quote(value)
+        except ValueError as error:
+            return str(error)
+        return ""
+
+    return {key: reason(value) for key, value in values.items() if reason(value)}
+
+
+@dataclass
+class Entry:
+    """A line of an .env file; with a key if it is an assignment, active or commented out."""
+
+    text: str
+    key: str = ""
+    value: str = ""
+    active: bool = False
+
+
+ACTIVE = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_.]*)\s*=[ \t]*(.*)", re.DOTALL)
+COMMENTED = re.compile(r"#\s?([A-Z_][A-Z0-9_]*)=(.*)", re.DOTALL)
+QUOTED = re.compile(r"""'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)\"""", re.DOTALL)
+
+
+def decode(raw: str) -> str:
+    """The string that the right-hand side of an assignment stands for, variables not expanded."""
+    quoted = QUOTED.match(raw)
+    if quoted and raw[0] == "'":
+        return quoted.group(1)
+    if quoted:
+        return re.sub(r'\\(["\\$])', r"\1", quoted.group(2))
+    return re.sub(r"(^|\s)#.*", "", raw).strip()
+
+
+def parse_env(text: str) -> list[Entry]:
+    """The lines of an .env file, with LF line ends; a quoted value may make one of several."""
+    lines = text.lstrip("\ufeff").replace("\r\n", "\n").split("\n")
+    if not lines[-1]:
+        lines.pop()
+    entries: list[Entry] = []
+    while lines:
+        line = lines.pop(0)
+        active, commented = ACTIVE.fullmatch(line), COMMENTED.fullmatch(line)
+        if active:
+            if active.group(2)[:1] in ("'", '"') and not QUOTED.match(active.group(2)):
+                whole = ACTIVE.fullmatch("\n".join([line, *lines]))
+                quoted = QUOTED.match(whole.group(2)) if whole else None
+                for _ in range(quoted.group().count("\n") if quoted else 0):
+                    line += "\n" + lines.pop(0)
+                active = ACTIVE.fullmatch(line) or active
+            entries.append(Entry(line, active.group(1), decode(active.group(2)), active=True))
+        elif commented:
+            entries.append(Entry(line, commented.group(1), decode(commented.group(2))))
+        else:
+            entries.append(Entry(line))
+    return entries
+
+
+def unclosed(text: str) -> str:
+    """The first line that opens a quote which no line of the file closes, or an empty string.
+
+    Whatever is put below it becomes a part of its value, for Compose and bash as well.
+    """
+    for entry in parse_env(text):
+        active = ACTIVE.fullmatch(entry.text) if entry.active else None
+        if active and active.group(2)[:1] in ("'", '"') and not QUOTED.match(active.group(2)):
+            return entry.text
+    return ""
+
+
+def read_env(text: str) -> dict[str, str]:
+    """The keys and values of an .env file, variables not expanded; a key's last line counts."""
+    return {entry.key: entry.value for entry in parse_env(text) if entry.active}
+
+
+# ----------------------------------------------------------------------------------------- merging
+
+RECORD = "# The keys of .env.example when this file was last filled (leave this line): "
+GONE = "# No longer in .env.example, nothing reads it: delete it when you like."
+
+
+@dataclass(frozen=True)
+class Said:
+    """What the answers said about a key when .env was last filled.
+
+    `example` is the value in the example, `given` what .env was given for it: "8.9" for "auto".
+    """
+
+    example: str
+    given: str
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A key whose value in .env is not what this machine, or an answer, suggests."""
+
+    key: str
+    yours: str
+    suggested: str
+    by_answers: bool = False
+
+
+@dataclass(frozen=True)
+class Merge:
+    """A merged .env file and what is worth telling about it."""
+
+    text: str
+    added: tuple[str, ...] = ()
+    refreshed: tuple[str, ...] = ()
+    taken: tuple[Difference, ...] = ()
+    differing: tuple[Difference, ...] = ()
+    gone: tuple[str, ...] = ()
+
+
+def read_record(text: str) -> dict[str, Said | None]:
+    """The keys behind RECORD, each with what was said of it; None where that was not recorded.
+
+    A word is KEY, KEY:EXAMPLE or KEY:EXAMPLE:GIVEN, percent-encoded: no blank, quote or line end
+    of a value can spoil this line, or the lines above it. There is no `=` in it, so that a person's
+    `sed s/KEY=.*/KEY=mine/` does not change it.
+    """
+    from urllib.parse import unquote
+
+    record: dict[str, Said | None] = {}
+    for word in text.split():
+        key, *values = (unquote(part, errors="surrogateescape") for part in word.split(":"))
+        record[key] = Said(values[0], values[-1]) if values else None
+    return record
+
+
+def write_record(record: Mapping[str, Said | None]) -> str:
+    """The last line of .env."""
+    from urllib.parse import quote as encode
+
+    words: list[str] = []
+    for key, said in record.items():
+        values = [] if said is None else [said.example, said.given]
+        values = list(dict.fromkeys(values))
+        coded = (encode(value, safe="/.,+@~", errors="surrogateescape") for value in values)
+        words.append(":".join([key, *coded]))
+    return RECORD + " ".join(words)
+
+
+def split_record(text: str) -> tuple[list[Entry], dict[str, Said | None]]:
+    """The lines of an .env file without its record, and what the record says."""
+    entries, record = parse_env(text), {}
+    for entry in entries:
+        if entry.text.startswith(RECORD):
+            record.update(read_record(entry.text[len(RECORD) :]))
+    return [entry for entry in entries if not entry.text.startswith(RECORD)], record
+
+
+def setting_line(key: str, value: str) -> Entry:
+    """The line that sets a key. Raises ValueError (`quote`)."""
+    return Entry(f"{key}={quote(value)}", key, value, active=True)
+
+
+def answer_lines(example: Sequence[Entry]) -> dict[str, Entry]:
+    """The example's lines that answers decide, by key."""
+    return {
+        entry.key: entry
+        for entry in example
+        if entry.active and (entry.key not in FILLED or entry.key in DERIVED)
+    }
+
+
+def offered(
+    answers: Mapping[str, Entry],
+    said: Mapping[str, Said],
+    answered: Mapping[str, str],
+    values: Mapping[str, str],
+) -> dict[str, Entry]:
+    """The line that each key should have: the machine's, else what the answers mean or say."""
+    again = {  # what was made of the same answer before, by a hook that is not here now
+        key: said[key].given
+        for key in DERIVED
+        if key in answers and said[key].example == answers[key].value
+    }
+    meant = {key: value for key, value in {**again, **answered}.items() if key in answers}
+    for key in unwritable(meant):  # somebody edited the record
+        del meant[key]
+    lines = {key: setting_line(key, value) for key, value in {**meant, **values}.items()}
+    return {**answers, **lines}
+
+
+def fate(one: Difference, before: Said | None, *, named: bool, machine: bool) -> str:
+    """What becomes of a value that is not the one offered: refreshed, taken, differing or kept.
+
+    `named`: `--refresh` asks for the key; `machine`: this machine decides it.
+    """
+    if named:
+        return "refreshed"
+    if one.by_answers and before and one.yours in (before.example, before.given):
+        return "taken"
+    return "differing" if one.by_answers or machine else "kept"
+
+
+def merge(
+    example: str,
+    current: str | None,
+    values: Mapping[str, str],
+    refresh: Collection[str] = (),
+    answered: Mapping[str, str] | None = None,
+    *,
+    decided: Mapping[str, str] | None = None,
+) -> Merge:
+    """Merge the text of .env.example into the user's .env.
+
+    Without a current text the result is the example with this machine's `values`. Else every line
+    of the user stays; what the example has and the user lacks is put in, with its comments, after
+    the key that it follows in the example. Keys in `refresh` (ALL: every one of `values`) get the
+    machine's value, or the example's where no machine decides. A key that the example has only as a
+    comment is optional and is written only if `refresh` names it.
+
+    What answers decide follows them when they change, unless the user had changed it. `answered` is
+    what they mean where that is not what the example says: what follows from names of GPUs.
+    `decided` is what shall be remembered of keys that no answer decides.
+
+    Merging a result again changes nothing. Raises ValueError where a value cannot be written.
+    """
+    wanted = parse_env(example)
+    known = dict.fromkeys(entry.key for entry in wanted if entry.key)
+    answers, answered = answer_lines(wanted), answered or {}
+    if tuple(refresh) == ALL:
+        refresh = {entry.key for entry in wanted if entry.active and entry.key in values}
+    mine, former = split_record(current or "")
+    # Without a record the answers are taken to be what they were: no change is made up.
+    said = {key: former.get(key) or Said(one.value, one.value) for key, one in answers.items()}
+    offers = offered(answers, said, answered, values)
+
+    def filled(entry: Entry) -> Entry:
+        return offers.get(entry.key, entry) if entry.active else entry
+
+    if current is None:
+        mine = [filled(entry) for entry in wanted]
+        added = [entry.key for entry in mine if entry.active]
+    else:
+        added = insert_missing(mine, wanted, filled)
+    fates: dict[str, list[Difference]] = {"refreshed": [], "taken": [], "differing": [], "kept": []}
+    settings = {own.key: own.value for own in mine if own.active}
+    for key in filter(offers.__contains__, known):
+        offer, before = offers[key].value, said.get(key)
+        if key not in settings and key not in refresh:
+            continue  # optional, and not in use
+        if settings.get(key) != offer:
+            news = before is not None and (
+                before.example != answers[key].value
+                or before.given != answered.get(key, before.given)
+            )
+            one = Difference(key, settings.get(key, ""), offer, by_answers=news)
+            what = fate(one, before, named=key in refresh, machine=key in values)
+            fates[what].append(one)
+            if what in ("differing", "kept"):
+                continue  # with the record as it is: it tells what the user did not want
+            assign(mine, offers[key])
+        if before:
+            said[key] = Said(answers[key].value, offer)
+    gone = mark_gone(mine, [key for key in former if key not in known], known)
+    while mine and not mine[-1].text.strip():
+        mine.pop()
+    said.update({key: Said(value, value) for key, value in (decided or {}).items()})
+    record = write_record({key: said.get(key) for key in known})
+    return Merge(
+        text="\n".join([*(own.text for own in mine), "", record, ""]),
+        added=tuple(added),
+        refreshed=tuple(one.key for one in fates["refreshed"]),
+        taken=tuple(fates["taken"]),
+        differing=tuple(fates["differing"]),
+        gone=tuple(gone),
+    )
+
+
+def insert_missing(
+    mine: list[Entry], wanted: Sequence[Entry], filled: Callable[[Entry], Entry]
+) -> list[str]:
+    """Put the example's keys that `mine` lacks where they belong; return the active ones."""
+    comments = {own.text.strip() for own in mine if not own.key and own.text.strip()}
+    added: list[str] = []
+    head: list[Entry] = []  # the comments above the next key
+    at = 0  # behind the last key that both have
+    for entry in wanted:
+        if not entry.key:
+            head.append(entry)
+            continue
+        places = [i for i, own in enumerate(mine) if own.key == entry.key]
+        at = places[-1] + 1 if places else at
+        if not any(mine[i].active or not entry.active for i in places):
+            new = [line for line in head if not places and line.text.strip() not in comments]
+            if new and not new[0].text.strip() and (at == 0 or not mine[at - 1].text.strip()):
+                del new[0]
+            mine[at:at] = [*new, filled(entry)]
+            at += len(new) + 1
+            added += [entry.key] if entry.active else []
+        head = []
+    return added
+
+
+def assign(mine: list[Entry], line: Entry) -> None:
+    """Put a line where its key is last set, else where it is commented out, else at the end."""
+    places = [at for at, own in enumerate(mine) if own.key == line.key]
+    active = [at for at in places if mine[at].active]
+    words = [mine[active[-1]].text.split()[0], line.text.split()[0]] if active else []
+    if words and words[0] == "export" != words[1]:
+        line = replace(line, text=f"export {line.text}")
+    if places:
+        mine[(active or places)[-1]] = line
+    else:
+        mine.append(line)
+
+
+def mark_gone(mine: list[Entry], left: Collection[str], known: Collection[str]) -> list[str]:
+    """Put the comment GONE above the keys that left the example, and return those keys.
+
+    Take it away again from a key that came back.
+    """
+    gone = [key for key in left if any(own.active and own.key == key for own in mine)]
+    for at in reversed(range(len(mine))):
+        marked = at > 0 and mine[at - 1].text == GONE
+        if mine[at].active and mine[at].key in gone and not marked:
+            mine.insert(at, Entry(GONE))
+        elif mine[at].active and mine[at].key in known and marked:
+            del mine[at - 1]
+    return gone
+
+
+# ----------------------------------------------------------------------------------------- on disk
+
+
+def write_env(path: Path, text: str, who: tuple[int, int] | None = None) -> bool:
+    """Replace a file in one step, for its owner's eyes only; keep the former one as `.bak`.
+
+    `who` is the user and group id it is given by a caller who is root. Returns False if the file
+    had this text already. Raises OSError.
+    """
+    path = path.resolve()  # an .env that is a link stays one
+    data = text.encode("utf-8", "surrogateescape")
+    if path.exists():
+        former = path.read_bytes()
+        if former == data:
+            path.chmod(0o600)
+            return False
+        replace_file(path.with_name(path.name + ".bak"), former, who)
+    replace_file(path, data, who)
+    return True
+
+
+def replace_file(path: Path, data: bytes, who: tuple[int, int] | None) -> None:
+    """Write a file of mode 600 beside `path`, then rename it: no moment without a whole file."""
+    temporary = path.with_name(f"{path.name}.{os.urandom(4).hex()}.tmp")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(handle)
+        temporary.chmod(0o600)  # whatever the umask took away
+        if who:
+            os.chown(temporary, *who)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink()
+        raise
+
+
+def bind_path(folder: Path, settings: Mapping[str, str], key: str) -> Path | None:
+    """The folder that Compose will mount for `key`, or None if it is unset or cannot be told.
+
+    As in Compose: the shell's variable goes before .env, `~/` is the home folder, and a relative
+    path starts at `folder`.
+    """
+    value = os.path.expandvars(os.environ.get(key, settings.get(key, "")))
+    if value == "~" or value.startswith("~/"):
+        value = str(Path.home()) + value[1:]
+    if not value or "$" in value or value.startswith("~"):
+        return None
+    return Path(os.path.normpath(folder / value))
+
+
+def set_keys(folder: Path, settings: Sequence[str]) -> None:
+    """Change keys of .env, each given as KEY=VALUE. Raises ProbeError."""
+    path = folder.absolute() / ".env"
+    current = read_settings(path)
+    if current is None:
+        raise ProbeError(f"There is no {path} yet. Run ./template.sh env")
+    mine = parse_env(current)
+    try:
+        for setting in settings:
+            key, _, value = setting.partition("=")
+            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key) or "=" not in setting:
+                raise ProbeError(f"Write KEY=VALUE, not {setting!r}.")
+            assign(mine, setting_line(key, value))
+        status = path.stat()
+        root = getattr(os, "geteuid", lambda: 1)() == 0  # and it may be somebody else's file
+        who = (status.st_uid, status.st_gid) if root else None
+        write_env(path, "\n".join([*(own.text for own in mine), ""]), who)
+    except ValueError as error:
+        raise ProbeError(f"{str(error).capitalize()}.") from error
+    except OSError as error:
+        raise ProbeError(f"Cannot write {path}: {error.strerror}.") from error
+
+
+def read_settings(path: Path) -> str | None:
+    """The text of .env, or None if there is none. Raises ProbeError if nothing can be put in it."""
+    text = read_or_explain(path)
+    line = unclosed(text or "")
+    if line:
+        raise ProbeError(f"In {path} a quote is not closed: {line}")
+    return text
+
+
+def read_or_explain(path: Path) -> str | None:
+    """The text of a file, or None if there is none. Raises ProbeError if it cannot be read."""
+    try:
+        return path.read_bytes().decode("utf-8", "surrogateescape")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ProbeError(f"Cannot read {path}: {error.strerror}.") from error

@@ -1,0 +1,268 @@
+"""How an engine hands GPUs to containers, and the two Compose files that ask it to.
+
+There are two ways. By CDI, a file on the host says what belongs to a GPU; it has to be made for the
+driver that runs, and be readable by the engine. By NVIDIA's runtime, a hook of the engine looks at
+the driver itself. Docker knows both, Podman only CDI. A project uses one of them at a time: the
+overlay that COMPOSE_FILE in .env names.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .ask import read_json, read_text
+from .facts import Access
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from .facts import Engine, Facts, Gpu
+
+OVERLAYS = {"cdi": "compose.cdi.yaml", "nvidia": "compose.nvidia.yaml"}  # the better way first
+WAYS = {"cdi": "CDI", "nvidia": "NVIDIA's runtime"}
+KIND = "nvidia.com/gpu"
+PODMAN_DIRS = ("/etc/cdi", "/var/run/cdi")  # where an engine looks that is not told otherwise
+# The newest CDI version that older engines read; newer ones say themselves what they could read.
+# moby pull request 47706; the notes of NVIDIA Container Toolkit 1.19.1.
+READABLE = {("docker", 25): (0, 6, 0), ("podman", 4): (0, 6, 0)}
+
+GENERATE = "sudo nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml"
+CONFIGURE = "sudo nvidia-ctk runtime configure --runtime=docker && sudo systemctl restart docker"
+INSTALL = "sudo apt-get install nvidia-container-toolkit"
+GUIDE = (
+    "https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest/install-guide.html"
+)
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """A version for comparing: "0.6.0" is (0, 6, 0)."""
+    return tuple(int(part) for part in re.findall(r"\d+", version))
+
+
+# ------------------------------------------------------------------------------- the CDI files
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A CDI file for NVIDIA GPUs: its version, the names in it, the drivers it was made for."""
+
+    path: str
+    version: str
+    names: tuple[str, ...]
+    drivers: tuple[str, ...]
+
+
+def read_spec(path: str, text: str) -> Spec | None:
+    """What a CDI file says, in YAML or JSON; None if it is not for NVIDIA GPUs."""
+    data = read_json(text)
+    if data:
+        kind, version = str(data.get("kind")), str(data.get("cdiVersion"))
+        devices = data.get("devices") or []
+        names = [str(device.get("name")) for device in devices if isinstance(device, dict)]
+    else:
+
+        def said(key: str) -> list[str]:
+            value = r":[ \t]*[\"']?([^\"'\s,}]+)"
+            return re.findall(r"^[ \t-]*(?:\{[ \t]*)?" + key + value, text, re.MULTILINE)
+
+        kind, version = (next(iter(said(key)), "") for key in ("kind", "cdiVersion"))
+        names = said("name")
+    if kind != KIND:
+        return None
+    drivers = re.findall(r"/lib(?:cuda|nvidia-ml)\.so\.(\d+\.\d+(?:\.\d+)?)", text)
+    return Spec(path, version, tuple(names), tuple(dict.fromkeys(drivers)))
+
+
+def read_specs(folders: Iterable[str]) -> list[Spec]:
+    """The CDI files for NVIDIA GPUs; a name in a later one hides that of an earlier one."""
+    specs: list[Spec] = []
+    for folder in folders:
+        try:
+            paths = sorted(Path(folder).iterdir())
+        except OSError:
+            continue
+        found = (
+            read_spec(str(path), read_text(path))
+            for path in paths
+            if path.suffix in (".yaml", ".json")
+        )
+        specs += [spec for spec in found if spec]
+    hidden: set[str] = set()
+    used: list[Spec] = []
+    for spec in reversed(specs):
+        if set(spec.names) - hidden:
+            used.insert(0, spec)
+        hidden |= set(spec.names)
+    return used
+
+
+def gpu_names(gpu: Gpu, index: int) -> list[list[str]]:
+    """For each thing that a container can be given of a GPU: the ids that mean it, its own first.
+
+    A CDI file may call a GPU 0, gpu0 or by its UUID, and an instance 0:1, mig0:1 or by its UUID.
+    """
+    if not gpu.mig_enabled:
+        return [[gpu.uuid, str(index), f"gpu{index}"]]
+    return [
+        [part.uuid, f"{index}:{slot}", f"mig{index}:{slot}"] for slot, part in enumerate(gpu.mig)
+    ]
+
+
+def known_ids(gpus: Sequence[Gpu]) -> dict[str, list[str]]:
+    """Every id of every GPU and MIG instance, with all ids that mean the same."""
+    groups = [
+        ids
+        for at, gpu in enumerate(gpus)
+        for ids in gpu_names(gpu, at if gpu.index is None else gpu.index)
+    ]
+    return {one: ids for ids in groups for one in ids}
+
+
+def split_ids(gpu_ids: str) -> list[str]:
+    """The ids of GPU_IDS; none of them means all GPUs."""
+    ids = [one for one in re.split(r"[,\s]+", gpu_ids) if one]
+    return [] if ids == ["all"] else ids
+
+
+def cdi_names(gpu_ids: str, gpus: Sequence[Gpu], names: Sequence[str]) -> list[str]:
+    """GPU_IDS in the words of the CDI files; an id that they do not know stays as it is."""
+    wanted, known = split_ids(gpu_ids), known_ids(gpus)
+    if not wanted and ("all" in names or not gpus):
+        return ["all"]
+    wanted = wanted or list(dict.fromkeys(ids[0] for ids in known.values()))
+    return [next((name for name in known.get(one, [one]) if name in names), one) for one in wanted]
+
+
+def by_cdi(found: Engine, driver: str | None, gpus: Sequence[Gpu]) -> tuple[tuple[str, ...], str]:
+    """The names that CDI knows the GPUs by; or none, and in half a sentence why not."""
+    podman = found.kind == "podman"
+    folders = PODMAN_DIRS if podman else found.cdi_dirs
+    specs = read_specs(folders) if found.local else []
+    limit = READABLE.get((found.kind, (numbers(found.version) or (0,))[0]))
+    if not folders:
+        return (), ""
+    names = tuple(name for spec in specs for name in spec.names)
+    for spec in specs:
+        unread = found.cdi_devices is not None and not set(spec.names) & set(found.cdi_devices)
+        if unread or (limit and numbers(spec.version) > limit):
+            what = f"{spec.path} (CDI {spec.version}) cannot be read by this engine"
+            said = next((text for text in found.warnings if spec.path in text), "")
+            return (), what + (f": {said.rpartition(': ')[2]}" if said else "")
+        if driver and spec.drivers and driver not in spec.drivers:
+            return (), f"{spec.path} was made for driver {spec.drivers[0]}, and {driver} runs"
+    names = names if found.cdi_devices is None else found.cdi_devices
+    missing = [ids[0] for ids in known_ids(gpus).values() if not set(ids) & set(names)]
+    if names and missing and specs:
+        return (), f"{specs[-1].path} does not know {missing[0]}"
+    return (() if missing else names), ""
+
+
+# --------------------------------------------------------------------------------- the way to GPUs
+
+
+def access(found: Engine, facts: Facts) -> Access:
+    """The ways in which this engine hands over the GPUs, or why there is none and what helps."""
+    if not facts.gpu_ids:
+        if facts.gpus:
+            note = "MIG is on, but no GPU has an instance"
+            return Access(note=note, fix="sudo nvidia-smi mig -lgip")
+        fix = "nvidia-smi" if facts.gpu_status == "unknown" else ""
+        return Access(note=facts.gpu_note or "no GPU was found", fix=fix)
+    if not found.reachable:
+        return Access(note=found.problem, fix=found.fix)
+    names, problem = by_cdi(found, facts.driver, facts.gpus)
+    ways = (["cdi"] if names else []) + (["nvidia"] if by_runtime(found, facts) else [])
+    if ways or problem:
+        return Access(tuple(ways), names, problem, GENERATE if problem else "")
+    return Access(note=why_none(found), fix=mend(found))
+
+
+def by_runtime(found: Engine, facts: Facts) -> bool:
+    """Whether `driver: nvidia` works: the runtime is registered, or its hook is where it looks.
+
+    Docker Desktop has it built in on Windows, which is seen from WSL.
+    """
+    if found.kind == "docker-desktop":
+        return bool(facts.wsl)
+    hook = found.kind == "docker" and found.local and shutil.which("nvidia-container-runtime-hook")
+    return "nvidia" in found.runtimes or bool(hook)
+
+
+def why_none(found: Engine) -> str:
+    """Why an engine that answers hands over no GPU, in half a sentence."""
+    if found.kind == "docker-desktop":
+        return "Docker Desktop hands GPUs to containers on Windows only"
+    if found.kind == "podman":
+        return "Podman needs a CDI file for the GPUs, and there is none"
+    if shutil.which("nvidia-ctk"):
+        return "the engine does not know NVIDIA's runtime, and there is no CDI file for the GPUs"
+    return "the NVIDIA Container Toolkit is not installed"
+
+
+def mend(found: Engine) -> str:
+    """The command that gives an engine its way to the GPUs."""
+    if found.kind == "docker-desktop":
+        return "docker context use default   (Docker Engine has to be installed)"
+    cdi = found.kind == "podman" or (found.rootless and found.cdi_dirs)
+    command = GENERATE if cdi else CONFIGURE
+    return command if shutil.which("nvidia-ctk") else f"{INSTALL} && {command}   (first {GUIDE})"
+
+
+# ------------------------------------------------------------------------------------ the overlays
+
+
+def way_of(files: Iterable[str]) -> str:
+    """The way whose overlay is among these Compose files: cdi, nvidia or none."""
+    names = {Path(name).name: way for way, name in OVERLAYS.items()}
+    return next((names[Path(file).name] for file in files if Path(file).name in names), "none")
+
+
+def overlays(gpu_ids: str, facts: Facts) -> dict[str, str]:
+    """The texts of both overlays for the GPUs of GPU_IDS, by file name."""
+    gpu_ids = re.sub(r"[^\w,:./ -]", "", gpu_ids)  # no id has what could break these files
+    ids = split_ids(gpu_ids)
+    devices = [f"{KIND}={name}" for name in cdi_names(gpu_ids, facts.gpus, facts.access.cdi_names)]
+
+    def listed(values: Iterable[str], indent: int) -> str:
+        return "".join(f'\n{" " * indent}- "{value}"' for value in values)
+
+    selection = f"device_ids:{listed(ids, 14)}" if ids else "count: all"
+    request = f"""\
+  deploy:
+    resources:
+      reservations:
+        devices:
+          - driver: nvidia
+            capabilities: [gpu, compute, utility]
+            {selection}
+"""
+    return {
+        OVERLAYS["nvidia"]: overlay(WAYS["nvidia"], gpu_ids, request),
+        OVERLAYS["cdi"]: overlay(WAYS["cdi"], gpu_ids, f"  devices:{listed(devices, 4)}\n"),
+    }
+
+
+def overlay(way: str, gpu_ids: str, request: str) -> str:
+    """The text of an overlay; template.sh and the entrypoint read GPUS_GIVEN."""
+    return f"""\
+# This machine's GPUs for the containers, by {way}. ./template.sh writes this file
+# from GPU_IDS in .env: change it there. COMPOSE_FILE in .env names it where it is used.
+x-gpus: &gpus
+  environment:
+    GPUS_GIVEN: "{gpu_ids}"
+{request}
+services:
+  runtime: *gpus
+  dev: *gpus
+"""
+
+
+def unknown_ids(gpu_ids: str, gpus: Sequence[Gpu]) -> list[str]:
+    """The ids of GPU_IDS that mean nothing on this machine."""
+    known: Mapping[str, list[str]] = known_ids(gpus)
+    whole = {gpu.uuid for gpu in gpus}
+    return [one for one in split_ids(gpu_ids) if one not in known and one not in whole]

@@ -1,0 +1,97 @@
+"""The GPUs as people who share them look at them: memory, load, and whose programs run there."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .ask import command, gather, read_text
+from .env_file import read_env
+from .gpu_env import without_gpus
+from .gpus import known_ids, split_ids
+from .machine import owner
+from .nvidia import GPU_LIMIT, WSL_LIBRARIES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .facts import Facts
+
+PROC = Path("/proc")
+NUMBER = re.compile(r"\d+")
+
+
+def query(program: str, what: str) -> list[list[str]]:
+    """The rows of an `nvidia-smi` query; none where it fails or takes too long."""
+    said = command([program, what, "--format=csv,noheader,nounits"], GPU_LIMIT)
+    rows = said.out.splitlines() if said.status == 0 else []
+    return [[cell.strip() for cell in row.split(",")] for row in rows if "," in row]
+
+
+def who(pid: str, proc: Path = PROC) -> str:
+    """The owner of a process, or its number where /proc does not tell."""
+    found = owner(proc / pid, os.environ)
+    return found.name if found else f"process {pid}"
+
+
+def share(used: str, total: str) -> str:
+    """Memory in use of all, in GiB; nothing where the driver does not say."""
+    if not (NUMBER.fullmatch(used) and NUMBER.fullmatch(total)):
+        return ""
+    return f"{int(used) / 1024:.1f} of {int(total) / 1024:.0f} GiB"
+
+
+def columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of text with their cells under each other."""
+    widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+
+
+def listing(folder: Path, facts: Facts) -> str:
+    """A line for each GPU and MIG instance; `*` marks those that the containers get."""
+    program = shutil.which("nvidia-smi") or shutil.which(str(WSL_LIBRARIES / "nvidia-smi"))
+    settings = read_env(read_text(folder / ".env"))
+    gpu_ids = os.environ.get("GPU_IDS", settings.get("GPU_IDS", ""))
+    if not facts.gpus:
+        return f"No GPU: {facts.gpu_note or 'none was found'}."
+    fields = "uuid,memory.used,memory.total,utilization.gpu"
+    said = {}
+    if program:
+        asked = {
+            "gpus": lambda: query(program, f"--query-gpu={fields}"),
+            "apps": lambda: query(program, "--query-compute-apps=gpu_uuid,pid"),
+        }
+        said = gather(asked, GPU_LIMIT)
+    loads = {row[0]: row[1:] for row in said.get("gpus", []) if len(row) == len(fields.split(","))}
+    people: dict[str, list[str]] = {}
+    for uuid, pid, *_ in said.get("apps", []):
+        people.setdefault(uuid, []).append(who(pid))
+    known, wanted = known_ids(facts.gpus), split_ids(gpu_ids)
+
+    def mark(uuid: str) -> str:
+        return "*" if not wanted or set(wanted) & {*known.get(uuid, []), uuid} else ""
+
+    def users(uuid: str) -> str:
+        return ", ".join(sorted(set(people.get(uuid, []))))
+
+    rows = [["", "GPU", "NAME", "MEMORY", "LOAD", "IN USE BY", "UUID"]]
+    for at, gpu in enumerate(facts.gpus):
+        index = str(at if gpu.index is None else gpu.index)
+        used, total, load = loads.get(gpu.uuid, ["", "", ""])
+        busy = f"{load} %" if NUMBER.fullmatch(load) else ""
+        marked = "" if gpu.mig_enabled else mark(gpu.uuid)
+        rows.append([marked, index, gpu.name, share(used, total), busy, users(gpu.uuid), gpu.uuid])
+        for slot, part in enumerate(gpu.mig):
+            size = f"{part.memory_mib / 1024:.0f} GiB" if part.memory_mib else ""
+            name = part.name.replace(f"{gpu.name} ", "")
+            here = [mark(part.uuid), f"{index}:{slot}", name, size, "", users(part.uuid), part.uuid]
+            rows.append(here)
+    text = columns(rows)
+    if "CPU_OR_GPU" in settings:
+        text.append("* what the containers get: GPU_IDS in .env, or all where that is empty")
+        cause = without_gpus(facts, settings)
+        text += [f"But they get none now: {cause[0]}.", f"  Run: {cause[1]}"] if cause else []
+    return "\n".join(text)

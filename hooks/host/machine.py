@@ -1,0 +1,146 @@
+"""The machine itself and the people on it: ids, time zone, memory, cores, certificates."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .ask import read_text
+from .env_file import unwritable
+from .facts import Person
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .facts import Facts
+
+# ruff: noqa: PLC0415  what only some calls need is imported there: the probe has to be quick
+
+
+def person(uid: int, gid: int, fallback: str = "user") -> Person:
+    """The names of two ids in the user database; `fallback` is for a user it does not know."""
+    try:
+        import pwd
+
+        name = pwd.getpwuid(uid).pw_name
+    except (ImportError, KeyError):
+        name = fallback
+    try:
+        import grp
+
+        group = grp.getgrgid(gid).gr_name
+    except (ImportError, KeyError):
+        group = name
+    return Person(uid, gid, clean_name(name), clean_name(group))
+
+
+def clean_name(name: str) -> str:
+    """A user or group name; what would break /etc/passwd or a line of .env in it becomes `_`."""
+    name = "".join("_" if c in ":/" or not c.isprintable() else c for c in name)
+    if unwritable({"name": name}):
+        name = re.sub(r"[^\w.@-]", "_", name)
+    return name or "user"
+
+
+def caller(environ: Mapping[str, str]) -> Person | None:
+    """The user that runs this, or None on a system without user ids."""
+    if not hasattr(os, "getuid"):
+        return None
+    return person(os.getuid(), os.getgid(), environ.get("USER") or environ.get("LOGNAME") or "user")
+
+
+def owner(path: Path, environ: Mapping[str, str]) -> Person | None:
+    """Who owns a file or folder, or None if it is not there."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    sudo = environ.get("SUDO_USER") if environ.get("SUDO_UID") == str(status.st_uid) else None
+    return person(status.st_uid, status.st_gid, sudo or "user")
+
+
+def identity(facts: Facts) -> Person | None:
+    """The user inside the container whose new files belong, on the host, to the person at work.
+
+    Under rootless Docker id 0 inside is the user outside. A root at work for somebody else
+    (`sudo`, a root shell) must leave no files of root behind, so there it is the owner of the
+    project folder.
+    """
+    if facts.engine.kind == "docker-rootless":
+        return Person(0, 0, "root", "root")
+    return worker(facts)
+
+
+def worker(facts: Facts) -> Person | None:
+    """The person at work on the host: the caller, or for root the owner of the project folder."""
+    root = facts.user is not None and facts.user.uid == 0
+    return (facts.project_owner if root else None) or facts.user
+
+
+def time_zone(environ: Mapping[str, str], root: Path = Path("/")) -> str:
+    """The IANA name of the time zone: TZ, /etc/timezone, the /etc/localtime link, else Etc/UTC."""
+    link = root / "etc/localtime"
+    target = str(link.resolve()) if link.is_symlink() else ""
+    for text in (environ.get("TZ", ""), read_text(root / "etc/timezone"), target):
+        name = re.sub(r"^:?(.*zoneinfo/)?((posix|right)/)?", "", text.strip())
+        if re.fullmatch(r"[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*", name):
+            return name
+    return "Etc/UTC"
+
+
+def control_groups(controller: str, root: Path) -> list[Path]:
+    """The folders of this process's control group and its parents, of version 1 and 2."""
+    folders: list[Path] = []
+    for line in read_text(root / "proc/self/cgroup").splitlines():
+        _, names, path = line.split(":", 2)
+        if not names or controller in names.split(","):
+            base = root / "sys/fs/cgroup" / (controller if names else "")
+            here = Path(path)
+            folders += [base / str(group).lstrip("/") for group in (here, *here.parents)]
+    return folders
+
+
+def memory_mib(root: Path = Path("/")) -> int | None:
+    """Memory this process may use, in MiB: all, or less where a control group says so."""
+    found = re.search(r"^MemTotal:\s*(\d+) kB", read_text(root / "proc/meminfo"), re.MULTILINE)
+    if not found:
+        return None
+    sizes = [int(found.group(1)) << 10]
+    for folder in control_groups("memory", root):
+        limits = [read_text(folder / name) for name in ("memory.max", "memory.limit_in_bytes")]
+        sizes += [int(limit) for limit in limits if limit.strip().isdigit()]
+    return min(sizes) >> 20
+
+
+def cores(root: Path = Path("/")) -> int:
+    """Processor cores this process may use: its affinity, or less where a control group says so."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    counts = [len(affinity(0)) if affinity else os.cpu_count() or 1]
+    for folder in control_groups("cpu", root):
+        v1 = [read_text(folder / f"cpu.cfs_{name}_us") for name in ("quota", "period")]
+        quota = (read_text(folder / "cpu.max") or " ".join(v1)).split()
+        if len(quota) == 2 and all(number.isdigit() for number in quota):  # noqa: PLR2004
+            counts.append(int(quota[0]) // max(int(quota[1]), 1))
+    return max(min(counts), 1)
+
+
+def wsl(root: Path = Path("/")) -> int:
+    """1 or 2 inside the Windows Subsystem for Linux of that version, 0 elsewhere."""
+    release = read_text(root / "proc/sys/kernel/osrelease")
+    if "microsoft" not in release.lower():
+        return 0
+    return 2 if "microsoft-standard" in release or "WSL2" in release else 1
+
+
+def ca_bundle(environ: Mapping[str, str]) -> str:
+    """The certificate file that the environment names for other programs, or an empty string.
+
+    A machine behind a proxy that inspects TLS has such a variable; its images need the same file.
+    """
+    for key in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        path = Path(environ.get(key) or os.devnull)
+        if path.is_file() and "-----BEGIN CERTIFICATE-----" in read_text(path):
+            return str(path.absolute())
+    return ""
