@@ -2,6 +2,7 @@
 # A real container engine for the tests, on a bare Debian 12 as root, with Debian's packages and PyPI only.
 #
 #   engine.sh install   Docker Engine with buildx and Compose (a newer Debian's, on Debian 12's runc)
+#   engine.sh registry  the program of a container registry; tests start it on ports of their own
 #   engine.sh start     dockerd in the background; does nothing when one answers already
 #   engine.sh images    base images under the names the Dockerfiles ask for; free when they are there
 #   engine.sh stop      stops the dockerd that `start` began, and no other
@@ -35,6 +36,19 @@ archive_of() { # SUITE FILE
         /^Suites:/ { print "Suites: " suite; next }
         { print }
     ' /etc/apt/sources.list.d/debian.sources >"$2"
+}
+
+install_registry() {
+    if command -v docker-registry >/dev/null; then
+        say 'a registry is installed already'
+        return
+    fi
+    # As a service it would listen to the whole network, today and after each boot.
+    if [[ -d /etc/systemd/system ]]; then ln -sf /dev/null /etc/systemd/system/docker-registry.service; fi
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -qqy --no-install-recommends docker-registry >/dev/null ||
+        die 'docker-registry could not be installed; the messages of apt-get above say why'
+    say 'installed docker-registry'
 }
 
 install_engine() {
@@ -201,8 +215,9 @@ make_images() {
 
 case "${1:-}" in
     install) install_engine ;;
+    registry) install_registry ;;
     start) start_engine ;;
     images) make_images ;;
     stop) stop_engine ;;
-    *) die 'say one of: install, start, images, stop' ;;
+    *) die 'say one of: install, registry, start, images, stop' ;;
 esac

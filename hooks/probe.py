@@ -50,6 +50,7 @@ FILLED = (
 DERIVED = ("CCA",)  # of these, what follows from an answer: as it is, or what `auto` means here
 ALL = ("all",)  # for `refresh`: every key that this machine decides
 FOLLOWED = ("CA_BUNDLE", "GPU_IDS")  # COMPOSE_FILE follows the one in .env, CCA the other
+PINS_OVERLAY = "compose.pins.yaml"  # what `template.sh pin` writes: named where it is there
 CA_OVERLAY = "compose.ca.yaml"  # the one Compose file that this machine adds or removes
 BIND_DIRS = ("LOCAL_DATA_DIR", "LOCAL_OUTPUTS_DIR")  # a missing LOCAL_CODE_DIR is a mistake to show
 
@@ -1226,16 +1227,18 @@ def env_values(
 def compose_file(default: str, current: Mapping[str, str], folder: Path, *, overlay: bool) -> str:
     """COMPOSE_FILE: the example's files, then the user's own that exist, in the user's order.
 
-    compose.ca.yaml goes behind the example's files where `overlay` wants it and it is there.
+    Behind the example's files: compose.pins.yaml where it is there, and compose.ca.yaml where
+    `overlay` wants it too.
     """
     separator = current.get("COMPOSE_PATH_SEPARATOR") or ":"
     base = default.split(":")
     yours = current.get("COMPOSE_FILE", "").split(separator)
     files = [name for name in yours if name in base or (name and (folder / name).is_file())]
-    files = [name for name in dict.fromkeys(files) if name != CA_OVERLAY]
+    files = [name for name in dict.fromkeys(files) if name not in (PINS_OVERLAY, CA_OVERLAY)]
     files = [*(name for name in base if name not in files), *files]
-    if overlay and (folder / CA_OVERLAY).is_file():
-        files.insert(max(files.index(name) for name in base) + 1, CA_OVERLAY)
+    wanted = (PINS_OVERLAY, CA_OVERLAY) if overlay else (PINS_OVERLAY,)
+    behind = max(files.index(name) for name in base) + 1
+    files[behind:behind] = [name for name in wanted if (folder / name).is_file()]
     return separator.join(files)
 
 

@@ -42,8 +42,8 @@ STAGES = {
 }
 STAGES_WITH_TORCH = STAGES | {"deps-torch": "builder", "deps": "deps-torch"}
 
-# Not ${#array[@]} of the shell, nor {{.Name}} and {{json .}} of Docker.
-JINJA_MARK = re.compile(r"\{%|(?<!\$)\{#|\{\{(?!\.|json )")
+# Not ${#array[@]} of the shell, nor {{.Name}}, {{json .}} and the like of Docker.
+JINJA_MARK = re.compile(r"\{%|(?<!\$)\{#|\{\{(?!\.|(?:json|index|println|range|with) |end\}\})")
 
 Texts = dict[tuple[str, str], Answers]
 
@@ -404,7 +404,7 @@ def test_what_stays_on_this_machine_is_ignored_by_git(projects: list[Path]) -> N
         run("git", "init", "--quiet", cwd=project)
         for name in (".env", ".env.bak", "compose.override.yaml"):
             assert run("git", "check-ignore", f"docker-amd64/{name}", cwd=project).returncode == 0
-        for name in (".env.example", "compose.yaml", "dependencies/uv.lock"):
+        for name in (".env.example", "compose.yaml", "compose.pins.yaml", "dependencies/uv.lock"):
             assert run("git", "check-ignore", f"docker-amd64/{name}", cwd=project).returncode == 1
 
 

@@ -22,6 +22,7 @@ Images and packages
   verify [runtime|dev] [--json]
                             check in the images what was asked for: PyTorch, CUDA, code for the GPUs
   freeze [-y]               compare what is installed in dev with the files, and write it there
+  pin                       take the base images as they are now; builds use them until the next pin
 
 Work
   up                        start the dev container
@@ -140,6 +141,9 @@ explain() {
         *toomanyrequests* | *'pull rate limit'*)
             fail "The registry has had too many requests from this address." "docker login"
             ;;
+        *'failed to resolve source metadata'*'@sha256:'*'not found'*)
+            fail "The registry has no longer what compose.pins.yaml names." "$me pin"
+            ;;
         *'failed to resolve source metadata'* | *'pull access denied'* | *'manifest unknown'*)
             fail "A base image could not be had: no network, no login, or no such tag. BASE_IMAGE and UV_IMAGE in .env can name a mirror." \
                 "$me config"
@@ -219,7 +223,7 @@ make_folders() {
     IFS=: read -r -a files <<<"$(value COMPOSE_FILE)"
     for file in .env ${files[@]+"${files[@]}"}; do
         [ -e "$file" ] || explain_engine
-        case $file in .env | compose.yaml | compose.ca.yaml) ;; *) known=no ;; esac
+        case $file in .env | compose.yaml | compose.ca.yaml | compose.pins.yaml) ;; *) known=no ;; esac
         if [ "$file" -nt .env.folders ]; then known=no; fi
     done
     if [ $known = no ] || [ "$(head -n 1 .env.folders 2>/dev/null)" != "$key" ]; then
@@ -247,6 +251,129 @@ make_folders() {
     done
 }
 
+# --- base images: by digest, and as long as they are maintained -------------------------------------------------
+
+# A tag moves. compose.pins.yaml says which image it meant when somebody pinned it, and git hands that to everybody.
+
+# with_digest NAME ELSE: NAME@sha256:... as its registry has it now. It is pulled, as the build would. Without a digest
+# it says why not, and what that means.
+with_digest() {
+    local repository=$1 known digest log
+    case ${1##*/} in *:*) repository=${1%:*} ;; esac
+    repository=${repository#docker.io/} repository=${repository#library/}
+    if known=$(docker image inspect --format '{{range .RepoDigests}}{{println .}}{{end}}' "$1" 2>/dev/null); then
+        known=$(printf '%s\n' "$known" | awk -F@ -v name="$repository" '$1 == name {print $2; exit}')
+        if [ -z "$known" ]; then
+            say "$1 was made on this machine and has no digest: $2."
+            return 1
+        fi
+    elif ! docker version >/dev/null 2>&1; then
+        return 1 # the build will say it
+    fi
+    log=$(mktemp)
+    docker pull "$1" 2>&1 | tee "$log" >&2 || true
+    digest=$(sed -n 's/^Digest: //p' "$log")
+    rm -f "$log"
+    if [ -z "$digest" ] && [ -z "$known" ]; then
+        say "No registry tells the digest of $1: $2."
+        return 1
+    elif [ -z "$digest" ]; then
+        say "The registry does not answer: $1 is pinned as it is on this machine."
+    fi
+    printf '%s@%s' "$1" "${digest:-$known}"
+}
+
+# write_pins LINES: compose.pins.yaml with these build arguments for all that compose.yaml builds; no file without any.
+write_pins() {
+    local text
+    text=$(
+        printf '%s\n' "# What the base images of the Dockerfile were when they were pinned. Builds use it until ./template.sh pin" \
+            "# takes newer ones; keep it in git. An image that .env names goes before it." \
+            "x-pins: &pins" "  build:" "    args:" "${1%$'\n'}" "" "services:"
+        awk '/^[a-z]/ {services = /^services:/} /^  [a-z].*:$/ {name = $1}
+            services && /^    build:/ {print "  " name " *pins"}' compose.yaml
+    )
+    if [ -z "$1" ]; then
+        rm -f compose.pins.yaml
+    elif [ "$text" != "$(cat compose.pins.yaml 2>/dev/null)" ]; then
+        printf '%s\n' "$text" >compose.pins.yaml.tmp
+        mv compose.pins.yaml.tmp compose.pins.yaml
+    fi
+}
+
+# name_pins: COMPOSE_FILE in .env names the file exactly where it is there, so that plain Compose builds the same.
+name_pins() {
+    local named=no there=no python
+    if [ -n "${COMPOSE_FILE+set}" ]; then return; fi
+    case $(value COMPOSE_FILE) in *compose.pins.yaml*) named=yes ;; esac
+    if [ -f compose.pins.yaml ]; then there=yes; fi
+    if [ $named = $there ]; then return; fi
+    if python=$(python_on_host 2>/dev/null); then
+        "$python" probe.py fill --refresh COMPOSE_FILE --quiet
+    else
+        say "Without Python 3.8 here, write it yourself: COMPOSE_FILE in .env names compose.pins.yaml exactly if it is there."
+    fi
+}
+
+# pin_bases [--refresh]: what the Dockerfile names and nobody pinned yet is pinned, before anything is built on it.
+pin_bases() {
+    local key name pin found otherwise lines=''
+    if [ -n "${bases_are_pinned:-}" ]; then return; fi
+    bases_are_pinned=yes
+    while read -r key name <&3; do
+        pin=$(sed -n "s/^ *$key: .*:-\(.*\)}\$/\1/p" compose.pins.yaml 2>/dev/null || true)
+        case $pin in
+            '' | "$name@"*) ;;
+            *)
+                say "The Dockerfile names $name now: the pin of ${pin%@*} is dropped."
+                pin=''
+                ;;
+        esac
+        if [ -n "$(value "$key")" ] && [ "${1:-}" = --refresh ]; then say "$key stands in .env: it is not pinned."; fi
+        if { [ -z "$pin" ] || [ "${1:-}" = --refresh ]; } && [ -z "$(value "$key")" ]; then
+            otherwise="it is not pinned"
+            if [ -n "$pin" ]; then otherwise="its pin stays"; fi
+            found=$(with_digest "$name" "$otherwise") || found=$pin
+            if [ "$found" != "$pin" ]; then say "Pinned in compose.pins.yaml, which belongs in git: $found"; fi
+            pin=$found
+        fi
+        if [ -n "$pin" ]; then lines="$lines      $key: \${$key:-$pin}"$'\n'; fi
+    done 3< <(sed -n 's/^ARG \([A-Z0-9_]*_IMAGE\)=\([^@]*\)$/\1 \2/p' Dockerfile)
+    write_pins "$lines"
+    name_pins
+}
+
+cmd_pin() {
+    [ $# -eq 0 ] || fail "pin takes no name: it pins every base image of the Dockerfile." "$me pin"
+    explain_engine
+    pin_bases --refresh
+    if [ -f compose.pins.yaml ]; then sed -n 's/^ .*:-\(.*\)}$/\1/p' compose.pins.yaml; fi
+}
+
+# days YYYY-MM-DD: the number of that day, to subtract two of them; date does it differently on each system.
+days() {
+    local year=$((10#${1%%-*})) month=${1#*-} day=$((10#${1##*-})) late
+    month=$((10#${month%-*}))
+    late=$(((14 - month) / 12))
+    year=$((year + 4800 - late)) month=$((month + 12 * late - 3))
+    echo $((day + (153 * month + 2) / 5 + 365 * year + year / 4 - year / 100 + year / 400))
+}
+
+answers_file() { sed -n 's/^x-answers: "\(.*\)"$/\1/p' compose.yaml; }
+
+# warn_of_end: from 90 days before the last security update, each build ends with it.
+warn_of_end() {
+    local found name end left option=''
+    found=$(sed -n 's/^# \(.*\) gets security updates until \([0-9-]*\)\.$/\2 \1/p' Dockerfile)
+    if [ -z "$found" ] || [ -n "$(value BASE_IMAGE)" ]; then return; fi
+    end=${found%% *} name=${found#* }
+    left=$(($(days "$end") - $(days "$(date +%Y-%m-%d)")))
+    if [ $left -gt 90 ]; then return; fi
+    case $(answers_file) in .copier-answers.yml) ;; *) option=" -a '$(answers_file)'" ;; esac
+    if [ $left -ge 0 ]; then end="gets security updates only until $end"; else end="gets no security updates since $end"; fi
+    say "$name $end. Move on with: copier update$option --trust --defaults --data linux_distro=..."
+}
+
 # --- verbs: images and packages --------------------------------------------------------------------------------
 
 # tools CMD...: uv's world in a container, in dependencies/, as you.
@@ -258,6 +385,7 @@ tools() {
 build_images() { docker compose build "$@" >&2; }
 
 build_tools() {
+    pin_bases
     if [ -z "$(docker image inspect --format x "$(image "$(service_image tools)")" 2>/dev/null)" ]; then
         engine build_images tools
     else
@@ -327,23 +455,30 @@ cmd_add() {
     say "Added to dependencies/pyproject.toml and uv.lock. Run: $me build"
 }
 
+# before_build: what is true of every build, whatever is built.
+before_build() {
+    case $(value UV_DEFAULT_INDEX) in
+        *://*@*)
+            fail "UV_DEFAULT_INDEX in .env holds a password, which the image would keep: write it into the netrc file of NETRC_FILE."
+            ;;
+    esac
+    pin_bases
+    if [ ! -f dependencies/uv.lock ] || [ dependencies/pyproject.toml -nt dependencies/uv.lock ]; then
+        say "Bringing dependencies/uv.lock up to date."
+        cmd_lock ""
+        touch dependencies/uv.lock
+    fi
+}
+
 cmd_build() {
     local targets=("$@") target
     for target in ${targets[@]+"${targets[@]}"}; do
         case $target in runtime | dev) ;; *) fail "There is no image \"$target\"; there are runtime and dev." "$me build dev" ;; esac
     done
     if [ $# -eq 0 ]; then targets=(runtime dev); fi
-    case $(value UV_DEFAULT_INDEX) in
-        *://*@*)
-            fail "UV_DEFAULT_INDEX in .env holds a password, which the image would keep: write it into the netrc file of NETRC_FILE."
-            ;;
-    esac
-    if [ ! -f dependencies/uv.lock ] || [ dependencies/pyproject.toml -nt dependencies/uv.lock ]; then
-        say "Bringing dependencies/uv.lock up to date."
-        cmd_lock ""
-        touch dependencies/uv.lock
-    fi
+    before_build
     engine build_images "${targets[@]}"
+    warn_of_end
     case "${targets[*]}" in
         runtime) say "Built: runtime. Run: $me run CMD" ;;
         *) say "Built: ${targets[*]}. Run: $me up" ;;
@@ -545,7 +680,7 @@ case $verb in
         cmd_env "$@"
         exit
         ;;
-    build | add | lock | verify | freeze | up | shell | exec | run | logs | stop | start | down) ;;
+    build | add | lock | verify | freeze | pin | up | shell | exec | run | logs | stop | start | down) ;;
     over | ls | config | root | clean) ;;
     *) fail "There is no verb \"$verb\"." "$me help" ;;
 esac
