@@ -144,3 +144,13 @@ def test_a_second_build_leaves_the_pins_as_they_are(project: Path, programs: Pat
     program(programs / "docker", DOCKER.replace("7", "8"))
     assert template_sh(project, programs, "build").returncode == 0
     assert (pins.read_bytes(), pins.stat().st_mtime_ns) == before
+
+
+def test_a_password_in_the_address_of_a_mirror_gets_into_no_image(
+    generate: Generate, programs: Path, tmp_path: Path
+) -> None:
+    folder = with_env(generate(tmp_path / "own"), APT_MIRROR="https://jane:secret@mirror.example")
+    for verb in (["build"], ["publish", "registry.example/team/own"]):
+        result = template_sh(folder, programs, *verb)
+        assert result.returncode == 1
+        assert "APT_MIRROR in .env holds a password" in result.stderr

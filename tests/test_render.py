@@ -331,7 +331,7 @@ def test_compose_accepts_every_project_as_the_example_describes_it(
 ) -> None:
     for folder in compose_folders:
         services = effective(folder)["services"]
-        assert services.keys() == {"runtime", "dev", "tools"}
+        assert services.keys() == {"runtime", "dev", "publish", "tools"}
         for name in ("runtime", "dev"):
             assert services[name]["init"] is True
             assert services[name]["build"]["target"] == name

@@ -23,6 +23,8 @@ Images and packages
                             check in the images what was asked for: PyTorch, CUDA, code for the GPUs
   freeze [-y]               compare what is installed in dev with the files, and write it there
   pin                       take the base images as they are now; builds use them until the next pin
+  publish NAME[:TAG]        build the image without a person in it, and push it to a registry
+  pull NAME[:TAG]           take that image from there instead of building it: run and up use it
 
 Work
   up                        start the dev container
@@ -102,12 +104,38 @@ need_env() {
 
 # --- the engine ------------------------------------------------------------------------------------------------
 
+# explain_registry TEXT: what a registry answers to a push or pull of $image_name.
+explain_registry() {
+    local registry=docker.io
+    case ${image_name%%/*} in *.* | *:* | localhost) registry=${image_name%%/*} ;; esac
+    case $1 in
+        *'no basic auth credentials'* | *unauthorized* | *'denied: '* | *'access denied'* | *'resource is denied'* | *'403 Forbidden'*)
+            fail "The registry $registry refuses $image_name: it wants a login, or yours may not do that." "docker login $registry"
+            ;;
+        *'HTTP response to HTTPS client'*)
+            fail "The registry $registry has no TLS, and Docker speaks without it to this machine only: go through a tunnel." \
+                "ssh -L 5000:$registry HOST, and name the image 127.0.0.1:5000/..."
+            ;;
+        *'x509: '*)
+            fail "The Docker daemon does not trust the certificate of $registry." \
+                "sudo mkdir -p /etc/docker/certs.d/$registry, and put its ca.crt there"
+            ;;
+        *'dial tcp'* | *'no such host'* | *'TLS handshake timeout'* | *'deadline exceeded'* | *'Client.Timeout'*)
+            fail "The registry $registry cannot be reached from the Docker daemon." "curl -I https://$registry/v2/"
+            ;;
+        *'manifest unknown'* | *"$image_name"*': not found'* | *'not known to registry'*)
+            fail "The registry $registry has no image $image_name." "$me publish $image_name, where the project is built"
+            ;;
+    esac
+}
+
 # explain TEXT: the engine's words are on the screen already; the cause and the command come last.
 explain() {
     if ! command -v docker >/dev/null 2>&1; then
         fail "Docker is not installed on this machine (https://docs.docker.com/engine/install says how on each system)." \
             "sudo apt-get install docker.io docker-compose-v2"
     fi
+    if [ -n "${image_name:-}" ]; then explain_registry "$1"; fi
     case $1 in
         *'ermission denied'*docker*sock* | *'ermission denied'*'Docker daemon'* | *'ermission denied'*'docker API'*)
             fail "Your user may not talk to the Docker daemon." "sudo usermod -aG docker \"\$USER\" and log in again"
@@ -462,6 +490,9 @@ before_build() {
             fail "UV_DEFAULT_INDEX in .env holds a password, which the image would keep: write it into the netrc file of NETRC_FILE."
             ;;
     esac
+    case $(value APT_MIRROR) in
+        *://*@*) fail "APT_MIRROR in .env holds a password, which the image would keep: name a mirror that wants none." ;;
+    esac
     pin_bases
     if [ ! -f dependencies/uv.lock ] || [ dependencies/pyproject.toml -nt dependencies/uv.lock ]; then
         say "Bringing dependencies/uv.lock up to date."
@@ -562,6 +593,131 @@ cmd_freeze() {
     if [ ${#wanted[@]} -gt 0 ]; then tools uv add --no-sync --raw -- "${wanted[@]}"; fi
     if [ -n "$apt" ]; then printf '%s\n' "$apt" >>dependencies/apt-dev.txt; fi
     say "Written. Run: $me build"
+}
+
+# --- verbs: images for others ----------------------------------------------------------------------------------
+
+# check_name VERB NAME...: an image in a registry, with or without a tag.
+check_name() {
+    local pattern='^[a-z0-9][a-z0-9.-]*(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?$'
+    [ $# -eq 2 ] || fail "$1 needs one name, such as: $1 registry.example/team/$(title)." "$me help"
+    [[ $2 =~ $pattern ]] ||
+        fail "\"$2\" is no name of an image in a registry: it has small letters, and a registry or an account before the first slash." \
+            "$me $1 registry.example/team/$(title)"
+}
+
+title() { sed -n 's/.*image\.title="\([^"]*\)".*/\1/p' Dockerfile; }
+
+# label IMAGE NAME: what a label of an image says.
+label() { docker image inspect --format "{{with .Config.Labels}}{{index . \"$2\"}}{{end}}" "$1"; }
+
+# build_with SERVICE: a build with one more Compose file, from stdin.
+build_with() {
+    local files separator
+    files=$(value COMPOSE_FILE) separator=$(value COMPOSE_PATH_SEPARATOR)
+    COMPOSE_FILE="${files:-compose.yaml}${separator:-:}-" build_images "$1"
+}
+
+# say_label NAME VALUE: a line of YAML.
+say_label() { printf "        %s: '%s'\n" "$1" "$(printf '%s' "$2" | sed "s/'/''/g; s/\\$/\$\$/g")"; }
+
+# commit: the commit of the project, if all of it is committed.
+commit() {
+    local changes
+    if ! changes=$(git status --porcelain 2>&1); then
+        say "No label says which commit this is, for git knows none here: ${changes%%$'\n'*}"
+    elif [ -n "$changes" ]; then
+        say "No label says which commit this is, for there are changes that are not committed."
+    else
+        git rev-parse --quiet --verify HEAD || say "No label says which commit this is, for there is none yet."
+    fi
+}
+
+# origin: where git has the project from, if that is an address for others; never with a password in it.
+origin() {
+    local url
+    url=$(git config --get remote.origin.url 2>/dev/null || true)
+    case $url in
+        http://* | https://* | ssh://* | git://*) printf '%s' "$url" | sed 's#://[^/]*@#://#' ;;
+        [!/.]*@*:*) printf '%s' "$url" ;;
+    esac
+}
+
+answers_digest() {
+    local sum
+    sum=$({ sha256sum || shasum -a 256; } 2>/dev/null <"../$(answers_file)" || true)
+    if [ -n "$sum" ]; then printf 'sha256:%s' "${sum%% *}"; fi
+}
+
+# publish_file NAME REVISION: the Compose file that gives the service publish its name and labels.
+publish_file() {
+    local version source answers
+    version=$(sed -n "s/^_commit: *['\"]*\([^'\"]*\).*/\1/p" "../$(answers_file)" 2>/dev/null || true)
+    source=$(origin) answers=$(answers_digest)
+    printf '%s\n' "services:" "  publish:" "    image: $1" "    build:" "      labels:"
+    say_label io.hearth.template.version "${version:-unknown}"
+    if [ -n "$answers" ]; then say_label io.hearth.answers.digest "$answers"; fi
+    if [ -n "$2" ]; then say_label org.opencontainers.image.revision "$2"; fi
+    if [ -n "$source" ]; then say_label org.opencontainers.image.source "$source"; fi
+}
+
+cmd_publish() {
+    local names image_name revision
+    check_name publish "$@"
+    before_build
+    revision=$(commit)
+    case ${1##*/} in
+        *:*) names=("$1") ;;
+        *)
+            names=("$1:latest")
+            if [ -n "$revision" ]; then names=("${names[@]}" "$1:$(printf %.12s "$revision")"); fi
+            ;;
+    esac
+    # Compose labels an image with the project's name, in which the person's is: this one gets the bare name.
+    publish_file "${names[0]}" "$revision" | COMPOSE_PROJECT_NAME=$(title) engine build_with publish
+    for image_name in "${names[@]}"; do
+        if [ "$image_name" != "${names[0]}" ]; then docker tag "${names[0]}" "$image_name"; fi
+        engine docker push "$image_name"
+    done
+    warn_of_end
+    say "Published ${names[*]}. In another clone, run: $me pull ${names[0]}"
+}
+
+# pull_file NAME: the Compose file with which the stage publish is what was pulled, so that only the person's small layer
+# is built. BuildKit looks at base images all the same, even where they are not used: it gets one that is here.
+pull_file() {
+    printf '%s\n' "services:" "  runtime:" "    build:" \
+        "      additional_contexts: {publish: 'docker-image://$1'}" "      args:"
+    sed -n "s#^ARG \([A-Z0-9_]*_IMAGE\)=.*#        \1: '$1'#p" Dockerfile
+}
+
+cmd_pull() {
+    local name=${1:-} image_name said runtime dev before stands_in=no
+    check_name pull "$@"
+    image_name=$name
+    engine docker pull "$name"
+    image_name=''
+    said=$(label "$name" org.opencontainers.image.title)
+    if [ "$said" != "$(title)" ]; then
+        fail "$name is no image of $(title): its label says ${said:-nothing}." "docker image inspect $name"
+    fi
+    if [ -n "$(docker image inspect --format '{{.Config.User}}' "$name")" ]; then
+        fail "$name has a person in it already; an image for everybody is made by publish." \
+            "$me publish $name, where the project is built"
+    fi
+    runtime=$(image "$(service_image runtime)") dev=$(image "$(service_image dev)")
+    before=$(docker image inspect --format '{{.Id}}' "$runtime" 2>/dev/null || true)
+    case $(docker image inspect --format '{{.Id}}' "$dev" 2>/dev/null || true) in '' | "$before") stands_in=yes ;; esac
+    pull_file "$name" | engine build_with runtime
+    if [ "$(label "$name" io.hearth.answers.digest)" != "$(answers_digest)" ]; then
+        say "It was made from other answers than those of this clone."
+    fi
+    if [ $stands_in = yes ]; then
+        docker tag "$runtime" "$dev"
+        say "There is no dev image yet: up and shell use this one. Compilers, editors, test tools and uv come with: $me build dev"
+    fi
+    said=$(label "$name" org.opencontainers.image.revision)
+    say "Pulled $name${said:+ (commit $(printf %.12s "$said"))}. Run: $me run CMD, or $me up"
 }
 
 # --- verbs: work -----------------------------------------------------------------------------------------------
@@ -680,7 +836,7 @@ case $verb in
         cmd_env "$@"
         exit
         ;;
-    build | add | lock | verify | freeze | pin | up | shell | exec | run | logs | stop | start | down) ;;
+    build | add | lock | verify | freeze | pin | publish | pull | up | shell | exec | run | logs | stop | start | down) ;;
     over | ls | config | root | clean) ;;
     *) fail "There is no verb \"$verb\"." "$me help" ;;
 esac

@@ -17,7 +17,7 @@ from tests.support.project import Project
 
 VERBS = [
     *("build", "up", "exec true", "run true", "root true", "ls", "lock", "add numpy", "freeze"),
-    "pin",
+    *("pin", "publish registry.example/a/b", "pull registry.example/a/b"),
 ]
 # Where Docker's client looks for its plugins, besides the person's own folder.
 PLUGINS = [
