@@ -3,6 +3,7 @@
 # it a second one, which stands for a host with GPUs and keeps its images in containerd's store.
 #
 #   engine.sh install   Docker Engine with buildx and Compose (a newer Debian's, on Debian 12's runc), and Trivy
+#   engine.sh registry  the program of a container registry; tests start it on ports of their own
 #   engine.sh start     both dockerd in the background; does nothing for one that answers already
 #   engine.sh images    base images under the names the Dockerfiles ask for; free when they are there
 #   engine.sh stop      stops those that `start` began, and no other
@@ -40,6 +41,19 @@ archive_of() { # SUITE FILE
         /^Suites:/ { print "Suites: " suite; next }
         { print }
     ' /etc/apt/sources.list.d/debian.sources >"$2"
+}
+
+install_registry() {
+    if command -v docker-registry >/dev/null; then
+        say 'a registry is installed already'
+        return
+    fi
+    # As a service it would listen to the whole network, today and after each boot.
+    if [[ -d /etc/systemd/system ]]; then ln -sf /dev/null /etc/systemd/system/docker-registry.service; fi
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -qqy --no-install-recommends docker-registry >/dev/null ||
+        die 'docker-registry could not be installed; the messages of apt-get above say why'
+    say 'installed docker-registry'
 }
 
 install_engine() {
@@ -461,6 +475,7 @@ case "${1:-}" in
         install_engine
         install_trivy
         ;;
+    registry) install_registry ;;
     start)
         start_engine
         start_gpu_host
@@ -470,5 +485,5 @@ case "${1:-}" in
         stop_gpu_host
         stop_engine
         ;;
-    *) die 'say one of: install, start, images, stop' ;;
+    *) die 'say one of: install, registry, start, images, stop' ;;
 esac

@@ -616,6 +616,30 @@ def test_compose_files_of_the_user_stay_in_compose_file(
     assert other == files.replace(":", ";")
 
 
+@pytest.mark.parametrize(
+    ("yours", "bundle", "there", "files"),
+    [
+        ("", "", True, "compose.yaml:compose.pins.yaml"),
+        ("", "", False, "compose.yaml"),
+        ("compose.yaml:compose.pins.yaml", "", False, "compose.yaml"),
+        ("compose.yaml:mine.yaml", "", True, "compose.yaml:compose.pins.yaml:mine.yaml"),
+        (
+            *("compose.yaml:mine.yaml:compose.ca.yaml", "/ca.pem", True),
+            "compose.yaml:compose.pins.yaml:compose.ca.yaml:mine.yaml",
+        ),
+    ],
+)
+def test_pins_are_used_where_the_project_has_them_and_the_users_files_go_before(
+    tmp_path: Path, yours: str, bundle: str, there: bool, files: str
+) -> None:
+    for name in ("compose.yaml", "compose.ca.yaml", "mine.yaml"):
+        (tmp_path / name).touch()
+    if there:
+        (tmp_path / "compose.pins.yaml").touch()
+    current = {"CA_BUNDLE": bundle, "COMPOSE_FILE": yours}
+    assert fill.env_values(Facts(), tmp_path, FULL, current)["COMPOSE_FILE"] == files
+
+
 @given(name=st.text(max_size=90), user=st.text(max_size=90))
 @example(name="", user="")
 @example(name="-_-", user="Ada.Lovelace@LAB")

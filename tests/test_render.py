@@ -56,8 +56,8 @@ SERVICES: dict[str, dict[str, list[Any]]] = {
 }
 GIVEN = ("ngc", "hub")  # their images bring Python and PyTorch
 
-# Not ${#array[@]} of the shell, nor {{.Name}} and {{json .}} of Docker.
-JINJA_MARK = re.compile(r"\{%|(?<!\$)\{#|\{\{(?!\.|json )")
+# Not ${#array[@]} of the shell, nor {{.Name}}, {{json .}} and the like of Docker.
+JINJA_MARK = re.compile(r"\{%|(?<!\$)\{#|\{\{(?!\.|(?:json|index|println|range|with) |end\}\})")
 
 Texts = dict[tuple[str, str], Answers]
 
@@ -363,7 +363,7 @@ def test_compose_accepts_every_project_as_the_example_describes_it(
 ) -> None:
     for folder in compose_folders:
         services = effective(folder)["services"]
-        assert services.keys() == {"runtime", "dev", "tools"}
+        assert services.keys() == {"runtime", "dev", "publish", "tools"}
         for name in ("runtime", "dev"):
             assert services[name]["init"] is True
             assert services[name]["build"]["target"] == name
@@ -466,7 +466,7 @@ def test_what_stays_on_this_machine_is_ignored_by_git(projects: list[Path]) -> N
         of_this_host = ("compose.override.yaml", "compose.cdi.yaml", "compose.nvidia.yaml")
         for name in (".env", ".env.bak", *of_this_host):
             assert run("git", "check-ignore", f"docker-amd64/{name}", cwd=project).returncode == 0
-        for name in (".env.example", "compose.yaml", "dependencies/uv.lock"):
+        for name in (".env.example", "compose.yaml", "compose.pins.yaml", "dependencies/uv.lock"):
             assert run("git", "check-ignore", f"docker-amd64/{name}", cwd=project).returncode == 1
 
 

@@ -290,7 +290,7 @@ def test_every_released_version_can_be_updated_to_this_one(
 
 @pytest.mark.parametrize("first", ["simple", "train", "devel", "ngc", "hub"])
 def test_another_service_is_a_fresh_copy_of_it_with_the_persons_dependencies(
-    own_template: Path, tmp_path: Path, in_git: InGit, generate: Generate, first: str
+    tmp_path: Path, in_git: InGit, generate: Generate, first: str
 ) -> None:
     project = generate(tmp_path / "project", service=first, accelerator="cuda")
     dependencies = "docker-amd64/dependencies/pyproject.toml"

@@ -26,6 +26,7 @@ from .env_file import (
 from .facts import Facts, chosen_gpus
 from .gpu_env import (
     CA_OVERLAY,
+    PINS_OVERLAY,
     decide_gpus,
     followed_gpus,
     gpu_notes,
@@ -104,16 +105,17 @@ def compose_file(
 ) -> str:
     """COMPOSE_FILE: the example's files, then the user's own that exist, in the user's order.
 
-    Behind the example's files goes compose.ca.yaml where `trusts` wants it and it is there, and the
-    overlay for GPUs by `way`; None is a project that has no such overlay.
+    Behind the example's files go compose.pins.yaml where it is there, compose.ca.yaml where
+    `trusts` wants it too, and the overlay for GPUs by `way`; None is a project that has none.
     """
     yours, separator = split_files(current)
     base = default.split(":")
     files = [name for name in yours if name in base or (folder / name).is_file()]
-    files = [name for name in dict.fromkeys(files) if name != CA_OVERLAY]
+    files = [name for name in dict.fromkeys(files) if name not in (PINS_OVERLAY, CA_OVERLAY)]
     files = [*(name for name in base if name not in files), *files]
-    if trusts and (folder / CA_OVERLAY).is_file():
-        files.insert(max(files.index(name) for name in base) + 1, CA_OVERLAY)
+    wanted = (PINS_OVERLAY, CA_OVERLAY) if trusts else (PINS_OVERLAY,)
+    behind = max(files.index(name) for name in base) + 1
+    files[behind:behind] = [name for name in wanted if (folder / name).is_file()]
     return separator.join(files if way is None else with_overlay(files, base, way))
 
 

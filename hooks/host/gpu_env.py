@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from .facts import Facts
 
+PINS_OVERLAY = "compose.pins.yaml"  # what `template.sh pin` writes: named where it is there
 CA_OVERLAY = "compose.ca.yaml"
 REFRESH = "./template.sh env --refresh"
 
@@ -27,7 +28,8 @@ def split_files(current: Mapping[str, str]) -> tuple[list[str], str]:
 def with_overlay(files: Sequence[str], base: Sequence[str], way: str) -> list[str]:
     """Compose files with the overlay of one way to GPUs and no other, behind the template's own."""
     others = [name for name in files if way_of([name]) == "none"]
-    at = max((others.index(one) + 1 for one in (*base, CA_OVERLAY) if one in others), default=0)
+    before = (*base, PINS_OVERLAY, CA_OVERLAY)
+    at = max((others.index(one) + 1 for one in before if one in others), default=0)
     return [*others[:at], *([OVERLAYS[way]] if way in OVERLAYS else []), *others[at:]]
 
 

@@ -26,6 +26,9 @@ Images and packages
                             measure PyTorch: a table for you, JSON for a file (bench > a.json)
   bench --compare A B       two such files side by side
   freeze [-y]               compare what is installed in dev with the files, and write it there
+  pin                       take the base images as they are now; builds use them until the next pin
+  publish NAME[:TAG]        build the image without a person in it, and push it to a registry
+  pull NAME[:TAG]           take that image from there instead of building it: run and up use it
 
 Work
   up                        start the dev container
@@ -120,12 +123,38 @@ explain_gpus() {
     fail "The containers cannot get a GPU: $why." "${fix:-$me gpus}"
 }
 
+# explain_registry TEXT: what a registry answers to a push or pull of $image_name.
+explain_registry() {
+    local registry=docker.io
+    case ${image_name%%/*} in *.* | *:* | localhost) registry=${image_name%%/*} ;; esac
+    case $1 in
+        *'no basic auth credentials'* | *unauthorized* | *'denied: '* | *'access denied'* | *'resource is denied'* | *'403 Forbidden'*)
+            fail "The registry $registry refuses $image_name: it wants a login, or yours may not do that." "docker login $registry"
+            ;;
+        *'HTTP response to HTTPS client'*)
+            fail "The registry $registry has no TLS, and Docker speaks without it to this machine only: go through a tunnel." \
+                "ssh -L 5000:$registry HOST, and name the image 127.0.0.1:5000/..."
+            ;;
+        *'x509: '*)
+            fail "The Docker daemon does not trust the certificate of $registry." \
+                "sudo mkdir -p /etc/docker/certs.d/$registry, and put its ca.crt there"
+            ;;
+        *'dial tcp'* | *'no such host'* | *'TLS handshake timeout'* | *'deadline exceeded'* | *'Client.Timeout'*)
+            fail "The registry $registry cannot be reached from the Docker daemon." "curl -I https://$registry/v2/"
+            ;;
+        *'manifest unknown'* | *"$image_name"*': not found'* | *'not known to registry'*)
+            fail "The registry $registry has no image $image_name." "$me publish $image_name, where the project is built"
+            ;;
+    esac
+}
+
 # explain TEXT: the engine's words are on the screen already; the cause and the command come last.
 explain() {
     if ! command -v docker >/dev/null 2>&1; then
         fail "Docker is not installed on this machine (https://docs.docker.com/engine/install says how on each system)." \
             "sudo apt-get install docker.io docker-compose-v2"
     fi
+    if [ -n "${image_name:-}" ]; then explain_registry "$1"; fi
     case $1 in
         *'ermission denied'*docker*sock* | *'ermission denied'*'Docker daemon'* | *'ermission denied'*'docker API'*)
             fail "Your user may not talk to the Docker daemon." "sudo usermod -aG docker \"\$USER\" and log in again"
@@ -174,6 +203,9 @@ explain() {
             ;;
         *toomanyrequests* | *'pull rate limit'*)
             fail "The registry has had too many requests from this address." "docker login"
+            ;;
+        *'failed to resolve source metadata'*'@sha256:'*'not found'*)
+            fail "The registry has no longer what compose.pins.yaml names." "$me pin"
             ;;
         *'failed to resolve source metadata'* | *'pull access denied'* | *'manifest unknown'*)
             fail "A base image could not be had: no network, no login, or no such tag. BASE_IMAGE and UV_IMAGE in .env can name a mirror." \
@@ -288,7 +320,10 @@ make_folders() {
     IFS=: read -r -a files <<<"$(value COMPOSE_FILE)"
     for file in .env ${files[@]+"${files[@]}"}; do
         [ -e "$file" ] || explain_engine
-        case $file in .env | compose.yaml | compose.ca.yaml | compose.nvidia.yaml | compose.cdi.yaml) ;; *) known=no ;; esac
+        case $file in
+            .env | compose.yaml | compose.ca.yaml | compose.pins.yaml | compose.nvidia.yaml | compose.cdi.yaml) ;;
+            *) known=no ;;
+        esac
         if [ "$file" -nt .env.folders ]; then known=no; fi
     done
     if [ $known = no ] || [ "$(head -n 1 .env.folders 2>/dev/null)" != "$key" ]; then
@@ -316,6 +351,136 @@ make_folders() {
     done
 }
 
+# --- base images: by digest, and as long as they are maintained -------------------------------------------------
+
+# A tag moves. compose.pins.yaml says which image it meant when somebody pinned it, and git hands that to everybody.
+
+# with_digest NAME ELSE: NAME@sha256:... as its registry has it now. It is pulled, as the build would. Without a digest
+# it says why not, and what that means.
+with_digest() {
+    local repository=$1 known digest log
+    case ${1##*/} in *:*) repository=${1%:*} ;; esac
+    repository=${repository#docker.io/} repository=${repository#library/}
+    if known=$(docker image inspect --format '{{range .RepoDigests}}{{println .}}{{end}}' "$1" 2>/dev/null); then
+        known=$(printf '%s\n' "$known" | awk -F@ -v name="$repository" '$1 == name {print $2; exit}')
+        if [ -z "$known" ]; then
+            say "$1 was made on this machine and has no digest: $2."
+            return 1
+        fi
+    elif ! docker version >/dev/null 2>&1; then
+        return 1 # the build will say it
+    fi
+    log=$(mktemp)
+    docker pull "$1" 2>&1 | tee "$log" >&2 || true
+    digest=$(sed -n 's/^Digest: //p' "$log")
+    rm -f "$log"
+    if [ -z "$digest" ] && [ -z "$known" ]; then
+        say "No registry tells the digest of $1: $2."
+        return 1
+    elif [ -z "$digest" ]; then
+        say "The registry does not answer: $1 is pinned as it is on this machine."
+    fi
+    printf '%s@%s' "$1" "${digest:-$known}"
+}
+
+# write_pins LINES: compose.pins.yaml with these build arguments for all that compose.yaml builds; no file without any.
+write_pins() {
+    local text
+    text=$(
+        printf '%s\n' "# What the base images of the Dockerfile were when they were pinned. Builds use it until ./template.sh pin" \
+            "# takes newer ones; keep it in git. An image that .env names goes before it." \
+            "x-pins: &pins" "  build:" "    args:" "${1%$'\n'}" "" "services:"
+        awk '/^[a-z]/ {services = /^services:/} /^  [a-z].*:$/ {name = $1}
+            services && /^    build:/ {print "  " name " *pins"}' compose.yaml
+    )
+    if [ -z "$1" ]; then
+        rm -f compose.pins.yaml
+    elif [ "$text" != "$(cat compose.pins.yaml 2>/dev/null)" ]; then
+        printf '%s\n' "$text" >compose.pins.yaml.tmp
+        mv compose.pins.yaml.tmp compose.pins.yaml
+    fi
+}
+
+# name_pins: COMPOSE_FILE in .env names the file exactly where it is there, so that plain Compose builds the same.
+name_pins() {
+    local files named=no there=no
+    if [ -n "${COMPOSE_FILE+set}" ]; then return; fi
+    files=:$(value COMPOSE_FILE):
+    case $files in *:compose.pins.yaml:*) named=yes ;; esac
+    if [ -f compose.pins.yaml ]; then there=yes; fi
+    if [ $named = $there ]; then return; fi
+    if ! python_on_host >/dev/null 2>&1; then
+        say "Without Python 3.8 here, write it yourself: COMPOSE_FILE in .env names compose.pins.yaml exactly if it is there."
+        return
+    fi
+    if [ $there = yes ]; then
+        files=${files/:compose.yaml:/:compose.yaml:compose.pins.yaml:}
+    else
+        files=${files/:compose.pins.yaml:/:}
+    fi
+    files=${files#:}
+    host set "COMPOSE_FILE=${files%:}"
+}
+
+# pin_bases [--refresh]: what the Dockerfile names and nobody pinned yet is pinned, before anything is built on it.
+pin_bases() {
+    local key name pin found otherwise lines=''
+    if [ -n "${bases_are_pinned:-}" ]; then return; fi
+    bases_are_pinned=yes
+    while read -r key name <&3; do
+        pin=$(sed -n "s/^ *$key: .*:-\(.*\)}\$/\1/p" compose.pins.yaml 2>/dev/null || true)
+        case $pin in
+            '' | "$name@"*) ;;
+            *)
+                say "The Dockerfile names $name now: the pin of ${pin%@*} is dropped."
+                pin=''
+                ;;
+        esac
+        if [ -n "$(value "$key")" ] && [ "${1:-}" = --refresh ]; then say "$key stands in .env: it is not pinned."; fi
+        if { [ -z "$pin" ] || [ "${1:-}" = --refresh ]; } && [ -z "$(value "$key")" ]; then
+            otherwise="it is not pinned"
+            if [ -n "$pin" ]; then otherwise="its pin stays"; fi
+            found=$(with_digest "$name" "$otherwise") || found=$pin
+            if [ "$found" != "$pin" ]; then say "Pinned in compose.pins.yaml, which belongs in git: $found"; fi
+            pin=$found
+        fi
+        if [ -n "$pin" ]; then lines="$lines      $key: \${$key:-$pin}"$'\n'; fi
+    done 3< <(sed -n 's/^ARG \([A-Z0-9_]*_IMAGE\)=\([^@]*\)$/\1 \2/p' Dockerfile)
+    write_pins "$lines"
+    name_pins
+}
+
+cmd_pin() {
+    [ $# -eq 0 ] || fail "pin takes no name: it pins every base image of the Dockerfile." "$me pin"
+    explain_engine
+    pin_bases --refresh
+    if [ -f compose.pins.yaml ]; then sed -n 's/^ .*:-\(.*\)}$/\1/p' compose.pins.yaml; fi
+}
+
+# days YYYY-MM-DD: the number of that day, to subtract two of them; date does it differently on each system.
+days() {
+    local year=$((10#${1%%-*})) month=${1#*-} day=$((10#${1##*-})) late
+    month=$((10#${month%-*}))
+    late=$(((14 - month) / 12))
+    year=$((year + 4800 - late)) month=$((month + 12 * late - 3))
+    echo $((day + (153 * month + 2) / 5 + 365 * year + year / 4 - year / 100 + year / 400))
+}
+
+answers_file() { sed -n 's/^x-answers: "\(.*\)"$/\1/p' compose.yaml; }
+
+# warn_of_end: from 90 days before the last security update, each build ends with it.
+warn_of_end() {
+    local found name end left option=''
+    found=$(sed -n 's/^# \(.*\) gets security updates until \([0-9-]*\)\.$/\2 \1/p' Dockerfile)
+    if [ -z "$found" ] || [ -n "$(value BASE_IMAGE)" ]; then return; fi
+    end=${found%% *} name=${found#* }
+    left=$(($(days "$end") - $(days "$(date +%Y-%m-%d)")))
+    if [ $left -gt 90 ]; then return; fi
+    case $(answers_file) in .copier-answers.yml) ;; *) option=" -a '$(answers_file)'" ;; esac
+    if [ $left -ge 0 ]; then end="gets security updates only until $end"; else end="gets no security updates since $end"; fi
+    say "$name $end. Move on with: copier update$option --trust --defaults --data linux_distro=..."
+}
+
 # --- verbs: images and packages --------------------------------------------------------------------------------
 
 # tools CMD...: uv's world in a container, in dependencies/, as you.
@@ -327,6 +492,7 @@ tools() {
 build_images() { docker compose build "$@" >&2; }
 
 build_tools() {
+    pin_bases
     if [ -z "$(docker image inspect --format x "$(image "$(service_image tools)")" 2>/dev/null)" ]; then
         engine build_images tools
     else
@@ -396,23 +562,33 @@ cmd_add() {
     say "Added to dependencies/pyproject.toml and uv.lock. Run: $me build"
 }
 
+# before_build: what is true of every build, whatever is built.
+before_build() {
+    case $(value UV_DEFAULT_INDEX) in
+        *://*@*)
+            fail "UV_DEFAULT_INDEX in .env holds a password, which the image would keep: write it into the netrc file of NETRC_FILE."
+            ;;
+    esac
+    case $(value APT_MIRROR) in
+        *://*@*) fail "APT_MIRROR in .env holds a password, which the image would keep: name a mirror that wants none." ;;
+    esac
+    pin_bases
+    if [ ! -f dependencies/uv.lock ] || [ dependencies/pyproject.toml -nt dependencies/uv.lock ]; then
+        say "Bringing dependencies/uv.lock up to date."
+        cmd_lock ""
+        touch dependencies/uv.lock
+    fi
+}
+
 cmd_build() {
     local targets=("$@") target
     for target in ${targets[@]+"${targets[@]}"}; do
         case $target in runtime | dev) ;; *) fail "There is no image \"$target\"; there are runtime and dev." "$me build dev" ;; esac
     done
     if [ $# -eq 0 ]; then targets=(runtime dev); fi
-    case $(value UV_DEFAULT_INDEX) in
-        *://*@*)
-            fail "UV_DEFAULT_INDEX in .env holds a password, which the image would keep: write it into the netrc file of NETRC_FILE."
-            ;;
-    esac
-    if [ ! -f dependencies/uv.lock ] || [ dependencies/pyproject.toml -nt dependencies/uv.lock ]; then
-        say "Bringing dependencies/uv.lock up to date."
-        cmd_lock ""
-        touch dependencies/uv.lock
-    fi
+    before_build
     engine build_images "${targets[@]}"
+    warn_of_end
     case "${targets[*]}" in
         runtime) say "Built: runtime. Run: $me run CMD" ;;
         *) say "Built: ${targets[*]}. Run: $me up" ;;
@@ -548,6 +724,131 @@ cmd_freeze() {
     say "Written. Run: $me build"
 }
 
+# --- verbs: images for others ----------------------------------------------------------------------------------
+
+# check_name VERB NAME...: an image in a registry, with or without a tag.
+check_name() {
+    local pattern='^[a-z0-9][a-z0-9.-]*(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?$'
+    [ $# -eq 2 ] || fail "$1 needs one name, such as: $1 registry.example/team/$(title)." "$me help"
+    [[ $2 =~ $pattern ]] ||
+        fail "\"$2\" is no name of an image in a registry: it has small letters, and a registry or an account before the first slash." \
+            "$me $1 registry.example/team/$(title)"
+}
+
+title() { sed -n 's/.*image\.title="\([^"]*\)".*/\1/p' Dockerfile; }
+
+# label IMAGE NAME: what a label of an image says.
+label() { docker image inspect --format "{{with .Config.Labels}}{{index . \"$2\"}}{{end}}" "$1"; }
+
+# build_with SERVICE: a build with one more Compose file, from stdin.
+build_with() {
+    local files separator
+    files=$(value COMPOSE_FILE) separator=$(value COMPOSE_PATH_SEPARATOR)
+    COMPOSE_FILE="${files:-compose.yaml}${separator:-:}-" build_images "$1"
+}
+
+# say_label NAME VALUE: a line of YAML.
+say_label() { printf "        %s: '%s'\n" "$1" "$(printf '%s' "$2" | sed "s/'/''/g; s/\\$/\$\$/g")"; }
+
+# commit: the commit of the project, if all of it is committed.
+commit() {
+    local changes
+    if ! changes=$(git status --porcelain 2>&1); then
+        say "No label says which commit this is, for git knows none here: ${changes%%$'\n'*}"
+    elif [ -n "$changes" ]; then
+        say "No label says which commit this is, for there are changes that are not committed."
+    else
+        git rev-parse --quiet --verify HEAD || say "No label says which commit this is, for there is none yet."
+    fi
+}
+
+# origin: where git has the project from, if that is an address for others; never with a password in it.
+origin() {
+    local url
+    url=$(git config --get remote.origin.url 2>/dev/null || true)
+    case $url in
+        http://* | https://* | ssh://* | git://*) printf '%s' "$url" | sed 's#://[^/]*@#://#' ;;
+        [!/.]*@*:*) printf '%s' "$url" ;;
+    esac
+}
+
+answers_digest() {
+    local sum
+    sum=$({ sha256sum || shasum -a 256; } 2>/dev/null <"../$(answers_file)" || true)
+    if [ -n "$sum" ]; then printf 'sha256:%s' "${sum%% *}"; fi
+}
+
+# publish_file NAME REVISION: the Compose file that gives the service publish its name and labels.
+publish_file() {
+    local version source answers
+    version=$(sed -n "s/^_commit: *['\"]*\([^'\"]*\).*/\1/p" "../$(answers_file)" 2>/dev/null || true)
+    source=$(origin) answers=$(answers_digest)
+    printf '%s\n' "services:" "  publish:" "    image: $1" "    build:" "      labels:"
+    say_label io.hearth.template.version "${version:-unknown}"
+    if [ -n "$answers" ]; then say_label io.hearth.answers.digest "$answers"; fi
+    if [ -n "$2" ]; then say_label org.opencontainers.image.revision "$2"; fi
+    if [ -n "$source" ]; then say_label org.opencontainers.image.source "$source"; fi
+}
+
+cmd_publish() {
+    local names image_name revision
+    check_name publish "$@"
+    before_build
+    revision=$(commit)
+    case ${1##*/} in
+        *:*) names=("$1") ;;
+        *)
+            names=("$1:latest")
+            if [ -n "$revision" ]; then names=("${names[@]}" "$1:$(printf %.12s "$revision")"); fi
+            ;;
+    esac
+    # Compose labels an image with the project's name, in which the person's is: this one gets the bare name.
+    publish_file "${names[0]}" "$revision" | COMPOSE_PROJECT_NAME=$(title) engine build_with publish
+    for image_name in "${names[@]}"; do
+        if [ "$image_name" != "${names[0]}" ]; then docker tag "${names[0]}" "$image_name"; fi
+        engine docker push "$image_name"
+    done
+    warn_of_end
+    say "Published ${names[*]}. In another clone, run: $me pull ${names[0]}"
+}
+
+# pull_file NAME: the Compose file with which the stage publish is what was pulled, so that only the person's small layer
+# is built. BuildKit looks at base images all the same, even where they are not used: it gets one that is here.
+pull_file() {
+    printf '%s\n' "services:" "  runtime:" "    build:" \
+        "      additional_contexts: {publish: 'docker-image://$1'}" "      args:"
+    sed -n "s#^ARG \([A-Z0-9_]*_IMAGE\)=.*#        \1: '$1'#p" Dockerfile
+}
+
+cmd_pull() {
+    local name=${1:-} image_name said runtime dev before stands_in=no
+    check_name pull "$@"
+    image_name=$name
+    engine docker pull "$name"
+    image_name=''
+    said=$(label "$name" org.opencontainers.image.title)
+    if [ "$said" != "$(title)" ]; then
+        fail "$name is no image of $(title): its label says ${said:-nothing}." "docker image inspect $name"
+    fi
+    if [ -n "$(docker image inspect --format '{{.Config.User}}' "$name")" ]; then
+        fail "$name has a person in it already; an image for everybody is made by publish." \
+            "$me publish $name, where the project is built"
+    fi
+    runtime=$(image "$(service_image runtime)") dev=$(image "$(service_image dev)")
+    before=$(docker image inspect --format '{{.Id}}' "$runtime" 2>/dev/null || true)
+    case $(docker image inspect --format '{{.Id}}' "$dev" 2>/dev/null || true) in '' | "$before") stands_in=yes ;; esac
+    pull_file "$name" | engine build_with runtime
+    if [ "$(label "$name" io.hearth.answers.digest)" != "$(answers_digest)" ]; then
+        say "It was made from other answers than those of this clone."
+    fi
+    if [ $stands_in = yes ]; then
+        docker tag "$runtime" "$dev"
+        say "There is no dev image yet: up and shell use this one. Compilers, editors, test tools and uv come with: $me build dev"
+    fi
+    said=$(label "$name" org.opencontainers.image.revision)
+    say "Pulled $name${said:+ (commit $(printf %.12s "$said"))}. Run: $me run CMD, or $me up"
+}
+
 # --- verbs: work -----------------------------------------------------------------------------------------------
 
 cmd_up() {
@@ -669,8 +970,8 @@ case $verb in
         cmd_env "$@"
         exit
         ;;
-    build | add | lock | verify | bench | freeze | up | shell | exec | run | logs | stop | start | down) ;;
-    over | gpus | ls | config | root | clean) ;;
+    build | add | lock | verify | bench | freeze | pin | publish | pull) ;;
+    up | shell | exec | run | logs | stop | start | down | over | gpus | ls | config | root | clean) ;;
     *) fail "There is no verb \"$verb\"." "$me help" ;;
 esac
 need_env

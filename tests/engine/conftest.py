@@ -16,6 +16,7 @@ from tests.support.engine import is_stand_in, need
 from tests.support.index import PackageIndex, bridge_address, find_torch_wheel, serving
 from tests.support.managed_python import cached_archive
 from tests.support.project import Person, Project
+from tests.support.registry import Registry, registry_problem
 
 HERE = Path(__file__).parent
 # A small project that this machine can build without the outside: the stand-in Python is a 3.11.
@@ -153,3 +154,14 @@ def plain_project(project: MakeProject) -> Project:
 def _give(folder: Path, person: Person) -> None:
     for path in [folder, *folder.rglob("*")]:
         os.chown(path, person.uid, person.gid, follow_symlinks=False)
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """A registry that takes everything from everybody."""
+    need(registry_problem())
+    server = Registry(tmp_path_factory.mktemp("registry"))
+    server.start()
+    yield server
+    server.stop()
+    server.forget()

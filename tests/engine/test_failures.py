@@ -15,7 +15,10 @@ import pytest
 from tests.engine.conftest import MakeProject
 from tests.support.project import Project
 
-VERBS = ["build", "up", "exec true", "run true", "root true", "ls", "lock", "add numpy", "freeze"]
+VERBS = [
+    *("build", "up", "exec true", "run true", "root true", "ls", "lock", "add numpy", "freeze"),
+    *("pin", "publish registry.example/a/b", "pull registry.example/a/b"),
+]
 # Where Docker's client looks for its plugins, besides the person's own folder.
 PLUGINS = [
     *("/usr/local/lib/docker/cli-plugins", "/usr/local/libexec/docker/cli-plugins"),

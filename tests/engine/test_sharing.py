@@ -30,11 +30,12 @@ def test_two_clones_of_one_project_have_nothing_in_common_on_the_engine(
     for each in (plain_project, clone):
         each.ok("up")
         each.ok("exec", "sh", "-c", "echo mine >~/note")
-    assert len(names(clone)) == len(names(plain_project)) == 6
+    assert len(names(clone)) == len(names(plain_project)) == 7
     assert not names(clone) & names(plain_project)
 
     clone.ok("clean", "--all")
-    assert not names(clone) - {clone.image(service) for service in ("runtime", "dev", "tools")}
+    services = ("runtime", "dev", "publish", "tools")
+    assert not names(clone) - {clone.image(service) for service in services}
     assert run("docker", "image", "inspect", clone.image("dev")).returncode == 1
     assert plain_project.ok("exec", "cat", "/home/user/note") == "mine\n"
     plain_project.ok("run", "true")
