@@ -440,9 +440,9 @@ make_gpu_images() {
         import_cuda 13.0.3 "$flavour" 535 550 565 570 575
     done
     import_ngc 26.08 2.14.0a0+4fdf77b.nv26.08 13.4 "$(printf '%s\n' \
-        '# Versions that this image was tested with' numpy==1.24.2 packaging==23.2 'requests<2.32' \
+        '# Versions that this image was tested with' einops==0.8.0 numpy==1.24.2 'requests<2.32' \
         torch==2.14.0a0+4fdf77b.nv26.8 torchvision==0.29.0a0+8a9c1b2.nv26.8)" \
-        torchvision==0.29.0a0+8a9c1b2.nv26.8 triton==3.8.0 transformer-engine==2.16.0+1a2b3c4d packaging==23.2 \
+        torchvision==0.29.0a0+8a9c1b2.nv26.8 triton==3.8.0 transformer-engine==2.16.0+1a2b3c4d einops==0.8.0 \
         nvidia-cudnn-frontend==1.18.0 nvidia-dali-cuda130==1.53.0
     import_ngc 24.05 2.4.0a0+07cecf4168.nv24.05 12.4 '' \
         torchvision==0.19.0a0 pytorch-triton==3.0.0+989adb9a2 transformer-engine==1.6.0+c81733f nvidia-dali-cuda120==1.37.1

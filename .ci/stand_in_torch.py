@@ -110,6 +110,8 @@ def install(
 def main(version: str, cuda: str, others: list[str]) -> None:
     """Install torch and the others."""
     arches = "sm_75 sm_80 sm_86 sm_90 sm_100 sm_120 compute_120"
+    if cuda.startswith("12."):
+        arches = "sm_52 sm_60 sm_61 sm_70 sm_75 sm_80 sm_86 sm_90 compute_90"
     text = TORCH.replace("{version}", version).replace("{cuda}", cuda).replace("{arches}", arches)
     install(
         "torch",

@@ -6,6 +6,7 @@
 
 It reads what was asked from the environment: CHOSEN_ACCELERATOR (cuda or cpu), CHOSEN_TORCH,
 CHOSEN_CUDA and TORCH_CUDA_ARCH_LIST (CCA of .env). An empty or missing variable asks nothing.
+In an image whose base brings PyTorch, /opt/base/packages.json says what the base has.
 Exit status: 0 if every check passes, 1 if one fails, 2 for a wrong option. Standard library only,
 Python 3.8 or newer; PyTorch is imported if it is there.
 """
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 DRIVER_FILE = "/proc/driver/nvidia/version"
+BASE_FILE = "/opt/base/packages.json"
 # Oldest driver of each CUDA family (minor-version compatibility); a test holds it to the table.
 FAMILIES = {11: "450.80.02", 12: "525.60.13", 13: "580"}
 # Jetson modules share no binary code with other GPUs of their major version.
@@ -92,6 +94,28 @@ def host_driver(path: str = DRIVER_FILE) -> str:
         return ""
     match = re.search(r"Kernel Module\s+(?:for \S+\s+)?(\d{3,4}\.\d+(?:\.\d+)*)", text)
     return match.group(1) if match else ""
+
+
+def of_base(path: str = BASE_FILE) -> str | None:
+    """The version of PyTorch that the base image brings, "" where it may be replaced, or None."""
+    if not Path(path).exists():
+        return None
+    packages = json.loads(Path(path).read_text(encoding="utf-8"))["packages"]
+    return str(packages["torch"]["version"]) if "torch" in packages else ""
+
+
+def check_base(torch: Any, version: str) -> Check:
+    """PyTorch is the base image's own: neither another release nor a second copy."""
+    name = "PyTorch of the base"
+    found, file = str(torch.__version__), str(torch.__file__)
+    if not version:
+        return Check(name, SKIPPED, f"{found}; base-override.txt lets it be replaced")
+    # The module says nv26.08, the metadata of its wheel nv26.8.
+    if re.sub(r"\.0+(?=\d)", ".", found) != re.sub(r"\.0+(?=\d)", ".", version):
+        return Check(name, FAILED, f"{found} is imported, the base image has {version}")
+    if Path(sys.prefix) in Path(file).parents:
+        return Check(name, FAILED, f"it is a copy in {sys.prefix}, not the base image's own")
+    return Check(name, PASSED, f"{found} in {Path(file).parent}")
 
 
 def check_version(torch: Any, wanted: str) -> Check:
@@ -178,23 +202,24 @@ def check_gpu(torch: Any, driver: str) -> Check:
     return Check("GPU", PASSED, f"{count} seen, each multiplied a matrix")
 
 
-def verify(environ: dict[str, str], driver: str) -> list[Check]:
+def verify(environ: dict[str, str], driver: str, base: str | None = None) -> list[Check]:
     """All checks, in the order in which a person wants to read them.
 
     Args:
         environ: the variables that the text of the module names.
         driver: version of the host's driver, "" where there is none.
+        base: what `of_base` says.
     """
     accelerator = environ.get("CHOSEN_ACCELERATOR", "").strip()
     wanted = environ.get("CHOSEN_TORCH", "").strip()
     torch, problem = import_torch()
     if torch is None:
-        if wanted in ("", "none"):
+        if wanted in ("", "none") and base is None:
             return [Check("PyTorch", SKIPPED, "none was asked for")]
         return [Check("PyTorch", FAILED, f"it does not import: {problem}")]
     checks = [
         Check("PyTorch", PASSED, "imports"),
-        check_version(torch, wanted),
+        check_version(torch, wanted) if base is None else check_base(torch, base),
         check_build(torch, accelerator, environ.get("CHOSEN_CUDA", "").strip()),
     ]
     if accelerator == "cpu":
@@ -212,7 +237,7 @@ def main(arguments: list[str]) -> int:
     if [argument for argument in arguments if argument != "--json"]:
         print("verify: the only option is --json", file=sys.stderr)
         return 2
-    checks = verify(dict(os.environ), host_driver())
+    checks = verify(dict(os.environ), host_driver(), of_base())
     good = all(check.status != FAILED for check in checks)
     if "--json" in arguments:
         report = {"ok": good, "checks": [check._asdict() for check in checks]}

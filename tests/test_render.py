@@ -18,7 +18,7 @@ import yaml
 
 from hooks.host.facts import Facts
 from hooks.host.gpus import overlays
-from tests.conftest import Generate
+from tests.conftest import ROOT, Generate
 from tests.support.questionnaire import Answers, Questionnaire, Row
 
 if sys.version_info >= (3, 11):
@@ -272,6 +272,21 @@ def test_without_torch_no_file_speaks_of_it(questionnaire: Questionnaire, rows: 
             script = path.endswith(".sh") or path.startswith("docker-amd64/host/")
             words = text.replace("TORCH_CUDA_ARCH_LIST", "")  # not only PyTorch reads it
             assert script or not re.search(r"torch|triton", words, re.IGNORECASE), path
+
+
+def test_what_keeps_the_packages_of_a_base_is_there_where_the_base_has_some(
+    questionnaire: Questionnaire, rows: list[Row]
+) -> None:
+    program = (ROOT / "hooks/base_packages.py").read_text()
+    for _, known in {known["service"]: (0, known) for _, known in rows}.values():
+        files = questionnaire.render(known)
+        own = {"image/base_packages.py", "image/uv.sh", "dependencies/base-override.txt"}
+        found = {name for name in own if f"docker-amd64/{name}" in files}
+        assert found == (own if known["service"] in GIVEN else set())
+        if found:
+            assert files["docker-amd64/image/base_packages.py"] == program
+        uses = re.findall(r"/opt/base|base_packages", files["docker-amd64/Dockerfile"])
+        assert bool(uses) == bool(found)
 
 
 def test_a_c_compiler_is_in_runtime_exactly_when_jit_says_so(texts: Texts) -> None:

@@ -140,6 +140,48 @@ def test_pytorch_that_does_not_import_is_a_failure_only_where_it_was_asked(
     assert run(monkeypatch, None, CHOSEN_TORCH="none")["PyTorch"][0] == "skipped"
 
 
+def torch_in(folder: str, version: str) -> Any:
+    found = torch(version)
+    found.__file__ = f"{folder}/torch/__init__.py"
+    return found
+
+
+@pytest.mark.parametrize(
+    ("base", "found", "status", "says"),
+    [
+        ("2.14.0a0+4f.nv26.8", torch_in("/base", "2.14.0a0+4f.nv26.08"), "ok", "in /base/torch"),
+        ("2.14.0a0+4f.nv26.8", torch_in("/base", "2.15.0"), "fails", "the base image has 2.14.0a0"),
+        ("2.13.0", torch_in(f"{sys.prefix}/lib", "2.13.0"), "fails", "it is a copy in "),
+        ("", torch_in(f"{sys.prefix}/lib", "2.15.0"), "skipped", "lets it be replaced"),
+    ],
+)
+def test_on_a_base_that_brings_it_pytorch_must_be_the_one_of_the_base(
+    monkeypatch: pytest.MonkeyPatch, base: str, found: Any, status: str, says: str
+) -> None:
+    monkeypatch.setattr(verify, "import_torch", lambda: (found, ""))
+    checks = {check.name: check for check in verify.verify({}, "", base)}
+    assert checks["PyTorch of the base"].status == status
+    assert says in checks["PyTorch of the base"].says
+    assert "PyTorch version" not in checks
+
+
+def test_what_the_base_brings_is_read_from_its_record(tmp_path: Path) -> None:
+    record = tmp_path / "packages.json"
+    assert verify.of_base(str(record)) is None
+    record.write_text('{"packages": {"torch": {"version": "2.13.0+cu130"}}}')
+    assert verify.of_base(str(record)) == "2.13.0+cu130"
+    record.write_text('{"packages": {}}')
+    assert verify.of_base(str(record)) == ""
+
+
+def test_a_torch_of_the_base_that_does_not_import_is_a_failure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(verify, "import_torch", lambda: (None, "OSError: no libcudart"))
+    (check,) = verify.verify({}, "", "2.13.0+cu130")
+    assert check == ("PyTorch", "fails", "it does not import: OSError: no libcudart")
+
+
 def test_the_compiled_list_is_found_without_a_gpu() -> None:
     def refuse() -> list[str]:
         raise RuntimeError("Found no NVIDIA driver on your system")

@@ -221,6 +221,13 @@ explain() {
             fail "A list in dependencies/ (apt-*.txt) names a package that this distribution does not have." \
                 "$me build, when the name is corrected there"
             ;;
+        *'but the base image has '* | *"hides the base image's "* | *"the base image's constraint file says "*)
+            # base_packages.py has said it, between the engine's words.
+            fail "$(printf '%s\n' "$1" | grep -E "but the base image has|(hides|the) base image's" | sed -E '$!d; s/^(#[0-9]+ )?([0-9.]+ )?//')"
+            ;;
+        *'uv.lock has packages of another base image'*)
+            fail "dependencies/uv.lock was made for another base image, or before dependencies/base-override.txt changed." "$me lock"
+            ;;
         *'uv.lock`'*'needs to be updated'*)
             fail "dependencies/uv.lock does not match dependencies/pyproject.toml." "$me lock"
             ;;
@@ -502,11 +509,12 @@ build_tools() {
 
 # A new project of existing code has its packages in requirements.txt: they go into dependencies/pyproject.toml, once.
 take_requirements() {
-    local code file line left='' names=() torch
+    local code file line left='' names=() torch base
     code=$(value LOCAL_CODE_DIR)
     file=${code:-..}/requirements.txt
     if [ -f dependencies/uv.lock ] || [ ! -f "$file" ] || ! grep -q '^dependencies = \[\]$' dependencies/pyproject.toml; then return; fi
     torch=$(grep -c '^torch = ' dependencies/pyproject.toml || true)
+    base='^(torch|torchvision|torchaudio|triton|nvidia-[a-z0-9-]+)([^a-z0-9_-]|$)'
     while IFS= read -r line || [ -n "$line" ]; do
         line=${line%$'\r'} line=${line%%[[:blank:]]#*} line=${line%\\}
         line=${line#"${line%%[![:blank:]]*}"} line=${line%"${line##*[![:blank:]]}"}
@@ -518,6 +526,8 @@ take_requirements() {
             *)
                 if [ "$torch" != 0 ] && printf '%s' "$line" | grep -Eiq '^(torch|triton|nvidia-[a-z0-9-]+)([^a-z0-9_-]|$)'; then
                     left="$left  $line (the PyTorch version is an answer: copier update --data torch_version=...)"$'\n'
+                elif [ -f dependencies/base-override.txt ] && printf '%s' "$line" | grep -Eiq "$base"; then
+                    left="$left  $line (the base image has its own)"$'\n'
                 else
                     names+=("$line")
                 fi
@@ -573,7 +583,8 @@ before_build() {
         *://*@*) fail "APT_MIRROR in .env holds a password, which the image would keep: name a mirror that wants none." ;;
     esac
     pin_bases
-    if [ ! -f dependencies/uv.lock ] || [ dependencies/pyproject.toml -nt dependencies/uv.lock ]; then
+    if [ ! -f dependencies/uv.lock ] || [ dependencies/pyproject.toml -nt dependencies/uv.lock ] ||
+        [ dependencies/base-override.txt -nt dependencies/uv.lock ]; then
         say "Bringing dependencies/uv.lock up to date."
         cmd_lock ""
         touch dependencies/uv.lock

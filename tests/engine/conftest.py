@@ -97,7 +97,7 @@ def project(
         owner: whose files they are; jane by default.
         env: further lines of .env.
         existing: files that were there before Hearth, path to text.
-        answers: answers other than `DEFAULTS`.
+        answers: answers other than `DEFAULTS`; None leaves a question to its own default.
 
     What projects left in the engine (containers, volumes, images) is removed at the end.
     """
@@ -117,7 +117,8 @@ def project(
         for path, text in (existing or {}).items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_text(text)
-        generate(folder, **DEFAULTS | answers)
+        asked = {name: value for name, value in (DEFAULTS | answers).items() if value is not None}
+        generate(folder, **asked)
         index.replace_pytorch_index(folder / "docker-amd64/dependencies/pyproject.toml")
         _give(folder.parent, person)
         new = Project(folder, person)
