@@ -71,12 +71,14 @@ format: .venv/installed-dev ## rewrite Python and shell files the way lint wants
 	@PATH="$(CURDIR)/$(BIN):$$PATH" .ci/lint --fix
 
 .PHONY: lock
-lock: .venv/installed-dev ## both requirement files from pyproject.toml; ARGS=--upgrade moves the versions
+lock: .venv/installed-dev ## all requirement files from pyproject.toml; ARGS=--upgrade moves the versions
 	@compile() { \
-	  UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet pyproject.toml --universal --python-version 3.10 \
-	    --only-binary :all: --generate-hashes --no-emit-index-url --no-emit-build-options --no-annotate "$$@"; }; \
-	compile $$ARGS --group dev --output-file requirements-dev.txt && \
-	compile --group generate --constraint requirements-dev.txt --output-file requirements.txt
+	  UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet pyproject.toml --universal --python-version "$$@" \
+	    --only-binary :all: --generate-hashes --no-emit-index-url --no-emit-build-options --no-annotate; }; \
+	compile 3.10 $$ARGS --group dev --output-file requirements-dev.txt && \
+	compile 3.10 --group generate --constraint requirements-dev.txt --output-file requirements.txt && \
+	compile 3.9 $$ARGS --no-header --group torch-build --output-file hooks/torch_build.txt && \
+	compile 3.9 $$ARGS --no-header --no-deps --group torch-build-mkl --output-file hooks/torch_build_mkl.txt
 
 .PHONY: bench
 bench: .venv/installed-dev ## the measurements of docs/developing.md as a table and JSON

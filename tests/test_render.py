@@ -43,7 +43,12 @@ STAGES = {
     "dev": "base",
 }
 STAGES_WITH_TORCH = STAGES | {"deps-torch": "builder", "deps": "deps-torch"}
-MOST_LINES = 180  # of a Dockerfile
+STAGES_THAT_COMPILE = STAGES_WITH_TORCH | {
+    "sources": "scratch",
+    "torch-build": "${BUILD_IMAGE}",
+    "torch-wheels": "scratch",
+}
+MOST_LINES = 210  # of a Dockerfile
 
 # What is answered in the combinations: of simple everything, of the others what is theirs.
 NAMES = {"project_name": ["a-name"], "code_dir": [".", "my code"]}
@@ -251,6 +256,8 @@ def test_every_dockerfile_has_the_stages_that_docs_and_scripts_name(texts: Texts
     for text, answers in named(texts, "docker-amd64/Dockerfile"):
         own = answers["service"] not in GIVEN and answers["torch_version"] != "none"
         expected = STAGES_WITH_TORCH if own else STAGES
+        if answers.get("pytorch_build") == "source":
+            expected = STAGES_THAT_COMPILE
         assert stages(text) == expected, answers
         assert set(re.findall(r"--from=(\S+)", text)) <= expected.keys()
 
@@ -287,6 +294,38 @@ def test_what_keeps_the_packages_of_a_base_is_there_where_the_base_has_some(
             assert files["docker-amd64/image/base_packages.py"] == program
         uses = re.findall(r"/opt/base|base_packages", files["docker-amd64/Dockerfile"])
         assert bool(uses) == bool(found)
+
+
+def test_what_compiles_pytorch_is_rendered_only_where_it_is_compiled(
+    questionnaire: Questionnaire, few: list[Row]
+) -> None:
+    for answers, known in few:
+        files = questionnaire.render(known)
+        compiles = answers.get("pytorch_build") == "source"
+        assert any("torch-build" in path or "/sources/" in path for path in files) == compiles
+        for name in (".env.example", "compose.yaml"):
+            assert ("PYTORCH_REPO" in files[f"docker-amd64/{name}"]) == compiles
+
+
+def test_compiled_pytorch_has_what_was_answered(texts: Texts, rows: list[Row]) -> None:
+    versions = rows[0][1]["compat"]["torch"]
+    found = 0
+    for text, answers in named(texts, "docker-amd64/Dockerfile"):
+        if answers.get("pytorch_build") != "source":
+            continue
+        found += 1
+        cuda, torch = answers["accelerator"] == "cuda", answers["torch_version"]
+        arguments = dict(re.findall(r"(?m)^ARG .*?\b(\w+)=(\S+)", text))
+        assert f"PYTORCH_REF=v{torch}\n" in text
+        assert arguments["TORCHVISION_REF"] == f"v{versions[torch]['torchvision']}"
+        assert f"USE_CUDA={int(cuda)} " in text
+        assert ("TORCH_CUDA_ARCH_LIST=" in text) == cuda
+        assert ("USE_CUDNN=1" in text) == answers.get("cudnn", False)
+        assert ("USE_MAGMA=1" in text) == answers.get("magma", False)
+        assert f"BLAS={'MKL' if answers['blas'] == 'mkl' else 'OpenBLAS'}" in text
+        # Whoever compiles and whoever runs have the same CUDA, cuDNN and distribution.
+        assert arguments["BUILD_IMAGE"].replace("-devel-", "-runtime-") == arguments["BASE_IMAGE"]
+    assert found > 3
 
 
 def test_a_c_compiler_is_in_runtime_exactly_when_jit_says_so(texts: Texts) -> None:
@@ -378,7 +417,10 @@ def test_compose_accepts_every_project_as_the_example_describes_it(
 ) -> None:
     for folder in compose_folders:
         services = effective(folder)["services"]
-        assert services.keys() == {"runtime", "dev", "publish", "tools"}
+        compiles = "BUILD_IMAGE=" in (folder / ".env").read_text()
+        assert services.keys() == {"runtime", "dev", "publish", "tools"} | (
+            {"wheels"} if compiles else set()
+        )
         for name in ("runtime", "dev"):
             assert services[name]["init"] is True
             assert services[name]["build"]["target"] == name

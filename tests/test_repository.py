@@ -21,7 +21,12 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-LOCKS = {"generate": "requirements.txt", "dev": "requirements-dev.txt"}
+LOCKS = {
+    "generate": "requirements.txt",
+    "dev": "requirements-dev.txt",
+    "torch-build": "hooks/torch_build.txt",
+    "torch-build-mkl": "hooks/torch_build_mkl.txt",
+}
 
 
 def pyproject() -> dict[str, Any]:

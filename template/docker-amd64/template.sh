@@ -17,6 +17,7 @@ This machine
 
 Images and packages
   build [runtime|dev]       build both images, or one
+  wheels [FOLDER]           take out the wheels of a PyTorch that is compiled here; into wheels/
   add [--dev] NAME...       add packages to dependencies/pyproject.toml and uv.lock
   lock [--check|--upgrade [NAME...]]
                             bring uv.lock up to date; say whether it is; take newer versions
@@ -156,6 +157,11 @@ explain() {
     fi
     if [ -n "${image_name:-}" ]; then explain_registry "$1"; fi
     case $1 in
+        *'torch-build stopped: '*)
+            local sentence=${1##*torch-build stopped: } advice=''
+            case $1 in *'torch-build advises: '*) advice=${1##*torch-build advises: } ;; esac
+            fail "${sentence%%$'\n'*}" "${advice%%$'\n'*}"
+            ;;
         *'ermission denied'*docker*sock* | *'ermission denied'*'Docker daemon'* | *'ermission denied'*'docker API'*)
             fail "Your user may not talk to the Docker daemon." "sudo usermod -aG docker \"\$USER\" and log in again"
             ;;
@@ -606,6 +612,25 @@ cmd_build() {
     esac
 }
 
+# The wheels come out of an image that holds nothing else; a container of it is made and never started.
+cmd_wheels() {
+    local folder=${1:-$PWD/wheels} id status=0 wheel
+    [ -n "$(service_image wheels)" ] ||
+        fail "PyTorch comes as a published wheel here; nothing is compiled." "copier update --trust --data pytorch_build=source"
+    case $folder in /*) ;; *) folder=$OLDPWD/$folder ;; esac
+    engine build_images wheels
+    mkdir -p "$folder" || fail "The folder $folder cannot be made."
+    id=$(docker create "$(image "$(service_image wheels)")" none)
+    rm -rf "$folder/.new" && mkdir "$folder/.new"
+    docker cp --quiet "$id:/." "$folder/.new" || status=$?
+    docker rm "$id" >/dev/null
+    for wheel in "$folder"/.new/*.whl; do
+        if [ "$status" -eq 0 ]; then mv -f "$wheel" "$folder/" && printf '%s\n' "$folder/${wheel##*/}"; fi
+    done
+    rm -rf "$folder/.new"
+    [ "$status" -eq 0 ] || fail "The wheels could not be written to $folder." "df -h $folder"
+}
+
 need_framework() {
     [ -f verify.py ] && return
     fail "This project chose no framework that could be $1." "copier update --trust --data torch_version=..."
@@ -981,7 +1006,7 @@ case $verb in
         cmd_env "$@"
         exit
         ;;
-    build | add | lock | verify | bench | freeze | pin | publish | pull) ;;
+    build | wheels | add | lock | verify | bench | freeze | pin | publish | pull) ;;
     up | shell | exec | run | logs | stop | start | down | over | gpus | ls | config | root | clean) ;;
     *) fail "There is no verb \"$verb\"." "$me help" ;;
 esac
