@@ -859,6 +859,7 @@ pull_file() {
 cmd_pull() {
     local name=${1:-} image_name said runtime dev before stands_in=no
     check_name pull "$@"
+    explain_engine # before gigabytes come in for nothing
     image_name=$name
     engine docker pull "$name"
     image_name=''
