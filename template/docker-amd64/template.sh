@@ -229,7 +229,8 @@ explain() {
             ;;
         *'but the base image has '* | *"hides the base image's "* | *"the base image's constraint file says "*)
             # base_packages.py has said it, between the engine's words.
-            fail "$(printf '%s\n' "$1" | grep -E "but the base image has|(hides|the) base image's" | sed -E '$!d; s/^(#[0-9]+ )?([0-9.]+ )?//')"
+            fail "$(printf '%s\n' "$1" | grep -E "but the base image has|(hides|the) base image's" |
+                sed -E '$!d; s/^(#[0-9]+ )?([0-9.]+ )?//')"
             ;;
         *'uv.lock has packages of another base image'*)
             fail "dependencies/uv.lock was made for another base image, or before dependencies/base-override.txt changed." "$me lock"
@@ -275,7 +276,11 @@ explain_later() {
     local text
     trap '' INT TERM
     text=$({ tee >(tail -c 4000 >&3) >&2; } 3>&1)
-    case $text in *'device driver'* | *'CDI device'* | *'runtime name'* | *'unsatisfied condition'* | *'error mounting'*) explain "$text" ;; esac
+    case $text in
+        *'device driver'* | *'CDI device'* | *'runtime name'* | *'unsatisfied condition'* | *'error mounting'*)
+            explain "$text"
+            ;;
+    esac
 }
 
 image() { printf '%s:%s' "$(value COMPOSE_PROJECT_NAME)" "$1"; }
