@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -310,7 +309,6 @@ def test_requirements_of_existing_code_leave_to_the_base_what_it_brings(
     assert re.search(r'(?ms)^dependencies = \[\n    "iniconfig",\n\]$', listed)
 
 
-def test_the_image_says_what_it_was_made_from(on_nvidia: Project) -> None:
-    command = ("docker", "run", "--rm", "--entrypoint", "cat", on_nvidia.image("dev"))
-    assert "torch==2.14.0a0+4fdf77b.nv26.8" in run(*command, "/opt/base/constraints.txt").stdout
-    assert Path(on_nvidia.docker / "image/base_packages.py").exists()
+def test_the_runtime_image_holds_no_index_and_no_uv(on_nvidia: Project) -> None:
+    command = ("docker", "run", "--rm", "--entrypoint", "sh", on_nvidia.image("runtime"), "-c")
+    assert run(*command, "ls /opt/base; command -v uv").stdout == "packages.json\n"
