@@ -227,7 +227,9 @@ explain_later() {
     local text
     trap '' INT TERM
     text=$({ tee >(tail -c 4000 >&3) >&2; } 3>&1)
-    case $text in *'device driver'* | *'CDI device'* | *'runtime name'* | *'unsatisfied condition'* | *'error mounting'*) explain "$text" ;; esac
+    case $text in
+        *'device driver'* | *'CDI device'* | *'runtime name'* | *'unsatisfied condition'* | *'error mounting'*) explain "$text" ;;
+    esac
 }
 
 image() { printf '%s:%s' "$(value COMPOSE_PROJECT_NAME)" "$1"; }
