@@ -323,6 +323,7 @@ def test_compiled_pytorch_has_what_was_answered(texts: Texts, rows: list[Row]) -
         assert ("USE_CUDNN=1" in text) == answers.get("cudnn", False)
         assert ("USE_MAGMA=1" in text) == answers.get("magma", False)
         assert f"BLAS={'MKL' if answers['blas'] == 'mkl' else 'OpenBLAS'}" in text
+        assert "RUN python -c 'import torch, torchvision'\n" in text.partition(" AS publish\n")[2]
         # Whoever compiles and whoever runs have the same CUDA, cuDNN and distribution.
         assert arguments["BUILD_IMAGE"].replace("-devel-", "-runtime-") == arguments["BASE_IMAGE"]
     assert found > 3

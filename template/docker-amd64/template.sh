@@ -626,7 +626,11 @@ cmd_wheels() {
     local folder=${1:-$PWD/wheels} id status=0 wheel
     [ -n "$(service_image wheels)" ] ||
         fail "PyTorch comes as a published wheel here; nothing is compiled." "copier update --trust --data pytorch_build=source"
-    case $folder in /*) ;; *) folder=$OLDPWD/$folder ;; esac
+    case $folder in
+        -*) fail "wheels knows one folder, not $folder." "$me help" ;;
+        /*) ;;
+        *) folder=$OLDPWD/$folder ;;
+    esac
     engine build_images wheels
     mkdir -p "$folder" || fail "The folder $folder cannot be made."
     id=$(docker create "$(image "$(service_image wheels)")" none)
