@@ -277,13 +277,9 @@ explain_later() {
     trap '' INT TERM
     text=$({ tee >(tail -c 4000 >&3) >&2; } 3>&1)
     case $text in
-<<<<<<< HEAD
         *'device driver'* | *'CDI device'* | *'runtime name'* | *'unsatisfied condition'* | *'error mounting'*)
             explain "$text"
             ;;
-=======
-        *'device driver'* | *'CDI device'* | *'runtime name'* | *'unsatisfied condition'* | *'error mounting'*) explain "$text" ;;
->>>>>>> wt-gpu
     esac
 }
 
