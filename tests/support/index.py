@@ -105,7 +105,14 @@ class PackageIndex:
         """Write this index into a project's dependencies, as a team in a closed network does."""
         text = pyproject.read_text()
         own = rf'\g<1>url = "{self.url}/torch/"'
-        pyproject.write_text(re.sub(r'(name = "pytorch"\n)url = ".*"', own, text))
+        text, found = re.subn(r'(name = "pytorch"\n)url = ".*"', own, text)
+        if not found and '"torch==' in text:  # the build that plain PyPI has
+            text += (
+                f'\n[[tool.uv.index]]\nname = "pytorch"\nurl = "{self.url}/torch/"\n'
+                "explicit = true\n"
+                '\n[tool.uv.sources]\ntorch = { index = "pytorch" }\n'
+            )
+        pyproject.write_text(text)
 
     def add(
         self,

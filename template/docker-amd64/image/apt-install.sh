@@ -1,6 +1,12 @@
 #!/bin/bash
-# Installs the Debian or Ubuntu packages that the given lists name; "#" starts a comment in a list.
+# Installs the Debian or Ubuntu packages that the given lists name, from APT_MIRROR if that is set; "#" starts a comment
+# in a list.
 set -euo pipefail
+
+if [[ -n ${APT_MIRROR:-} ]]; then
+    find /etc/apt/sources.list* -type f -exec sed -i -E \
+        "s#https?://[^/ ]+/(debian|debian-security|ubuntu)(/| |$)#${APT_MIRROR%/}/\1\2#" {} +
+fi
 
 mapfile -t packages < <(sed -e 's/\r$//' -e 's/#.*//' -- "$@" | tr -s '[:blank:]' '\n' | sed '/^$/d')
 ((${#packages[@]})) || exit 0
