@@ -50,15 +50,20 @@ STAGES_THAT_COMPILE = STAGES_WITH_TORCH | {
 }
 MOST_LINES = 210  # of a Dockerfile
 
-# What is answered in the combinations: of simple everything, of the others what is theirs.
+# What is answered in the combinations, beside everything that a service asks: not every Python
+# with every distribution, and not every kind of project with every service.
 NAMES = {"project_name": ["a-name"], "code_dir": [".", "my code"]}
-SERVICES: dict[str, dict[str, list[Any]]] = {
-    "simple": {},
-    "train": {"torch_version": ["2.15.0", "2.6.0", "none"], "python_version": ["3.12"]},
-    "devel": {"torch_version": ["2.15.0", "2.6.0", "none"], "python_version": ["3.12"]},
-    "ngc": {},
-    "hub": {},
+NEW: dict[str, list[Any]] = {"project_kind": ["new"]}
+FEW: dict[str, list[Any]] = NEW | {
+    "torch_version": ["2.15.0", "2.6.0", "none"],
+    "python_version": ["3.12"],
 }
+COMBINATIONS: list[dict[str, list[Any]]] = [
+    {"service": ["simple"], "python_version": ["3.12"]},
+    {"service": ["simple"], "linux_distro": ["debian-13"], "jit": [True], **NEW},
+    {"service": ["train", "devel"], **FEW},
+    {"service": ["ngc", "hub"], **NEW},
+]
 GIVEN = ("ngc", "hub")  # their images bring Python and PyTorch
 
 # Not ${#array[@]} of the shell, nor {{.Name}}, {{json .}} and the like of Docker.
@@ -78,14 +83,7 @@ def questionnaire(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Q
 @pytest.fixture(scope="module")
 def rows(questionnaire: Questionnaire) -> list[Row]:
     """Valid combinations: the answers, and those together with the computed values."""
-    return [
-        row
-        for service, answers in SERVICES.items()
-        for row in questionnaire.combinations(
-            {"service": [service], **NAMES, **answers}
-            | ({} if service == "simple" else {"project_kind": ["new"]})
-        )
-    ]
+    return [row for given in COMBINATIONS for row in questionnaire.combinations(NAMES | given)]
 
 
 @pytest.fixture(scope="module")
