@@ -25,6 +25,9 @@ else $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --
 @touch $@
 endef
 
+# Tests wait for an engine more than they compute; those of one file share what they have built.
+PYTEST := $(BIN)/python -m pytest --numprocesses=3 --dist=loadfile
+
 .venv/pyvenv.cfg:
 	@$(find_python); \
 	if command -v uv >/dev/null 2>&1; then uv venv --quiet --allow-existing --python "$$python" .venv; \
@@ -56,11 +59,11 @@ setup: .venv/installed-dev ## everything that work on the template needs, into .
 
 .PHONY: test
 test: lint ## linters and all tests; engine tests run where an engine answers, HEARTH_ENGINE=required insists
-	@$(BIN)/python -m pytest $$ARGS
+	@$(PYTEST) $$ARGS
 
 .PHONY: fast
 fast: .venv/installed-dev ## the tests that need no container engine; ARGS='-k name' picks some
-	@$(BIN)/python -m pytest -m "not engine" $$ARGS
+	@$(PYTEST) -m "not engine" $$ARGS
 
 .PHONY: lint
 lint: .venv/installed-dev ## ruff, mypy, shellcheck, shfmt, the workflow against its schema
