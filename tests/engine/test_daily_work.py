@@ -317,7 +317,7 @@ def test_work_leaves_nothing_in_the_code_folder_that_git_would_see(plain_project
         # And git works inside, although the container's git never saw this folder's owner before.
         assert plain_project.ok("exec", "git", "status", "--porcelain") == ""
         tracked = git(plain_project, "ls-files")
-        for private in (".env\n", "data/", "outputs/"):
+        for private in ("/.env\n", "data/", "outputs/"):
             assert private not in tracked
     finally:
         run("rm", "-rf", str(plain_project.folder / ".git"))
