@@ -97,19 +97,19 @@ def test_trivy_finds_nothing_that_is_high(rendered: Path) -> None:
     assert problems == []
 
 
-# Built from source and on NVIDIA's and PyTorch's images: test_source_build.py, test_base_image.py.
-@pytest.mark.parametrize("name", ["train-cpu", "train-cuda", "simple-cuda"])
-def test_a_service_with_pytorchs_wheel_builds_starts_and_runs(
-    project: MakeProject, torch_version: str, name: str
+# simple is built all over this folder, with CUDA in test_gpus.py; compiled PyTorch, also on the CPU, in
+# test_source_build.py; devel in test_devel.py; ngc and hub in test_base_image.py.
+def test_train_with_pytorchs_wheel_builds_starts_and_runs(
+    project: MakeProject, torch_version: str
 ) -> None:
-    new = project(name, **answers(name) | {"torch_version": torch_version, "jit": False})
+    given = answers("train-cuda") | {"torch_version": torch_version, "jit": False}
+    new = project("train-cuda", **given)
     new.build("dev", "runtime")
-    seen = new.ok("run", "python", "-m", name.replace("-", "_"))
+    seen = new.ok("run", "python", "-m", "train_cuda")
     assert f"torch    {torch_version}" in seen
     new.ok("up")
     assert new.ok("exec", "pytest", "-q").strip().endswith("s")
     shell = new.ok("exec", "bash", "-lc", "command -v python && echo $PATH").split()
     assert shell[0] == "/opt/venv/bin/python"
-    if name == "train-cuda":
-        assert "/usr/local/cuda/bin" in shell[1].split(":")
+    assert "/usr/local/cuda/bin" in shell[1].split(":")
     new.ok("down")
