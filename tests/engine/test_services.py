@@ -97,7 +97,7 @@ def test_trivy_finds_nothing_that_is_high(rendered: Path) -> None:
     assert problems == []
 
 
-# simple is built all over this folder, with CUDA in test_gpus.py; compiled PyTorch, also on the CPU, in
+# simple is built everywhere here, on cuda in test_gpus.py; PyTorch compiled, on the CPU too, by
 # test_source_build.py; devel in test_devel.py; ngc and hub in test_base_image.py.
 def test_train_with_pytorchs_wheel_builds_starts_and_runs(
     project: MakeProject, torch_version: str
