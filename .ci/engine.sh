@@ -100,14 +100,20 @@ install_trivy() {
     rm -rf "$work"
 }
 
+# A line of daemon.json: all tests together leave tens of gigabytes of build cache, of which few are asked for again.
+cache_limit() { # SIZE
+    printf '"builder": {"gc": {"enabled": true, "policy": [{"all": true, "maxUsedSpace": "%s"}]}}' "$1"
+}
+
 start_engine() {
     if answers; then
         say 'a daemon answers already; using it'
         return
     fi
     mkdir -p "$run_dir"
+    printf '{\n  "group": "docker",\n  %s\n}\n' "$(cache_limit 10GB)" >"$run_dir/daemon.json"
     # shellcheck disable=SC2016 # expanded by the shell that becomes dockerd: its number is the daemon's
-    setsid --fork bash -c 'echo $$ >"$1"; exec dockerd --group docker' dockerd "$run_dir/dockerd.pid" \
+    setsid --fork bash -c 'echo $$ >"$1/dockerd.pid"; exec dockerd --config-file "$1/daemon.json"' dockerd "$run_dir" \
         </dev/null >"$run_dir/dockerd.log" 2>&1
     local left
     for ((left = 120; left > 0; left--)); do
@@ -148,6 +154,7 @@ start_gpu_host() {
   "data-root": "$gpu_data",
   "exec-root": "$gpu_host/exec",
   "pidfile": "$gpu_host/docker.pid",
+  $(cache_limit 4GB),
   "containerd-namespace": "hearth-gpus",
   "containerd-plugins-namespace": "hearth-gpus-plugins",
   "bridge": "$gpu_bridge",

@@ -39,6 +39,7 @@ class MakeProject(Protocol):
         owner: Person | None = None,
         env: Mapping[str, str] | None = None,
         existing: Mapping[str, str] | None = None,
+        shared: bool = False,
         **answers: Any,
     ) -> Project: ...
 
@@ -87,8 +88,18 @@ def torch_version(index: PackageIndex) -> str:
 
 
 @pytest.fixture(scope="session")
+def projects_of_module() -> list[Project]:
+    """What `project` made in the module that runs."""
+    return []
+
+
+@pytest.fixture(scope="session")
 def project(
-    open_folder: Path, generate: Generate, index: PackageIndex, jane: Person
+    open_folder: Path,
+    generate: Generate,
+    index: PackageIndex,
+    jane: Person,
+    projects_of_module: list[Project],
 ) -> Iterator[MakeProject]:
     """A function that generates a project whose .env its owner filled and pointed to the index.
 
@@ -97,11 +108,14 @@ def project(
         owner: whose files they are; jane by default.
         env: further lines of .env.
         existing: files that were there before Hearth, path to text.
+        shared: whether other modules use it too.
         answers: answers other than `DEFAULTS`; None leaves a question to its own default.
 
-    What projects left in the engine (containers, volumes, images) is removed at the end.
+    What a project leaves in the engine (containers, volumes, images) is removed with the module
+    that made it, since the disk holds few of them at a time; that of a shared one at the very end.
     """
-    made: list[Project] = []
+
+    shared_projects: list[Project] = []
 
     def make(
         name: str = "my-project",
@@ -110,6 +124,7 @@ def project(
         owner: Person | None = None,
         env: Mapping[str, str] | None = None,
         existing: Mapping[str, str] | None = None,
+        shared: bool = False,
         **answers: Any,
     ) -> Project:
         person = owner or jane
@@ -122,13 +137,24 @@ def project(
         index.replace_pytorch_index(folder / "docker-amd64/dependencies/pyproject.toml")
         _give(folder.parent, person)
         new = Project(folder, person)
-        made.append(new)
+        (shared_projects if shared else projects_of_module).append(new)
         new.ok("env")
         new.set_env(**index.env() | dict(env or {}))
         return new
 
     yield make
-    for old in made:
+    _remove(shared_projects)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _remove_what_the_module_made(projects_of_module: list[Project]) -> Iterator[None]:
+    yield
+    _remove(projects_of_module)
+    projects_of_module.clear()
+
+
+def _remove(projects: list[Project]) -> None:
+    for old in projects:
         old.owner.run(
             *("docker", "compose", "--profile", "*", "down"),
             *("--volumes", "--remove-orphans", "--rmi", "all", "--timeout", "1"),
@@ -139,7 +165,7 @@ def project(
 @pytest.fixture(scope="session")
 def torch_project(project: MakeProject, torch_version: str) -> Project:
     """A project with PyTorch for the CPU, both images built; whoever changes a file restores it."""
-    new = project(torch_version=torch_version, jit=False)
+    new = project(torch_version=torch_version, jit=False, shared=True)
     new.build()
     return new
 
@@ -147,7 +173,7 @@ def torch_project(project: MakeProject, torch_version: str) -> Project:
 @pytest.fixture(scope="session")
 def plain_project(project: MakeProject) -> Project:
     """A project without PyTorch in a folder with blanks, both images built; used likewise."""
-    new = project("a plain project")
+    new = project("a plain project", shared=True)
     new.build()
     return new
 
