@@ -209,6 +209,11 @@ def arch_reason(release: TorchRelease, line: str, arch: str = "x86_64") -> str:
     )
 
 
+def conda_arch_unknown(line: str) -> str:
+    """What to say of conda-forge's builds of a CUDA line whose compiled list is not known."""
+    return f"it is not known which GPUs conda-forge's CUDA {line} builds have code for"
+
+
 def python_reason(release: TorchRelease, python: str) -> str:
     """Why a PyTorch release cannot be installed with a Python version; empty if it can."""
     if python in release.python:

@@ -20,6 +20,8 @@ second to every copy. A test says when the file is stale.
                    its tags) and distros, as tags name them; the three are empty without an image
     hub.VERSION    the pytorch/pytorch images that were seen: LINE, newest first, then runtime and
                    devel: the tag, "" = not seen
+    conda.VERSION  the releases with a conda-forge build, newest first; default_cuda ("" = none of
+                   them is known well enough); cuda.LINE, oldest first: "" = possible, else why not
     ngc.RELEASE    newest first; label; cuda, torch, python, ubuntu ("" = not known)
     cca            pattern (full match) of the answer `cca`, and error
     cpu            index of the wheels without CUDA
@@ -34,6 +36,7 @@ from typing import TYPE_CHECKING
 from hooks.compat_choice import (
     arch_reason,
     choice,
+    conda_arch_unknown,
     default_cca,
     hub_tag,
     nvcc_refuses,
@@ -164,6 +167,15 @@ def _hub_row(release: TorchRelease) -> dict[str, dict[str, str]]:
     return {line: tags for line, tags in row.items() if any(tags.values())}
 
 
+def _conda_row(release: TorchRelease, table: Table) -> dict[str, object]:
+    """conda-forge's builds; the oldest possible line is the default: most drivers run it."""
+    cuda = {
+        line: "" if table.conda_arch.get(line, {}).get("x86_64") else conda_arch_unknown(line)
+        for line in table.conda[release.version]
+    }
+    return {"default_cuda": next((line for line in cuda if not cuda[line]), ""), "cuda": cuda}
+
+
 def _ngc_row(release: NgcRelease, label: str) -> dict[str, object]:
     fields = ("torch", "python", "ubuntu")
     return {
@@ -189,6 +201,11 @@ def choices_text(table: Table) -> str:
         label = _label(release.version, releases[0].version, old=old)
         torch[release.version] = _torch_row(release, label, lines, pythons)
     hub = {release.version: _hub_row(release) for release in releases}
+    conda = {
+        release.version: _conda_row(release, table)
+        for release in releases
+        if release.version in table.conda
+    }
     known = offered_ngc(table)
     ngc = {
         release.release: _ngc_row(
@@ -202,6 +219,7 @@ def choices_text(table: Table) -> str:
             "torch": torch,
             "cuda": {line: _cuda_row(table.lines[line], table) for line in all_lines(table)},
             "hub": {version: row for version, row in hub.items() if row},
+            "conda": conda,
             "ngc": ngc,
             "cca": {"pattern": CCA_PATTERN, "error": CCA_ERROR},
             "cpu": {"index": f"{INDEX}cpu"},

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hooks.compat_choice import (
     arch_reason,
+    conda_arch_unknown,
     cuda_tag,
     hub_tag,
     nvcc_reason,
@@ -129,7 +130,7 @@ def _conda(choice: Choice, table: Table, arch: str) -> Stack:
         name=f"conda-forge's PyTorch {choice.torch} with CUDA {cuda}",
         cuda=cuda,
         compiled=tuple(compiled) if compiled else None,
-        unknown_code=f"it is not known which GPUs conda-forge's CUDA {cuda} builds have code for",
+        unknown_code=conda_arch_unknown(cuda),
     )
 
 
