@@ -26,7 +26,7 @@ else $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --
 endef
 
 # Tests wait for an engine more than they compute; those of one file share what they have built.
-PYTEST := $(BIN)/python -m pytest --numprocesses=3 --dist=loadfile
+PYTEST := $(BIN)/python -m pytest --numprocesses=3 --dist=loadfile --durations=25
 
 .venv/pyvenv.cfg:
 	@$(find_python); \

@@ -100,6 +100,13 @@ install_trivy() {
     rm -rf "$work"
 }
 
+# What PyInstaller needs for the stand-in for micromamba: Python as a library, and objdump and strip.
+install_packer() {
+    if have libpython3.11 && have binutils; then return; fi
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -qqy --no-install-recommends binutils libpython3.11 >/dev/null
+}
+
 # A line of daemon.json: all tests together leave tens of gigabytes of build cache, of which few are asked for again.
 cache_limit() { # SIZE
     printf '"builder": {"gc": {"enabled": true, "policy": [{"all": true, "maxUsedSpace": "%s"}]}}' "$1"
@@ -111,7 +118,7 @@ start_engine() {
         return
     fi
     mkdir -p "$run_dir"
-    printf '{\n  "group": "docker",\n  %s\n}\n' "$(cache_limit 10GB)" >"$run_dir/daemon.json"
+    printf '{\n  "group": "docker",\n  %s\n}\n' "$(cache_limit 14GB)" >"$run_dir/daemon.json"
     # shellcheck disable=SC2016 # expanded by the shell that becomes dockerd: its number is the daemon's
     setsid --fork bash -c 'echo $$ >"$1/dockerd.pid"; exec dockerd --config-file "$1/daemon.json"' dockerd "$run_dir" \
         </dev/null >"$run_dir/dockerd.log" 2>&1
@@ -154,7 +161,7 @@ start_gpu_host() {
   "data-root": "$gpu_data",
   "exec-root": "$gpu_host/exec",
   "pidfile": "$gpu_host/docker.pid",
-  $(cache_limit 4GB),
+  $(cache_limit 3GB),
   "containerd-namespace": "hearth-gpus",
   "containerd-plugins-namespace": "hearth-gpus-plugins",
   "bridge": "$gpu_bridge",
@@ -297,6 +304,35 @@ PY
     printf 'FROM scratch\nCOPY uv uvx /\nWORKDIR /io\nENTRYPOINT ["/uv"]\nLABEL hearth.stand-in="uv from its wheel"\n' \
         >"$work/root/Dockerfile"
     docker build --quiet --tag "$1" "$work/root" >/dev/null
+    rm -rf "$work"
+}
+
+# One executable file, which is what generated Dockerfiles copy out of the image. It is made anew when its program
+# has changed.
+import_micromamba() { # TAG
+    local source work
+    source=$(cat "$repository"/.ci/micromamba{_stand_in.py,.txt} "${BASH_SOURCE[0]}" | sha256sum)
+    [[ "$(docker image inspect --format '{{index .Config.Labels "hearth.source"}}' "$1" 2>/dev/null)" != "${source%% *}" ]] || return 0
+    work=$(mktemp -d)
+    say "making $1"
+    # Debian's own Python: others may lack the shared library.
+    /usr/bin/python3 -m venv "$work/venv"
+    "$work/venv/bin/pip" install -qq --no-deps --require-hashes --only-binary=:all: --requirement "$repository/.ci/micromamba.txt"
+    cp "$repository/.ci/micromamba_stand_in.py" "$work"
+    # Each start unpacks the file: stripped, but not compressed, it starts soonest.
+    cat >"$work/micromamba.spec" <<'PY'
+unused = "curses distutils lib2to3 multiprocessing numpy pkg_resources pydoc readline setuptools sqlite3 tkinter unittest"
+found = Analysis(["micromamba_stand_in.py"], excludes=unused.split())
+kinds = "BINARY DATA EXECUTABLE EXTENSION PYMODULE PYSOURCE PYZ".split()
+EXE(PYZ(found.pure), found.scripts, found.binaries, found.datas, name="micromamba", strip=True, cdict=dict.fromkeys(kinds, False))
+PY
+    (cd "$work" && venv/bin/pyinstaller --log-level ERROR micromamba.spec) >&2
+    mkdir "$work/root"
+    mv "$work/dist/micromamba" "$work/root"
+    printf 'FROM debian:bookworm-slim\nCOPY micromamba /bin/micromamba\nLABEL hearth.stand-in="rattler with the command line of micromamba" hearth.source=%s\n' \
+        "${source%% *}" >"$work/root/Dockerfile"
+    docker build --quiet --tag "$1" "$work/root" >/dev/null
+    gpu_docker image rm --force "$1" >/dev/null 2>&1 || true
     rm -rf "$work"
 }
 
@@ -456,16 +492,20 @@ make_gpu_images() {
     import_hub 2.13.0 13.0 torchvision==0.28.0+cu130 triton==3.7.0 nvidia-cublas==13.1.0.3 nvidia-cudnn-cu13==9.15.1.9
 }
 
+pinned() { sed -n "s/^$1: *\"\(.*\)\"\$/\1/p" "$repository/hooks/pins.yml"; } # KEY
+
 make_images() {
-    local uv
-    uv=$(sed -n 's/^uv_image: *"\(.*\)"$/\1/p' "$repository/hooks/pins.yml")
+    local uv micromamba
+    uv=$(pinned uv_image)
+    micromamba=$(pinned micromamba_image)
     import_debian bookworm debian:bookworm-slim
     import_debian trixie debian:trixie-slim
     import_ubuntu debian:bookworm-slim ubuntu:22.04
     import_ubuntu debian:trixie-slim ubuntu:24.04
     import_uv "$uv"
+    import_micromamba "$micromamba"
     make_gpu_images
-    lend debian:bookworm-slim debian:trixie-slim ubuntu:22.04 ubuntu:24.04 "$uv"
+    lend debian:bookworm-slim debian:trixie-slim ubuntu:22.04 ubuntu:24.04 "$uv" "$micromamba"
 }
 
 # The second engine gets those of the first that it lacks.
@@ -480,6 +520,7 @@ lend() { # TAG...
 case "${1:-}" in
     install)
         install_engine
+        install_packer
         install_trivy
         ;;
     registry) install_registry ;;

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import pytest
 
 from tests.conftest import Generate
+from tests.support.conda_channel import CondaChannels, serving_conda, standard_channel
 from tests.support.engine import is_stand_in, need
 from tests.support.index import PackageIndex, bridge_address, find_torch_wheel, serving
 from tests.support.managed_python import cached_archive
@@ -80,6 +81,14 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PackageIndex]:
 
 
 @pytest.fixture(scope="session")
+def conda_channels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CondaChannels]:
+    """The channel conda-forge for builds; who changes it, changes it for all: publish new names."""
+    content = CondaChannels(tmp_path_factory.mktemp("conda") / "channels", standard_channel())
+    with serving_conda(content, bridge_address()):
+        yield content
+
+
+@pytest.fixture(scope="session")
 def torch_version(index: PackageIndex) -> str:
     """The release of the CPU torch that the index has, such as 2.13.0."""
     if index.torch_version is None:
@@ -134,7 +143,9 @@ def project(
             (folder / path).write_text(text)
         asked = {name: value for name, value in (DEFAULTS | answers).items() if value is not None}
         generate(folder, **asked)
-        index.replace_pytorch_index(folder / "docker-amd64/dependencies/pyproject.toml")
+        pyproject = folder / "docker-amd64/dependencies/pyproject.toml"
+        if pyproject.exists():
+            index.replace_pytorch_index(pyproject)
         _give(folder.parent, person)
         new = Project(folder, person)
         (shared_projects if shared else projects_of_module).append(new)
@@ -160,6 +171,10 @@ def _remove(projects: list[Project]) -> None:
             *("--volumes", "--remove-orphans", "--rmi", "all", "--timeout", "1"),
             cwd=old.docker,
         )
+        # What each build left behind when the next one took its name.
+        label = f"label=com.docker.compose.project={old.engine_name}"
+        prune = ("docker", "image", "prune", "--force", "--filter", label)
+        old.owner.run(*prune, cwd=old.docker)
 
 
 @pytest.fixture(scope="session")

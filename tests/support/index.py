@@ -64,8 +64,10 @@ class Traffic(list[Answer]):
 
     @property
     def downloads(self) -> list[str]:
-        """Names of the wheels, source archives and Pythons sent, sorted; twice if sent twice."""
-        return sorted(a.name for a in self if a.name.endswith((".whl", ".tar.gz", ".zip")))
+        """Names of the archives of all kinds sent, sorted; twice if sent twice."""
+        return sorted(
+            a.name for a in self if a.name.endswith((".whl", ".tar.gz", ".zip", ".conda"))
+        )
 
     @property
     def repeated(self) -> list[str]:

@@ -136,6 +136,12 @@ class Project:
         )
         return config
 
+    @property
+    def engine_name(self) -> str:
+        """What Compose calls this project: the labels of all that it makes have it."""
+        text = (self.docker / ".env").read_text()
+        return str(re.findall(r"(?m)^COMPOSE_PROJECT_NAME=(\S+)", text)[-1])
+
     def image(self, service: str) -> str:
         """The name of an image: runtime, dev or tools."""
         return str(self.config()["services"][service]["image"])
