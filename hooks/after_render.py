@@ -1,10 +1,11 @@
-"""After rendering: fill .env, judge the choice on this machine, say what comes next."""
+"""After rendering: fill .env, carry packages over, judge the choice here, say what comes next."""
 
 from __future__ import annotations
 
 import os
 import shlex
 import shutil
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,7 @@ ANSWERS_FILE = ".copier-answers.yml"  # where Copier looks unless it is told ano
 
 @dataclass(frozen=True)
 class Answers:
-    """The answers that decide what runs on which GPU, as Copier hands them to the hook."""
+    """The answers that the hook needs, as Copier hands them to it."""
 
     service: str = "simple"
     accelerator: str = "cpu"
@@ -43,6 +44,8 @@ class Answers:
     pytorch_build: str = "wheel"
     cca: str = "auto"
     target_gpus: str = ""
+    package_manager: str = "pip"
+    code_dir: str = "."
     answers_file: str = ANSWERS_FILE
 
     @classmethod
@@ -176,6 +179,7 @@ def judge(facts: Facts, answers: Answers) -> tuple[Choice, Advice] | None:
         flavour=answers.flavour or None,
         ngc_release=answers.ngc_release or None,
         pytorch_build=answers.pytorch_build,
+        package_manager=answers.package_manager,
     )
     targets = answers.targets
     if not targets:
@@ -242,6 +246,31 @@ def match_lines(facts: Facts, answers: Answers, *, ask: bool) -> list[str]:
     return [told.line, told.why, *([change] if change else [])]
 
 
+def has_conda_files(project: Path) -> bool:
+    """Whether a project has conda's files, or had them at the last commit."""
+    name = f"{FOLDER}/dependencies/environment.yml"
+    if (project / name).exists():
+        return True
+    command = ["git", "cat-file", "-e", f"HEAD:./{name}"]
+    try:
+        done = subprocess.run(command, cwd=project, capture_output=True, check=False, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0
+
+
+def package_lines(project: Path, answers: Answers) -> list[str]:
+    """What was carried over to the project's package manager, and what could not be."""
+    try:
+        if not has_conda_files(project):  # to read YAML would cost every copy a tenth of a second
+            return []
+        from hooks import packages  # noqa: PLC0415  needs YAML, which only Copier's Python must have
+
+        return packages.carry(project, answers.package_manager, answers.code_dir)
+    except Exception as error:  # noqa: BLE001  .env is filled, and what comes next is still to say
+        return [f"Packages were not carried over: {one_line(error)}."]
+
+
 def run(project: Path, arguments: Sequence[str], *, ask: bool) -> list[str]:
     """Do the hook's work in a project's root folder; the lines to show. Raises ProbeError."""
     folder = project / FOLDER
@@ -258,6 +287,7 @@ def run(project: Path, arguments: Sequence[str], *, ask: bool) -> list[str]:
         *host_lines(facts),
         *env_lines(filled),
         *notes,
+        *package_lines(project, answers),
         *match_lines(used, answers, ask=ask),
         *next_lines(project, os.environ.get("PWD")),
     ]

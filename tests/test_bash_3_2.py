@@ -26,7 +26,7 @@ NEWER = {
     "EPOCHSECONDS, BASHPID, SRANDOM": r"\b(EPOCH(SECONDS|REALTIME)|BASHPID|SRANDOM)\b",
     # An empty array counts as unset there: "${x[@]}" has to be ${x[@]+"${x[@]}"}, but for those
     # that are checked for content before they are used.
-    "an array that may be empty": r'(?<!\+)"\$\{(?!targets|names|wanted)\w+\[@\]\}"',
+    "an array that may be empty": r'(?<!\+)"\$\{(?!targets|names)\w+\[@\]\}"',
 }
 
 

@@ -271,6 +271,15 @@ def test_a_mismatch_names_the_gpu_the_reason_and_the_command(project: Path, tmp_
     assert "copier update --trust --defaults --vcs-ref :current: --data torch_version=" in text
 
 
+def test_the_builds_of_conda_forge_are_judged_where_conda_installs_them(
+    project: Path, tmp_path: Path
+) -> None:
+    # Its CUDA 12.9 builds have code for Volta, which PyTorch's own wheels of 12.9 have not.
+    given = answers("2.13.0", "12.9", **{"package-manager": "conda", "target-gpus": "Tesla V100"})
+    lines = said(project, tmp_path, "", *given)
+    assert [line for line in lines if "V100 (7.0): works" in line]
+
+
 def test_only_the_gpus_of_gpu_ids_are_judged(project: Path, tmp_path: Path) -> None:
     (project / "docker-amd64" / ".env").write_text(
         "GPU_IDS=GPU-00000001-1111-2222-3333-444444444444\n"
@@ -405,16 +414,20 @@ def test_a_person_picks_what_works_and_gets_its_command(project: Path, tmp_path:
         ("devel", {"cuda_version": "13.4"}),
         ("hub", {"torch_version": "2.13.0", "cuda_version": "13.0"}),
         ("ngc", {"ngc_release": "26.08"}),
+        (
+            "simple",
+            {"torch_version": "2.13.0", "cuda_version": "13.0", "package_manager": "conda"},
+        ),
     ],
 )
 def test_each_service_is_judged_and_its_command_is_an_answer_that_copier_takes(
     tmp_path: Path, generate: Generate, service: str, given: dict[str, str]
 ) -> None:
     machine = match.host("550.54.15", ["NVIDIA GeForce RTX 4090"])
-    names = {"torch_version": "torch", "cuda_version": "cuda", "ngc_release": "ngc_release"}
+    names = {"torch_version": "torch", "cuda_version": "cuda"}
     more = {"distro": "ubuntu-24.04"} if service in ("train", "devel") else {}
     wanted = match.choice(
-        service=service, **{names[name]: value for name, value in given.items()}, **more
+        service=service, **{names.get(name, name): value for name, value in given.items()}, **more
     )
     told = match.advice(machine, wanted)
     assert told.verdict == "fails"
@@ -510,3 +523,21 @@ def test_a_matcher_that_breaks_costs_one_line(
     assert [line for line in lines if line.startswith("Compatibility was not checked: ")]
     assert all("\n" not in line for line in lines)
     assert (project / "docker-amd64" / ".env").is_file()
+
+
+def test_packages_go_to_the_package_manager_that_was_chosen(project: Path, tmp_path: Path) -> None:
+    folder = project / "docker-amd64/dependencies"
+    folder.mkdir()
+    (folder / "environment.yml").write_text("dependencies:\n  - python\n  # Yours:\n")
+    (project / "code").mkdir()
+    (project / "code/environment.yml").write_text("dependencies: [numpy]\n")
+    machine = environment(tmp_path / "bin", nvml="none", engine="none")
+    result = run(project, machine, "--no-ask", "--package-manager=conda", "--code-dir=code")
+    assert result.returncode == 0
+    assert "Took the packages of code/environment.yml" in result.stdout
+    assert (folder / "environment.yml").read_text().endswith("  # Yours:\n  - numpy\n")
+    (folder / "environment.yml").write_text("a: [")
+    result = run(project, machine, "--no-ask", "--package-manager=conda", "--code-dir=code")
+    assert result.returncode == 0
+    assert "Packages were not carried over: environment.yml is no YAML" in result.stdout
+    assert "Next: " in result.stdout

@@ -80,6 +80,7 @@ def accept(child: pexpect.spawn[str], *questions: str) -> None:
 PROJECT = "Name of the project?"
 PACKAGE = "Name of the Python package"
 SERVICE = "hub: PyTorch's own image"
+MANAGER = "conda: conda-forge's"
 LAST_CHOICES = (
     "none: I bring my own framework",
     "3.9",
@@ -99,6 +100,7 @@ def test_a_person_who_only_presses_enter_gets_a_project_of_defaults(
         "my_project",
         SERVICE,
         "cpu: no GPU",
+        MANAGER,
         *LAST_CHOICES,
     )
     seen(child, "Next: cd 'My Project!' && ./docker-amd64/template.sh build dev")
@@ -121,7 +123,7 @@ def test_a_bad_name_is_explained_at_once_and_can_be_corrected(
     child.send(CLEAR + "json" + ENTER)
     seen(child, "the name of a library that your package would hide: choose another name.")
     child.send(CLEAR + "json_tools" + ENTER)
-    accept(child, SERVICE, "cpu: no GPU", *LAST_CHOICES)
+    accept(child, SERVICE, "cpu: no GPU", MANAGER, *LAST_CHOICES)
     assert status(child) == 0
     kept = answers(tmp_path / "project")
     assert (kept["project_name"], kept["package_name"]) == ("my-project", "json_tools")
@@ -137,7 +139,7 @@ def test_cuda_versions_that_cannot_work_are_shown_with_the_reason_and_cannot_be_
     accept(child, "project", "existing: my code", PACKAGE, SERVICE)
     seen(child, "cpu: no GPU")
     child.send(UP + ENTER)
-    accept(child, "none: I bring my own framework")
+    accept(child, MANAGER, "none: I bring my own framework")
     screen = seen(child, f"({list(greyed.values())[-1]})")
     for version, reason in greyed.items():
         label = compat["cuda"][version]["label"]

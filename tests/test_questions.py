@@ -15,7 +15,7 @@ import pytest
 import yaml
 from copier import run_copy
 from copier._user_data import Question
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.support.questionnaire import Answers, Questionnaire
@@ -177,6 +177,86 @@ def test_a_greyed_choice_is_refused_with_the_reason_that_the_prompt_shows(
         assert words == f"Invalid choice for '{name}': {greyed[0].disabled}"
 
 
+def greyed(questionnaire: Questionnaire, name: str, known: Answers) -> dict[str, str]:
+    """The choices that cannot be taken, and why."""
+    choices = questionnaire.question(name, known)._formatted_choices
+    return {str(choice.value): str(choice.disabled) for choice in choices if choice.disabled}
+
+
+@pytest.mark.parametrize("service", ["simple", "train", "devel", "ngc", "hub"])
+def test_conda_is_refused_on_images_that_bring_their_own_pytorch(
+    questionnaire: Questionnaire,
+    known: dict[str, Answers],
+    plain: Path,
+    tmp_path: Path,
+    service: str,
+) -> None:
+    choices = {"service": service, "accelerator": "cuda"}
+    reasons = greyed(questionnaire, "package_manager", known["new"] | choices)
+    if service not in ("ngc", "hub"):
+        assert reasons == {}
+        return
+    (reason,) = reasons.values()
+    assert reason.startswith("the image has its own PyTorch, beside which conda would put a second")
+    words = refusal(plain, tmp_path / "project", **choices, package_manager="conda")
+    assert words == f"Invalid choice for 'package_manager': {reason}"
+
+
+def test_to_compile_pytorch_is_refused_with_conda(
+    questionnaire: Questionnaire, known: dict[str, Answers], plain: Path, tmp_path: Path
+) -> None:
+    choices = {"service": "train", "package_manager": "conda", "torch_version": "2.13.0"}
+    reasons = greyed(questionnaire, "pytorch_build", known["new"] | choices)
+    assert reasons == {"source": "a compiled PyTorch is a wheel: it goes with package_manager pip"}
+    words = refusal(plain, tmp_path / "project", **choices, pytorch_build="source")
+    assert words == f"Invalid choice for 'pytorch_build': {reasons['source']}"
+
+
+def test_a_pytorch_that_conda_forge_has_not_built_is_greyed_with_the_reason(
+    questionnaire: Questionnaire, known: dict[str, Answers], plain: Path, tmp_path: Path
+) -> None:
+    built, released = known["new"]["compat"]["conda"], known["new"]["compat"]["torch"]
+    assert 1 < len(built) < len(released)
+    conda = known["new"] | {"service": "simple", "package_manager": "conda"}
+    absent = {
+        version: f"no conda-forge build of PyTorch {version} is known yet"
+        for version in released
+        if version not in built
+    }
+    assert greyed(questionnaire, "torch_version", conda | {"accelerator": "cpu"}) == absent
+    # Where no build is known to run on a GPU, the CPU's may still be taken.
+    unsure = {
+        version: next(iter(row["cuda"].values()))
+        for version, row in built.items()
+        if not row["default_cuda"]
+    }
+    assert unsure
+    assert greyed(questionnaire, "torch_version", conda | {"accelerator": "cuda"}) == {
+        **absent,
+        **unsure,
+    }
+    version, reason = next(iter(absent.items()))
+    given_answers = {"package_manager": "conda", "torch_version": version}
+    words = refusal(plain, tmp_path / "project", **given_answers)
+    assert words == f"Invalid choice for 'torch_version': {reason}"
+
+
+@pytest.mark.parametrize("service", ["simple", "train", "devel"])
+def test_with_conda_the_cuda_lines_are_those_that_conda_forge_builds_for(
+    questionnaire: Questionnaire, known: dict[str, Answers], service: str
+) -> None:
+    choices = {"service": service, "accelerator": "cuda", "package_manager": "conda"}
+    for version, row in known["new"]["compat"]["conda"].items():
+        answers = known["new"] | choices | {"torch_version": version, "pytorch_build": "wheel"}
+        question = questionnaire.question("cuda_version", answers)
+        assert {choice.value for choice in question._formatted_choices} == row["cuda"].keys()
+        reasons = {line: reason for line, reason in row["cuda"].items() if reason}
+        assert greyed(questionnaire, "cuda_version", answers).items() >= reasons.items()
+        if row["default_cuda"]:
+            assert question.get_default() == row["default_cuda"]
+            assert question.get_default() in questionnaire.values("cuda_version", answers)
+
+
 def test_no_package_can_hide_a_module_of_this_pythons_library() -> None:
     reserved = set((ROOT / "hooks/reserved_names.txt").read_text().split())
     words = {*sys.stdlib_module_names, *keyword.kwlist, *keyword.softkwlist}
@@ -200,6 +280,7 @@ any_text = st.text(max_size=220) | near_misses | likely
 @example(text="null")
 @example(text="my code/ver 2")
 @example(text="....//")
+@settings(deadline=None)  # the first rendering compiles all templates
 @given(text=any_text)
 def test_any_text_is_refused_in_a_sentence_or_stays_the_text_that_it_is(
     questionnaire: Questionnaire, known: dict[str, Answers], name: str, text: str

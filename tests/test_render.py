@@ -48,7 +48,14 @@ STAGES_THAT_COMPILE = STAGES_WITH_TORCH | {
     "torch-build": "${BUILD_IMAGE}",
     "torch-wheels": "scratch",
 }
-MOST_LINES = 210  # of a Dockerfile
+CONDA_STAGES = STAGES | {
+    "micromamba": "${MICROMAMBA_IMAGE}",
+    "channels": "scratch",
+    "deps-conda": "builder",
+    "deps": "deps-conda",
+}
+CONDA_STAGES_WITH_TORCH = CONDA_STAGES | {"deps-torch": "builder", "deps-conda": "deps-torch"}
+MOST_LINES = 180  # of a Dockerfile
 
 # What is answered in the combinations, beside everything that a service asks: not every Python
 # with every distribution, and not every kind of project with every service.
@@ -58,11 +65,16 @@ FEW: dict[str, list[Any]] = NEW | {
     "torch_version": ["2.15.0", "2.6.0", "none"],
     "python_version": ["3.12"],
 }
+PIP: dict[str, list[Any]] = {"package_manager": ["pip"]}
+CONDA: dict[str, list[Any]] = {"package_manager": ["conda"], "python_version": ["3.12"]}
 COMBINATIONS: list[dict[str, list[Any]]] = [
-    {"service": ["simple"], "python_version": ["3.12"]},
-    {"service": ["simple"], "linux_distro": ["debian-13"], "jit": [True], **NEW},
-    {"service": ["train", "devel"], **FEW},
+    {"service": ["simple"], "python_version": ["3.12"], **PIP},
+    {"service": ["simple"], "linux_distro": ["debian-13"], "jit": [True], **NEW, **PIP},
+    {"service": ["train", "devel"], **FEW, **PIP},
     {"service": ["ngc", "hub"], **NEW},
+    {"service": ["simple"], "linux_distro": ["ubuntu-24.04"], **NEW, **CONDA},
+    {"service": ["train", "devel"], "torch_version": ["2.13.0", "none"], **NEW, **CONDA},
+    {"service": ["simple"], "python_version": ["3.12"], "torch_version": ["2.13.0"], **CONDA},
 ]
 GIVEN = ("ngc", "hub")  # their images bring Python and PyTorch
 
@@ -210,6 +222,36 @@ def test_dependencies_say_exactly_the_versions_that_were_chosen(texts: Texts) ->
         assert torch == ([f"torch=={version}"] if wheel else [])
 
 
+def conda_lines(text: str) -> list[str]:
+    """What an environment file asks for."""
+    return list(yaml.safe_load(text)["dependencies"])
+
+
+def test_an_environment_file_asks_conda_forge_for_what_was_chosen(texts: Texts) -> None:
+    for text, answers in named(texts, "docker-amd64/dependencies/environment*.yml"):
+        assert yaml.safe_load(text)["channels"] == ["conda-forge", "nodefaults"]
+        assert answers["package_manager"] == "conda"
+    for text, answers in named(texts, "docker-amd64/dependencies/environment.yml"):
+        version = answers["torch_version"]
+        torch = [] if version == "none" else [f"pytorch={version}"]
+        python = f"python={answers['python_version']}.*"
+        assert conda_lines(text) == [python, *torch, "pip>=25.1", "setuptools>=77"]
+        # Whoever has a Mac can use this file: no CUDA is asked for in it.
+        assert not re.search("cuda|gpu", "\n".join(conda_lines(text)))
+
+
+def test_a_cuda_build_is_asked_for_in_words_that_fail_where_there_is_none(texts: Texts) -> None:
+    found = named(texts, "docker-amd64/dependencies/environment-cuda.yml")
+    assert found
+    for text, answers in found:
+        version, line = answers["torch_version"], answers["cuda_version"]
+        assert conda_lines(text) == [f"pytorch-gpu={version}", f"cuda-version={line}"]
+    for text, answers in named(texts, "docker-amd64/Dockerfile"):
+        if answers["package_manager"] == "conda":
+            line = answers.get("cuda_version", "")
+            assert set(re.findall(r"CONDA_OVERRIDE_CUDA=(\S*)", text)) == {line}
+
+
 def test_torch_comes_from_the_index_of_the_chosen_build(texts: Texts, rows: list[Row]) -> None:
     compat = rows[0][1]["compat"]
     for text, answers in named(texts, "docker-amd64/dependencies/pyproject.toml"):
@@ -256,6 +298,8 @@ def test_every_dockerfile_has_the_stages_that_docs_and_scripts_name(texts: Texts
         expected = STAGES_WITH_TORCH if own else STAGES
         if answers.get("pytorch_build") == "source":
             expected = STAGES_THAT_COMPILE
+        if answers["package_manager"] == "conda":
+            expected = CONDA_STAGES_WITH_TORCH if own else CONDA_STAGES
         assert stages(text) == expected, answers
         assert set(re.findall(r"--from=(\S+)", text)) <= expected.keys()
 
@@ -264,8 +308,11 @@ def test_a_dockerfile_has_no_leftover_of_what_was_not_chosen(texts: Texts) -> No
     for text, answers in named(texts, "docker-amd64/Dockerfile"):
         assert len(text.splitlines()) <= MOST_LINES
         assert not re.search(r"hadolint\s+ignore|# *syntax=|<<|chown -R|chmod.*777", text)
-        python = answers.get("python_version", "/opt/venv/bin/python")
-        assert f"UV_PYTHON={python} " in text
+        conda = answers["package_manager"] == "conda"
+        python = "/opt/venv/bin/python" if conda else answers.get("python_version")
+        assert re.search(rf"UV_PYTHON={python or '/opt/venv/bin/python'}[ \n]", text)
+        assert bool(re.search("conda|mamba", text)) == conda
+        assert bool(re.search(r"uv\.loc|pyproject|VIRTUAL_ENV|/opt/container/sync", text)) != conda
 
 
 def test_without_torch_no_file_speaks_of_it(questionnaire: Questionnaire, rows: list[Row]) -> None:
@@ -274,7 +321,7 @@ def test_without_torch_no_file_speaks_of_it(questionnaire: Questionnaire, rows: 
     for known in without:
         for path, text in questionnaire.render(known).items():
             # The scripts are one text for every project, and know torch.
-            script = path.endswith(".sh") or path.startswith("docker-amd64/host/")
+            script = path.endswith((".sh", ".py")) and path.startswith("docker-amd64/")
             words = text.replace("TORCH_CUDA_ARCH_LIST", "")  # not only PyTorch reads it
             assert script or not re.search(r"torch|triton", words, re.IGNORECASE), path
 
@@ -283,15 +330,17 @@ def test_what_keeps_the_packages_of_a_base_is_there_where_the_base_has_some(
     questionnaire: Questionnaire, rows: list[Row]
 ) -> None:
     program = (ROOT / "hooks/base_packages.py").read_text()
-    for _, known in {known["service"]: (0, known) for _, known in rows}.values():
+    for _, known in {(k["service"], k["conda"]): (0, k) for _, k in rows}.values():
         files = questionnaire.render(known)
-        own = {"image/base_packages.py", "image/uv.sh", "dependencies/base-override.txt"}
+        own = {"image/uv.sh", "dependencies/base-override.txt"}
         found = {name for name in own if f"docker-amd64/{name}" in files}
         assert found == (own if known["service"] in GIVEN else set())
-        if found:
+        if found or known["conda"]:
             assert files["docker-amd64/image/base_packages.py"] == program
-        uses = re.findall(r"/opt/base|base_packages", files["docker-amd64/Dockerfile"])
-        assert bool(uses) == bool(found)
+        assert ("/opt/base" in files["docker-amd64/Dockerfile"]) == bool(found)
+        uses = "base_packages" in files["docker-amd64/Dockerfile"]
+        assert uses == (bool(found) or known["conda"])
+        assert uses == ("docker-amd64/image/base_packages.py" in files)
 
 
 def test_what_compiles_pytorch_is_rendered_only_where_it_is_compiled(
@@ -303,6 +352,26 @@ def test_what_compiles_pytorch_is_rendered_only_where_it_is_compiled(
         assert any("torch-build" in path or "/sources/" in path for path in files) == compiles
         for name in (".env.example", "compose.yaml"):
             assert ("PYTORCH_REPO" in files[f"docker-amd64/{name}"]) == compiles
+
+
+def test_every_key_that_compose_reads_stands_in_the_example_with_its_value(
+    questionnaire: Questionnaire, few: list[Row]
+) -> None:
+    of_conda = {"MAMBA_CHANNEL_ALIAS", "LOCAL_CHANNELS_DIR", "CONDA_AUTH_FILE", "MICROMAMBA_IMAGE"}
+    for answers, known in few:
+        files = questionnaire.render(known)
+        compose_file = files["docker-amd64/compose.yaml"]
+        read = set(re.findall(r"\$\{(\w+)", compose_file))
+        read |= set(re.findall(r"(?m)^ +([A-Z_]+):$", compose_file))  # handed on as they are
+        example = files["docker-amd64/.env.example"]
+        keys = dict(re.findall(r"(?m)^(?:# )?([A-Z_]+)=(.*)$", example))
+        assert read - keys.keys() == set()
+        conda = answers.get("package_manager") == "conda"
+        assert of_conda & read == of_conda & keys.keys() == (of_conda if conda else set())
+        # What an image is without a key is what the example shows.
+        images = dict(re.findall(r"(?m)^ARG (\w+_IMAGE)=(\S+)$", files["docker-amd64/Dockerfile"]))
+        assert images.items() <= keys.items()
+        assert ("MICROMAMBA_IMAGE" in images) == conda
 
 
 def test_compiled_pytorch_has_what_was_answered(texts: Texts, rows: list[Row]) -> None:
@@ -417,9 +486,11 @@ def test_compose_accepts_every_project_as_the_example_describes_it(
     for folder in compose_folders:
         services = effective(folder)["services"]
         compiles = "BUILD_IMAGE=" in (folder / ".env").read_text()
-        assert services.keys() == {"runtime", "dev", "publish", "tools"} | (
-            {"wheels"} if compiles else set()
-        )
+        conda = "MICROMAMBA_IMAGE=" in (folder / ".env").read_text()
+        more = {"wheels": compiles, "pip-tools": conda}
+        assert services.keys() - {"runtime", "dev", "publish", "tools"} == {
+            name for name, there in more.items() if there
+        }
         for name in ("runtime", "dev"):
             assert services[name]["init"] is True
             assert services[name]["build"]["target"] == name

@@ -105,11 +105,12 @@ def test_a_persons_work_and_the_templates_news_both_survive_an_update(
     replace(
         source / "Dockerfile.jinja", "\nFROM base AS publish\n", "\n# News.\nFROM base AS publish\n"
     )
-    replace(source / "dependencies/pyproject.toml.jinja", "[tool.uv]\n", "[tool.uv]\n# News.\n")
+    pyproject = source / "dependencies/{% if not conda %}pyproject.toml{% endif %}.jinja"
+    replace(pyproject, "[tool.uv]\n", "[tool.uv]\n# News.\n")
     replace(
         source / "dependencies/apt-dev.txt.jinja", "bash-completion\n", "bash-completion\nfile\n"
     )
-    replace(source / "compose.ca.yaml", "# For a machine", "# News: for a machine")
+    replace(source / "compose.ca.yaml.jinja", "# For a machine", "# News: for a machine")
     replace(source / ".env.example.jinja", "# Shared memory", "# News.\nNEW_KEY=7\n\n# Shared")
     release(own_template)
     update(project)
@@ -311,3 +312,69 @@ def test_another_service_is_a_fresh_copy_of_it_with_the_persons_dependencies(
             if name not in (dependencies, apt, ".copier-answers.yml"):
                 assert (project / name).read_text() == path.read_text(), f"{service}: {name}"
         in_git(project)
+
+
+def differences(project: Path, fresh: Path) -> set[str]:
+    """The files of a fresh copy that a project has with other content, or does not have."""
+    paths = {str(path.relative_to(fresh)): path for path in fresh.rglob("*") if path.is_file()}
+    return {
+        name
+        for name, path in paths.items()
+        if not (project / name).exists() or (project / name).read_text() != path.read_text()
+    }
+
+
+def test_another_package_manager_is_a_fresh_copy_of_it_with_the_persons_dependencies(
+    tmp_path: Path, in_git: InGit, generate: Generate, capfd: pytest.CaptureFixture[str]
+) -> None:
+    project = generate(tmp_path / "project", hook=True, service="train", accelerator="cuda")
+    docker = project / "docker-amd64"
+    dependencies = docker / "dependencies"
+    apt = "docker-amd64/dependencies/apt-runtime.txt"
+    replace(
+        dependencies / "pyproject.toml",
+        "dependencies = []\n",
+        'dependencies = ["einops>=0.8", "torchvision==0.1"]\n',
+    )
+    (dependencies / "uv.lock").write_text("# a lock\n")
+    replace(project / apt, "tzdata\n", "tzdata\nlibgl1\n")
+    set_keys(docker, ["SHM_SIZE=3gb", "MY_OWN_KEY=1"])
+    in_git(project)
+    capfd.readouterr()
+
+    update(project, package_manager="conda")
+    told = capfd.readouterr().out
+    kept = yaml.safe_load((project / ".copier-answers.yml").read_text())
+    fresh = generate(tmp_path / "conda/project", **kept)
+    assert conflicts(project) == ""
+    assert differences(project, fresh) == {apt, "docker-amd64/dependencies/environment.yml"}
+    yours = (dependencies / "environment.yml").read_text().partition("  # Yours:\n")[2]
+    assert yours == "  - torchvision\n  - pip:\n      - einops>=0.8\n"
+    assert "torchvision==0.1: left to conda, whose build matches its PyTorch." in told
+    assert "git show HEAD:./docker-amd64/dependencies/pyproject.toml" in told
+    assert " D docker-amd64/dependencies/uv.lock" in git(project, "status", "--porcelain")
+    env = (docker / ".env").read_text()
+    assert {"SHM_SIZE=3gb", "MY_OWN_KEY=1", "# CONDA_AUTH_FILE="} <= set(env.splitlines())
+    assert "\n# MICROMAMBA_IMAGE=mambaorg/micromamba:" in env
+
+    # Back, with packages of conda that were locked meanwhile, one of them no package of Python.
+    replace(dependencies / "environment.yml", "  - torchvision\n", "  - scipy=1.15\n  - ffmpeg\n")
+    builds = ("scipy-1.15.0-py312h0_0", "ffmpeg-7.1-gpl_h0")
+    lines = [f"https://conda.anaconda.org/conda-forge/linux-64/{name}.conda" for name in builds]
+    (dependencies / "conda.lock").write_text(
+        "@EXPLICIT\n" + "".join(f"{x}#sha256:0\n" for x in lines)
+    )
+    (dependencies / "pip.lock").write_text("# a lock\n")
+    in_git(project)
+    update(project, package_manager="pip")
+    told = capfd.readouterr().out
+    kept = yaml.safe_load((project / ".copier-answers.yml").read_text())
+    fresh = generate(tmp_path / "pip/project", **kept)
+    assert conflicts(project) == ""
+    assert differences(project, fresh) == {apt, "docker-amd64/dependencies/pyproject.toml"}
+    assert "ffmpeg: no Python package in conda.lock" in told
+    text = (dependencies / "pyproject.toml").read_text()
+    assert '    "einops>=0.8",\n    "scipy==1.15.*",\n' in text
+    assert {path.name for path in dependencies.iterdir()} == {
+        path.name for path in (fresh / "docker-amd64/dependencies").iterdir()
+    }

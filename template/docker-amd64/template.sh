@@ -6,6 +6,9 @@ CDPATH="" cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
 me=./template.sh
 case ${BASH_SOURCE[0]} in */*) me=${BASH_SOURCE[0]} ;; esac
 
+# shellcheck source=/dev/null
+. ./packages.sh # add, lock, and what they know of this project's package manager
+
 usage() {
     cat <<MANUAL
 Usage: $me VERB
@@ -18,9 +21,7 @@ This machine
 Images and packages
   build [runtime|dev]       build both images, or one
   wheels [FOLDER]           take out the wheels of a PyTorch that is compiled here; into wheels/
-  add [--dev] NAME...       add packages to dependencies/pyproject.toml and uv.lock
-  lock [--check|--upgrade [NAME...]]
-                            bring uv.lock up to date; say whether it is; take newer versions
+$(packages_usage)
   verify [runtime|dev] [--json]
                             check in the images what was asked for: PyTorch, CUDA, code for the GPUs
   bench [runtime|dev] [--seconds S] [--dtype TYPE]
@@ -203,7 +204,8 @@ explain() {
             fail "A proxy inspects TLS, and the Docker daemon does not trust its certificate: add it to this machine's own." \
                 "sudo update-ca-certificates && sudo systemctl restart docker, with the file in /usr/local/share/ca-certificates"
             ;;
-        *'ertificate verify failed'* | *CERTIFICATE_VERIFY_FAILED* | *'invalid peer certificate'* | *UnknownIssuer* | *'x509: certificate'*)
+        *'ertificate verify failed'* | *CERTIFICATE_VERIFY_FAILED* | *'invalid peer certificate'* | \
+            *'SSL peer certificate'* | *UnknownIssuer* | *'x509: certificate'*)
             fail "A proxy inspects TLS, and the build does not trust its certificate: name a file of certificates as CA_BUNDLE in .env." \
                 "$me env --refresh CA_BUNDLE"
             ;;
@@ -214,7 +216,7 @@ explain() {
             fail "The registry has no longer what compose.pins.yaml names." "$me pin"
             ;;
         *'failed to resolve source metadata'* | *'pull access denied'* | *'manifest unknown'*)
-            fail "A base image could not be had: no network, no login, or no such tag. BASE_IMAGE and UV_IMAGE in .env can name a mirror." \
+            fail "A base image could not be had: no network, no login, or no such tag. The keys *_IMAGE of .env can name a mirror." \
                 "$me config"
             ;;
         *'open /'*'.yaml: no such file or directory'* | *'stat /'*'.yaml: no such file or directory'*)
@@ -232,17 +234,8 @@ explain() {
             fail "$(printf '%s\n' "$1" | grep -E "but the base image has|(hides|the) base image's" |
                 sed -E '$!d; s/^(#[0-9]+ )?([0-9.]+ )?//')"
             ;;
-        *'uv.lock has packages of another base image'*)
-            fail "dependencies/uv.lock was made for another base image, or before dependencies/base-override.txt changed." "$me lock"
-            ;;
-        *'uv.lock`'*'needs to be updated'*)
-            fail "dependencies/uv.lock does not match dependencies/pyproject.toml." "$me lock"
-            ;;
-        *'No solution found when resolving'*)
-            fail "No versions fit dependencies/pyproject.toml: a package does not exist, or two do not go together. Nothing was changed." \
-                "$me lock, when it is corrected there"
-            ;;
     esac
+    explain_packages "$1"
 }
 
 # engine CMD...: runs it, shows all it says, and explains a failure.
@@ -511,82 +504,14 @@ tools() {
 # What a failing step says goes to stdout, that it failed to stderr: to explain it takes both.
 build_images() { docker compose build "$@" >&2; }
 
-build_tools() {
-    pin_bases
-    if [ -z "$(docker image inspect --format x "$(image "$(service_image tools)")" 2>/dev/null)" ]; then
-        engine build_images tools
-    else
-        engine docker compose --progress quiet build tools
-    fi
-}
-
-# A new project of existing code has its packages in requirements.txt: they go into dependencies/pyproject.toml, once.
-take_requirements() {
-    local code file line left='' names=() torch base
-    code=$(value LOCAL_CODE_DIR)
-    file=${code:-..}/requirements.txt
-    if [ -f dependencies/uv.lock ] || [ ! -f "$file" ] || ! grep -q '^dependencies = \[\]$' dependencies/pyproject.toml; then return; fi
-    torch=$(grep -c '^torch = ' dependencies/pyproject.toml || true)
-    base='^(torch|torchvision|torchaudio|triton|nvidia-[a-z0-9-]+)([^a-z0-9_-]|$)'
-    while IFS= read -r line || [ -n "$line" ]; do
-        line=${line%$'\r'} line=${line%%[[:blank:]]#*} line=${line%\\}
-        line=${line#"${line%%[![:blank:]]*}"} line=${line%"${line##*[![:blank:]]}"}
-        case $line in
-            '' | \#* | --hash*) ;;
-            -* | .* | /* | file:*)
-                left="$left  $line (an option or a local path: dependencies/pyproject.toml can say it, see uv's documentation)"$'\n'
-                ;;
-            *)
-                if [ "$torch" != 0 ] && printf '%s' "$line" | grep -Eiq '^(torch|triton|nvidia-[a-z0-9-]+)([^a-z0-9_-]|$)'; then
-                    left="$left  $line (the PyTorch version is an answer: copier update --data torch_version=...)"$'\n'
-                elif [ -f dependencies/base-override.txt ] && printf '%s' "$line" | grep -Eiq "$base"; then
-                    left="$left  $line (the base image has its own)"$'\n'
-                else
-                    names+=("$line")
-                fi
-                ;;
-        esac
-    done <"$file"
-    [ ${#names[@]} -gt 0 ] || return 0
-    say "Taking ${#names[@]} packages from requirements.txt into dependencies/pyproject.toml."
-    if [ -n "$left" ]; then printf 'Left out:\n%s' "$left" >&2; fi
-    tools uv add --no-sync --raw "${names[@]}"
-}
-
-cmd_lock() {
-    local arguments=()
-    case ${1:-} in
-        '') ;;
-        --check) arguments=(--check) ;;
-        --upgrade)
-            shift
-            if [ $# -eq 0 ]; then arguments=(--upgrade); fi
-            for name in "$@"; do arguments+=(--upgrade-package "$name"); done
+# What is handed to a build as an argument can be read in the image.
+refuse_passwords() {
+    case $(value MAMBA_CHANNEL_ALIAS) in
+        *://*@* | */t/*)
+            fail "MAMBA_CHANNEL_ALIAS in .env holds a password, which the image would keep." \
+                "$me config, when passwords are in the file of NETRC_FILE and tokens in that of CONDA_AUTH_FILE"
             ;;
-        *) fail "lock knows --check and --upgrade [NAME...], not \"$1\"." "$me help" ;;
     esac
-    build_tools
-    if [ "${1:-}" = --check ] && [ ! -f dependencies/uv.lock ]; then fail "There is no dependencies/uv.lock yet." "$me lock"; fi
-    if [ "${arguments[*]:-}" = --check ]; then
-        tools uv lock --check
-        return
-    fi
-    take_requirements
-    tools uv lock ${arguments[@]+"${arguments[@]}"}
-}
-
-cmd_add() {
-    local group=()
-    if [ "${1:-}" = --dev ]; then group=(--group dev) && shift; fi
-    [ $# -gt 0 ] || fail "add needs the name of a package, such as: add pandas 'numpy<3'." "$me help"
-    build_tools
-    take_requirements
-    tools uv add --no-sync ${group[@]+"${group[@]}"} -- "$@"
-    say "Added to dependencies/pyproject.toml and uv.lock. Run: $me build"
-}
-
-# before_build: what is true of every build, whatever is built.
-before_build() {
     case $(value UV_DEFAULT_INDEX) in
         *://*@*)
             fail "UV_DEFAULT_INDEX in .env holds a password, which the image would keep: write it into the netrc file of NETRC_FILE."
@@ -595,13 +520,23 @@ before_build() {
     case $(value APT_MIRROR) in
         *://*@*) fail "APT_MIRROR in .env holds a password, which the image would keep: name a mirror that wants none." ;;
     esac
+}
+
+build_tools() {
+    refuse_passwords
     pin_bases
-    if [ ! -f dependencies/uv.lock ] || [ dependencies/pyproject.toml -nt dependencies/uv.lock ] ||
-        [ dependencies/base-override.txt -nt dependencies/uv.lock ]; then
-        say "Bringing dependencies/uv.lock up to date."
-        cmd_lock ""
-        touch dependencies/uv.lock
+    if [ -z "$(docker image inspect --format x "$(image "$(service_image tools)")" 2>/dev/null)" ]; then
+        engine build_images tools
+    else
+        engine docker compose --progress quiet build tools
     fi
+}
+
+# before_build: what is true of every build, whatever is built.
+before_build() {
+    refuse_passwords
+    pin_bases
+    lock_if_stale
 }
 
 cmd_build() {
@@ -725,50 +660,16 @@ cmd_bench() {
     return $status
 }
 
+# update_env_file in the container does the work; it asks where there is a terminal.
 cmd_freeze() {
-    local installed locked roots line name wanted=() apt
+    local options=(-T) status=0
     need_container
-    build_tools
-    installed=$(docker compose exec -T dev uv pip freeze --exclude-editable)
-    locked=$(docker compose --progress quiet run --rm --no-deps -T tools \
-        uv export --quiet --frozen --all-groups --no-hashes --no-annotate --no-header --no-emit-project | sed 's/ *;.*//')
-    roots=$(docker compose exec -T dev uv pip tree --depth 0 2>/dev/null | sed 's/ .*//')
-    while IFS= read -r line; do
-        name=${line%%[ =@]*}
-        if printf '%s\n' "$locked" | grep -Fxq -- "$line"; then continue; fi
-        # A package that another one brought along comes by itself; one whose version changed by hand is wanted.
-        if printf '%s\n' "$roots" | grep -Fxq -- "$name" || printf '%s\n' "$locked" | grep -q "^$name=="; then
-            wanted+=("$line")
-        fi
-    done <<<"$installed"
-    apt=$(comm -13 <(docker run --rm --entrypoint apt-mark "$(image "$(service_image dev)")" showmanual | sort) \
-        <(docker compose exec -T dev apt-mark showmanual | sort))
-    if [ ${#wanted[@]} -eq 0 ] && [ -z "$apt" ]; then
-        say "Nothing is installed in dev that the files do not list."
-        return
-    fi
-    if [ ${#wanted[@]} -gt 0 ]; then
-        # shellcheck disable=SC2016 # $@ is the container's
-        tools bash -c 'cp pyproject.toml uv.lock /tmp && cd /tmp && uv add -q --no-sync --raw -- "$@" &&
-            diff -u --label pyproject.toml --label "pyproject.toml with what is installed" \
-                /opt/dependencies/pyproject.toml pyproject.toml || [ $? = 1 ]' \
-            bash "${wanted[@]}"
-    fi
-    if [ -n "$apt" ]; then
-        printf '%s\n' "--- apt-dev.txt" "+++ apt-dev.txt with what is installed" "${apt//$'\n'/$'\n'+}" | sed '3s/^/+/'
-    fi
-    if [ "${1:-}" != -y ]; then
-        if [ ! -t 0 ]; then
-            say "Nothing is written without -y."
-            return
-        fi
-        printf 'Write this? [y/N] ' >&2
-        read -r line
-        case $line in y | Y | yes) ;; *) return ;; esac
-    fi
-    if [ ${#wanted[@]} -gt 0 ]; then tools uv add --no-sync --raw -- "${wanted[@]}"; fi
-    if [ -n "$apt" ]; then printf '%s\n' "$apt" >>dependencies/apt-dev.txt; fi
-    say "Written. Run: $me build"
+    if [ -t 0 ] && [ -t 1 ]; then options=(); fi
+    docker compose exec ${options[@]+"${options[@]}"} -e TEMPLATE_SH="$me" dev update_env_file "$@" || status=$?
+    case $status in
+        126 | 127) fail "The dev container has no update_env_file: its image is an older or a pulled one." "$me build dev" ;;
+    esac
+    return $status
 }
 
 # --- verbs: images for others ----------------------------------------------------------------------------------

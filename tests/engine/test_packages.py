@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 
+import pexpect
 import pytest
 
 from tests.engine.conftest import MakeProject
@@ -156,16 +157,76 @@ def test_freeze_writes_what_was_installed_by_hand_and_only_after_showing_it(
     packages.ok("exec", "uv", "pip", "install", "hand-made")
     files = [packages.folder / DEPENDENCIES / name for name in ("pyproject.toml", "uv.lock")]
     before = [file.read_text() for file in files]
-    shown = packages.ok("freeze")
-    assert re.search(r'(?m)^\+ +"hand-made==3.0",$', shown)
-    assert "leaf-of-hand" not in shown
+    result = packages.sh("freeze")
+    assert re.search(r'(?m)^\+ +"hand-made==3.0",$', result.stdout)
+    assert "leaf-of-hand" not in result.stdout
+    assert result.stderr.endswith("Nothing is written without -y.\n")
     assert [file.read_text() for file in files] == before
 
-    packages.ok("freeze", "-y")
-    packages.build("dev")
+    result = packages.sh("freeze", "-y")
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.endswith(f"Written. Run: {packages.docker}/template.sh build\n")
+    for file in files:
+        assert (file.stat().st_uid, file.stat().st_gid) == (packages.owner.uid, packages.owner.gid)
+    # The index is this machine's: the file that the team shares does not name it.
+    assert index.url not in files[0].read_text()
+    assert "Bringing dependencies/uv.lock up to date" not in packages.build("dev")
     packages.ok("up")
     assert packages.ok("exec", "python", "-c", VERSION.format("hand-made")) == "3.0\n"
     assert "Nothing is installed in dev that the files do not list." in packages.sh("freeze").stderr
+
+
+def test_update_env_file_in_the_container_is_the_same_at_a_terminal(
+    packages: Project, index: PackageIndex
+) -> None:
+    index.add("by-hand-inside")
+    packages.build("dev")
+    packages.ok("up")
+    packages.ok("exec", "uv", "pip", "install", "by-hand-inside")
+    pyproject = packages.folder / DEPENDENCIES / "pyproject.toml"
+    for answer, written in (("n", False), ("y", True)):
+        command = [*packages.owner.prefix(), str(packages.docker / "template.sh")]
+        child = pexpect.spawn(
+            command[0],
+            [*command[1:], "exec", "update_env_file"],
+            cwd=str(packages.folder),
+            env=packages.owner.environment(),
+            encoding="utf-8",
+            timeout=60,
+        )
+        child.expect(r'\+ +"by-hand-inside==1\.0",\r\n')
+        child.expect(r"Write this\? \[y/N\] ")
+        child.sendline(answer)
+        child.expect(pexpect.EOF)
+        child.close()
+        assert child.exitstatus == 0
+        assert ("by-hand-inside==1.0" in pyproject.read_text()) == written
+    assert "Run outside: ./template.sh build" in (child.before or "")
+
+
+def test_a_dev_image_alone_shows_the_difference_and_how_to_apply_it(
+    packages: Project, index: PackageIndex
+) -> None:
+    index.add("without-compose")
+    packages.build("dev")
+    # As an editor or a cluster starts it: no Compose, so no folder of the project.
+    script = "uv pip install without-compose && update_env_file -y"
+    options = ("--rm", f"--env=UV_DEFAULT_INDEX={index.env()['UV_DEFAULT_INDEX']}")
+    result = run("docker", "run", *options, packages.image("dev"), "bash", "-c", script)
+    assert result.returncode == 0, result.stderr
+    assert re.search(r'(?m)^\+ +"without-compose==1.0",$', result.stdout)
+    assert "in the project's folder: patch -p1 <my.diff" in result.stderr
+
+
+def test_freeze_needs_a_dev_image_that_has_the_program(packages: Project) -> None:
+    packages.build("dev")
+    packages.ok("up")
+    packages.ok("root", "mv", "/usr/local/bin/update_env_file", "/root/")
+    result = packages.sh("freeze")
+    packages.ok("root", "mv", "/root/update_env_file", "/usr/local/bin/")
+    assert result.returncode == 1
+    assert "The dev container has no update_env_file" in result.stderr
+    assert result.stderr.rstrip().endswith("template.sh build dev")
 
 
 def test_an_apt_package_installed_by_root_is_kept_by_freeze(packages: Project) -> None:
@@ -178,6 +239,8 @@ def test_an_apt_package_installed_by_root_is_kept_by_freeze(packages: Project) -
     assert list_of_apt.read_text() == before
     packages.ok("freeze", "-y")
     assert list_of_apt.read_text() == before + "tree\n"
+    assert list_of_apt.stat().st_uid == packages.owner.uid
+    assert "Nothing is installed in dev that the files do not list." in packages.sh("freeze").stderr
 
 
 def test_what_is_added_for_development_is_in_dev_only(

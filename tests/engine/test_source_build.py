@@ -99,6 +99,15 @@ def test_the_compiled_stand_in_is_imported_in_both_images(
     assert re.search(r"'MAX_JOBS': '[1-9]\d*'", built)
 
 
+def test_freeze_knows_that_the_compiled_stand_in_is_the_images_own(
+    source_project: tuple[Project, str],
+) -> None:
+    project, _ = source_project
+    project.ok("up")
+    nothing = "Nothing is installed in dev that the files do not list.\n"
+    assert project.sh("freeze").stderr == nothing
+
+
 def test_runtime_gains_no_tool_of_the_source_build(source_project: tuple[Project, str]) -> None:
     new, _ = source_project
     tools = "cc gcc g++ c++ cc1plus make ld ccache cmake ninja git curl uv nvcc"

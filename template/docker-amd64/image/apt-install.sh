@@ -9,7 +9,13 @@ if [[ -n ${APT_MIRROR:-} ]]; then
 fi
 
 mapfile -t packages < <(sed -e 's/\r$//' -e 's/#.*//' -- "$@" | tr -s '[:blank:]' '\n' | sed '/^$/d')
-((${#packages[@]})) || exit 0
+# For update_env_file: what somebody adds by hand later is not in this list.
+record() { mkdir -p /opt/container && apt-mark showmanual >/opt/container/apt-manual.txt; }
+
+if ((${#packages[@]} == 0)); then
+    record
+    exit 0
+fi
 
 options=(-o APT::Keep-Downloaded-Packages=true)
 if [[ -s /run/secrets/ca ]]; then options+=(-o Acquire::https::CAInfo=/run/secrets/ca); fi
@@ -27,3 +33,4 @@ apt-get "${options[@]}" install -qq -y --no-install-recommends "${packages[@]}" 
     printf '\nCould not install the packages of %s: is each name one of this distribution?\n' "${*##*/}" >&2
     exit 1
 }
+record

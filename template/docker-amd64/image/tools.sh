@@ -1,5 +1,5 @@
 #!/bin/bash
-# Starts the commands of ./template.sh lock, add and freeze in the tools container.
+# Starts the commands of ./template.sh lock and add in the tools container.
 set -euo pipefail
 
 # `uv add` would write UV_DEFAULT_INDEX, which is this machine's, into pyproject.toml; what a file says it only reads.

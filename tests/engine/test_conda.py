@@ -1,0 +1,273 @@
+"""Conda's way, built and used, with a stand-in for micromamba and a channel of real packages."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.engine.conftest import MakeProject
+from tests.support.build_log import stages_built
+from tests.support.conda_channel import CondaChannels, python_module
+from tests.support.index import PackageIndex
+from tests.support.process import run
+from tests.support.project import Project
+
+DEPENDENCIES = "docker-amd64/dependencies"
+VERSION = "import importlib.metadata as m; print(m.version('{}'))"
+MIB = 1024**2
+
+
+@pytest.fixture(scope="module")
+def small(project: MakeProject, conda_channels: CondaChannels) -> Project:
+    """A project without PyTorch, both images built; each test brings packages of its own."""
+    env = {"MAMBA_CHANNEL_ALIAS": conda_channels.url}
+    new = project("small", package_manager="conda", env=env)
+    new.build()
+    return new
+
+
+def text_of(project: Project, name: str) -> str:
+    return (project.folder / DEPENDENCIES / name).read_text()
+
+
+def locked(project: Project) -> dict[str, str]:
+    """Package to version, of conda.lock."""
+    return dict(
+        re.findall(r"/([^/\s]+)-([^-/\s]+)-[^-/\s]+\.conda#", text_of(project, "conda.lock"))
+    )
+
+
+def failure(project: Project, *arguments: str) -> list[str]:
+    """What `template.sh ARGUMENTS` says last when it fails."""
+    result = project.sh(*arguments)
+    assert result.returncode != 0
+    return [line for line in result.stderr.splitlines() if line.strip()]
+
+
+def test_the_first_build_locks_every_package_by_its_public_address_and_hash(
+    small: Project, conda_channels: CondaChannels
+) -> None:
+    lines = [line for line in text_of(small, "conda.lock").splitlines() if "://" in line]
+    pattern = r"https://conda\.anaconda\.org/conda-forge/(linux-64|noarch)/\S+#sha256:[0-9a-f]{64}"
+    assert len(lines) > 10
+    assert all(re.fullmatch(pattern, line) for line in lines)
+    assert {"python", "pip", "setuptools", "pytest"} <= locked(small).keys()
+    small.ok("lock", "--check")
+    # The mirror is a fact of this machine.
+    for file in (small.folder / DEPENDENCIES).iterdir():
+        assert conda_channels.url not in file.read_text()
+
+
+def test_every_door_leads_into_the_environment_without_activation(small: Project) -> None:
+    small.ok("up")
+    where = "/opt/venv/bin/python\n"
+    assert small.ok("run", "sh", "-c", "command -v python") == where
+    assert small.ok("run", "bash", "-lc", "command -v python") == where
+    assert small.ok("exec", "bash", "-c", "command -v python") == where
+    assert small.ok("exec", "bash", "-lc", "command -v python") == where
+    assert small.ok("exec", "sh", "-c", "echo $CONDA_PREFIX") == "/opt/venv\n"
+    assert small.ok("exec", "pytest", "-q").count("passed") == 1
+
+
+def test_runtime_has_no_package_manager_and_is_little_more_than_its_environment(
+    small: Project,
+) -> None:
+    assert small.sh("run", "sh", "-c", "command -v micromamba conda uv").returncode != 0
+    image, base = (
+        int(run("docker", "image", "inspect", "--format", "{{.Size}}", name).stdout)
+        for name in (small.image("runtime"), "debian:bookworm-slim")
+    )
+    kib = small.ok("run", "du", "-sk", "--apparent-size", "/opt/venv").split()[0]
+    assert image - base - int(kib) * 1024 < 60 * MIB
+
+
+def test_one_more_package_is_all_that_is_downloaded(
+    small: Project, conda_channels: CondaChannels
+) -> None:
+    small.ok("add", "tinyapp")
+    with conda_channels.recording() as traffic:
+        log = small.build("runtime")
+    names = sorted(name.rpartition("-")[0] for name in traffic.downloads)
+    assert names == ["tinyapp-1.0", "tinylib-2.0"]
+    assert "builder" not in stages_built(log)
+    assert small.ok("run", "python", "-c", VERSION.format("tinylib")) == "2.0\n"
+    assert "  - tinyapp\n" in text_of(small, "environment.yml").partition("# Yours:")[2]
+
+
+def test_a_build_from_the_lock_solves_nothing_and_takes_no_newer_version(
+    small: Project, conda_channels: CondaChannels
+) -> None:
+    small.ok("add", "newtiny")
+    newer = python_module("tinylib", "3.0")
+    conda_channels.publish(newer)
+    small.ok("clean")
+    with conda_channels.recording() as traffic:
+        small.build("runtime")
+    assert not [name for name in traffic.downloads if "repodata" in name]
+    assert small.ok("run", "python", "-c", VERSION.format("tinylib")) == "2.0\n"
+    small.ok("lock")
+    assert locked(small)["tinylib"] == "2.0"
+    small.ok("lock", "--upgrade", "tinylib")
+    assert locked(small)["tinylib"] == "3.0"
+
+
+def test_what_is_installed_by_hand_in_dev_is_kept_by_freeze(small: Project) -> None:
+    small.build("dev")
+    small.ok("up")
+    small.ok("exec", "conda", "install", "--yes", "hello-conda")
+    assert "hello from /opt/venv" in small.ok("exec", "hello-conda")
+    assert "hello-conda" in small.ok("exec", "mamba", "list")
+    assert "not needed" in small.sh("exec", "conda", "activate", "x").stderr
+    before = text_of(small, "environment.yml")
+    shown = small.sh("freeze")
+    assert "+  - hello-conda=1.0" in shown.stdout + shown.stderr
+    assert text_of(small, "environment.yml") == before
+    small.ok("freeze", "-y")
+    small.build("runtime")
+    assert "hello from /opt/venv" in small.ok("run", "hello-conda")
+
+
+def test_a_package_of_pypi_is_locked_beside_what_conda_installed(
+    small: Project, index: PackageIndex
+) -> None:
+    index.add("steady-stone", "1.0", requires=["tinylib>=2"])
+    index.add("tinylib", "9.0")
+    small.ok("add", "tinylib")
+    small.ok("add", "--pip", "steady-stone")
+    assert "tinylib" not in text_of(small, "pip.lock").replace("# ", "")
+    assert "steady-stone==1.0" in text_of(small, "pip.lock")
+    assert "--hash=sha256:" in text_of(small, "pip.lock")
+    small.build("runtime")
+    small.ok("lock", "--check")
+    assert small.ok("run", "python", "-c", VERSION.format("steady-stone")) == "1.0\n"
+    assert small.ok("run", "python", "-c", VERSION.format("tinylib")) != "9.0\n"
+
+
+# --- what cannot be had --------------------------------------------------------------------------
+
+
+def test_a_package_that_does_not_exist_is_named_and_the_files_stay(small: Project) -> None:
+    before = text_of(small, "environment.yml"), text_of(small, "conda.lock")
+    words = failure(small, "add", "no-such-package")
+    assert "no-such-package" in words[-1] or "no-such-package" in words[-2]
+    assert (text_of(small, "environment.yml"), text_of(small, "conda.lock")) == before
+
+
+def test_two_packages_that_do_not_go_together_are_named(small: Project) -> None:
+    words = "\n".join(failure(small, "add", "oldtiny", "newtiny")[-4:])
+    assert "tinylib" in words
+    assert "Traceback" not in words
+
+
+def test_a_channel_that_does_not_answer_ends_in_one_sentence(small: Project) -> None:
+    words = small.sh("lock", "--upgrade", env={"MAMBA_CHANNEL_ALIAS": "http://127.0.0.1:9/conda"})
+    assert words.returncode != 0
+    assert "Traceback" not in words.stderr
+    assert "127.0.0.1:9" in "\n".join(words.stderr.splitlines()[-4:])
+
+
+# --- PyTorch -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def torch_cpu(project: MakeProject, conda_channels: CondaChannels) -> Project:
+    """A project with PyTorch for the CPU, the real one, as conda packages."""
+    env = {"MAMBA_CHANNEL_ALIAS": conda_channels.url}
+    new = project("torch-cpu", package_manager="conda", torch_version="2.13.0", jit=False, env=env)
+    new.build()
+    return new
+
+
+def test_both_images_have_the_pytorch_that_was_asked_for(torch_cpu: Project) -> None:
+    torch_cpu.ok("verify")
+    said = torch_cpu.ok("run", "python", "-c", "import torch; print(torch.ones(8, 8).sum().item())")
+    assert said == "64.0\n"
+
+
+def test_one_more_package_leaves_the_layer_of_pytorch_as_it_is(torch_cpu: Project) -> None:
+    torch_cpu.ok("add", "tinylib=1.0")
+    log = torch_cpu.build("runtime")
+    assert "deps-torch" not in stages_built(log)
+    assert "deps-conda" in stages_built(log)
+
+
+def test_a_file_that_is_not_the_locked_one_is_not_installed(
+    torch_cpu: Project, conda_channels: CondaChannels
+) -> None:
+    conda_channels.publish(python_module("brittle", "1.0"))
+    torch_cpu.ok("add", "brittle")
+    conda_channels.damage("brittle-1.0")
+    words = "\n".join(failure(torch_cpu, "build", "runtime")[-4:])
+    assert "brittle" in words
+    lines = text_of(torch_cpu, "environment.yml").replace("  - brittle\n", "")
+    torch_cpu.write(f"{DEPENDENCIES}/environment.yml", lines)
+    torch_cpu.build("runtime")
+
+
+def test_a_cuda_choice_gets_the_cuda_build_and_a_cpu_build_is_refused(
+    project: MakeProject, conda_channels: CondaChannels
+) -> None:
+    new = project(
+        "torch-cuda",
+        package_manager="conda",
+        accelerator="cuda",
+        torch_version="2.13.0",
+        cuda_version="12.9",
+        jit=False,
+        env={"MAMBA_CHANNEL_ALIAS": conda_channels.url},
+    )
+    new.build("runtime")
+    assert re.search(r"/pytorch-2\.13\.0-cuda129_", text_of(new, "conda.lock"))
+    assert "__cuda=12.9" in text_of(new, "conda.lock")
+    # Somebody takes away what insists on CUDA, and asks for the small build.
+    new.write(f"{DEPENDENCIES}/environment-cuda.yml", "channels: [conda-forge]\ndependencies: []\n")
+    new.write(
+        f"{DEPENDENCIES}/environment.yml", text_of(new, "environment.yml") + "  - pytorch-cpu\n"
+    )
+    words = failure(new, "build", "runtime")
+    assert "CPU build of PyTorch" in "\n".join(words[-3:])
+    assert "CUDA 12.9" in "\n".join(words[-3:])
+
+
+# --- other sources -------------------------------------------------------------------------------
+
+
+def test_channels_in_a_folder_need_no_network(
+    project: MakeProject, conda_channels: CondaChannels, open_folder: Path
+) -> None:
+    folder = open_folder / "channels"
+    shutil.copytree(conda_channels.folder, folder, copy_function=os.link)
+    new = project("offline", package_manager="conda")
+    new.set_env(MAMBA_CHANNEL_ALIAS="file:///mnt/channels", LOCAL_CHANNELS_DIR=str(folder))
+    new.build("runtime")
+    assert new.ok("run", "python", "-V").startswith("Python 3.11")
+    assert "/mnt/channels" not in text_of(new, "conda.lock")
+
+
+def test_a_channel_with_a_password_is_read_and_the_password_is_nowhere(
+    project: MakeProject, conda_channels: CondaChannels
+) -> None:
+    conda_channels.publish(python_module("hidden-gem", "1.0"), channel="private")
+    conda_channels.require_login("private", "jane", "correct-horse")
+    new = project(
+        "private", package_manager="conda", env={"MAMBA_CHANNEL_ALIAS": conda_channels.url}
+    )
+    text = text_of(new, "environment.yml").replace(
+        "  - nodefaults\n", "  - private\n  - nodefaults\n"
+    )
+    new.write(f"{DEPENDENCIES}/environment.yml", f"{text}  - hidden-gem\n")
+    host = conda_channels.url.split("/")[2].split(":")[0]
+    secret = new.write("../netrc", f"machine {host} login jane password correct-horse\n")
+    new.set_env(NETRC_FILE=str(secret.resolve()))
+    new.build("runtime")
+    assert new.ok("run", "python", "-c", VERSION.format("hidden-gem")) == "1.0\n"
+    assert (
+        "correct-horse" not in run("docker", "history", "--no-trunc", new.image("runtime")).stdout
+    )
+    found = new.sh("run", "grep", "-r", "correct-horse", "/opt", "/home")
+    assert "correct-horse" not in found.stdout
+    assert "correct-horse" not in text_of(new, "conda.lock")
