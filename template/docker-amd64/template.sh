@@ -683,7 +683,7 @@ check_name() {
             "$me $1 registry.example/team/$(title)"
 }
 
-title() { sed -n 's/.*image\.title="\([^"]*\)".*/\1/p' Dockerfile; }
+title() { sed -n '/image\.title="/{s/.*image\.title="\([^"]*\)".*/\1/p;q;}' Dockerfile; }
 
 # label IMAGE NAME: what a label of an image says.
 label() { docker image inspect --format "{{with .Config.Labels}}{{index . \"$2\"}}{{end}}" "$1"; }
