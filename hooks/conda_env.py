@@ -643,7 +643,7 @@ def present(lock: Lock) -> tuple[dict[str, str], dict[str, str]]:
     dev = {
         conda_file.pip_name(conda_file.PYPI_NAMES.get(package.name, package.name)): package.version
         for package in lock.parts["dev"]
-        if re.match(r"py", package.build) or re.search(r"py3\d", package.build)
+        if conda_file.is_python(package.build)
     }
     here = {
         name: distribution.version

@@ -692,12 +692,17 @@ def take_into(folder: Path, file: Path, where: str) -> list[str] | None:
 # --- between conda and pip ------------------------------------------------------------------------
 
 
+def is_python(build: str) -> bool:
+    """Whether a build is a Python package's: conda-forge names it so, as pyhd8ed1ab_0."""
+    return build.startswith("py") or re.search(r"py3\d", build) is not None
+
+
 def python_packages(lock: str) -> set[str]:
     """The names in the text of a conda.lock that are Python packages, as their builds say."""
     found = re.findall(
         r"(?m)^\S+/([^/\s]+)-[^-/\s]+-([^-/\s]+)\.(?:conda|tar\.bz2)(?:#\S*)?\s*$", lock
     )
-    return {name for name, build in found if re.match(r"py", build) or re.search(r"py3\d", build)}
+    return {name for name, build in found if is_python(build)}
 
 
 def _version(rest: str) -> str | None:

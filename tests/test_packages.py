@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hooks import conda_file, packages
+from tests.conftest import ROOT
 from tests.support.process import run
 
 if sys.version_info >= (3, 11):
@@ -349,3 +351,9 @@ def test_lines_are_added_to_a_list_of_toml_in_every_shape(before: str) -> None:
     replaced = packages.add_to_list(after, "project", "dependencies", ["A==2"])
     assert ("A==2" in tomllib.loads(replaced)["project"]["dependencies"]) is True
     assert replaced.partition("[dependency-groups]")[2] == text.partition("[dependency-groups]")[2]
+
+
+def test_without_the_hook_the_same_files_are_taken_in_in_the_same_order() -> None:
+    text = (ROOT / "template/docker-amd64/{% if conda %}packages.sh{% endif %}").read_text()
+    (names,) = re.findall(r"for file in (.*environment\.yaml.*); do", text)
+    assert tuple(names.split()) == conda_file.EXISTING

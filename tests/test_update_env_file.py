@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from hooks import update_env_file
+from hooks import conda_env, update_env_file
 from hooks.update_env_file import Places, Stop
 from tests.conftest import ROOT, Generate
 from tests.support.process import run
@@ -686,6 +686,23 @@ def test_a_wrong_option_and_a_wrong_place_are_one_sentence() -> None:
         outside = start()
         sentence = "/opt/dependencies is not there: this is not the dev container.\n"
         assert (outside.returncode, outside.stderr) == (1, sentence)
+
+
+def test_it_reads_a_conda_lock_as_conda_env_writes_it() -> None:
+    # It stands alone in the image, so that it knows two things of its own.
+    assert conda_env.PUBLIC == update_env_file.PUBLIC_CHANNELS
+    packages = {
+        part: [
+            conda_env.Locked.parse(
+                f"{conda_env.PUBLIC}/c/noarch/{part}-1-0.conda#sha256:{'a' * 64}"
+            )
+        ]
+        for part in conda_env.PARTS
+    }
+    text = conda_env.text_of(conda_env.Lock("", {}, packages))
+    assert update_env_file.conda_locked(text) == dict.fromkeys(conda_env.PARTS, "1")
+    dev = text.partition(update_env_file.DEV_PART)[2]
+    assert update_env_file.conda_locked(dev) == {"dev": "1"}
 
 
 def test_each_project_has_the_program_byte_for_byte(tmp_path: Path, generate: Generate) -> None:
