@@ -112,11 +112,24 @@ cache_limit() { # SIZE
     printf '"builder": {"gc": {"enabled": true, "policy": [{"all": true, "maxUsedSpace": "%s"}]}}' "$1"
 }
 
+# A daemon that was killed leaves its containerd, and the numbers of both, which may be another program's by now or stay
+# taken by the dead: the next dockerd would refuse, or wait for that containerd to answer.
+clear_remains() { # PID_FILE EXEC_ROOT
+    local config=$2/containerd/containerd.toml left
+    pkill -KILL -f -- "--config $config" || true
+    for ((left = 20; left > 0; left--)); do
+        pgrep -f -- "--config $config" >/dev/null || break
+        sleep 0.5
+    done
+    rm -f "$1" "$2/containerd/containerd.pid"
+}
+
 start_engine() {
     if answers; then
         say 'a daemon answers already; using it'
         return
     fi
+    clear_remains /var/run/docker.pid /var/run/docker
     mkdir -p "$run_dir"
     printf '{\n  "group": "docker",\n  %s\n}\n' "$(cache_limit 14GB)" >"$run_dir/daemon.json"
     # shellcheck disable=SC2016 # expanded by the shell that becomes dockerd: its number is the daemon's
@@ -145,6 +158,7 @@ gpu_rules() { # -I, -D
 start_gpu_host() {
     if answers --host "unix://$gpu_host/docker.sock"; then return; fi
     local fakes=$repository/tests/fakes/gpu_host left
+    clear_remains "$gpu_host/docker.pid" "$gpu_host/exec"
     mkdir -p "$gpu_host/cdi" "$gpu_host/bin" "$gpu_data"
     chmod 755 "$run_dir"
     install -m 755 "$fakes/nvidia-smi" "$gpu_host/nvidia-smi"
