@@ -216,6 +216,8 @@ stop_gpu_host() {
     fi
     gpu_rules -D || true
     ip link delete $gpu_bridge || true
+    # A daemon that was killed left its data mounted onto itself.
+    while mountpoint -q "$gpu_data"; do umount "$gpu_data"; done
     rm -rf --one-file-system "$gpu_data" "$gpu_host"
     say 'the second dockerd stopped'
 }
