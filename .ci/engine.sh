@@ -155,10 +155,18 @@ gpu_rules() { # -I, -D
     iptables "$1" FORWARD -d $gpu_net -j ACCEPT
 }
 
+# What a daemon that was killed left: its data, mounted onto itself. With that, the next one would remove the first
+# engine's bridge.
+forget_gpu_host() {
+    while mountpoint -q "$gpu_data"; do umount "$gpu_data"; done
+    rm -rf --one-file-system "$gpu_data" "$gpu_host"
+}
+
 start_gpu_host() {
     if answers --host "unix://$gpu_host/docker.sock"; then return; fi
     local fakes=$repository/tests/fakes/gpu_host left
     clear_remains "$gpu_host/docker.pid" "$gpu_host/exec"
+    forget_gpu_host
     mkdir -p "$gpu_host/cdi" "$gpu_host/bin" "$gpu_data"
     chmod 755 "$run_dir"
     install -m 755 "$fakes/nvidia-smi" "$gpu_host/nvidia-smi"
@@ -216,9 +224,7 @@ stop_gpu_host() {
     fi
     gpu_rules -D || true
     ip link delete $gpu_bridge || true
-    # A daemon that was killed left its data mounted onto itself.
-    while mountpoint -q "$gpu_data"; do umount "$gpu_data"; done
-    rm -rf --one-file-system "$gpu_data" "$gpu_host"
+    forget_gpu_host
     say 'the second dockerd stopped'
 }
 
