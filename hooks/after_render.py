@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hooks import after_update
 from hooks.host.env_file import ProbeError, read_env
 from hooks.host.facts import Facts, chosen_gpus
 from hooks.host.fill import Filled, fill, report
@@ -122,13 +121,11 @@ def host_lines(facts: Facts) -> list[str]:
     return [*lines, f"GPU: {found}{driver}" if found else f"GPU: none ({facts.gpu_note})"]
 
 
-def next_lines(project: Path, shell_folder: str | None) -> list[str]:
-    """The commands to type next, from the folder where the person's shell is."""
-    build = f"./{FOLDER}/template.sh build dev"
+def way_to(project: Path, shell_folder: str | None) -> str:
+    """What a person types before a command of the project's folder: "cd ... && ", or nothing."""
     if not shell_folder or Path(shell_folder).resolve() == project:
-        return [f"Next: {build}"]
-    way = os.path.relpath(project, Path(shell_folder).resolve())
-    return [f"Next: cd {shlex.quote(way)} && {build}"]
+        return ""
+    return f"cd {shlex.quote(os.path.relpath(project, Path(shell_folder).resolve()))} && "
 
 
 def env_lines(filled: Filled) -> list[str]:
@@ -204,28 +201,16 @@ def ask_option(told: Advice, wanted: Choice) -> str:
     return match.command(wanted, options[picked].choice) if picked in options else ""
 
 
-def pasteable(command: str, answers_file: str) -> str:
-    """A `copier update` command as it works in the person's shell, for this project's answers."""
-    verb = "copier update"
-    if not command.startswith(verb):
-        return command
-    path = os.environ.get("PATH", "").split(os.pathsep)
-    if "UV" in os.environ:  # uvx puts the folder of this very Copier on PATH, for its children only
-        path = [folder for folder in path if Path(folder) != Path(sys.executable).parent]
-    copier = f"{shlex.quote(sys.executable)} -m copier"
-    for program, words in (("uvx", "uvx copier"), ("copier", "copier")):
-        copier = words if shutil.which(program, path=os.pathsep.join(path)) else copier
-    other = "" if answers_file == ANSWERS_FILE else f" -a {shlex.quote(answers_file)}"
-    return f"{copier} update{other}{command[len(verb) :]}"
-
-
 def one_line(error: BaseException) -> str:
     """What an exception says, in one line without a final stop."""
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
-def match_lines(facts: Facts, answers: Answers, *, ask: bool) -> list[str]:
-    """The verdict on the answers: one line where they work, else why not and what to type."""
+def match_lines(facts: Facts, answers: Answers, way: str, *, ask: bool) -> list[str]:
+    """The verdict on the answers: one line where they work, else why not and what to type.
+
+    `way` leads from the person's shell to the project, see `way_to`.
+    """
     try:
         judged = judge(facts, answers)
     except Exception as error:  # noqa: BLE001  .env is filled, and what comes next is still to say
@@ -241,8 +226,8 @@ def match_lines(facts: Facts, answers: Answers, *, ask: bool) -> list[str]:
             command = ask_option(told, wanted)
         except (ImportError, EOFError, OSError, KeyboardInterrupt):
             command = told.command
-    command = pasteable(command, answers.answers_file)
-    change = f"To change it, once the project is committed: {command}" if command else ""
+    way = way if command.startswith(f"./{FOLDER}/") else ""  # else it is no command of the project
+    change = f"To change it, once the project is committed: {way}{command}" if command else ""
     return [told.line, told.why, *([change] if change else [])]
 
 
@@ -282,12 +267,26 @@ def run(project: Path, arguments: Sequence[str], *, ask: bool) -> list[str]:
     except Exception:  # noqa: BLE001  the verdict meets the same trouble, and tells it
         answered, notes = {}, []
     filled = fill(folder, facts=facts, chosen=choose(facts, folder, ask=ask), answered=answered)
+    way = way_to(project, os.environ.get("PWD"))
     used = chosen_gpus(facts, read_env(filled.merged.text).get("GPU_IDS", ""))
     return [
         *host_lines(facts),
         *env_lines(filled),
         *notes,
         *package_lines(project, answers),
-        *match_lines(used, answers, ask=ask),
-        *next_lines(project, os.environ.get("PWD")),
+        *match_lines(used, answers, way, ask=ask),
+        *last_lines(project, answers, way),
     ]
+
+
+def last_lines(project: Path, answers: Answers, way: str) -> list[str]:
+    """What a copy or an update leaves to the person."""
+    before = after_update.updated_from()
+    if before is None:
+        return [f"Next: {way}./{FOLDER}/template.sh build dev"]
+    template = Path(__file__).parents[1]
+    updated = after_update.Project(project, answers.answers_file, template, before, way)
+    try:
+        return after_update.lines(updated)
+    except Exception as error:  # noqa: BLE001  the update itself is complete
+        return [f"The update was not looked at: {one_line(error)}. Next: {way}git status"]

@@ -29,7 +29,7 @@ ANSWERS = {
     "distro": "linux_distro",
 }
 REPOSITORIES = {"train": "nvidia/cuda", "devel": "nvidia/cuda", "hub": "pytorch/pytorch"}
-UPDATE = "copier update --trust --defaults --vcs-ref :current:"
+UPDATE = "./docker-amd64/template.sh update"
 
 
 class Option(NamedTuple):

@@ -355,7 +355,7 @@ def check_spec(spec: str, *, pip: bool) -> str:
         raise FileError(f"{name} must match conda's PyTorch: ./template.sh add {name}")
     if name in ANSWERS:
         raise FileError(
-            f"The version of {name} is an answer: copier update --trust --data {ANSWERS[name]}=..."
+            f"The version of {name} is an answer: template.sh update --data {ANSWERS[name]}=..."
         )
     return line
 
@@ -496,7 +496,7 @@ def _left_out(name: str, line: str) -> str:
     if name in ANSWERS:
         version = re.fullmatch(r"python\s*==?\s*(\d+\.\d+).*", line)
         data = f"{ANSWERS[name]}={version[1] if version else '...'}"
-        return f"left out, an answer decides it (copier update --trust --data {data})"
+        return f"left out, an answer decides it (template.sh update --data {data})"
     if OTHER_PLATFORM.fullmatch(name):
         return "left out, as it is for another platform"
     return ""

@@ -24,6 +24,11 @@ DEPENDENCIES = Path("docker-amd64/dependencies")
 PYPROJECT = "pyproject.toml"
 PIP_LOCKS = ("uv.lock",)
 CONDA_LOCKS = ("conda.lock", "pip.lock", "pip-dev.lock")
+# What is carried over where the package manager has changed, and the locks that then go.
+CARRIED = frozenset(
+    f"{DEPENDENCIES.as_posix()}/{name}"
+    for name in (PYPROJECT, MAIN, CUDA, DEV, *PIP_LOCKS, *CONDA_LOCKS)
+)
 MOST_NOTES = 8
 TOOLS = ("ipython", "pytest", "ruff")  # what the template lists for dev
 # What the template writes into pyproject.toml; anything else is the user's.

@@ -104,8 +104,9 @@ def test_a_build_announces_the_end_from_ninety_days_before(
     if words is None:
         assert found == []
     else:
-        expected = f"{DISTROS[distro]['name']} {words.format(end)}. Move on with: copier update"
-        assert found == [f"{expected} --trust --defaults --data linux_distro=..."]
+        expected = f"{DISTROS[distro]['name']} {words.format(end)}. Move on with: "
+        script = project / "docker-amd64/template.sh"
+        assert found == [f"{expected}{script} update --data linux_distro=..."]
 
 
 def test_a_base_image_of_ones_own_has_an_end_that_nobody_here_knows(

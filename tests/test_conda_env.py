@@ -425,7 +425,7 @@ def test_add_edits_the_right_file_and_part(project: Dependencies, env: Said) -> 
 
 def test_add_does_all_or_nothing(project: Dependencies, env: Said) -> None:
     before = project.read("environment.yml")
-    assert "copier update" in env.refused("add", "scipy", "python=3.13")
+    assert "template.sh update" in env.refused("add", "scipy", "python=3.13")
     assert "needs the name" in env.refused("add", "--dev")
     assert "needs the name" in env.refused("add", "--frobnicate", "scipy")
     assert project.read("environment.yml") == before
@@ -602,7 +602,7 @@ def test_a_git_address_is_locked_at_its_commit(
     [
         ("-e .", "names no pip requirement"),
         ("./local", "names no pip requirement"),
-        ("torch==2.0", "copier update"),
+        ("torch==2.0", "template.sh update"),
         ("torchvision", "must match conda's PyTorch"),
         ("a @ https://me:hunter2@host/a-1.whl", "NETRC_FILE"),
     ],

@@ -94,7 +94,7 @@ def test_what_the_template_owns_is_not_replaced() -> None:
     [("python=3.11", "python_version"), ("pytorch", "torch_version"), ("cpuonly", "accelerator")],
 )
 def test_what_an_answer_decides_names_the_answer(spec: str, question: str) -> None:
-    with pytest.raises(FileError, match=f"copier update --trust --data {question}="):
+    with pytest.raises(FileError, match=f"template.sh update --data {question}="):
         put(OURS, spec)
 
 
@@ -235,7 +235,7 @@ def test_an_export_of_another_platform_is_taken_in_and_what_changed_is_named() -
         "defaults: left out of the channels, its owner charges for it.",
         (
             "python=3.10.4=h12debd9_0: left out, an answer decides it "
-            "(copier update --trust --data python_version=3.10)"
+            "(template.sh update --data python_version=3.10)"
         ),
         "vc=14.2=h21ff451_1: left out, as it is for another platform.",
         "numpy=1.26.4=py310heeff2f4_0: taken without its build",

@@ -261,14 +261,14 @@ def said(project: Path, tmp_path: Path, nvml: str, *args: str) -> list[str]:
 def test_a_choice_that_works_takes_one_line(project: Path, tmp_path: Path) -> None:
     lines = said(project, tmp_path, "rtx4090", *answers("2.8.0", "12.6"))
     assert [line for line in lines if line.startswith("PyTorch 2.8.0, CUDA 12.6")]
-    assert not [line for line in lines if "copier update" in line]
+    assert not [line for line in lines if "template.sh update" in line]
 
 
 def test_a_mismatch_names_the_gpu_the_reason_and_the_command(project: Path, tmp_path: Path) -> None:
     text = "\n".join(said(project, tmp_path, "mixed", *answers("2.15.0", "13.2")))
     assert "fails" in text
     assert "driver" in text
-    assert "copier update --trust --defaults --vcs-ref :current: --data torch_version=" in text
+    assert "./docker-amd64/template.sh update --data torch_version=" in text
 
 
 def test_the_builds_of_conda_forge_are_judged_where_conda_installs_them(
@@ -404,7 +404,7 @@ def test_a_person_picks_what_works_and_gets_its_command(project: Path, tmp_path:
     child.expect("What works on these GPUs")
     child.expect("Keep my choice")
     child.send("\r")
-    assert "copier update" in finish(child)
+    assert "template.sh update --data" in finish(child)
 
 
 @pytest.mark.parametrize(
@@ -437,49 +437,6 @@ def test_each_service_is_judged_and_its_command_is_an_answer_that_copier_takes(
     project = generate(tmp_path / "p", **answers)
     kept = yaml.safe_load((project / ".copier-answers.yml").read_text())
     assert change.items() <= kept.items()
-
-
-# ------------------------------------------------------------------- a command that can be pasted
-
-
-@pytest.mark.parametrize(
-    ("programs", "start"),
-    [
-        (["copier"], "copier update "),
-        (["copier", "uvx"], "copier update "),
-        (["uvx"], "uvx copier update "),
-        ([], f"{sys.executable} -m copier update "),
-    ],
-)
-def test_the_command_starts_with_a_copier_that_this_shell_has(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, programs: list[str], start: str
-) -> None:
-    for name in programs:
-        (tmp_path / name).touch(mode=0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.delenv("UV", raising=False)
-    command = after_render.pasteable("copier update --data a=b", after_render.ANSWERS_FILE)
-    assert command == f"{start}--data a=b"
-
-
-def test_the_copier_that_uvx_shows_to_its_children_is_not_the_persons(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cache, shell = tmp_path / "cache", tmp_path / "bin"
-    for program in (cache / "copier", shell / "uvx"):
-        program.parent.mkdir()
-        program.touch(mode=0o755)
-    monkeypatch.setattr(sys, "executable", str(cache / "python"))
-    monkeypatch.setenv("PATH", f"{cache}:{shell}")
-    monkeypatch.setenv("UV", str(shell / "uv"))
-    assert after_render.pasteable("copier update", ".copier-answers.yml") == "uvx copier update"
-
-
-def test_the_command_names_an_answers_file_of_another_name(project: Path, tmp_path: Path) -> None:
-    args = [*answers("2.15.0", "13.2"), "--answers-file=.copier answers.hearth.yml"]
-    text = "\n".join(said(project, tmp_path, "mixed", *args))
-    assert "copier update -a '.copier answers.hearth.yml' --trust --defaults" in text
-    assert "-a" not in after_render.pasteable("copier update", ".copier-answers.yml")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.conftest import ROOT, git
+from tests.conftest import ROOT
+from tests.support.git import git
 from tests.support.process import run
 
 if sys.version_info >= (3, 11):

@@ -6,68 +6,18 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from copier import run_copy, run_update
+from copier import run_copy
 
 from hooks.host.env_file import read_env, set_keys
-from tests.conftest import SNAPSHOT_TAG, Generate, git
+from tests.conftest import ROOT, SNAPSHOT_TAG, Generate, InGit
 from tests.fakes.machine import environment
-
-NEWER_TAG = "v1000.0.0"
-InGit = Callable[[Path], None]
-
-
-def replace(path: Path, old: str, new: str) -> None:
-    """Edit one place of a file, which has to be there."""
-    text = path.read_text()
-    assert text.count(old) == 1, f"{old!r} in {path}"
-    path.write_text(text.replace(old, new))
-
-
-def update(project: Path, **answers: Any) -> None:
-    """What `copier update --trust --defaults --data ...` does, in the project's folder."""
-    run_update(project, data=answers, defaults=True, overwrite=True, quiet=True, unsafe=True)
-
-
-def conflicts(project: Path) -> str:
-    """Files that a person has to merge; Copier itself says success when there are some."""
-    return git(project, "ls-files", "--unmerged")
-
-
-@pytest.fixture
-def own_template(template: Path, tmp_path: Path) -> Path:
-    """A copy of the template that a test may change; its newest version is the working tree."""
-    folder = tmp_path / "hearth"
-    git(tmp_path, "clone", "--quiet", str(template), str(folder))
-    return folder
-
-
-@pytest.fixture
-def project(own_template: Path, tmp_path: Path, in_git: InGit) -> Path:
-    """A trusted project of that template, everything committed."""
-    folder = tmp_path / "project"
-    run_copy(
-        str(own_template),
-        folder,
-        data={"project_kind": "new"},
-        vcs_ref=SNAPSHOT_TAG,
-        defaults=True,
-        quiet=True,
-        unsafe=True,
-    )
-    in_git(folder)
-    return folder
-
-
-def release(template: Path) -> None:
-    """Make the changes in a template its next version."""
-    git(template, "commit", "--quiet", "--all", "--message", "news")
-    git(template, "tag", NEWER_TAG)
+from tests.support.git import git
+from tests.support.updates import NEWER_TAG, conflicts, release, replace, update
 
 
 def log_hook_runs(template: Path, log: Path) -> None:
@@ -235,7 +185,6 @@ def test_the_command_that_the_hook_prints_can_be_pasted_and_changes_the_answers(
     )
     in_git(project)
     (command,) = re.findall("(?m)^To change it, once the project is committed: (.*)$", said.stdout)
-    assert f" -a {answers} " in command
     subprocess.run(
         ["bash", "-c", command], cwd=project, env=machine, capture_output=True, check=True
     )
@@ -270,23 +219,6 @@ def test_an_update_without_tasks_needs_no_trust_when_it_is_a_recopy(
     result = subprocess.run([sys.executable, "-m", "copier", *arguments], cwd=project, check=False)
     assert result.returncode == 0
     assert "btop" in (project / "docker-amd64/dependencies/apt-dev.txt").read_text()
-
-
-def test_every_released_version_can_be_updated_to_this_one(
-    releases: dict[str, str], generate: Generate, tmp_path: Path, in_git: InGit
-) -> None:
-    for version in releases:
-        project = generate(tmp_path / version, hook=True, version=f"v{version}", project_kind="new")
-        replace(project / "docker-amd64/dependencies/apt-dev.txt", "htop\n", "htop\nnvtop\n")
-        with (project / "docker-amd64/.env").open("a") as file:
-            file.write("MY_OWN_KEY=1\n")
-        in_git(project)
-        update(project)
-        assert conflicts(project) == ""
-        assert "nvtop\n" in (project / "docker-amd64/dependencies/apt-dev.txt").read_text()
-        assert "MY_OWN_KEY=1" in (project / "docker-amd64/.env").read_text().splitlines()
-        answers = yaml.safe_load((project / ".copier-answers.yml").read_text())
-        assert answers["_commit"] == SNAPSHOT_TAG
 
 
 @pytest.mark.parametrize("first", ["simple", "train", "devel", "ngc", "hub"])
@@ -378,3 +310,67 @@ def test_another_package_manager_is_a_fresh_copy_of_it_with_the_persons_dependen
     assert {path.name for path in dependencies.iterdir()} == {
         path.name for path in (fresh / "docker-amd64/dependencies").iterdir()
     }
+
+
+def test_the_answer_of_a_renamed_question_is_kept(
+    own_template: Path, tmp_path: Path, generate: Generate, in_git: InGit
+) -> None:
+    project = tmp_path / "project"
+    answer: dict[str, Any] = {"linux_distro": "debian-12"}
+    run_copy(str(own_template), project, data=answer, defaults=True, quiet=True, unsafe=True)
+    in_git(project)
+    fresh = generate(tmp_path / "fresh/project", **answer)
+    for path in [own_template / "copier.yml", *(own_template / "template").rglob("*.jinja")]:
+        path.write_text(path.read_text().replace("linux_distro", "distribution_id"))
+    # As docs/developing.md shows it.
+    (shown,) = re.findall(
+        r"(?ms)^    _migrations:\n(.*?)^\S", (ROOT / "docs/developing.md").read_text()
+    )
+    migration = shown.replace("OLD", "linux_distro").replace("NEW", "distribution_id")
+    migration = re.sub("(?m)^    ", "", migration).replace("vX.Y.Z", NEWER_TAG)
+    replace(own_template / "copier.yml", "_migrations:\n", f"_migrations:\n{migration}")
+    release(own_template)
+    update(project)
+    answers = yaml.safe_load((project / ".copier-answers.yml").read_text())
+    assert answers["distribution_id"] == "debian-12"
+    assert "linux_distro" not in answers
+    name = "docker-amd64/Dockerfile"
+    assert (project / name).read_text() == (fresh / name).read_text()
+
+
+def test_an_answer_that_is_no_choice_any_more_is_not_replaced_in_silence(
+    own_template: Path, tmp_path: Path, in_git: InGit, capfd: pytest.CaptureFixture[str]
+) -> None:
+    project = tmp_path / "project"
+    answer = {"linux_distro": "debian-12"}
+    run_copy(str(own_template), project, data=answer, defaults=True, quiet=True, unsafe=True)
+    in_git(project)
+    pins = own_template / "hooks/pins.yml"
+    pins.write_text(re.sub('(?m)^  "debian-12": .*\n', "", pins.read_text()))
+    release(own_template)
+    update(project)
+    assert "Answers: linux_distro was debian-12, is ubuntu-24.04." in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("README.md.jinja", "\n\n", "\n\nNews.\n\n", "No image has to be built again."),
+        ("entrypoint.sh", "\n\n", "\n\n# News.\n\n", "built again: entrypoint.sh changed."),
+        ("compose.yaml.jinja", "  init: true", "  init: false", "template.sh up takes the new"),
+        ("compose.yaml.jinja", "target: dev\n", "target: base\n", "built again: compose.yaml"),
+    ],
+)
+def test_an_update_says_whether_an_image_has_to_be_built_again(
+    own_template: Path,
+    project: Path,
+    capfd: pytest.CaptureFixture[str],
+    case: tuple[str, str, str, str],
+) -> None:
+    file, old, new, told = case
+    path = own_template / "template/docker-amd64" / file
+    path.write_text(path.read_text().replace(old, new, 1))
+    release(own_template)
+    capfd.readouterr()
+    update(project)
+    assert told in capfd.readouterr().out

@@ -410,7 +410,7 @@ def test_another_torch_is_left_to_the_answers_and_a_compiled_one_is_the_images_o
     dev.patch.setenv("CHOSEN_TORCH", "2.13.0")
     assert dev.update("-y") == 0
     assert capfd.readouterr().err == (
-        "torch 9.0 is left out: its version is an answer (copier update --data ...).\n" + NOTHING
+        "torch 9.0 is left out: an answer decides it (template.sh update --data ...).\n" + NOTHING
     )
 
 
@@ -528,7 +528,7 @@ def test_conda_what_the_template_owns_is_left_to_the_answers(
 ) -> None:
     conda.conda("python", "3.12.9", asked="python")
     assert added(conda) == []
-    assert "python 3.12.9 is left out: its version is an answer" in capfd.readouterr().err
+    assert "python 3.12.9 is left out: an answer decides it" in capfd.readouterr().err
 
 
 def test_conda_another_channel_is_named(

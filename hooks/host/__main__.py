@@ -7,6 +7,8 @@
     python -m host attach                               bring the GPU overlays in line with .env
     python -m host why                                  why containers get no GPU, and what helps
     python -m host gpus                                 the GPUs, their load, and whose programs run
+    python -m host update ...                           to a newer template: see update.py
+    python -m host eject [-y]                           leave the template
 
 `--project DIR` names the folder that holds `.env.example`; the default is the one around this
 package. It changes nothing but `.env`, `.env.bak`, missing data folders, and the overlays for GPUs.
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
 USAGE = (
     "usage: python -m host [show | json | fill [--refresh [KEY...]] [--quiet] | set KEY=VALUE... | "
-    "attach | why | gpus] [--project DIR]"
+    "attach | why | gpus | update | eject] [--project DIR]"
 )
 
 
@@ -114,12 +116,26 @@ def shown(asked: Arguments) -> str:
     return table(facts)
 
 
+def of_the_template(verb: str, words: Sequence[str]) -> int:
+    """Do what has to do with the template; the exit status. Raises ProbeError."""
+    folder = Path(__file__).resolve().parents[1]
+    if verb == "eject":
+        from .eject import eject
+
+        return eject(folder, words)
+    from .update import update
+
+    return update(folder, words)
+
+
 def main(args: Sequence[str]) -> int:
     """The command line: prints an answer, or one sentence to stderr; returns the exit status."""
     for stream in (sys.stdout, sys.stderr):  # a path in another encoding is no reason to stop
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
+        if args[:1] in (["update"], ["eject"]):
+            return of_the_template(args[0], args[1:])
         text = perform(read_arguments(args))
     except ProbeError as error:
         print(error, file=sys.stderr)

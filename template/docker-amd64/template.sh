@@ -18,6 +18,12 @@ This machine
   over                                    create compose.override.yaml for your own mounts and ports
   gpus                                    the GPUs, their load, whose programs run there, which are this project's
 
+The template
+  update [VERSION] [--check] [-y]         take the news of the template into this project; --check only shows them
+  update --data KEY=VALUE...              change answers, at the version that the project has
+  update --undo                           take the last update back
+  eject                                   leave the template: what may go, and what stays
+
 Images and packages
   build [runtime|dev]       build both images, or one
   wheels [FOLDER]           take out the wheels of a PyTorch that is compiled here; into wheels/
@@ -108,6 +114,13 @@ cmd_env() {
 
 cmd_gpus() { host gpus; }
 
+# of_template VERB...: an update replaces this very file, which bash reads as it goes, so nothing may be left to read.
+of_template() {
+    local python
+    python=$(python_on_host)
+    CALLED_FROM=$OLDPWD TEMPLATE_SH=$me PYTHONSAFEPATH='' exec "$python" -B -m host "$@"
+}
+
 need_env() {
     if [ ! -f .env ]; then
         say "There is no .env yet: filling it from this machine."
@@ -180,7 +193,7 @@ explain() {
             ;;
         *'unsatisfied condition: cuda'*)
             fail "The NVIDIA driver is too old for the CUDA of this image: update it, or choose a CUDA line that it runs." \
-                "copier update --trust --defaults --vcs-ref :current: --data cuda_version=..."
+                "$me update --data cuda_version=..."
             ;;
         *'unresolvable CDI devices'*)
             explain_gpus "GPU_IDS in .env names a GPU that no CDI file describes; $me gpus lists those that are there." \
@@ -483,15 +496,14 @@ answers_file() { sed -n 's/^x-answers: "\(.*\)"$/\1/p' compose.yaml; }
 
 # warn_of_end: from 90 days before the last security update, each build ends with it.
 warn_of_end() {
-    local found name end left option=''
+    local found name end left
     found=$(sed -n 's/^# \(.*\) gets security updates until \([0-9-]*\)\.$/\2 \1/p' Dockerfile)
     if [ -z "$found" ] || [ -n "$(value BASE_IMAGE)" ]; then return; fi
     end=${found%% *} name=${found#* }
     left=$(($(days "$end") - $(days "$(date +%Y-%m-%d)")))
     if [ $left -gt 90 ]; then return; fi
-    case $(answers_file) in .copier-answers.yml) ;; *) option=" -a '$(answers_file)'" ;; esac
     if [ $left -ge 0 ]; then end="gets security updates only until $end"; else end="gets no security updates since $end"; fi
-    say "$name $end. Move on with: copier update$option --trust --defaults --data linux_distro=..."
+    say "$name $end. Move on with: $me update --data linux_distro=..."
 }
 
 # --- verbs: images and packages --------------------------------------------------------------------------------
@@ -558,7 +570,7 @@ cmd_build() {
 cmd_wheels() {
     local folder=${1:-$PWD/wheels} id status=0 wheel
     [ -n "$(service_image wheels)" ] ||
-        fail "PyTorch comes as a published wheel here; nothing is compiled." "copier update --trust --data pytorch_build=source"
+        fail "PyTorch comes as a published wheel here; nothing is compiled." "$me update --data pytorch_build=source"
     case $folder in
         -*) fail "wheels knows one folder, not $folder." "$me help" ;;
         /*) ;;
@@ -579,7 +591,7 @@ cmd_wheels() {
 
 need_framework() {
     [ -f verify.py ] && return
-    fail "This project chose no framework that could be $1." "copier update --trust --data torch_version=..."
+    fail "This project chose no framework that could be $1." "$me update --data torch_version=..."
 }
 
 # in_image SERVICE SCRIPT [OPTION...]: a script of the image, in a container of its own that does not start the project.
@@ -919,6 +931,7 @@ case $verb in
         cmd_env "$@"
         exit
         ;;
+    update | eject) of_template "$verb" "$@" ;;
     build | wheels | add | lock | verify | bench | freeze | pin | publish | pull) ;;
     up | shell | exec | run | logs | stop | start | down | over | gpus | ls | config | root | clean) ;;
     *) fail "There is no verb \"$verb\"." "$me help" ;;

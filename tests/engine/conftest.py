@@ -146,7 +146,7 @@ def project(
         pyproject = folder / "docker-amd64/dependencies/pyproject.toml"
         if pyproject.exists():
             index.replace_pytorch_index(pyproject)
-        _give(folder.parent, person)
+        give(folder.parent, person)
         new = Project(folder, person)
         (shared_projects if shared else projects_of_module).append(new)
         new.ok("env")
@@ -193,7 +193,8 @@ def plain_project(project: MakeProject) -> Project:
     return new
 
 
-def _give(folder: Path, person: Person) -> None:
+def give(folder: Path, person: Person) -> None:
+    """Make a folder and all in it a person's."""
     for path in [folder, *folder.rglob("*")]:
         os.chown(path, person.uid, person.gid, follow_symlinks=False)
 

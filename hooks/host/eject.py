@@ -1,0 +1,60 @@
+"""`template.sh eject`: leave the template; the project works on without it.
+
+python -m host eject [-y]
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .update import UpdateError, answers_file_of, me, run, yes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+HELPERS = ("template.sh", "packages.sh", "ci.sh", "host")
+TEXT = """\
+Without its answers, {answers}, this project is one that you wrote: no update can reach it any more.
+Everything else stays and works as before; nothing in it needs Hearth or Copier.
+
+You may delete these too, in {docker}/:
+  {helpers}
+      then it is plain Docker Compose, in that folder:
+      docker compose build dev && docker compose up -d dev && docker compose exec dev bash
+      The .env of this machine stays. Who clones the project fills his own from .env.example.
+  all of it
+      first {me} clean --all, which removes its containers, images and caches.
+"""
+
+
+def eject(docker: Path, words: Sequence[str]) -> int:
+    """Explain, ask, and remove the answers file; the exit status. Raises UpdateError."""
+    if [word for word in words if word not in ("-y", "--yes")]:
+        raise UpdateError("eject knows -y only.", f"{me()} help")
+    root = docker.parent
+    answers = root / answers_file_of(docker)
+    if not answers.is_file():
+        raise UpdateError(f"There is no {answers.name}: the project has left its template already.")
+    helpers = [name for name in HELPERS if (docker / name).exists()]
+    print(
+        TEXT.format(
+            answers=answers.name,
+            docker=docker.name,
+            helpers=" ".join(f"{name}/" if (docker / name).is_dir() else name for name in helpers),
+            me=me(),
+        )
+    )
+    if not words and not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UpdateError(
+            f"Nothing was changed: say that {answers.name} may go.", f"{me()} eject -y"
+        )
+    if not words and not yes(f"Remove {answers.name}?", default=False):
+        print("Nothing was changed.")
+        return 1
+    in_git = not run(root, "git", "cat-file", "-e", f"HEAD:./{answers.name}").returncode
+    answers.unlink()
+    back = f" To have it back: git checkout HEAD -- {answers.name}" if in_git else ""
+    print(f"Removed {answers.name}.{back}")
+    return 0

@@ -1,0 +1,58 @@
+"""Merging lists of packages in an update, where git sees a conflict and a person would see none.
+
+Git calls it a conflict when two changes touch neighbouring lines. In dependencies/ the person's
+lines and the template's mostly do, and both are wanted: a list of packages has no order.
+"""
+
+from __future__ import annotations
+
+from difflib import SequenceMatcher
+from typing import NamedTuple
+
+
+class Change(NamedTuple):
+    """Lines `start` to `end` of the base become `lines`; an insertion where both are equal."""
+
+    start: int
+    end: int
+    lines: list[str]
+
+    def meets(self, other: Change) -> bool:
+        """Whether both want the same lines of the base to be something else."""
+        if self.start == self.end or other.start == other.end:  # an insertion, inside of the other
+            return self.start < other.end and other.start < self.end
+        return max(self.start, other.start) < min(self.end, other.end)
+
+
+def changes(base: list[str], new: list[str]) -> list[Change]:
+    """What leads from one list of lines to another, in order."""
+    codes = SequenceMatcher(None, base, new, autojunk=False).get_opcodes()
+    return [Change(i, j, new[k:m]) for kind, i, j, k, m in codes if kind != "equal"]
+
+
+def merge_lines(base: str, ours: str, theirs: str) -> str | None:
+    """A three-way merge by lines in which neighbours do not disturb each other.
+
+    What both insert at the same place is kept, theirs first. None where both change the same lines
+    in different ways.
+    """
+    lines = base.splitlines(keepends=True)
+    own = changes(lines, ours.splitlines(keepends=True))
+    other = [x for x in changes(lines, theirs.splitlines(keepends=True)) if x not in own]
+    if any(mine.meets(their) for mine in own for their in other):
+        return None
+    merged, done = [], 0
+    # An insertion goes before what replaces the lines behind it.
+    for change in sorted(other + own, key=lambda x: (x.start, x.end)):
+        merged += lines[done : change.start] + change.lines
+        done = change.end
+    return "".join(merged + lines[done:])
+
+
+def merge_names(base: str, ours: str, theirs: str) -> str:
+    """A merge of lists with one name a line: theirs, with what the person added and removed."""
+    before, mine = base.splitlines(), ours.splitlines()
+    removed = {line for line in before if line and line not in mine}
+    kept = [line for line in theirs.splitlines() if line not in removed or line.startswith("#")]
+    added = [line for line in mine if line and line not in before and line not in kept]
+    return "".join(f"{line}\n" for line in [*kept, *added])

@@ -1,0 +1,178 @@
+"""Random years of a project: edits, updates and other answers, in any order; no line is lost."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from hooks.host.env_file import read_env, set_keys
+from tests.conftest import Generate, InGit
+from tests.support.git import git
+from tests.support.updates import conflicts, update
+
+SEEDS = range(20)
+DOCKER = "docker-amd64"
+DEPENDENCIES = f"{DOCKER}/dependencies"
+NEWS = {
+    "Dockerfile.jinja": ("\nFROM base AS publish\n", "\n# News.\nFROM base AS publish\n"),
+    "compose.yaml.jinja": ("  stop_grace_period: 60s", "  stop_grace_period: 90s"),
+    "dependencies/apt-dev.txt.jinja": ("htop\n", "htop\nnews\n"),
+    "README.md.jinja": ("\n\n", "\n\nNews.\n\n"),
+    ".env.example.jinja": ("# Shared memory", "# News.\nNEW_KEY=7\n\n# Shared memory"),
+    "dependencies/{% if not conda %}pyproject.toml{% endif %}.jinja": (
+        '    "ruff",\n',
+        '    "ruff",\n    "news",\n',
+    ),
+}
+ANSWERS: dict[str, tuple[Any, ...]] = {
+    "project_name": ("one-name", "another-name"),
+    "service": ("simple", "train", "devel", "ngc", "hub"),
+    "accelerator": ("cuda", "cpu"),
+    "torch_version": ("2.13.0", "2.8.0", "none"),
+    "python_version": ("3.11", "3.12"),
+    "linux_distro": ("debian-12", "ubuntu-24.04"),
+    "package_manager": ("conda", "pip"),
+    "jit": (True, False),
+}
+# Where a person writes: between blocks, or at any line of a list or a text.
+BLOCKS = f"{DOCKER}/Dockerfile", f"{DOCKER}/compose.yaml", f"{DOCKER}/entrypoint.sh"
+LISTS = f"{DEPENDENCIES}/apt-dev.txt", f"{DEPENDENCIES}/apt-runtime.txt", "README.md"
+
+
+@pytest.fixture(scope="module")
+def versions(template: Path, releases: dict[str, str]) -> Iterator[list[str]]:
+    """The tags to go along: the last releases, the working tree, and one more with news."""
+    docker = template / "template" / DOCKER
+    for name, (old, new) in NEWS.items():
+        path = docker / name
+        assert old in path.read_text(), name
+        path.write_text(path.read_text().replace(old, new, 1))
+    git(template, "commit", "--quiet", "--all", "--message", "news")
+    git(template, "tag", "v999.1.0")
+    yield [*(f"v{version}" for version in list(releases)[-2:]), "v999.0.0", "v999.1.0"]
+    git(template, "tag", "--delete", "v999.1.0")
+    git(template, "reset", "--quiet", "--hard", "HEAD~1")
+
+
+class History:
+    """A project, and what its person did to it."""
+
+    def __init__(self, project: Path, chance: random.Random) -> None:
+        self.project = project
+        self.chance = chance
+        self.lines: dict[str, list[str]] = {}
+        self.packages: list[str] = []
+        self.env: dict[str, str] = {}
+        self.deleted: list[str] = []
+        self.count = 0
+
+    def edit(self) -> None:
+        """Do one thing that a person does between two updates."""
+        self.count += 1
+        kind = self.chance.choice(("line", "line", "line", "package", "env", "file", "delete"))
+        getattr(self, f"edit_{kind}")()
+
+    def edit_line(self) -> None:
+        name = self.chance.choice([*BLOCKS, *LISTS])
+        path = self.project / name
+        old = path.read_text().splitlines(keepends=True)
+        places = [i for i, line in enumerate(old) if line == "\n" or name in LISTS]
+        mine = f"mine-{self.count}" if name in LISTS else f"# mine {self.count}"
+        old.insert(self.chance.choice(places) + 1, f"{mine}\n")
+        path.write_text("".join(old))
+        self.lines.setdefault(name, []).append(mine)
+
+    def edit_package(self) -> None:
+        path = self.project / DEPENDENCIES / "pyproject.toml"
+        if path.exists():
+            name = f"mine-{self.count}"
+            text = re.sub(
+                r"(?m)^dependencies = \[", f'dependencies = ["{name}", ', path.read_text()
+            )
+            path.write_text(text.replace(", ]", "]"))
+            self.packages.append(name)
+
+    def edit_env(self) -> None:
+        key, value = f"MINE_{self.count}", f"it's $(mine) {self.count}"
+        set_keys(self.project / DOCKER, [f"{key}={value}", "TZ=Europe/Paris"])
+        self.env |= {key: value, "TZ": "Europe/Paris"}
+
+    def edit_file(self) -> None:
+        name = f"{DOCKER}/mine-{self.count}.sh"
+        (self.project / name).write_text(f"# mine {self.count}\n")
+        self.lines[name] = [f"# mine {self.count}"]
+
+    def edit_delete(self) -> None:
+        for name in ("tests/test_project.py", f"{DOCKER}/compose.ca.yaml"):
+            if (self.project / name).exists() and name not in self.lines:
+                (self.project / name).unlink()
+                self.deleted.append(name)
+                return
+
+    def keep_both(self) -> None:
+        """Solve conflicts as somebody in a hurry does; only what he changed may have any."""
+        unmerged = {line.split("\t")[1] for line in conflicts(self.project).splitlines()}
+        assert unmerged <= set(self.lines)
+        assert not [name for name in unmerged if name.startswith(DEPENDENCIES)]
+        for name in unmerged:
+            path = self.project / name
+            path.write_text(re.sub(r"(?m)^(<{7}|={7}|>{7})( .*)?\n", "", path.read_text()))
+
+    def check(self) -> None:
+        """Everything that the person did is still there."""
+        for name, mine in self.lines.items():
+            text = (self.project / name).read_text().splitlines()
+            assert set(mine) <= set(text), name
+        lists = [
+            (self.project / DEPENDENCIES / name).read_text()
+            for name in ("pyproject.toml", "environment.yml")
+            if (self.project / DEPENDENCIES / name).exists()
+        ]
+        assert not [name for name in self.packages if not re.search(rf"{name}\b", "".join(lists))]
+        env = read_env((self.project / DOCKER / ".env").read_text())
+        assert self.env.items() <= env.items()
+        assert not [name for name in self.deleted if (self.project / name).exists()]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_random_history_loses_nothing_and_ends_like_a_fresh_copy(
+    versions: list[str], generate: Generate, tmp_path: Path, in_git: InGit, seed: int
+) -> None:
+    chance = random.Random(seed)
+    path = sorted(chance.sample(range(len(versions)), 3))
+    first: dict[str, Any] = {"project_kind": "new", "project_name": "project"}
+    project = generate(tmp_path / "project", hook=True, version=versions[path[0]], **first)
+    in_git(project)
+    history = History(project, chance)
+    for stop in path[1:]:
+        for _ in range(chance.randrange(1, 5)):
+            history.edit()
+            if chance.random() < 0.5:
+                in_git(project)
+        in_git(project)
+        changed = chance.sample(sorted(ANSWERS), chance.randrange(3))
+        answers = {name: chance.choice(ANSWERS[name]) for name in changed}
+        try:
+            update(project, versions[stop], **answers)
+        except ValueError:  # answers that do not go together are refused, before anything is done
+            assert git(project, "status", "--porcelain") == ""
+            update(project, versions[stop])
+        history.keep_both()
+        history.check()
+        in_git(project)
+    kept = yaml.safe_load((project / ".copier-answers.yml").read_text())
+    assert kept["_commit"] == versions[path[-1]]
+    fresh = generate(tmp_path / "fresh/project", hook=True, version=kept["_commit"], **kept)
+    touched = {*history.lines, *history.deleted, ".copier-answers.yml"}
+    touched |= {f"{DEPENDENCIES}/{name}" for name in ("pyproject.toml", "environment.yml")}
+    in_git(fresh)
+    for name in set(git(fresh, "ls-files").splitlines()) - touched:
+        assert (project / name).read_text() == (fresh / name).read_text(), name
+    update(project, kept["_commit"])
+    assert git(project, "status", "--porcelain") == ""

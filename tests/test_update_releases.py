@@ -1,0 +1,175 @@
+"""A project of each released version comes to this one: for each service and package manager."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from hooks.host.env_file import read_env, set_keys
+from tests.conftest import ROOT, SNAPSHOT_TAG, Generate, InGit
+from tests.support.git import git
+from tests.support.updates import conflicts, update
+
+DOCKER = "docker-amd64"
+DEPENDENCIES = f"{DOCKER}/dependencies"
+SERVICES = ("simple", "train", "devel", "ngc", "hub")
+# What a person may have done to each file that he is likely to touch: the place, and his line.
+EDITS = {
+    f"{DOCKER}/Dockerfile": ("WORKDIR /workspace\n", "ENV MINE=1\nWORKDIR /workspace\n"),
+    f"{DOCKER}/compose.yaml": ("  init: true", "  mem_limit: 32g\n  init: true"),
+    f"{DEPENDENCIES}/apt-dev.txt": ("htop\n", "htop\nnvtop\n"),
+    f"{DEPENDENCIES}/apt-runtime.txt": ("tzdata\n", "tzdata\nlibgl1\n"),
+    "README.md": ("\n\n", "\n\nMy own words.\n\n"),
+}
+PACKAGES = {
+    "pip": (
+        f"{DEPENDENCIES}/pyproject.toml",
+        "dependencies = []",
+        'dependencies = ["einops>=0.8"]',
+    ),
+    "conda": (f"{DEPENDENCIES}/environment.yml", "  # Yours:\n", "  # Yours:\n  - scipy\n"),
+}
+LOCKS = {"pip": "uv.lock", "conda": "conda.lock"}
+DELETED = f"{DOCKER}/tuning.env", f"{DEPENDENCIES}/apt-build.txt"
+ENV = {"SHM_SIZE": "3gb", "NETRC_FILE": "/home/jane/.netrc", "MY_TOKEN": "s3cret $x 'y'"}
+
+
+def released() -> list[str]:
+    lines = (ROOT / "RELEASES").read_text().splitlines()
+    return [line.split()[0] for line in lines if line and line[0] != "#"]
+
+
+def cases() -> list[tuple[str, str, str]]:
+    found = []
+    for version in released():
+        numbers = [int(part) for part in version.split(".")]
+        for service in SERVICES if numbers >= [0, 3] else SERVICES[:1]:
+            found.append((version, service, "pip"))
+            if numbers >= [0, 4] and service not in ("ngc", "hub"):
+                found.append((version, service, "conda"))
+    return found
+
+
+def answers_of(project: Path) -> dict[str, Any]:
+    answers: dict[str, Any] = yaml.safe_load((project / ".copier-answers.yml").read_text())
+    return answers
+
+
+@pytest.mark.usefixtures("releases")
+@pytest.mark.parametrize("case", cases(), ids=" ".join)
+def test_a_persons_work_survives_and_the_rest_is_as_in_a_fresh_copy(
+    generate: Generate, tmp_path: Path, in_git: InGit, case: tuple[str, str, str]
+) -> None:
+    version, service, manager = case
+    given = {"project_kind": "new", "service": service, "package_manager": manager}
+    project = generate(tmp_path / "project", hook=True, version=f"v{version}", **given)
+    in_git(project)
+    packages, *edit = PACKAGES[manager]
+    edits = EDITS | {packages: (edit[0], edit[1])}
+    for name, (old, new) in edits.items():
+        text = (project / name).read_text()
+        assert old in text, name
+        (project / name).write_text(text.replace(old, new, 1))
+    deleted = next(name for name in DELETED if (project / name).exists())
+    (project / deleted).unlink()
+    added = project / DOCKER / "pre-run.sh"
+    added.write_text("echo mine\n")
+    added.chmod(0o755)
+    lock = project / DEPENDENCIES / LOCKS[manager]
+    lock.write_text("# a lock\n")
+    in_git(project)
+    set_keys(project / DOCKER, [f"{key}={value}" for key, value in ENV.items()])
+    override = project / DOCKER / "compose.override.yaml"
+    override.write_text("services: {}\n")
+    environment = read_env((project / DOCKER / ".env").read_text())
+
+    update(project, project_name="another-name")
+
+    assert conflicts(project) == ""
+    assert not list(project.rglob("*.rej"))
+    for name, (old, new) in edits.items():
+        own = new.replace(old, "").strip() or new.strip()
+        assert own in (project / name).read_text(), name
+    assert not (project / deleted).exists()
+    assert added.stat().st_mode & 0o777 == 0o755
+    assert lock.read_text() == "# a lock\n"
+    assert override.read_text() == "services: {}\n"
+    now = read_env((project / DOCKER / ".env").read_text())
+    assert environment.items() <= now.items()
+    assert set(read_env((project / DOCKER / ".env.example").read_text())) <= set(now)
+
+    kept = answers_of(project)
+    assert (kept["_commit"], kept["project_name"]) == (SNAPSHOT_TAG, "another-name")
+    assert kept["service"] == service
+    fresh = generate(tmp_path / "fresh" / "project", hook=True, **kept)
+    in_git(project)
+    names = set(git(project, "ls-files", "-z").split("\0")[:-1])
+    assert names == tracked(fresh, in_git) - {deleted} | {
+        str(path.relative_to(project)) for path in (added, lock)
+    }
+    for name in names & tracked(fresh, in_git) - set(edits):
+        if name != ".copier-answers.yml":
+            assert (project / name).read_text() == (fresh / name).read_text(), name
+        mode = (project / name).stat().st_mode
+        assert mode & 0o111 == (fresh / name).stat().st_mode & 0o111, name
+    assert {**kept, "_src_path": ""} == {**answers_of(fresh), "_src_path": ""}
+
+    update(project)
+    assert git(project, "status", "--porcelain") == ""
+
+
+def tracked(project: Path, in_git: InGit) -> set[str]:
+    in_git(project)
+    return set(git(project, "ls-files", "-z").split("\0")[:-1])
+
+
+def test_a_file_that_the_template_has_no_more_goes_unless_it_was_changed(
+    releases: dict[str, str],
+    generate: Generate,
+    tmp_path: Path,
+    in_git: InGit,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    assert "0.2.0" in releases
+    old = "docker-amd64/probe.py"  # the folder host/ since 0.3.0
+    for mine in ("", "# my own lines\n"):
+        folder = tmp_path / ("changed" if mine else "as it was")
+        project = generate(folder, hook=True, version="v0.2.0", project_kind="new")
+        with (project / old).open("a") as file:
+            file.write(mine)
+        in_git(project)
+        capfd.readouterr()
+        update(project)
+        told = f"{old} is the template's no more. You had changed it, so it stays."
+        assert (told in capfd.readouterr().out) == bool(mine)
+        assert (project / old).exists() == bool(mine)
+        if mine:
+            assert (project / old).read_text().endswith(mine)
+
+
+def test_a_released_question_keeps_its_name_and_its_choices(releases: dict[str, str]) -> None:
+    """Copier forgets the answer of a question that is gone, and one that is no choice any more."""
+    settings = yaml.safe_load((ROOT / "copier.yml").read_text())
+    table = json.loads((ROOT / "hooks/compat/choices.json").read_text())
+    pins = yaml.safe_load((ROOT / "hooks/pins.yml").read_text())
+    for version, commit in releases.items():
+        then = yaml.safe_load(git(ROOT, "show", f"{commit}:copier.yml"))
+        for name, question in then.items():
+            if name[0] == "_" or question.get("when") is False:
+                continue
+            assert name in settings, f"{name}, a question of {version}: see docs/developing.md"
+            offered = question.get("choices")
+            if isinstance(offered, dict):
+                now = str(settings[name]["choices"])
+                for value in offered.values():
+                    assert re.search(rf"(: |value: |\| )'?{value}\b", now), f"{name}: {value}"
+        rows = json.loads(git(ROOT, "show", f"{commit}:hooks/compat/choices.json"))
+        for part in ("torch", "cuda", "ngc", "hub", "conda"):
+            assert set(rows.get(part, {})) <= set(table.get(part, {})), f"{part} of {version}"
+        distros = yaml.safe_load(git(ROOT, "show", f"{commit}:hooks/pins.yml"))["distros"]
+        assert set(distros) <= set(pins["distros"])

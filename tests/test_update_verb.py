@@ -1,0 +1,461 @@
+"""`template.sh update`, for who forgot Copier: nothing is lost, and all can be taken back."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import yaml
+from copier import run_copy
+
+from hooks.host.update import COPIER, HOST_FILES, Arguments, UpdateError, address, read_arguments
+from tests.conftest import ROOT, SNAPSHOT_TAG, InGit
+from tests.support.git import git
+from tests.support.updates import NEWER_TAG, conflicts, release, replace
+
+SCRIPT = "docker-amd64/template.sh"
+OWN_PROGRAMS = Path(sys.executable).parent  # here is a Copier
+NEWS = """# Changelog
+
+## [1000.0.0] - 2027-01-01
+
+Sees further.
+
+### Added
+
+- A telescope.
+
+## [999.0.0] - 2026-12-01
+
+- What the project has already.
+
+[1000.0.0]: https://example.com/v1000.0.0
+"""
+
+
+def machine(**more: str) -> dict[str, str]:
+    """The environment of a person who has Copier."""
+    return {**os.environ, "PATH": f"{OWN_PROGRAMS}:{os.environ['PATH']}"} | more
+
+
+def template_sh(
+    project: Path, *words: str, env: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(project / SCRIPT), *words],
+        cwd=cwd or project,
+        env=dict(env or machine()),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def state(project: Path) -> dict[str, bytes]:
+    """All that a person sees of a project, also what git does not."""
+    return {
+        str(path.relative_to(project)): path.read_bytes()
+        for path in sorted(project.rglob("*"))
+        if path.is_file() and ".git" not in path.relative_to(project).parts
+    }
+
+
+def command_in(text: str) -> str:
+    """The last command that a message offers."""
+    return str(re.findall(r"(?m)^  Run: (.*)$", text)[-1])
+
+
+def undo_in(text: str) -> str:
+    """The command that an update offers before it starts."""
+    return str(re.findall(r"(?m)^  (sh .*undo'?)$", text)[-1])
+
+
+@pytest.fixture
+def news(own_template: Path) -> None:
+    """A next version of the template: in its script, which runs the update, and in an image."""
+    docker = own_template / "template/docker-amd64"
+    replace(docker / "template.sh", "# --- .env ---", "# News of the script.\n\n# --- .env ---")
+    replace(docker / "dependencies/apt-dev.txt.jinja", "htop\n", "htop\nnvtop\n")
+    replace(docker / ".env.example.jinja", "# Shared memory", "# News.\nNEW_KEY=7\n\n# Shared")
+    (own_template / "CHANGELOG.md").write_text(NEWS)
+    release(own_template)
+
+
+@pytest.mark.usefixtures("news")
+def test_an_update_tells_the_news_says_what_to_build_and_can_be_taken_back(project: Path) -> None:
+    before = state(project)
+    done = template_sh(project, "update")
+    assert done.returncode == 0, done.stderr
+    assert "## [1000.0.0] - 2027-01-01\n\nSees further." in done.stdout
+    assert "What the project has already" not in done.stdout
+    assert "https://example.com" not in done.stdout
+    assert f"From {SNAPSHOT_TAG} to {NEWER_TAG}." in done.stdout
+    assert "The images have to be built again: dependencies/apt-dev.txt changed." in done.stdout
+    assert "# News of the script." in (project / SCRIPT).read_text()
+    assert os.access(project / SCRIPT, os.X_OK)
+    assert "NEW_KEY=7\n" in (project / "docker-amd64/.env").read_text()
+    after = state(project)
+
+    undone = template_sh(project, "update", "--undo")
+    assert undone.returncode == 0, undone.stderr
+    assert state(project) == before | {
+        name: text for name, text in after.items() if name.endswith(".env.bak")
+    }
+    git(project, "stash", "pop")
+    assert (
+        state(project)["docker-amd64/dependencies/apt-dev.txt"]
+        == (after["docker-amd64/dependencies/apt-dev.txt"])
+    )
+
+
+@pytest.mark.usefixtures("news")
+def test_looking_changes_nothing(project: Path) -> None:
+    before = state(project)
+    (project / "notes").write_text("not committed, and no matter\n")
+    done = template_sh(project, "update", "--check")
+    assert "- A telescope." in done.stdout
+    (project / "notes").unlink()
+    assert state(project) == before
+
+
+def test_the_newest_version_is_said_to_be_it(project: Path) -> None:
+    done = template_sh(project, "update")
+    assert done.returncode == 0
+    assert done.stdout == f"The project has the newest version already: {SNAPSHOT_TAG}.\n"
+
+
+@pytest.mark.usefixtures("news")
+@pytest.mark.parametrize("trouble", ["no git", "no commit", "edited", "untracked"])
+def test_what_is_not_committed_is_refused_with_the_command_that_commits_it(
+    project: Path, trouble: str
+) -> None:
+    if trouble in ("no git", "no commit"):
+        shutil.rmtree(project / ".git")
+    if trouble == "no commit":
+        git(project, "init", "--quiet")
+    elif trouble == "edited":
+        (project / "README.md").write_text("mine\n")
+    elif trouble == "untracked":
+        (project / "my notes").write_text("mine\n")
+    before = state(project)
+    refused = template_sh(project, "update")
+    assert refused.returncode == 1
+    assert "Traceback" not in refused.stderr
+    assert state(project) == before
+    subprocess.run(["bash", "-c", command_in(refused.stderr)], check=True, capture_output=True)
+    assert template_sh(project, "update").returncode == 0
+    assert state(project)["README.md"] == before["README.md"]
+
+
+def test_a_conflict_ends_with_the_files_and_the_commands_that_finish_it(
+    own_template: Path, project: Path, in_git: InGit
+) -> None:
+    lists = "docker-amd64/dependencies"
+    for name in ("apt-dev.txt", "apt-runtime.txt"):
+        line = "htop\n" if name == "apt-dev.txt" else "tzdata\n"
+        replace(project / lists / name, line, "btop\n")
+        replace(own_template / "template" / lists / f"{name}.jinja", line, "nvtop\n")
+    in_git(project)
+    release(own_template)
+    done = template_sh(project, "update")
+    assert done.returncode == 1
+    names = f"{lists}/apt-dev.txt, {lists}/apt-runtime.txt"
+    assert f"2 files have lines that you changed and the template too: {names}." in done.stdout
+    again = template_sh(project, "update")
+    assert f"{names} have conflicts: first solve them" in again.stderr
+    for name in ("apt-dev.txt", "apt-runtime.txt"):
+        text = (project / lists / name).read_text()
+        assert "<<<<<<<" in text
+        (project / lists / name).write_text(re.sub("(?m)^(<|=|>){7}.*\n", "", text))
+    (finish,) = re.findall(r"Then: (git add .*)\. Then: ", done.stdout)
+    git(project, "config", "core.editor", "true")
+    subprocess.run(
+        ["bash", "-c", finish.replace("--all", "--all --message solved")], cwd=project, check=True
+    )
+    assert git(project, "status", "--porcelain") == ""
+    assert conflicts(project) == ""
+
+
+def test_a_template_that_fails_leaves_the_project_as_it_was(
+    own_template: Path, project: Path
+) -> None:
+    readme = own_template / "template/docker-amd64/README.md.jinja"
+    readme.write_text(readme.read_text() + "{{ nothing.of }}\n")
+    release(own_template)
+    before = state(project)
+    failed = template_sh(project, "update")
+    assert failed.returncode != 0
+    assert "Copier has failed" in failed.stderr
+    assert state(project) == before
+    assert git(project, "status", "--porcelain") == ""
+
+
+@pytest.mark.usefixtures("news")
+def test_an_update_that_is_killed_at_any_moment_can_be_taken_back_and_done_again(
+    project: Path,
+) -> None:
+    before = state(project)
+    chance = random.Random(6)
+    started = time.monotonic()
+    assert template_sh(project, "update").returncode == 0
+    whole = time.monotonic() - started
+    assert template_sh(project, "update", "--undo").returncode == 0
+    bak = "docker-amd64/.env.bak"
+    for _ in range(6):
+        with subprocess.Popen(
+            [str(project / SCRIPT), "update", "-y"],
+            cwd=project,
+            env=machine(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+        ) as process:
+            assert process.stdout
+            said = ""
+            while "undo" not in said:  # from here on something may have been written
+                said += process.stdout.readline()
+            time.sleep(chance.uniform(0, whole))
+            os.killpg(process.pid, signal.SIGKILL)
+        env = (project / "docker-amd64/.env").read_bytes()
+        assert env in (before["docker-amd64/.env"], env.rstrip() + b"\n")
+        assert before["docker-amd64/.env"].splitlines()[0] in env
+        subprocess.run(["bash", "-c", undo_in(said)], check=True, capture_output=True)
+        assert {k: v for k, v in state(project).items() if k != bak} == {
+            k: v for k, v in before.items() if k != bak
+        }
+        assert git(project, "status", "--porcelain") == ""
+    done = template_sh(project, "update")
+    assert done.returncode == 0, done.stderr
+    assert "# News of the script." in (project / SCRIPT).read_text()
+
+
+@pytest.mark.usefixtures("news")
+def test_after_an_interruption_the_next_update_says_how_to_go_on(project: Path) -> None:
+    (folder,) = [Path(git(project, "rev-parse", "--absolute-git-dir").strip())]
+    assert template_sh(project, "update").returncode == 0
+    (program,) = folder.glob("hearth-update/*/undo")
+    with subprocess.Popen(["true"]) as gone:
+        gone.wait()
+    (program.parent / "running").write_text(str(gone.pid))
+    refused = template_sh(project, "update")
+    assert "The last update was interrupted." in refused.stderr
+    subprocess.run(["bash", "-c", command_in(refused.stderr)], check=True, capture_output=True)
+    assert template_sh(project, "update").returncode == 0
+
+
+@pytest.mark.usefixtures("news")
+def test_taking_back_an_update_that_is_committed_is_left_to_git(
+    project: Path, in_git: InGit
+) -> None:
+    nothing = template_sh(project, "update", "--undo")
+    assert "There is no update that could be taken back here." in nothing.stderr
+    assert template_sh(project, "update").returncode == 0
+    in_git(project)
+    after = state(project)
+    refused = template_sh(project, "update", "--undo")
+    assert refused.returncode == 1
+    assert "git revert" in refused.stderr
+    assert state(project) == after
+
+
+@pytest.mark.usefixtures("news")
+def test_an_answer_changes_without_moving_to_another_version(project: Path) -> None:
+    done = template_sh(project, "update", "--data", "torch_version=none")
+    assert done.returncode == 0, done.stderr
+    answers = yaml.safe_load((project / ".copier-answers.yml").read_text())
+    assert (answers["torch_version"], answers["_commit"]) == ("none", SNAPSHOT_TAG)
+    assert "torch_version was " in done.stdout
+    assert ", is none" in done.stdout
+
+
+@pytest.mark.usefixtures("news")
+def test_a_project_in_a_folder_of_a_larger_repository_is_updated_alone(
+    own_template: Path, tmp_path: Path, in_git: InGit
+) -> None:
+    repository = tmp_path / "mono repo"
+    project = repository / "vision & more"
+    other = repository / "other"
+    other.mkdir(parents=True)
+    (other / "file").write_text("theirs\n")
+    run_copy(
+        str(own_template),
+        project,
+        vcs_ref=SNAPSHOT_TAG,
+        answers_file=".copier-answers.hearth.yml",
+        defaults=True,
+        quiet=True,
+        unsafe=True,
+    )
+    in_git(repository)
+    before = state(repository)
+    done = template_sh(project, "update", cwd=repository)
+    assert done.returncode == 0, done.stderr
+    assert "Next: cd 'vision & more' && git add --all" in done.stdout
+    answers = yaml.safe_load((project / ".copier-answers.hearth.yml").read_text())
+    assert answers["_commit"] == NEWER_TAG
+    assert not (project / ".copier-answers.yml").exists()
+    (other / "file").write_text("theirs, changed meanwhile\n")
+    subprocess.run(["bash", "-c", undo_in(done.stdout)], check=True, capture_output=True)
+    assert (other / "file").read_text() == "theirs, changed meanwhile\n"
+    (other / "file").write_text("theirs\n")
+    after = state(repository)
+    assert {k: v for k, v in after.items() if not k.endswith(".bak")} == before
+
+
+def program(folder: Path, name: str, text: str) -> None:
+    """Put a shell script on a path."""
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+    (folder / name).chmod(0o755)
+
+
+def bare_path(folder: Path) -> Path:
+    """Programs that every machine has, and nothing that could start Copier."""
+    for name in ("sh", "bash", "env", "dirname", "cat", "git", "python3", "sed", "id", "true"):
+        found = shutil.which(name)
+        if name == "python3":
+            program(folder, name, f'exec {Path("/usr/bin/python3").resolve()} "$@"')
+        elif found:
+            folder.mkdir(exist_ok=True)
+            (folder / name).symlink_to(found)
+    return folder
+
+
+@pytest.mark.usefixtures("news")
+@pytest.mark.parametrize("tool", ["uv", "pipx"])
+def test_copier_is_fetched_by_what_the_machine_has(
+    project: Path, tmp_path: Path, tool: str
+) -> None:
+    path = bare_path(tmp_path / "bin")
+    log = tmp_path / "log"
+    program(path, "copier", "echo copier 9.0.0")  # too old
+    words = f'for word; do shift; [ "$word" != copier ] || exec "{OWN_PROGRAMS}/copier" "$@"; done'
+    program(path, tool, f'echo "$@" >>"{log}"\n{words}')
+    done = template_sh(project, "update", env=machine(PATH=str(path)))
+    assert done.returncode == 0, done.stderr
+    assert f"copier>={'.'.join(map(str, COPIER))} copier update --trust" in log.read_text()
+    assert "# News of the script." in (project / SCRIPT).read_text()
+
+
+@pytest.mark.usefixtures("news")
+def test_without_a_way_to_copier_there_is_one_sentence(project: Path, tmp_path: Path) -> None:
+    path = bare_path(tmp_path / "bin")
+    before = state(project)
+    system = Path("/usr/bin/python3").resolve()
+    # As Debian's without python3-venv.
+    refuse = 'case "$*" in *ensurepip*) exit 1 ;; esac'
+    program(path, "python3", f'{refuse}\nexec {system} "$@"')
+    done = template_sh(project, "update", env=machine(PATH=str(path)))
+    assert done.returncode == 1
+    assert "neither uv nor pipx nor a Python 3.10 with venv is here" in done.stderr
+    # With venv, but without a network.
+    program(path, "python3", f'exec {system} "$@"')
+    closed = machine(
+        PATH=str(path),
+        XDG_CACHE_HOME=str(tmp_path / "cache"),
+        PIP_CONFIG_FILE="/dev/null",
+        PIP_INDEX_URL="http://127.0.0.1:9/simple",
+        PIP_FIND_LINKS="",
+        PIP_RETRIES="0",
+    )
+    done = template_sh(project, "update", env=closed)
+    assert done.returncode == 1
+    assert "Copier could not be installed" in done.stderr
+    assert state(project) == before
+
+
+@pytest.mark.usefixtures("news")
+def test_without_a_network_a_clone_of_the_template_serves(
+    own_template: Path, project: Path, tmp_path: Path, in_git: InGit
+) -> None:
+    url = "https://template.invalid/org/hearth.git"
+    replace(project / ".copier-answers.yml", f"_src_path: {own_template}", f"_src_path: {url}")
+    in_git(project)
+    before = state(project)
+    refused = template_sh(project, "update")
+    assert refused.returncode == 1
+    assert f"The template cannot be reached at {url}" in refused.stderr
+    assert command_in(refused.stderr).endswith("template.sh update --from FOLDER")
+    assert state(project) == before
+    done = template_sh(project, "update", "--from", "../hearth")
+    assert done.returncode == 0, done.stderr
+    answers = yaml.safe_load((project / ".copier-answers.yml").read_text())
+    assert (answers["_src_path"], answers["_commit"]) == (url, NEWER_TAG)
+    assert not list(tmp_path.glob("*.orig"))
+
+
+@pytest.mark.usefixtures("news")
+def test_a_version_that_cannot_be_had_is_said_in_one_sentence(
+    own_template: Path, project: Path, in_git: InGit
+) -> None:
+    git(own_template, "tag", "v0.4.0", "HEAD~1")
+    for words, sentence in {
+        ("7.0.0",): f"has no version v7.0.0; there are {NEWER_TAG}, {SNAPSHOT_TAG}, v0.4.0.",
+        ("0.4.0",): f"The project has {SNAPSHOT_TAG}, which is newer than v0.4.0",
+        ("soon",): "update knows [VERSION]",
+        ("--from", "nowhere"): "nowhere is no repository of the template here.",
+    }.items():
+        refused = template_sh(project, "update", *words)
+        assert refused.returncode == 1
+        assert sentence in refused.stderr
+        assert "Traceback" not in refused.stderr
+    recorded = project / ".copier-answers.yml"
+    replace(recorded, f"_commit: {SNAPSHOT_TAG}", f"_commit: {SNAPSHOT_TAG}-1-g1234567")
+    in_git(project)
+    assert "generated from changes that nobody committed" in template_sh(project, "update").stderr
+    replace(recorded, str(own_template), "../gone/hearth")
+    in_git(project)
+    assert "../gone/hearth is no repository of the template here." in (
+        template_sh(project, "update").stderr
+    )
+    recorded.unlink()
+    in_git(project)
+    assert "the project has left its template" in template_sh(project, "update").stderr
+
+
+def test_addresses_are_read_as_copier_reads_them() -> None:
+    from copier._vcs import get_repo  # noqa: PLC0415  what it would clone
+
+    for given in (
+        "gh:org/hearth",
+        "gh:/org/hearth.git",
+        "gl:org/group/hearth",
+        "git+https://example.com/hearth",
+        "https://example.com/hearth.git",
+        "git@example.com:org/hearth.git",
+    ):
+        assert address(given) == get_repo(given), given
+
+
+def test_the_command_line_is_read_and_what_it_does_not_know_is_refused() -> None:
+    assert read_arguments(["1.2.3", "-y", "--data", "cca=7.5 8.6"]) == Arguments(
+        version="v1.2.3", data=("cca=7.5 8.6",), yes=True
+    )
+    for words in (["--data"], ["--data", "no value"], ["1.2.3", "1.2.4"], ["--form", "x"]):
+        with pytest.raises(UpdateError, match="update knows"):
+            read_arguments(words)
+
+
+def test_the_oldest_copier_is_the_one_that_the_template_asks_for() -> None:
+    settings = (ROOT / "copier.yml").read_text()
+    assert f'_min_copier_version: "{".".join(map(str, COPIER))}"' in settings
+
+
+def test_what_an_update_keeps_is_what_git_does_not_see() -> None:
+    ignored = (ROOT / "template/docker-amd64/.gitignore.jinja").read_text().splitlines()
+    assert set(HOST_FILES) == {
+        name for name in ignored if name in (".env", "compose.nvidia.yaml", "compose.cdi.yaml")
+    }
