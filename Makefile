@@ -6,7 +6,7 @@ SHELL := /bin/sh
 BIN := .venv/bin
 
 # Read by the recipes from the environment, so that blanks and quotes in them survive.
-export DIR REF ARGS
+export DIR REF ARGS VERSION
 
 # The first Python that is new enough; PYTHON=... chooses another.
 define find_python
@@ -43,7 +43,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses=3 --dist=loadfile --durations=2
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: new
 new: ## a new project: make new DIR=../myproj  (REF=v0.1.0 or REF=HEAD for another version)
@@ -86,6 +86,14 @@ lock: .venv/installed-dev ## all requirement files from pyproject.toml; ARGS=--u
 .PHONY: bench
 bench: .venv/installed-dev ## the measurements of docs/developing.md as a table and JSON
 	@$(BIN)/python -m tests.bench $$ARGS
+
+.PHONY: release
+release: .venv/installed-dev ## check, test, record and tag a version: make release VERSION=1.2.3  (pushes nothing)
+	@PYTHONPATH="$(CURDIR)" $(BIN)/python .ci/release.py release "$$VERSION"
+
+.PHONY: release-tags
+release-tags: .venv/installed-dev ## the tags of RELEASES that this clone lacks
+	@PYTHONPATH="$(CURDIR)" $(BIN)/python .ci/release.py tags
 
 .PHONY: clean
 clean: ## remove .venv and the caches

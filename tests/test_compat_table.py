@@ -11,9 +11,11 @@ import jsonschema
 import pytest
 import yaml
 
-from hooks import compat_choices, compat_docs, compat_table
+from hooks import compat_choices
+from hooks.add_release import GENERATORS
 from hooks.compat_choice import cuda_tag, hub_tag
 from hooks.compat_table import FOLDER, NAMES, load, numbers, read_yaml
+from tests.support.generated import GENERATED, is_fresh
 
 SCHEMA = read_yaml("schema")
 TABLES: dict[str, Any] = {name: read_yaml(name) for name in (*NAMES, "failures", "sources")}
@@ -220,19 +222,13 @@ def test_nothing_once_offered_is_gone() -> None:
     assert set(OFFERED) <= {release.version for release in compat_choices.offered(TABLE)}
 
 
-def test_packed_table_is_fresh() -> None:
-    assert compat_table.PACKED.read_text(encoding="utf-8") == compat_table.packed_text()
+@pytest.mark.parametrize("module", GENERATED)
+def test_what_is_made_from_the_tables_is_fresh(module: str) -> None:
+    assert is_fresh(module), f"run python -m {module}"
 
 
-def test_what_the_questions_read_is_fresh() -> None:
-    fresh = compat_choices.choices_text(TABLE)
-    assert compat_choices.FILE.read_text(encoding="utf-8") == fresh, (
-        "python -m hooks.compat_choices"
-    )
-
-
-def test_the_documentation_is_fresh() -> None:
-    assert compat_docs.FILE.read_text(encoding="utf-8") == compat_docs.text(TABLE)
+def test_what_is_held_to_be_fresh_is_all_that_a_new_release_makes_again() -> None:
+    assert tuple(GENERATED) == GENERATORS
 
 
 def test_what_the_questions_read_survives_jinja_and_stays_small() -> None:

@@ -6,64 +6,24 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
 
 from tests.conftest import ROOT
 from tests.support.git import git
+from tests.support.locks import LOCKS, locked_versions, pyproject, unlocked
 from tests.support.process import run
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
-LOCKS = {
-    "generate": "requirements.txt",
-    "dev": "requirements-dev.txt",
-    "torch-build": "hooks/torch_build.txt",
-    "torch-build-mkl": "hooks/torch_build_mkl.txt",
-}
-
-
-def pyproject() -> dict[str, Any]:
-    content: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    return content
-
-
-def direct_requirements(group: str) -> list[Requirement]:
-    found: list[Requirement] = []
-    for entry in pyproject()["dependency-groups"][group]:
-        if isinstance(entry, dict):
-            found += direct_requirements(entry["include-group"])
-        else:
-            found.append(Requirement(entry))
-    return found
-
-
-def locked_versions(lock: str) -> dict[str, set[str]]:
-    versions: dict[str, set[str]] = {}
-    for name, version in re.findall(r"(?m)^([\w.-]+)==([^ ;\\]+)", (ROOT / lock).read_text()):
-        versions.setdefault(canonicalize_name(name), set()).add(version)
-    return versions
-
-
-@pytest.mark.parametrize(("group", "lock"), LOCKS.items())
-def test_make_lock_was_run_after_the_last_change_of_a_dependency(group: str, lock: str) -> None:
-    versions = locked_versions(lock)
-    for requirement in direct_requirements(group):
-        locked = versions.get(canonicalize_name(requirement.name))
-        assert locked, f"{requirement} is not in {lock}: run make lock"
-        assert all(requirement.specifier.contains(version) for version in locked), requirement
+@pytest.mark.parametrize("group", LOCKS)
+def test_make_lock_was_run_after_the_last_change_of_a_dependency(group: str) -> None:
+    assert unlocked(ROOT, group) == [], f"{LOCKS[group]} does not have them: run make lock"
 
 
 def test_generating_and_developing_use_the_same_versions() -> None:
-    dev = locked_versions(LOCKS["dev"])
-    for name, versions in locked_versions(LOCKS["generate"]).items():
+    dev = locked_versions(ROOT, LOCKS["dev"])
+    for name, versions in locked_versions(ROOT, LOCKS["generate"]).items():
         assert versions <= dev[name], name
 
 
@@ -82,7 +42,7 @@ def test_tests_resolve_with_the_uv_that_generated_projects_pin() -> None:
     pinned = yaml.safe_load((ROOT / "hooks" / "pins.yml").read_text())["uv_image"].rpartition(":")[
         2
     ]
-    assert locked_versions(LOCKS["dev"])["uv"] == {pinned}
+    assert locked_versions(ROOT, LOCKS["dev"])["uv"] == {pinned}
 
 
 def test_each_action_of_the_workflows_is_pinned_by_digest_with_its_version_beside_it() -> None:
@@ -96,6 +56,19 @@ def test_each_release_has_a_known_commit(releases: dict[str, str], template: Pat
         assert re.fullmatch(r"\d+\.\d+\.\d+", version)
         assert git(template, "rev-list", "--max-count=1", f"v{version}").strip() == commit
     assert list(releases) == sorted(releases, key=lambda version: [*map(int, version.split("."))])
+
+
+def test_a_tag_leads_to_the_commit_that_was_released_and_none_is_unknown(
+    releases: dict[str, str],
+) -> None:
+    newest = [*map(int, [*releases][-1].split("."))]
+    for tag in git(ROOT, "tag", "--list", "v*").split():
+        version = tag.removeprefix("v")
+        if version in releases:
+            commit = git(ROOT, "rev-parse", f"{tag}^{{commit}}").strip()
+            assert commit == releases[version], f"{tag} was moved"
+        else:  # a release that this commit does not know yet
+            assert [*map(int, version.split("."))] > newest, tag
 
 
 @pytest.fixture
@@ -124,7 +97,7 @@ def test_make_new_without_a_folder_says_in_one_sentence_what_is_missing(fresh_cl
 
 
 def test_the_changelog_tells_what_the_current_version_brings() -> None:
-    version = pyproject()["project"]["version"]
+    version = pyproject(ROOT)["project"]["version"]
     changelog = (ROOT / "CHANGELOG.md").read_text()
     (text,) = re.findall(rf"(?ms)^## \[{re.escape(version)}\][^\n]*\n(.*?)(?=^## |\Z)", changelog)
     assert re.search(r"(?m)^- ", text)
