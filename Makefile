@@ -87,6 +87,10 @@ lock: .venv/installed-dev ## all requirement files from pyproject.toml; ARGS=--u
 bench: .venv/installed-dev ## the measurements of docs/developing.md as a table and JSON
 	@$(BIN)/python -m tests.bench $$ARGS
 
+.PHONY: smoke
+smoke: .venv/installed-dev ## build a sample of all projects that there are: smoke.md; ARGS=--help says what can be chosen
+	@$(BIN)/python -m tests.smoke $$ARGS
+
 .PHONY: release
 release: .venv/installed-dev ## check, test, record and tag a version: make release VERSION=1.2.3  (pushes nothing)
 	@PYTHONPATH="$(CURDIR)" $(BIN)/python .ci/release.py release "$$VERSION"

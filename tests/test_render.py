@@ -18,7 +18,9 @@ import yaml
 
 from hooks.host.facts import Facts
 from hooks.host.gpus import overlays
+from tests import smoke
 from tests.conftest import ROOT, Generate
+from tests.support.pairs import cover_items
 from tests.support.questionnaire import Answers, Questionnaire, Row
 
 if sys.version_info >= (3, 11):
@@ -58,8 +60,9 @@ CONDA_STAGES_WITH_TORCH = CONDA_STAGES | {"deps-torch": "builder", "deps-conda":
 MOST_LINES = 180  # of a Dockerfile
 
 # What is answered in the combinations, beside everything that a service asks: not every Python
-# with every distribution, and not every kind of project with every service.
-NAMES = {"project_name": ["a-name"], "code_dir": [".", "my code"]}
+# with every distribution, and not every kind of project with every service. The pairs that are
+# missing so are those of the matrix of `make smoke`.
+NAMES = smoke.GIVEN | {"code_dir": [".", "my code"]}
 NEW: dict[str, list[Any]] = {"project_kind": ["new"]}
 FEW: dict[str, list[Any]] = NEW | {
     "torch_version": ["2.15.0", "2.6.0", "none"],
@@ -95,7 +98,8 @@ def questionnaire(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Q
 @pytest.fixture(scope="module")
 def rows(questionnaire: Questionnaire) -> list[Row]:
     """Valid combinations: the answers, and those together with the computed values."""
-    return [row for given in COMBINATIONS for row in questionnaire.combinations(NAMES | given)]
+    many = [row for given in COMBINATIONS for row in questionnaire.combinations(NAMES | given)]
+    return many + smoke.matrix(smoke.choices(questionnaire))
 
 
 @pytest.fixture(scope="module")
@@ -111,13 +115,7 @@ def texts(questionnaire: Questionnaire, rows: list[Row]) -> Texts:
 @pytest.fixture(scope="module")
 def few(rows: list[Row]) -> list[Row]:
     """A few combinations in which every single choice stands at least once."""
-    missing = {item for answers, _ in rows for item in answers.items()}
-    chosen = []
-    while missing:
-        row = max(rows, key=lambda row: len(row[0].items() & missing))
-        chosen.append(row)
-        missing -= row[0].items()
-    return chosen
+    return cover_items(rows)
 
 
 @pytest.fixture(scope="module")

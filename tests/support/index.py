@@ -78,13 +78,24 @@ class Traffic(list[Answer]):
 class PackageIndex:
     """The content of the index and the log of its answers; `serving` puts it on the network."""
 
-    def __init__(self, folder: Path, torch_wheel: Path | None, python_archive: Path | None) -> None:
-        """Take the wheels of tests into `folder`; None leaves the torch page or the Python out."""
+    def __init__(
+        self,
+        folder: Path,
+        torch_wheel: Path | None,
+        python_archive: Path | None,
+        *,
+        largest: int = LARGEST_FOREIGN_FILE,
+    ) -> None:
+        """Take the wheels of tests into `folder`; None leaves the torch page or the Python out.
+
+        No file of the outside with more bytes than `largest` is passed on.
+        """
         self.url = ""
         self.torch_wheel = torch_wheel
         self.python_archive = python_archive
         self.log = Traffic()
         self._folder = folder
+        self._largest = largest
         self._upstream = upstream_index()
         self._pages: dict[str, dict[str, list[dict[str, Any]]]] = defaultdict(dict)
         self._files: dict[str, Path | str] = {}
@@ -197,7 +208,7 @@ class PackageIndex:
         if not file.exists():
             with urllib.request.urlopen(origin) as answer:  # noqa: S310 (a link of the machine's own index)
                 size = int(answer.headers["Content-Length"])
-                if size > LARGEST_FOREIGN_FILE:
+                if size > self._largest:
                     raise PermissionError(
                         f"{origin} has {size} bytes; tests fetch nothing that large"
                     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,13 @@ from typing import Any
 from copier._main import Worker
 from copier._types import MISSING
 from copier._user_data import AnswersMap, Question
+from jinja2 import meta
 
 Answers = dict[str, Any]
 # The answers to what is asked; and all that is known then, computed values too.
 Row = tuple[Answers, Answers]
+# The fields of a question on which it depends whether it is asked, and what can be answered.
+DECIDING = ("when", "default", "choices")
 
 
 class Questionnaire:
@@ -29,6 +32,7 @@ class Questionnaire:
         environment = self._worker.jinja_env
         vars(environment)["from_string"] = functools.cache(environment.from_string)
         self.details: dict[str, Mapping[str, Any]] = dict(self._worker.template.questions_data)
+        self._offers: dict[tuple[str, ...], tuple[bool, list[Any]]] = {}
 
     def names(self) -> list[str]:
         """The questions that a person may be asked; not the computed values."""
@@ -55,6 +59,49 @@ class Questionnaire:
         choices = (choice for choice in question._formatted_choices if not choice.disabled)
         return [question.cast_answer(choice.value) for choice in choices]
 
+    @functools.cached_property
+    def reads(self) -> dict[str, frozenset[str]]:
+        """What each question looks at: earlier questions, computed values, facts."""
+        parse = self._worker.jinja_env.parse
+        return {
+            name: frozenset(
+                other
+                for text in _texts([details.get(part) for part in DECIDING])
+                for other in meta.find_undeclared_variables(parse(text))
+                if other in self.details
+            )
+            for name, details in self.details.items()
+        }
+
+    @functools.cached_property
+    def varying(self) -> frozenset[str]:
+        """What is not the same in every project: the questions, and what looks at them."""
+        found = set(self.names())
+        for name in self.details:
+            if self.reads[name] & found:
+                found.add(name)
+        return frozenset(found)
+
+    def outlook(self, names: Iterable[str], known: Answers) -> tuple[str, ...]:
+        """What these answers and values are: equal where they make no difference."""
+        return tuple(repr(known.get(name)) for name in sorted(names) if name in self.varying)
+
+    def offer(
+        self, name: str, known: Answers, given: Mapping[str, Sequence[Any]]
+    ) -> tuple[bool, list[Answers]]:
+        """Whether a question is asked, and what can be known of it then: answers, or a default."""
+        # Of the thousands of times that a question comes up, few are different for it.
+        key = (name, *self.outlook(self.reads[name], known))
+        if key not in self._offers:
+            question = self.question(name, known)
+            asked = bool(question.get_when())
+            values = self.values(name, known) if asked else [question.get_default()]
+            self._offers[key] = asked, values
+        asked, values = self._offers[key]
+        if asked and name in given:
+            values = [*given[name]]
+        return asked, [{} if value is MISSING else {name: value} for value in values]
+
     def combinations(self, given: Mapping[str, Sequence[Any]]) -> Iterator[Row]:
         """Every valid combination.
 
@@ -73,14 +120,10 @@ class Questionnaire:
             yield answers, known
             return
         name, *rest = left
-        question = self.question(name, known)
-        if question.get_when():
-            for value in given.get(name) or self.values(name, known):
-                yield from self._walk(rest, answers | {name: value}, known | {name: value}, given)
-        else:
-            default = question.get_default()
-            hidden = {} if default is MISSING else {name: default}
-            yield from self._walk(rest, answers, known | hidden, given)
+        asked, offered = self.offer(name, known, given)
+        for said in offered:
+            more = said if asked else {}
+            yield from self._walk(rest, answers | more, known | said, given)
 
     def render(self, known: Answers) -> dict[str, str]:
         """The files of a project, path to text, without writing them; not the answers file."""
@@ -102,3 +145,15 @@ class Questionnaire:
             for path in sorted(root.rglob("*"))
             if path.is_file() and "answers_file" not in path.name
         }
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All texts in a value of YAML; of a mapping, the keys too."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for pair in value.items():
+            yield from _texts(pair)
+    elif isinstance(value, Sequence):
+        for part in value:
+            yield from _texts(part)

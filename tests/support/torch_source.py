@@ -8,8 +8,11 @@ setuptools that cannot be built without it. What holds for them does not prove P
 
 from __future__ import annotations
 
+import hashlib
 import http.server
+import io
 import subprocess
+import tarfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -128,9 +131,31 @@ double product(double a, double b) { return a * b; }
     "torch/__init__.py": """\
 import typing_extensions
 
-from torch import __config__, version
+from torch import __config__, cuda, version
 from torch._C import compute
 from torch.version import __version__, built
+""",
+    "torch/cuda.py": """\
+import re
+
+from torch.version import built
+
+
+def is_available():
+    return False
+
+
+def device_count():
+    return 0
+
+
+def get_arch_list():
+    codes = []
+    for target in re.split("[ ;]+", built["settings"]["TORCH_CUDA_ARCH_LIST"] or ""):
+        number = target.replace("+PTX", "").replace(".", "")
+        codes += [f"sm_{number}"] if number else []
+        codes += [f"compute_{number}"] if "+PTX" in target else []
+    return codes
 """,
     "torch/__config__.py": """\
 from torch.version import built
@@ -183,6 +208,18 @@ from torchvision.version import __version__, built_with
 TINY = {
     "tiny.h": "double tiny();\n",
     "tiny.cpp": '#include "tiny.h"\ndouble tiny() { return 30; }\n',
+}
+
+MAGMA = {
+    "CMakeLists.txt": """\
+cmake_minimum_required(VERSION 3.18)
+project(Magma CXX)
+add_library(magma STATIC magma.cpp)
+set_target_properties(magma PROPERTIES ARCHIVE_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/lib")
+file(WRITE "${CMAKE_BINARY_DIR}/include/magma_config.h" "// ${GPU_TARGET}\\n")
+""",
+    "include/magma.h": "int magma();\n",
+    "magma.cpp": '#include "include/magma.h"\nint magma() { return 1; }\n',
 }
 
 
@@ -271,6 +308,17 @@ def make_torch_sources(
     sources.commit("pytorch/pytorch", TORCH, f"v{torch_version}")
     sources.commit("pytorch/vision", VISION, f"v{torchvision_version}")
     return sources
+
+
+def make_magma(folder: Path) -> tuple[Path, str]:
+    """Write an archive that stands in for MAGMA's into a folder; give it and its SHA-256."""
+    archive = folder / "magma.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        for name, text in MAGMA.items():
+            entry = tarfile.TarInfo(f"magma/{name}")
+            entry.size = len(text.encode())
+            tar.addfile(entry, io.BytesIO(text.encode()))
+    return archive, hashlib.sha256(archive.read_bytes()).hexdigest()
 
 
 class GitServer:
