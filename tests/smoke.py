@@ -57,6 +57,7 @@ FIRST: list[Answers] = [
     {"service": "simple", "package_manager": "pip", "accelerator": "cpu", **BARE},
     {"service": "train", "package_manager": "conda", **CUDA, **BARE},
     {"service": "devel", "package_manager": "pip", **CUDA, **BARE, "cudnn": True},
+    {"service": "hub", "torch_version": "2.13.0", "cuda_version": "13.0", "hub_image": "runtime"},
 ]
 # Not shown in the table: the same in each row, or of no weight.
 UNSAID = ("project_name", "package_name", "code_dir", "target_gpus", "cca")
@@ -428,10 +429,10 @@ def write(folder: Path, facts: Mapping[str, Any], results: list[Result], size: i
 
 
 def join(folder: Path) -> tuple[dict[str, Any], list[Result], int]:
-    """What several machines have written, each a part of the matrix.
+    """What several machines have written, each a part of the matrix; what none has is a failure.
 
     Raises:
-        SystemExit: there is nothing, or a row is in none of them.
+        SystemExit: there is nothing.
     """
     parts = [json.loads(file.read_text()) for file in sorted(folder.rglob("smoke.json"))]
     if not parts:
@@ -439,9 +440,8 @@ def join(folder: Path) -> tuple[dict[str, Any], list[Result], int]:
     results = [Result(**row) for part in parts for row in part["rows"]]
     size = parts[0]["size"]
     missing = {*range(1, size + 1)} - {result.number for result in results}
-    if missing:
-        numbers = ", ".join(map(str, sorted(missing)))
-        raise SystemExit(f"These rows are in no part: {numbers}; the machine that had them failed.")
+    lost = "it is in no part: the machine that had it came to an early end"
+    results += [Result(number, {}, FAILED, lost) for number in sorted(missing)]
     return parts[0]["about"], results, size
 
 
