@@ -363,7 +363,7 @@ def record(version: str, commit: str) -> None:
     """
     text = RELEASES.read_text(encoding="utf-8")
     try:
-        RELEASES.write_text(f"{text}{version} {commit}\n", encoding="utf-8")
+        RELEASES.write_text(f"{text.rstrip()}\n{version} {commit}\n", encoding="utf-8")
         git("commit", "--quiet", "--only", "--message", f"Record release {version}", "RELEASES")
     except BaseException:
         if git("rev-parse", "HEAD") == commit:

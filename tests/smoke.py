@@ -298,16 +298,22 @@ def build(row: Row, result: Result, template: Path, machine: Machine, folder: Pa
             start = time.monotonic()
             step(project, "build", target)
             result.seconds[target] = round(time.monotonic() - start, 1)
-            size = ("docker", "image", "inspect", "--format", "{{.Size}}", project.image(target))
-            result.bytes[target] = int(must(*size))
+            result.bytes[target] = image_size(project.image(target))
         if known["torch"]:
             step(project, "verify")
         else:
             step(project, "run", "python", "-V")
     finally:
-        project.sh("clean", "--all")
+        cleaned = project.sh("clean", "--all")
+        if cleaned.returncode:
+            print(f"What row {result.number} made is left: {cleaned.stderr}", file=sys.stderr)
         label = f"label=com.docker.compose.project={project.engine_name}"
         run("docker", "image", "prune", "--force", "--filter", label)
+
+
+def image_size(image: str) -> int:
+    """Bytes of an image."""
+    return int(must("docker", "image", "inspect", "--format", "{{.Size}}", image))
 
 
 def images_here() -> set[str]:

@@ -38,7 +38,7 @@ MAKE = shutil.which("make") or "make"
 STAND_IN = """\
 #!/bin/sh
 echo "$* HEARTH_ENGINE=$HEARTH_ENGINE VERSION=$VERSION MAKEFLAGS=$MAKEFLAGS" >>"$0.log"
-[ ! -x "$0.more" ] || "$0.more" || exit
+[ ! -x "$0.more" ] || RELEASE=$PPID "$0.more" || exit
 """
 
 
@@ -90,10 +90,10 @@ class Clone:
         log = self.programs / "make.log"
         return log.read_text().splitlines() if log.exists() else []
 
-    def while_testing(self, script: str, interpreter: str = "/bin/sh -e") -> None:
+    def while_testing(self, script: str) -> None:
         """Let the stand-in do something more; how it ends is how the tests end."""
         more = self.programs / "make.more"
-        more.write_text(f"#!{interpreter}\n{script}\n")
+        more.write_text(f"#!/bin/sh -e\n{script}\n")
         more.chmod(0o755)
 
     def edit(self, name: str, old: str, new: str, *, commit: bool = True) -> None:
@@ -209,7 +209,7 @@ def test_what_was_not_tested_is_not_released(clone: Clone) -> None:
 
 def test_an_interrupted_release_leaves_everything_as_it_was(clone: Clone) -> None:
     before = clone.state()
-    clone.while_testing("kill -INT $(ps -o ppid= -p $(ps -o ppid= -p $$))\nsleep 5")
+    clone.while_testing("kill -INT $RELEASE\nsleep 5")
     result = clone.release()
     assert result.stderr.startswith("\nStopped: nothing was recorded.\n")
     assert "Traceback" not in result.stderr
