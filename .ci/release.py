@@ -135,7 +135,9 @@ def tags_at(remote: str) -> dict[str, str]:
         ) from None
     # The commit of an annotated tag comes after the tag itself, as NAME^{}.
     names = [line.split() for line in lines]
-    return _versions([[name.split("/")[-1].removesuffix("^{}"), one] for one, name in names])
+    return _versions(
+        [[ref.removeprefix("refs/tags/").removesuffix("^{}"), one] for one, ref in names]
+    )
 
 
 def remote_of_main() -> str | None:
@@ -237,7 +239,7 @@ def section(version: str) -> tuple[str, str] | None:
     """What the changelog has about a version: the rest of its heading, and the text; or None."""
     text = CHANGELOG.read_text(encoding="utf-8")
     found = re.search(
-        rf"^## \[?{re.escape(version)}\b\]?([^\n]*)\n(.*?)(?=^## |^\[[^\]\n]+\]: |\Z)",
+        rf"^## \[?{re.escape(version)}\]?((?:[ \t][^\n]*)?)\n(.*?)(?=^## |^\[[^\]\n]+\]: |\Z)",
         text,
         re.MULTILINE | re.DOTALL | re.IGNORECASE,
     )
@@ -290,14 +292,18 @@ def wrong_date(version: str, heading: str) -> Iterator[Problem]:
             )
 
 
-def wrong_files(version: str) -> Iterator[Problem]:
-    """pyproject.toml has this version; what is made from other files is fresh."""
+def wrong_project(version: str) -> Iterator[Problem]:
+    """pyproject.toml has this version."""
     found = pyproject(ROOT)["project"]["version"]
     if found != version:
         yield Problem(
             f"pyproject.toml has version {found}, not {version}.",
             f".venv/bin/uv version --frozen {version}",
         )
+
+
+def stale() -> Iterator[Problem]:
+    """What is made from other files is what it would be now."""
     for module, (file, _) in GENERATED.items():
         if not is_fresh(module):
             yield Problem(
@@ -328,7 +334,8 @@ def problems(version: str) -> Iterator[Problem]:
     yield from wrong_state()
     if VERSION.fullmatch(version):
         yield from wrong_changelog(version)
-        yield from wrong_files(version)
+        yield from wrong_project(version)
+    yield from stale()
 
 
 # --- what a release does -------------------------------------------------------------------------
