@@ -21,6 +21,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -512,6 +513,8 @@ def main() -> int:
     )
     parser.add_argument("--real-sources", action="store_true", help="compile PyTorch itself")
     options = parser.parse_args()
+    # Whatever stops it, the row that is being built is cleaned up.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if options.join:
         facts, results, size = join(options.join)
         write(options.output, facts, results, size)
