@@ -177,6 +177,7 @@ class Machine:
             if pyproject.exists():
                 self.index.replace_pytorch_index(pyproject)
             values |= self.index.env()
+            project.use_debians_names()
         if self.conda and known["conda"]:
             values["MAMBA_CHANNEL_ALIAS"] = self.conda.url
         if known["source"] and not self.real_sources:

@@ -304,9 +304,7 @@ def cuda_project(
         },
         **ANSWERS,
     )
-    # The stand-in for Ubuntu has Debian's packages.
-    path = new.docker / "dependencies/apt-runtime.txt"
-    path.write_text(path.read_text().replace("libjpeg-turbo8", "libjpeg62-turbo"))
+    new.use_debians_names()
     yield new
     run("docker", "image", "rm", image)
 

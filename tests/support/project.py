@@ -159,6 +159,11 @@ class Project:
                 text += line
         path.write_text(text)
 
+    def use_debians_names(self) -> None:
+        """Name Debian's packages, as for a stand-in of Ubuntu, which has no others."""
+        path = self.docker / "dependencies/apt-runtime.txt"
+        path.write_text(path.read_text().replace("libjpeg-turbo8", "libjpeg62-turbo"))
+
     def write(self, path: str, text: str) -> Path:
         """Write a file of the project, as the owner."""
         file = self.folder / path
