@@ -66,7 +66,7 @@ fast: .venv/installed-dev ## the tests that need no container engine; ARGS='-k n
 	@$(PYTEST) -m "not engine" $$ARGS
 
 .PHONY: lint
-lint: .venv/installed-dev ## ruff, mypy, shellcheck, shfmt, the workflow against its schema
+lint: .venv/installed-dev ## ruff, mypy, shellcheck, shfmt, actionlint, the workflow against its schema
 	@PATH="$(CURDIR)/$(BIN):$$PATH" .ci/lint
 
 .PHONY: format

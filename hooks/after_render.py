@@ -26,6 +26,11 @@ MOST_LINES = 5  # of the report on .env
 MOST_OPTIONS = 8  # that a person is offered where his choice does not work
 KEEP = "Keep my choice"
 ANSWERS_FILE = ".copier-answers.yml"  # where Copier looks unless it is told another
+RENOVATE = (  # where Renovate looks for its settings, and takes the first
+    *("renovate.json", "renovate.json5", ".github/renovate.json", ".github/renovate.json5"),
+    *(".gitlab/renovate.json", ".gitlab/renovate.json5"),
+    *(".renovaterc", ".renovaterc.json", ".renovaterc.json5"),
+)
 
 
 @dataclass(frozen=True)
@@ -256,6 +261,31 @@ def package_lines(project: Path, answers: Answers) -> list[str]:
         return [f"Packages were not carried over: {one_line(error)}."]
 
 
+def ci_lines(project: Path) -> list[str]:
+    """What the host of the repository does not find where it looks, and the command that helps."""
+    if not (project / FOLDER / "ci.sh").is_file():
+        return []
+    pipeline = FOLDER / "image.gitlab-ci.yml"
+    on_gitlab = (project / pipeline).is_file()
+    command = ["git", "rev-parse", "--show-prefix"]
+    try:
+        done = subprocess.run(
+            command, cwd=project, capture_output=True, text=True, check=False, timeout=20
+        )
+        lost = done.returncode == 0 and bool(done.stdout.strip())
+        first = project / ".gitlab-ci.yml"
+        lost = lost or (on_gitlab and str(pipeline) not in first.read_text("utf-8", "replace"))
+    except (OSError, subprocess.TimeoutExpired):
+        lost = False
+    host = "GitLab" if on_gitlab else "GitHub"
+    where = f"{host} looks into the repository's root only, now and after each update"
+    lines = [f"{where}: ./{FOLDER}/ci.sh place"] if lost else []
+    settings = [name for name in RENOVATE if (project / name).is_file()]
+    if len(settings) > 1:
+        lines.append(f"Renovate reads {settings[0]} only, not {' or '.join(settings[1:])}.")
+    return lines
+
+
 def run(project: Path, arguments: Sequence[str], *, ask: bool) -> list[str]:
     """Do the hook's work in a project's root folder; the lines to show. Raises ProbeError."""
     folder = project / FOLDER
@@ -275,6 +305,7 @@ def run(project: Path, arguments: Sequence[str], *, ask: bool) -> list[str]:
         *notes,
         *package_lines(project, answers),
         *match_lines(used, answers, way, ask=ask),
+        *ci_lines(project),
         *last_lines(project, answers, way),
     ]
 

@@ -116,9 +116,7 @@ def portable(requirement: str, notes: list[str]) -> str:
 
 def left_to_answers(name: str, version: str) -> str:
     """The note about a package whose version the template's answers decide."""
-    return (
-        f"{name} {version} is left out: an answer decides it (template.sh update --data ...)."
-    )
+    return f"{name} {version} is left out: an answer decides it (template.sh update --data ...)."
 
 
 # --- the pip way ---------------------------------------------------------------------------------

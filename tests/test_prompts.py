@@ -86,6 +86,7 @@ LAST_CHOICES = (
     "3.9",
     "Debian 12",
     "Keep a C compiler in the runtime image?",
+    "ci: checks, builds",
 )
 
 

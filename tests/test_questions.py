@@ -153,10 +153,13 @@ def test_every_choice_refuses_what_it_does_not_offer(
     choices = [name for name in questionnaire.names() if questionnaire.details[name].get("choices")]
     assert len(choices) > 4
     for name in choices:
-        given_answers = {"accelerator": "cuda"} if name == "cuda_version" else {}
-        words = refusal(plain, tmp_path / "project", **given_answers, **{name: "$(touch x)"})
+        needed: Answers = {"cuda_version": {"accelerator": "cuda"}, "ci_host": {"extras": ["ci"]}}
+        several = questionnaire.details[name].get("multiselect")
+        wrong: Answers = {name: ["$(touch x)"] if several else "$(touch x)"}
+        words = refusal(plain, tmp_path / "project", **needed.get(name, {}), **wrong)
         assert words.startswith(f"Invalid choice for '{name}': '$(touch x)' is not in [")
-        assert repr(questionnaire.values(name, known["new"])[0]) in words
+        offered = questionnaire.values(name, known["new"])
+        assert repr(offered[-1][0] if several else offered[0]) in words
 
 
 def test_a_greyed_choice_is_refused_with_the_reason_that_the_prompt_shows(

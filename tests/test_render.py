@@ -70,19 +70,45 @@ FEW: dict[str, list[Any]] = NEW | {
 }
 PIP: dict[str, list[Any]] = {"package_manager": ["pip"]}
 CONDA: dict[str, list[Any]] = {"package_manager": ["conda"], "python_version": ["3.12"]}
+# Every kind of project with everything that is extra, on either host.
+EXTRA: dict[str, list[Any]] = {
+    "extras": [["ci"]],
+    "torch_version": ["2.13.0", "none"],
+    "python_version": ["3.12"],
+}
+PLAIN: dict[str, list[Any]] = {"extras": [[]]}
 COMBINATIONS: list[dict[str, list[Any]]] = [
-    {"service": ["simple"], "python_version": ["3.12"], **PIP},
-    {"service": ["simple"], "linux_distro": ["debian-13"], "jit": [True], **NEW, **PIP},
-    {"service": ["train", "devel"], **FEW, **PIP},
-    {"service": ["ngc", "hub"], **NEW},
-    {"service": ["simple"], "linux_distro": ["ubuntu-24.04"], **NEW, **CONDA},
-    {"service": ["train", "devel"], "torch_version": ["2.13.0", "none"], **NEW, **CONDA},
-    {"service": ["simple"], "python_version": ["3.12"], "torch_version": ["2.13.0"], **CONDA},
+    {"service": ["simple"], "python_version": ["3.12"], **PIP, **PLAIN},
+    {"service": ["simple"], "linux_distro": ["debian-13"], "jit": [True], **NEW, **PIP, **PLAIN},
+    {"service": ["train", "devel"], **FEW, **PIP, **PLAIN},
+    {"service": ["ngc", "hub"], **NEW, **PLAIN},
+    {"service": ["simple"], "linux_distro": ["ubuntu-24.04"], **NEW, **CONDA, **PLAIN},
+    {"service": ["train", "devel"], "torch_version": ["2.13.0", "none"], **NEW, **CONDA, **PLAIN},
+    {
+        "service": ["simple"],
+        "python_version": ["3.12"],
+        "torch_version": ["2.13.0"],
+        **CONDA,
+        **PLAIN,
+    },
+    {"service": ["simple"], "accelerator": ["cpu"], "linux_distro": ["debian-13"], **EXTRA},
+    {
+        "service": ["train"],
+        "linux_distro": ["ubuntu-24.04"],
+        "torch_version": ["2.13.0"],
+        **NEW,
+        **PIP,
+    }
+    | {"extras": [["ci"]], "python_version": ["3.12"]},
+    {"service": ["ngc"], "ngc_release": ["26.08"], "extras": [["ci"]], **NEW},
 ]
 GIVEN = ("ngc", "hub")  # their images bring Python and PyTorch
 
-# Not ${#array[@]} of the shell, nor {{.Name}}, {{json .}} and the like of Docker.
-JINJA_MARK = re.compile(r"\{%|(?<!\$)\{#|\{\{(?!\.|(?:json|index|println|range|with) |end\}\})")
+# Not ${#array[@]} of the shell, ${{ github.ref }} of a workflow, nor {{.Name}}, {{json .}} and the
+# like of Docker.
+JINJA_MARK = re.compile(
+    r"\{%|(?<!\$)\{#|(?<!\$)\{\{(?!\.|(?:json|index|println|range|with) |end\}\})"
+)
 
 Texts = dict[tuple[str, str], Answers]
 
@@ -574,7 +600,9 @@ def test_existing_code_gets_no_file_beside_docker_amd64_but_the_answers(
     for (answers, _), project in zip(few, projects, strict=True):
         if answers["project_kind"] == "existing":
             names = {path.name for path in project.iterdir()}
-            assert names == {"docker-amd64", ".copier-answers.yml"}
+            of_ci = {"github": {".github"}, "gitlab": {".gitlab", ".gitlab-ci.yml"}}
+            more = of_ci.get(answers.get("ci_host", ""), set())
+            assert names == {"docker-amd64", ".copier-answers.yml"} | more
 
 
 def test_scripts_can_be_started_and_nothing_else_can(projects: list[Path]) -> None:

@@ -56,6 +56,7 @@ def essence(project: Project) -> dict[str, Any]:
     del found["Config"]["Hostname"]
     found["Config"]["Env"].sort()
     found["Mounts"].sort(key=lambda mount: mount["Destination"])
+    found["HostConfig"]["Binds"].sort()
     found["HostConfig"]["Mounts"].sort(key=lambda mount: mount["Target"])
     return {key: found[key] for key in ("Name", "Image", "Config", "HostConfig", "Mounts")}
 

@@ -14,16 +14,22 @@ _BYTES = {"B": 1, "kB": 1000, "MB": 1000**2, "GB": 1000**3}
 def stages_built(log: str) -> set[str]:
     """Stages of which a RUN or COPY was executed, not taken from the cache.
 
-    A log may tell of several builds; each counts its steps from 1.
+    A log may tell of several builds; each counts its steps from 1. A step that was found in a
+    registry's cache is CACHED, and DONE later, when its layer has come.
     """
     steps: dict[str, tuple[str, str]] = {}
+    cached: set[str] = set()
     built: set[str] = set()
     for line in log.splitlines():
+        if line.startswith("#1 ["):
+            cached.clear()
         if step := _STEP.match(line):
             steps[step[1]] = step[2], step[3]
         elif (end := _END.match(line)) and end[1] in steps:
             stage, instruction = steps[end[1]]
-            if instruction != "FROM" and end[2] != "CACHED":
+            if end[2] == "CACHED":
+                cached.add(end[1])
+            elif instruction != "FROM" and end[1] not in cached:
                 built.add(stage)
     assert steps, f"no step of a build in:\n{log}"
     return built

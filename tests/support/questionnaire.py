@@ -50,13 +50,18 @@ class Questionnaire:
         )
 
     def values(self, name: str, known: Answers) -> list[Any]:
-        """What can be answered: all choices not greyed, yes and no, or a text's default."""
+        """What can be answered: all choices not greyed, yes and no, or a text's default.
+
+        Where several can be ticked: nothing, and everything.
+        """
         question = self.question(name, known)
         if question.get_type_name() == "bool":
             return [True, False]
         if not question.choices:
             return [question.get_default()]
-        choices = (choice for choice in question._formatted_choices if not choice.disabled)
+        choices = [choice for choice in question._formatted_choices if not choice.disabled]
+        if question.multiselect:
+            return [[], [choice.value for choice in choices]]
         return [question.cast_answer(choice.value) for choice in choices]
 
     @functools.cached_property
