@@ -23,6 +23,7 @@ from typing import Any
 
 from tests.conftest import ROOT
 from tests.support.engine import engine_problem, is_stand_in
+from tests.support.git import copy_working_tree
 from tests.support.index import PackageIndex, bridge_address, find_torch_wheel, serving
 from tests.support.managed_python import cached_archive
 from tests.support.process import run
@@ -68,11 +69,7 @@ def copier(*arguments: str | Path, folder: Path) -> None:
 
 def snapshot(folder: Path) -> Path:
     """The working tree as a Git repository, which is what Copier takes for a template."""
-    names = must("git", "ls-files", "-co", "--exclude-standard", "-z", cwd=ROOT)
-    for name in names.rstrip("\0").split("\0"):
-        if (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
+    copy_working_tree(ROOT, folder)
     commit(folder)
     return folder
 

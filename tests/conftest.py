@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,7 +13,7 @@ import pytest
 from copier import run_copy
 
 from tests.support.engine import engine_problem, need
-from tests.support.git import git
+from tests.support.git import copy_working_tree, git
 
 ROOT = Path(__file__).parents[1]
 # Higher than any release, so that it is the newest; the real tags are below it.
@@ -97,10 +96,7 @@ def template(tmp_path_factory: pytest.TempPathFactory, isolation: None) -> Path:
     git(ROOT, "clone", "--quiet", "--no-checkout", str(ROOT), str(folder))
     for tag in git(folder, "tag").split():
         git(folder, "tag", "--delete", tag)
-    for name in git(ROOT, "ls-files", "-co", "--exclude-standard", "-z").rstrip("\0").split("\0"):
-        if (ROOT / name).is_file() and not name.startswith(("tests/", "docs/", ".ci/")):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
+    copy_working_tree(ROOT, folder, without=("tests/", "docs/", ".ci/"))
     git(folder, "add", "--all")
     git(folder, "commit", "--quiet", "--allow-empty", "--message", "the working tree")
     git(folder, "tag", SNAPSHOT_TAG)

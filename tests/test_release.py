@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.support.git import git
+from tests.support.git import copy_working_tree, git
 from tests.support.process import run
 
 # Higher than any real one, so that these tests go on to work after the next release.
@@ -106,12 +106,15 @@ class Clone:
 
 
 @pytest.fixture(scope="module")
-def released_soon(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def released_soon(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `clone` copies."""
     folder = tmp_path_factory.mktemp("release")
     clone = Clone(folder)
-    bare = ("clone", "--quiet", "--no-tags", "--template=")
-    git(folder, *bare, str(template), str(clone.folder))
+    bare = ("clone", "--quiet", "--no-tags", "--no-checkout", "--template=")
+    git(folder, *bare, str(ROOT), str(clone.folder))
+    copy_working_tree(ROOT, clone.folder)
+    clone.git("add", "--all")
+    clone.git("commit", "--quiet", "--allow-empty", "--message", "the working tree")
     clone.git("checkout", "--quiet", "-B", "main")
     (clone.folder / ".venv").mkdir()
     for name in ("pyvenv.cfg", "installed-dev"):
