@@ -220,7 +220,7 @@ def test_a_row_whose_build_fails_says_which_step_and_why(
     """The project is a real one, on a machine that has all programs but docker."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
-        for place in os.environ["PATH"].split(os.pathsep):
+        for place in os.defpath.split(os.pathsep):
             for program in Path(place).glob("*"):
                 link = Path(folder, program.name)
                 if program.name != "docker" and not link.is_symlink():
