@@ -514,8 +514,6 @@ def main() -> int:
     )
     parser.add_argument("--real-sources", action="store_true", help="compile PyTorch itself")
     options = parser.parse_args()
-    # Whatever stops it, the row that is being built is cleaned up.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if options.join:
         facts, results, size = join(options.join)
         write(options.output, facts, results, size)
@@ -533,4 +531,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    # Whatever stops it, the row that is being built is cleaned up.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())
