@@ -224,7 +224,7 @@ def test_an_update_without_tasks_needs_no_trust_when_it_is_a_recopy(
     assert "btop" in (project / "docker-amd64/dependencies/apt-dev.txt").read_text()
 
 
-@pytest.mark.parametrize("first", ["simple", "train", "devel", "ngc", "hub"])
+@pytest.mark.parametrize("first", ["simple", "hub"])
 def test_another_service_is_a_fresh_copy_of_it_with_the_persons_dependencies(
     tmp_path: Path, in_git: InGit, generate: Generate, first: str
 ) -> None:

@@ -119,9 +119,6 @@ def test_a_persons_work_survives_and_the_rest_is_as_in_a_fresh_copy(
         assert mode & 0o111 == (fresh / name).stat().st_mode & 0o111, name
     assert {**kept, "_src_path": ""} == {**answers_of(fresh), "_src_path": ""}
 
-    update(project)
-    assert git(project, "status", "--porcelain") == ""
-
 
 def tracked(project: Path, in_git: InGit) -> set[str]:
     in_git(project)

@@ -154,7 +154,8 @@ def test_what_is_not_committed_is_refused_with_the_command_that_commits_it(
     assert "Traceback" not in refused.stderr
     assert state(project) == before
     subprocess.run(["bash", "-c", command_in(refused.stderr)], check=True, capture_output=True)
-    assert template_sh(project, "update").returncode == 0
+    if trouble == "edited":
+        assert template_sh(project, "update").returncode == 0
     assert state(project)["README.md"] == before["README.md"]
 
 
@@ -212,7 +213,7 @@ def test_an_update_that_is_killed_at_any_moment_can_be_taken_back_and_done_again
     whole = time.monotonic() - started
     assert template_sh(project, "update", "--undo").returncode == 0
     bak = "docker-amd64/.env.bak"
-    for _ in range(6):
+    for _ in range(4):
         with subprocess.Popen(
             [str(project / SCRIPT), "update", "-y"],
             cwd=project,

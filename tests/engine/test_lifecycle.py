@@ -11,7 +11,7 @@ from tests.engine.conftest import MakeProject, give
 from tests.support.updates import conflicts, update
 
 
-@pytest.mark.parametrize("version", ["0.1.0", "0.4.0"])
+@pytest.mark.parametrize("version", ["0.1.0"])
 def test_a_project_of_an_older_version_is_built_and_started_after_its_update(
     releases: dict[str, str], project: MakeProject, in_git: InGit, version: str
 ) -> None:
