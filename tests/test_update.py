@@ -85,14 +85,14 @@ def test_a_persons_work_and_the_templates_news_both_survive_an_update(
 def test_a_change_of_the_same_lines_is_left_to_the_person_and_shown(
     own_template: Path, project: Path, in_git: InGit
 ) -> None:
-    replace(project / "docker-amd64/dependencies/apt-dev.txt", "htop\n", "btop\n")
+    name = "docker-amd64/entrypoint.sh"
+    line = (project / name).read_text().splitlines()[1]
+    replace(project / name, line, "# mine")
     in_git(project)
-    replace(
-        own_template / "template/docker-amd64/dependencies/apt-dev.txt.jinja", "htop\n", "nvtop\n"
-    )
+    replace(own_template / "template" / name, line, "# news")
     release(own_template)
     update(project)
-    assert "docker-amd64/dependencies/apt-dev.txt" in conflicts(project)
+    assert name in conflicts(project)
 
 
 def test_the_hook_runs_once_in_a_copy_and_once_in_an_update(

@@ -42,4 +42,6 @@ def test_a_project_that_left_the_template_needs_plain_compose_only(project: Make
     shutil.rmtree(new.docker / "host")
     new.compose("build", "dev")
     new.compose("up", "--detach", "dev")
-    assert "/workspace" in new.compose("exec", "-T", "dev", "python", "-m", "on_its_own")
+    started = "until [ -e /tmp/.container-ready ]; do sleep 0.2; done"
+    said = new.compose("exec", "-T", "dev", "sh", "-c", f"{started}; python -m on_its_own")
+    assert "/workspace" in said
