@@ -15,6 +15,7 @@ from hooks.host.facts import Facts, chosen_gpus
 from hooks.host.fill import Filled, fill, report
 from hooks.host.probe import probe
 from hooks.host.show import engine_line
+from hooks.host.update import ANSWERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,7 +26,6 @@ FOLDER = Path("docker-amd64")
 MOST_LINES = 5  # of the report on .env
 MOST_OPTIONS = 8  # that a person is offered where his choice does not work
 KEEP = "Keep my choice"
-ANSWERS_FILE = ".copier-answers.yml"  # where Copier looks unless it is told another
 RENOVATE = (  # where Renovate looks for its settings, and takes the first
     *("renovate.json", "renovate.json5", ".github/renovate.json", ".github/renovate.json5"),
     *(".gitlab/renovate.json", ".gitlab/renovate.json5"),
@@ -50,7 +50,7 @@ class Answers:
     target_gpus: str = ""
     package_manager: str = "pip"
     code_dir: str = "."
-    answers_file: str = ANSWERS_FILE
+    answers_file: str = ANSWERS
 
     @classmethod
     def parse(cls, arguments: Sequence[str]) -> Answers:

@@ -14,11 +14,12 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from hooks.host.update import conflicts, listed
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 FOLDER = "docker-amd64"
-MOST_NAMES = 4
 CONFLICT = "between <<<<<<< and >>>>>>>"
 
 
@@ -59,12 +60,6 @@ def updated_from() -> str | None:
     It says both in the environment of migrations.
     """
     return os.environ.get("VERSION_FROM", "") if os.environ.get("STAGE") == "after" else None
-
-
-def listed(names: Sequence[str]) -> str:
-    """Some names in a row, and how many more there are."""
-    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-    return ", ".join(names[:MOST_NAMES]) + more
 
 
 # ------------------------------------------------------------------------------------- files
@@ -125,14 +120,9 @@ def bring_back(project: Project) -> list[str]:
     return [f"{listed(changed)} {verb} the template's no more. You had changed it, so it stays."]
 
 
-def unmerged(project: Project) -> list[str]:
-    """The files with a conflict."""
-    return project.names("diff", "--name-only", "--relative", "--diff-filter=U", "-z")
-
-
 def merge_packages(project: Project) -> None:
     """Solve the conflicts in lists of packages that a person would not call any."""
-    for name in unmerged(project):
+    for name in conflicts(project.root):
         path = project.root / name
         if not name.startswith(f"{FOLDER}/dependencies/") or not path.is_file():
             continue
@@ -237,7 +227,7 @@ def rebuild_lines(project: Project) -> tuple[bool, list[str]]:
 
 def next_lines(project: Project, *, rebuild: bool) -> list[str]:
     """What a person does now: solve conflicts, commit, build."""
-    open_files = unmerged(project)
+    open_files = conflicts(project.root)
     build = f". Then: {project.template_sh('build')}" if rebuild else ""
     if open_files:
         paths = " ".join(map(shlex.quote, open_files))

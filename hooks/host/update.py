@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from .env_file import ProbeError
+from .gpus import OVERLAYS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,7 +38,7 @@ NEEDED = f"copier>={'.'.join(map(str, COPIER))}"
 WITH = "nvidia-ml-py"  # the probe asks the driver through it
 ANSWERS = ".copier-answers.yml"  # where Copier looks unless it is told another
 CURRENT = ":current:"  # Copier's name for the version that a project has
-HOST_FILES = (".env", "compose.nvidia.yaml", "compose.cdi.yaml")  # what git does not see
+HOST_FILES = (".env", *OVERLAYS.values())  # what the probe writes and git does not see
 RELEASE = re.compile(r"v?(\d+)\.(\d+)\.(\d+)")
 # As Copier expands them.
 SHORT_URLS = {"gh:": "https://github.com/", "gl:": "https://gitlab.com/"}
@@ -192,7 +193,7 @@ def need_clean(project: Project) -> None:
     pending = running(project)
     if pending:
         raise UpdateError("An update runs already." if pending > 0 else interrupted(), project.undo)
-    unmerged = conflicts(project)
+    unmerged = conflicts(project.root)
     if unmerged:
         raise UpdateError(
             f"{listed(unmerged)} {'has' if len(unmerged) == 1 else 'have'} conflicts: first solve "
@@ -214,9 +215,9 @@ def interrupted() -> str:
     return "The last update was interrupted. Take it back first; then it can start again."
 
 
-def conflicts(project: Project) -> list[str]:
-    """The files of the project that git calls unmerged, relative to its folder."""
-    names = run(project.root, "git", "diff", "--name-only", "--relative", "--diff-filter=U", "-z")
+def conflicts(root: Path) -> list[str]:
+    """The files of a project that git calls unmerged, relative to its folder."""
+    names = run(root, "git", "diff", "--name-only", "--relative", "--diff-filter=U", "-z")
     return sorted(set(filter(None, names.stdout.split("\0"))))
 
 
@@ -571,10 +572,10 @@ def perform(project: Project, asked: Arguments, command: list[str]) -> int:
         status = 127
     (project.state / "running").unlink()
     if status:
-        print("\nCopier has failed; its own words are above.", file=sys.stderr)
+        print("\nCopier did not finish; its own words are above.", file=sys.stderr)
         undo(project)
         return status
     if not run(project.root, "git", "status", "--porcelain", "--", ".").stdout:
         shutil.rmtree(project.state, ignore_errors=True)
         print("No file has changed.")
-    return 1 if conflicts(project) else 0
+    return 1 if conflicts(project.root) else 0

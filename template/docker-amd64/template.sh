@@ -20,6 +20,7 @@ This machine
 
 The template
   update [VERSION] [--check] [-y]         take the news of the template into this project; --check only shows them
+  update --from FOLDER                    the same without a network, from a clone of the template
   update --data KEY=VALUE...              change answers, at the version that the project has
   update --undo                           take the last update back
   eject                                   leave the template: what may go, and what stays

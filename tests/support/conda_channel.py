@@ -27,20 +27,20 @@ import ssl
 import subprocess
 import tarfile
 import tempfile
-import threading
 import time
 import urllib.request
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import unquote, urljoin
 
 from tests.support import managed_python
 from tests.support.index import JSON_PAGE, Answer, Traffic, find_torch_wheel, upstream_index
+from tests.support.serving import listening
 
 HERE = Path(__file__).parent
 SUBDIRS = ("linux-64", "noarch")
@@ -748,23 +748,9 @@ def serving_conda(
     class Handler(_Handler):
         content = channels
 
-    with _Server((address, 0), Handler) as server:
-        if tls:
-            # The handshake is left to the thread of the connection.
-            server.socket = tls.wrap_socket(
-                server.socket, server_side=True, do_handshake_on_connect=False
-            )
-        channels.url = f"{'https' if tls else 'http'}://{address}:{server.server_port}/conda"
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        try:
-            yield channels
-        finally:
-            server.shutdown()
-
-
-class _Server(ThreadingHTTPServer):
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hangs up, for instance over the certificate, has its reasons."""
+    with listening(Handler, address, tls) as url:
+        channels.url = f"{url}/conda"
+        yield channels
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -21,7 +21,6 @@ import shutil
 import ssl
 import sys
 import tempfile
-import threading
 import urllib.error
 import urllib.request
 from collections import Counter, defaultdict
@@ -29,7 +28,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from email.parser import BytesParser
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote, unquote, urljoin
@@ -38,6 +37,7 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from tests.support import managed_python
 from tests.support.process import run
+from tests.support.serving import listening
 from tests.support.wheels import make_wheel, read_metadata
 
 JSON_PAGE = "application/vnd.pypi.simple.v1+json"
@@ -250,25 +250,8 @@ def serving(
             "Basic " + base64.b64encode(":".join(login).encode()).decode() if login else None
         )
 
-    with _Server((address, 0), Handler) as server:
-        if tls:
-            # The handshake is left to the thread of the connection.
-            server.socket = tls.wrap_socket(
-                server.socket, server_side=True, do_handshake_on_connect=False
-            )
-        index.url = f"{'https' if tls else 'http'}://{address}:{server.server_port}"
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        try:
-            yield index
-        finally:
-            server.shutdown()
-
-
-class _Server(ThreadingHTTPServer):
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that does not trust the certificate hangs up: that is its good right."""
-        if not isinstance(sys.exc_info()[1], ssl.SSLError):
-            super().handle_error(request, client_address)
+    with listening(Handler, address, tls) as index.url:
+        yield index
 
 
 class _Handler(BaseHTTPRequestHandler):

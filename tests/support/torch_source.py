@@ -13,7 +13,6 @@ import http.server
 import io
 import subprocess
 import tarfile
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.process import run
+from tests.support.serving import listening
 
 SUBMODULE = "hearth-stand-in/tiny"
 
@@ -391,10 +391,5 @@ def serving_git(folder: Path, address: str) -> Iterator[GitServer]:
                     return
             self.wfile.write(content)
 
-    with http.server.ThreadingHTTPServer((address, 0), Handler) as server:
-        state.url = f"http://{address}:{server.server_port}"
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        try:
-            yield state
-        finally:
-            server.shutdown()
+    with listening(Handler, address) as state.url:
+        yield state

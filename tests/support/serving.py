@@ -1,0 +1,42 @@
+"""A small HTTP server for tests, on a free port of an address that containers reach."""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that does not trust the certificate, or hangs up, has its good right."""
+        if not isinstance(sys.exc_info()[1], (ssl.SSLError, ConnectionError)):
+            super().handle_error(request, client_address)
+
+
+@contextlib.contextmanager
+def listening(
+    handler: type[BaseHTTPRequestHandler], address: str, tls: ssl.SSLContext | None = None
+) -> Iterator[str]:
+    """Answer with this handler, each request in a thread of its own; give the server's URL.
+
+    Args:
+        handler: what answers.
+        address: an IPv4 address of this machine.
+        tls: serve https with this certificate, not http.
+    """
+    with _Server((address, 0), handler) as server:
+        if tls:
+            # The handshake is left to the thread of the connection.
+            server.socket = tls.wrap_socket(
+                server.socket, server_side=True, do_handshake_on_connect=False
+            )
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"{'https' if tls else 'http'}://{address}:{server.server_port}"
+        finally:
+            server.shutdown()
