@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 import jinja2
@@ -14,6 +16,7 @@ from copier import run_copy
 
 from tests.support.engine import engine_problem, need
 from tests.support.git import copy_working_tree, git
+from tests.support.index import bridge_address, serving, standard_index
 
 ROOT = Path(__file__).parents[1]
 # Higher than any release, so that it is the newest; the real tags are below it.
@@ -47,6 +50,33 @@ class Generate(Protocol):
     def __call__(
         self, folder: Path, /, *, hook: bool = False, version: str | None = None, **answers: Any
     ) -> Path: ...
+
+
+class SharedServer:
+    """Of several test processes, the one that hands out tests serves packages for all of them."""
+
+    def __init__(self) -> None:
+        """Start nothing yet."""
+        self.stack = contextlib.ExitStack()
+        self.url = ""
+
+    def pytest_configure_node(self, node: Any) -> None:
+        """Tell a test process the address, "" where there is no engine to build with."""
+        if not self.url and not engine_problem():
+            folder = Path(self.stack.enter_context(TemporaryDirectory(prefix="hearth-index-")))
+            served = self.stack.enter_context(serving(standard_index(folder), bridge_address()))
+            self.url = served.url
+        node.workerinput["index"] = self.url
+
+    def pytest_unconfigure(self) -> None:
+        """Stop."""
+        self.stack.close()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let the process that hands out tests serve packages."""
+    if config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(SharedServer(), "shared-server")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -1,6 +1,6 @@
 """`make release` and `make release-tags`, in a small clone with a remote of its own.
 
-Only the tests that a release runs, an hour of them, are played by a stand-in.
+Only the tests that a release runs, half an hour of them, are played by a stand-in.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -13,9 +14,14 @@ import pytest
 
 from tests.conftest import Generate
 from tests.support.conda_channel import CondaChannels, serving_conda, standard_channel
-from tests.support.engine import is_stand_in, need
-from tests.support.index import PackageIndex, bridge_address, find_torch_wheel, serving
-from tests.support.managed_python import cached_archive
+from tests.support.engine import need
+from tests.support.index import (
+    PackageIndex,
+    SharedIndex,
+    bridge_address,
+    serving,
+    standard_index,
+)
 from tests.support.project import Person, Project
 from tests.support.registry import Registry, registry_problem
 
@@ -41,6 +47,8 @@ class MakeProject(Protocol):
         env: Mapping[str, str] | None = None,
         existing: Mapping[str, str] | None = None,
         shared: bool = False,
+        packages: PackageIndex | None = None,
+        light: bool = False,
         **answers: Any,
     ) -> Project: ...
 
@@ -72,12 +80,22 @@ def jane(open_folder: Path) -> Person:
 
 
 @pytest.fixture(scope="session")
-def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PackageIndex]:
-    """The package index for builds; it has a Python for uv where the base images are stand-ins."""
-    python = cached_archive() if is_stand_in("debian:bookworm-slim") else None
-    content = PackageIndex(tmp_path_factory.mktemp("index"), find_torch_wheel(), python)
-    with serving(content, bridge_address()):
-        yield content
+def index(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[PackageIndex]:
+    """The package index for builds: one for all test processes, so add new names only."""
+    if url := getattr(request.config, "workerinput", {}).get("index"):
+        yield SharedIndex(url)
+    else:
+        with serving(standard_index(tmp_path_factory.mktemp("index")), bridge_address()) as served:
+            yield served
+
+
+@pytest.fixture(scope="session")
+def own_index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PackageIndex]:
+    """An index of one test process, to offer other packages under names that are known."""
+    with serving(standard_index(tmp_path_factory.mktemp("index")), bridge_address()) as served:
+        yield served
 
 
 @pytest.fixture(scope="session")
@@ -118,6 +136,9 @@ def project(
         env: further lines of .env.
         existing: files that were there before Hearth, path to text.
         shared: whether other modules use it too.
+        packages: another index for its builds.
+        light: without compilers and most tools, which take a minute to install on a base image
+            that no other test builds on.
         answers: answers other than `DEFAULTS`; None leaves a question to its own default.
 
     What a project leaves in the engine (containers, volumes, images) is removed with the module
@@ -134,8 +155,11 @@ def project(
         env: Mapping[str, str] | None = None,
         existing: Mapping[str, str] | None = None,
         shared: bool = False,
+        packages: PackageIndex | None = None,
+        light: bool = False,
         **answers: Any,
     ) -> Project:
+        source = packages or index
         person = owner or jane
         folder = Path(tempfile.mkdtemp(dir=open_folder)) / name
         for path, text in (existing or {}).items():
@@ -145,12 +169,14 @@ def project(
         generate(folder, **asked)
         pyproject = folder / "docker-amd64/dependencies/pyproject.toml"
         if pyproject.exists():
-            index.replace_pytorch_index(pyproject)
+            source.replace_pytorch_index(pyproject)
+        if light:
+            lighten(folder / "docker-amd64/dependencies")
         give(folder.parent, person)
         new = Project(folder, person)
         (shared_projects if shared else projects_of_module).append(new)
         new.ok("env")
-        new.set_env(**index.env() | dict(env or {}))
+        new.set_env(**source.env() | dict(env or {}))
         return new
 
     yield make
@@ -191,6 +217,15 @@ def plain_project(project: MakeProject) -> Project:
     new = project("a plain project", shared=True)
     new.build()
     return new
+
+
+def lighten(dependencies: Path) -> None:
+    """Shorten the lists of a new project of pip's way: to build it then takes less time."""
+    pyproject = dependencies / "pyproject.toml"
+    shorter = re.sub(r'    "(ipython|ruff)",\n', "", pyproject.read_text())
+    lists = {"pyproject.toml": shorter, "apt-build.txt": "", "apt-dev.txt": "git\n"}
+    for name, text in lists.items():
+        (dependencies / name).write_text(text)
 
 
 def give(folder: Path, person: Person) -> None:

@@ -31,7 +31,7 @@ def authority_and_index(
 
 @pytest.fixture(scope="module")
 def closed_project(project: MakeProject, authority_and_index: tuple[Path, PackageIndex]) -> Project:
-    new = project("closed")
+    new = project("closed", light=True)
     # Another index is another environment, from Python on: with short lists it is soon built.
     for name, packages in (("build", "ca-certificates"), ("dev", "git")):
         new.write(f"docker-amd64/dependencies/apt-{name}.txt", packages)

@@ -32,8 +32,8 @@ THEIRS = {
         "  - python=3.10.4=h12debd9_0\n  - libcxx=16.0=h1\n  - tinylib=1.1=py310h1_0\n"
         "  - hidden-gem\n  - pip:\n      - -r requirements.txt\nprefix: /Users/jane/miniconda3\n"
     ),
-    "requirements.txt": "early-bird==1.0\n-e .\n",
-    "train.py": "import early_bird, hidden_gem, tinylib\nprint('trained', tinylib.__version__)\n",
+    "requirements.txt": "early-finch==1.0\n-e .\n",
+    "train.py": "import early_finch, hidden_gem, tinylib\nprint('trained', tinylib.__version__)\n",
 }
 
 
@@ -60,7 +60,7 @@ def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Closed]:
 @pytest.fixture(scope="module")
 def paper(project: MakeProject, closed: Closed, index: PackageIndex) -> Project:
     """The project of a researcher; nothing of it is built yet."""
-    index.add("early-bird")
+    index.add("early-finch")
     env = {"MAMBA_CHANNEL_ALIAS": closed.channels.url}
     new = project("paper", package_manager="conda", existing=THEIRS, env=env)
     # Another address of the channel is another environment: with short lists it is soon built.

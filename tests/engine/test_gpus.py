@@ -37,7 +37,7 @@ def hans(jane: Person, open_folder: Path) -> Person:
 @pytest.fixture(scope="module")
 def with_gpus(project: MakeProject, hans: Person) -> Project:
     """A project for GPUs on the machine that has two, built into containerd's image store."""
-    new = project("with-gpus", owner=hans, accelerator="cuda")
+    new = project("with-gpus", owner=hans, light=True, accelerator="cuda")
     new.build()
     return new
 
@@ -45,7 +45,7 @@ def with_gpus(project: MakeProject, hans: Person) -> Project:
 @pytest.fixture(scope="module")
 def without_gpus(project: MakeProject) -> Project:
     """A project for GPUs on a machine that has none, built into Docker's own image store."""
-    new = project("without-gpus", accelerator="cuda")
+    new = project("without-gpus", light=True, accelerator="cuda")
     new.build()
     return new
 
@@ -287,7 +287,7 @@ def test_an_image_that_wants_a_newer_driver_said_by_a_stand_in_of_the_hook(
 def test_a_project_is_built_and_both_images_start_in_containerds_store(
     project: MakeProject, hans: Person
 ) -> None:
-    new = project("other-store", owner=hans)
+    new = project("other-store", owner=hans, light=True)
     driver = new.owner.run("docker", "info", "--format", "{{json .DriverStatus}}", cwd=new.docker)
     assert "io.containerd.snapshotter" in driver.stdout
     new.build()

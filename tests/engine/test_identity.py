@@ -77,7 +77,7 @@ def test_any_id_has_a_name_a_home_the_project_and_torch(
 @pytest.fixture(scope="module")
 def on_ubuntu(project: MakeProject) -> Project:
     """A project on Ubuntu 24.04, whose image has a user `ubuntu` with the id 1000."""
-    new = project("on-ubuntu", linux_distro="ubuntu-24.04")
+    new = project("on-ubuntu", light=True, linux_distro="ubuntu-24.04")
     # While the files are still those of the person in .env.
     new.ok("lock")
     new.set_env(USRID="1000", GRPID="1000", USR="ada", GRP="lovelace")

@@ -255,13 +255,11 @@ def test_what_is_added_for_development_is_in_dev_only(
 
 
 def test_a_runtime_package_of_apt_is_in_both_images_and_rebuilds_no_python(
-    packages: Project, index: PackageIndex
+    packages: Project,
 ) -> None:
     with (packages.folder / DEPENDENCIES / "apt-runtime.txt").open("a") as file:
         file.write("tree\n")
-    with index.recording() as traffic:
-        built = stages_built(packages.build())
-    assert traffic == []
+    built = stages_built(packages.build())
     assert not built & {"builder", "lock", "deps", "deps-dev"}
     for service in ("runtime", "dev"):
         program = ("docker", "run", "--rm", packages.image(service), "tree", "--version")

@@ -103,7 +103,7 @@ def test_train_with_pytorchs_wheel_builds_starts_and_runs(
     project: MakeProject, torch_version: str
 ) -> None:
     given = answers("train-cuda") | {"torch_version": torch_version, "jit": False}
-    new = project("train-cuda", **given)
+    new = project("train-cuda", light=True, **given)
     new.build("dev", "runtime")
     seen = new.ok("run", "python", "-m", "train_cuda")
     assert f"torch    {torch_version}" in seen

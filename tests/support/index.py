@@ -4,6 +4,7 @@
     /torch/NAME/    stands for the PyTorch index of one wheel variant: this machine's torch wheel
     /files/KEY/...  the files of both; one from outside is fetched once
     /python/...     the stand-in for uv's managed Python, and the list that names it
+    /control/...    for tests in other processes: what `SharedIndex` asks for
 
 Every answer is logged with its size, so that a test can say what a build downloaded. No answer has
 cache headers: what is not fetched again is the merit of the one who asks.
@@ -36,6 +37,7 @@ from urllib.parse import quote, unquote, urljoin
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from tests.support import managed_python
+from tests.support.engine import is_stand_in
 from tests.support.process import run
 from tests.support.serving import listening
 from tests.support.wheels import make_wheel, read_metadata
@@ -151,7 +153,9 @@ class PackageIndex:
             digest = _sha256(content)
         key = digest[:16]
         self._files[key] = wheel
-        self._pages[page].setdefault(name, []).append(
+        files = self._pages[page].setdefault(name, [])
+        files[:] = [file for file in files if file["filename"] != wheel.name]
+        files.append(
             {
                 "filename": wheel.name,
                 "url": f"/files/{key}/{quote(wheel.name)}",
@@ -227,6 +231,46 @@ class PackageIndex:
         return self.python_archive.read_bytes() if name == self.python_archive.name else None
 
 
+class SharedIndex(PackageIndex):
+    """An index that another process serves, at an address that all test processes share.
+
+    The address is a part of what a build is made from: with one address, what one process has
+    built is in the engine's cache for the others. So is what is added: take new names. And the log
+    has the others' traffic too.
+    """
+
+    def __init__(self, url: str) -> None:
+        """Take the address of an index that is served."""
+        self.url = url
+        about = self._ask("about")
+        self.torch_wheel, self.python_archive = (
+            Path(about[key]) if about[key] else None for key in ("torch_wheel", "python_archive")
+        )
+
+    def _ask(self, what: str, body: Any = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        address = f"{self.url}/control/{what}"
+        with urllib.request.urlopen(address, data) as answer:  # noqa: S310 (this machine's)
+            return json.load(answer)
+
+    def add(
+        self,
+        name: str,
+        version: str = "1.0",
+        requires: Iterable[str] = (),
+        files: dict[str, str] | None = None,
+    ) -> None:
+        """Offer a wheel to all test processes."""
+        self._ask("add", [name, version, list(requires), files])
+
+    @contextlib.contextmanager
+    def recording(self) -> Iterator[Traffic]:
+        """Give what is sent to any process inside the `with` block."""
+        traffic, start = Traffic(), len(self._ask("log"))
+        yield traffic
+        traffic.extend(Answer(*row) for row in self._ask("log")[start:])
+
+
 @contextlib.contextmanager
 def serving(
     index: PackageIndex,
@@ -268,6 +312,8 @@ class _Handler(BaseHTTPRequestHandler):
             match parts:
                 case ["simple" | "torch" as kind, name]:
                     self._send_bytes(name, self.content.page(kind, name), JSON_PAGE)
+                case ["control", what]:
+                    self._send_control(self._told(what))
                 case ["python", name]:
                     self._send_bytes(name, self.content.python_file(name))
                 case ["files", key, name]:
@@ -287,6 +333,25 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_error(HTTPStatus.FORBIDDEN, str(error))
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path == "/control/add":
+            self.content.add(*body)
+            self._send_control(None)
+        else:
+            self._send_head(HTTPStatus.NOT_FOUND, 0)
+
+    def _told(self, what: str) -> Any:
+        if what == "log":
+            return [[answer.name, answer.size] for answer in self.content.log]
+        paths = {key: getattr(self.content, key) for key in ("torch_wheel", "python_archive")}
+        return {key: str(path or "") for key, path in paths.items()}
+
+    def _send_control(self, content: Any) -> None:
+        body = json.dumps(content).encode()
+        self._send_head(HTTPStatus.OK, len(body), "application/json")
+        self.wfile.write(body)
 
     def _send_bytes(
         self, name: str, body: bytes | None, kind: str = "application/octet-stream"
@@ -334,6 +399,12 @@ def upstream_index() -> str:
         )
         url = uv.stdout.split()[1]
     return url.rstrip("/")
+
+
+def standard_index(folder: Path) -> PackageIndex:
+    """An index with its files in a folder; it has a Python where base images are stand-ins."""
+    python = managed_python.cached_archive() if is_stand_in("debian:bookworm-slim") else None
+    return PackageIndex(folder, find_torch_wheel(), python)
 
 
 def find_torch_wheel() -> Path | None:
