@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,11 +15,11 @@ from hooks.host.env_file import ProbeError, read_env
 from hooks.host.facts import Facts, chosen_gpus
 from hooks.host.fill import Filled, fill, report
 from hooks.host.probe import probe
+from hooks.host.project import ANSWERS
 from hooks.host.show import engine_line
-from hooks.host.update import ANSWERS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from hooks.match import Advice, Choice
 
@@ -291,33 +292,55 @@ def run(project: Path, arguments: Sequence[str], *, ask: bool) -> list[str]:
     folder = project / FOLDER
     if not folder.is_dir():
         raise ProbeError(f"There is no folder {FOLDER} in {project}.")
-    facts, answers = probe(folder), Answers.parse(arguments)
+    answers, way = Answers.parse(arguments), way_to(project, os.environ.get("PWD"))
+    updated = updated_project(project, answers, way)
+    kept = update_lines(after_update.settle, updated)
+    facts = probe(folder)
     try:
         answered, notes = target_cca(answers)
     except Exception:  # noqa: BLE001  the verdict meets the same trouble, and tells it
         answered, notes = {}, []
-    filled = fill(folder, facts=facts, chosen=choose(facts, folder, ask=ask), answered=answered)
-    way = way_to(project, os.environ.get("PWD"))
-    used = chosen_gpus(facts, read_env(filled.merged.text).get("GPU_IDS", ""))
+    filled, used = None, facts
+    try:
+        filled = fill(folder, facts=facts, chosen=choose(facts, folder, ask=ask), answered=answered)
+        used = chosen_gpus(facts, read_env(filled.merged.text).get("GPU_IDS", ""))
+    except Exception as error:  # noqa: BLE001  the rest of the work does not need it
+        print(not_filled(error), file=sys.stderr)
+    build = f"Next: {way}./{FOLDER}/template.sh build dev"
     return [
         *host_lines(facts),
-        *env_lines(filled),
+        *(env_lines(filled) if filled else []),
         *notes,
         *package_lines(project, answers),
         *match_lines(used, answers, way, ask=ask),
         *ci_lines(project),
-        *last_lines(project, answers, way),
+        *kept,
+        *(update_lines(after_update.lines, updated) if updated else [build]),
     ]
 
 
-def last_lines(project: Path, answers: Answers, way: str) -> list[str]:
-    """What a copy or an update leaves to the person."""
+def not_filled(error: BaseException) -> str:
+    """What to say where the hook could not do its work, and what does the same."""
+    retry = f"Try again with ./{FOLDER}/template.sh env"
+    return f"The .env file was not filled: {one_line(error)}. {retry}"
+
+
+def updated_project(project: Path, answers: Answers, way: str) -> after_update.Project | None:
+    """The project as an update has left it; None after a copy."""
     before = after_update.updated_from()
     if before is None:
-        return [f"Next: {way}./{FOLDER}/template.sh build dev"]
+        return None
     template = Path(__file__).parents[1]
-    updated = after_update.Project(project, answers.answers_file, template, before, way)
+    return after_update.Project(project, answers.answers_file, template, before, way)
+
+
+def update_lines(
+    work: Callable[[after_update.Project], list[str]], updated: after_update.Project | None
+) -> list[str]:
+    """What a part of the work after an update has to say; nothing after a copy."""
+    if updated is None:
+        return []
     try:
-        return after_update.lines(updated)
+        return work(updated)
     except Exception as error:  # noqa: BLE001  the update itself is complete
-        return [f"The update was not looked at: {one_line(error)}. Next: {way}git status"]
+        return [f"The update was not looked at: {one_line(error)}. Next: {updated.way}git status"]

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hooks.host.update import conflicts, listed
+from hooks.host.project import conflicts, listed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -116,15 +116,18 @@ def bring_back(project: Project) -> list[str]:
         project.git("checkout", "HEAD", "--", name)
     if not changed:
         return []
-    verb = "is" if len(changed) == 1 else "are"
-    return [f"{listed(changed)} {verb} the template's no more. You had changed it, so it stays."]
+    names = ", ".join(changed)
+    if len(changed) == 1:
+        return [f"{names} is the template's no more. You had changed it, so it stays."]
+    return [f"{names} are the template's no more. You had changed them, so they stay."]
 
 
-def merge_packages(project: Project) -> None:
-    """Solve the conflicts in lists of packages that a person would not call any."""
+def merge_lists(project: Project) -> None:
+    """Solve the conflicts in lists of packages and keys that a person would not call any."""
     for name in conflicts(project.root):
         path = project.root / name
-        if not name.startswith(f"{FOLDER}/dependencies/") or not path.is_file():
+        of_lists = name.startswith(f"{FOLDER}/dependencies/") or name == f"{FOLDER}/.env.example"
+        if not of_lists or not path.is_file():
             continue
         from hooks.merge_lists import merge_lines, merge_names  # noqa: PLC0415  rarely needed
 
@@ -152,7 +155,7 @@ def shown(value: object) -> str:
 
 
 def changed_answers(before: Mapping[str, object], after: Mapping[str, object]) -> list[str]:
-    """The recorded answers that are others now, and the questions that are new; a line for each."""
+    """The recorded answers that are others now, new, or asked no more; a line for each kind."""
     lines = []
     names = [name for name in after if name[0] != "_"]
     changed = [name for name in names if name in before and before[name] != after[name]]
@@ -162,6 +165,10 @@ def changed_answers(before: Mapping[str, object], after: Mapping[str, object]) -
     new = [name for name in names if name not in before]
     if new:
         lines.append(f"New answers: {', '.join(f'{name}: {shown(after[name])}' for name in new)}.")
+    gone = [name for name in before if name[0] != "_" and name not in after]
+    if gone:
+        pairs = (f"{name} (was {shown(before[name])})" for name in gone)
+        lines.append(f"No longer asked: {', '.join(pairs)}.")
     return lines
 
 
@@ -242,9 +249,14 @@ def next_lines(project: Project, *, rebuild: bool) -> list[str]:
     return [f"Next: {project.way}git add --all && git commit -m 'Update Hearth'{build}"]
 
 
-def lines(project: Project) -> list[str]:
-    """Do what is left after an update; what to show, without what the probe says."""
+def settle(project: Project) -> list[str]:
+    """Undo what Copier did to the person's files, before anything reads them; what to show."""
     kept = bring_back(project)
-    merge_packages(project)
+    merge_lists(project)
+    return kept
+
+
+def lines(project: Project) -> list[str]:
+    """What the update has changed, and what is left to do."""
     rebuild, why = rebuild_lines(project)
-    return [*kept, *answer_lines(project), *why, *next_lines(project, rebuild=rebuild)]
+    return [*answer_lines(project), *why, *next_lines(project, rebuild=rebuild)]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 from pathlib import Path
 
+from tests.conftest import Generate, InGit
 from tests.support.git import git
 from tests.test_update_verb import command_in, state, template_sh
 
@@ -30,6 +33,24 @@ def test_who_leaves_is_told_what_may_go_and_keeps_everything_but_the_answers(
         assert "the project has left its template" in after.stderr
     git(project, "checkout", "HEAD", "--", ANSWERS)  # as it was told
     assert state(project) == before
+
+
+def test_what_others_need_of_a_project_without_a_template_is_said(
+    generate: Generate, tmp_path: Path, in_git: InGit
+) -> None:
+    folder = generate(tmp_path / "project", hook=True, extras=["ci"], accelerator="cuda")
+    in_git(folder)
+    (folder / "docker-amd64/compose.cdi.yaml").write_text("services: {}\n")
+    asked = template_sh(folder, "eject").stdout
+    assert "git add --force compose.cdi.yaml" in asked
+    assert (
+        "where it goes, they go too.\n  .github/workflows/image.yml .github/renovate.json" in asked
+    )
+    (command,) = re.findall(r"(?m)^ +(sed .*>\.env),", asked)
+    own = folder / "docker-amd64/.env"
+    own.unlink()
+    subprocess.run(["bash", "-c", command], cwd=own.parent, check=True)
+    assert re.search(r"(?m)^CCA='\d", own.read_text())
 
 
 def test_what_eject_does_not_know_is_refused(project: Path) -> None:

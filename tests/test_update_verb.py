@@ -18,7 +18,11 @@ import pytest
 import yaml
 from copier import run_copy
 
-from hooks.host.update import COPIER, HOST_FILES, Arguments, UpdateError, address, read_arguments
+from hooks.host.find_copier import COPIER, copier_version
+from hooks.host.project import UpdateError
+from hooks.host.undo import HOST_FILES
+from hooks.host.update import Arguments, read_arguments
+from hooks.host.versions import address
 from tests.conftest import ROOT, SNAPSHOT_TAG, InGit
 from tests.support.git import git
 from tests.support.updates import NEWER_TAG, conflicts, release, replace
@@ -80,6 +84,15 @@ def command_in(text: str) -> str:
 def undo_in(text: str) -> str:
     """The command that an update offers before it starts."""
     return str(re.findall(r"(?m)^  (sh .*undo'?)$", text)[-1])
+
+
+def read_offer(process: subprocess.Popen[str]) -> str:
+    """What a running update says up to the command that takes it back."""
+    said = ""
+    while "undo" not in said:
+        assert process.stdout
+        said += process.stdout.readline()
+    return said
 
 
 @pytest.fixture
@@ -227,10 +240,7 @@ def test_an_update_that_is_killed_at_any_moment_can_be_taken_back_and_done_again
             text=True,
             start_new_session=True,
         ) as process:
-            assert process.stdout
-            said = ""
-            while "undo" not in said:  # from here on something may have been written
-                said += process.stdout.readline()
+            said = read_offer(process)  # from here on something may have been written
             time.sleep(chance.uniform(0, whole))
             os.killpg(process.pid, signal.SIGKILL)
         assert (project / env).read_bytes() in (before[env], after[env])
@@ -256,6 +266,110 @@ def test_after_an_interruption_the_next_update_says_how_to_go_on(project: Path) 
     assert "The last update was interrupted." in refused.stderr
     subprocess.run(["bash", "-c", command_in(refused.stderr)], check=True, capture_output=True)
     assert template_sh(project, "update").returncode == 0
+
+
+@pytest.mark.usefixtures("news")
+def test_while_copier_still_works_nothing_is_taken_back(project: Path, tmp_path: Path) -> None:
+    path, log = tmp_path / "bin", tmp_path / "log"
+    # Somebody, or the kernel for want of memory, has killed the one process that started Copier.
+    works = f'echo begins >>"{log}"\nsleep 3\necho ends >>"{log}"'
+    program(path, "copier", f'[ "$1" != --version ] || exec echo copier 99.0.0\n{works}')
+    with subprocess.Popen(
+        [str(project / SCRIPT), "update", "-y"],
+        cwd=project,
+        env=machine(PATH=f"{path}:{os.environ['PATH']}"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        command = undo_in(read_offer(process))
+        while not log.exists():
+            time.sleep(0.05)
+        process.kill()
+    refused = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert "Copier still works on this project" in refused.stderr
+    assert "An update of this project runs already." in template_sh(project, "update").stderr
+    while "ends" not in log.read_text():
+        time.sleep(0.05)
+    time.sleep(0.2)
+    subprocess.run(["bash", "-c", command], check=True, capture_output=True)
+    assert template_sh(project, "update").returncode == 0
+
+
+@pytest.mark.usefixtures("news")
+def test_what_was_written_into_env_since_the_update_is_kept_when_it_is_taken_back(
+    project: Path, tmp_path: Path
+) -> None:
+    env, elsewhere = project / "docker-amd64/.env", tmp_path / "my.env"
+    shutil.move(env, elsewhere)
+    env.symlink_to(elsewhere)
+    before = env.read_text()
+    assert template_sh(project, "update").returncode == 0
+    replace(elsewhere, "NEW_KEY=7", "NEW_KEY=secret")
+    undone = template_sh(project, "update", "--undo")
+    assert "The .env that you had with it is .env.undone now." in undone.stdout
+    assert env.is_symlink()
+    assert elsewhere.read_text() == before
+    kept = project / "docker-amd64/.env.undone"
+    assert "NEW_KEY=secret\n" in kept.read_text()
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert git(project, "status", "--porcelain") == ""
+
+
+def test_keys_of_the_team_and_of_the_template_in_one_place_are_no_conflict(
+    own_template: Path, project: Path, in_git: InGit
+) -> None:
+    place = "# Shared memory"
+    replace(project / "docker-amd64/.env.example", place, f"MY_KEY=1\n\n{place}")
+    in_git(project)
+    template = own_template / "template/docker-amd64/.env.example.jinja"
+    replace(template, place, f"# News.\nNEW_KEY=7\n\n{place}")
+    release(own_template)
+    done = template_sh(project, "update")
+    assert done.returncode == 0, done.stdout
+    env = (project / "docker-amd64/.env").read_text()
+    assert "MY_KEY=1\n" in env
+    assert "NEW_KEY=7\n" in env
+
+
+def test_a_conflict_in_the_example_never_reaches_env(
+    own_template: Path, project: Path, in_git: InGit
+) -> None:
+    example, env = project / "docker-amd64/.env.example", project / "docker-amd64/.env"
+    before = env.read_bytes()
+    line = "TZ=Etc/UTC"
+    replace(example, line, "TZ=Europe/Paris\nMY_KEY=1")
+    in_git(project)
+    template = own_template / "template/docker-amd64/.env.example.jinja"
+    replace(template, line, "TZ=UTC\nNEW_KEY=7")
+    release(own_template)
+    done = template_sh(project, "update")
+    assert done.returncode == 1
+    assert ".env.example has conflicts: solve them first" in done.stderr
+    assert "1 file has lines that you changed and the template too" in done.stdout
+    assert env.read_bytes() == before
+    example.write_text(re.sub("(?m)^(<|=|>){7}.*\n", "", example.read_text()))
+    in_git(project)
+    assert template_sh(project, "env").returncode == 0
+    assert "NEW_KEY=7\n" in env.read_text()
+
+
+def test_an_env_that_cannot_be_read_hides_nothing_of_what_an_update_did(
+    own_template: Path, project: Path, in_git: InGit
+) -> None:
+    readme = "docker-amd64/README.md"
+    replace(project / readme, "## Updating", "## Mine: updating")
+    in_git(project)
+    (own_template / f"template/{readme}.jinja").unlink()
+    release(own_template)
+    with (project / "docker-amd64/.env").open("a") as env:
+        env.write("MY_NAME='not closed\n")
+    done = template_sh(project, "update")
+    assert done.returncode == 0, done.stderr
+    assert "a quote is not closed" in done.stderr
+    assert f"{readme} is the template's no more. You had changed it, so it stays." in done.stdout
+    assert "## Mine: " in (project / readme).read_text()
 
 
 @pytest.mark.usefixtures("news")
@@ -397,6 +511,44 @@ def test_without_a_network_a_clone_of_the_template_serves(
     answers = yaml.safe_load((project / ".copier-answers.yml").read_text())
     assert (answers["_src_path"], answers["_commit"]) == (url, NEWER_TAG)
     assert not list(tmp_path.glob("*.orig"))
+    # It stands in for an address. Of a folder that has moved, Copier wants to know where it is.
+    replace(project / ".copier-answers.yml", url, str(tmp_path / "gone"))
+    in_git(project)
+    refused = template_sh(project, "update", "--from", "../hearth")
+    assert "where it is now belongs into .copier-answers.yml, as _src_path." in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.usefixtures("news")
+def test_a_template_beside_the_project_is_found_from_any_folder(
+    own_template: Path, project: Path, tmp_path: Path, in_git: InGit
+) -> None:
+    beside = Path("..") / own_template.name
+    replace(project / ".copier-answers.yml", str(own_template), str(beside))
+    in_git(project)
+    done = template_sh(project, "update", "--check", cwd=tmp_path)
+    assert f"From {SNAPSHOT_TAG} to {NEWER_TAG}." in done.stdout
+
+
+@pytest.mark.usefixtures("news")
+def test_a_template_without_tags_tells_its_news_too(
+    own_template: Path, project: Path, in_git: InGit
+) -> None:
+    commit = git(own_template, "rev-parse", f"{SNAPSHOT_TAG}^0").strip()
+    for tag in git(own_template, "tag").split():
+        git(own_template, "tag", "--delete", tag)
+    asked = template_sh(project, "update", "--check")
+    assert f"has no tags, so nobody knows what {SNAPSHOT_TAG} was." in asked.stderr
+    assert command_in(asked.stderr).endswith("fetch --tags")
+    recorded = project / ".copier-answers.yml"
+    replace(recorded, f"_commit: {SNAPSHOT_TAG}", f"_commit: {commit[:7]}")
+    in_git(project)
+    asked = template_sh(project, "update", "--check")
+    assert "- A telescope." in asked.stdout
+    newest = git(own_template, "rev-parse", "HEAD").strip()
+    replace(recorded, f"_commit: {commit[:7]}", f"_commit: {newest[:7]}")
+    in_git(project)
+    assert "has the newest version already" in template_sh(project, "update").stdout
 
 
 @pytest.mark.usefixtures("news")
@@ -437,6 +589,8 @@ def test_addresses_are_read_as_copier_reads_them() -> None:
         "gl:org/group/hearth",
         "git+https://example.com/hearth",
         "https://example.com/hearth.git",
+        "https://github.com/org/hearth",
+        "https://gitlab.com/org/group/hearth.git",
         "git@example.com:org/hearth.git",
     ):
         assert address(given) == get_repo(given), given
@@ -454,6 +608,15 @@ def test_the_command_line_is_read_and_what_it_does_not_know_is_refused() -> None
 def test_the_oldest_copier_is_the_one_that_the_template_asks_for() -> None:
     settings = (ROOT / "copier.yml").read_text()
     assert f'_min_copier_version: "{".".join(map(str, COPIER))}"' in settings
+
+
+def test_the_version_of_a_copier_is_read_without_starting_it(tmp_path: Path) -> None:
+    from importlib.metadata import version  # noqa: PLC0415
+
+    found = tuple(map(int, version("copier").split(".")[:3]))
+    assert copier_version(str(OWN_PROGRAMS / "copier")) == found
+    program(tmp_path / "bin", "copier", "echo copier 12.3.4")
+    assert copier_version(str(tmp_path / "bin/copier")) == (12, 3, 4)
 
 
 def test_what_an_update_keeps_is_what_git_does_not_see() -> None:

@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .update import UpdateError, answers_file_of, me, run, yes
+from .project import UpdateError, answers_file_of, me, run
+from .undo import HOST_FILES
+from .update import yes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,10 +25,26 @@ You may delete these too, in {docker}/:
   {helpers}
       then it is plain Docker Compose, in that folder:
       docker compose build dev && docker compose up -d dev && docker compose exec dev bash
-      The .env of this machine stays. Who clones the project fills his own from .env.example.
+      The .env of this machine stays. Who clones the project makes his own:
+      sed "s/='auto */='/" .env.example >.env, with his USRID and GRPID in it, and the folders
+      that it names{gpus}
   all of it
       first {me} clean --all, which removes its containers, images and caches.
 """
+GPUS = """.
+      GPUs come to his containers from {overlay}, which is on this machine only:
+      git add --force {overlay}"""
+CI = """
+Checks that run with each push call ci.sh: where it goes, they go too.
+  {files}
+"""
+WORKFLOWS = (
+    ".github/workflows/image.yml",
+    ".gitlab-ci.yml",
+    "docker-amd64/image.gitlab-ci.yml",
+    ".github/renovate.json",
+    ".gitlab/renovate.json",
+)
 
 
 def eject(docker: Path, words: Sequence[str]) -> int:
@@ -38,14 +56,18 @@ def eject(docker: Path, words: Sequence[str]) -> int:
     if not answers.is_file():
         raise UpdateError(f"There is no {answers.name}: the project has left its template already.")
     helpers = [name for name in HELPERS if (docker / name).exists()]
-    print(
-        TEXT.format(
-            answers=answers.name,
-            docker=docker.name,
-            helpers=" ".join(f"{name}/" if (docker / name).is_dir() else name for name in helpers),
-            me=me(),
-        )
+    overlay = next((name for name in HOST_FILES[1:] if (docker / name).exists()), "")
+    text = TEXT.format(
+        answers=answers.name,
+        docker=docker.name,
+        helpers=" ".join(f"{name}/" if (docker / name).is_dir() else name for name in helpers),
+        me=me(),
+        gpus=GPUS.format(overlay=overlay) if overlay else ".",
     )
+    workflows = [name for name in WORKFLOWS if (root / name).exists()]
+    if "ci.sh" in helpers and workflows:
+        text += CI.format(files=" ".join(workflows))
+    print(text)
     if not words and not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UpdateError(
             f"Nothing was changed: say that {answers.name} may go.", f"{me()} eject -y"

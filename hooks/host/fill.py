@@ -192,6 +192,10 @@ def fill(
     example, current = read_or_explain(folder / ".env.example"), read_settings(path)
     if example is None:
         raise ProbeError(f"There is no .env.example in {folder}: name the folder with --project.")
+    if re.search(r"(?m)^(<{7}|>{7}) ", example):  # its lines would be lines of .env
+        raise ProbeError(
+            ".env.example has conflicts: solve them first (between <<<<<<< and >>>>>>>)."
+        )
     answers = answer_lines(parse_env(example))
     check_keys(refresh, [*FILLED, *answers])
     facts = facts or probe(folder)
