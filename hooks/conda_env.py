@@ -4,6 +4,7 @@
 conda_env.py lock [--upgrade [NAME...]]      solve the environment files, write conda.lock
 conda_env.py check [LOCK...]                 exit status 1 where a lock does not match the files
 conda_env.py split FOLDER                    FOLDER/{python,runtime,dev}.txt, for micromamba
+conda_env.py pip-parts                       which pip locks the files ask for; removes others
 conda_env.py pip-lock [--upgrade [NAME...]]  pip.lock, pip-dev.lock: what goes with /opt/venv
 conda_env.py add [--dev] [--pip] SPEC...     edit an environment file
 conda_env.py take FILE                       take in somebody's environment.yml, requirements.txt
@@ -49,6 +50,8 @@ ROOTS = ("python", "pytorch", "pytorch-gpu", "cuda-version")  # with their needs
 # What a CPU of the last ten years can do: the lock of a new machine shall run on an older one.
 ARCHSPEC = "x86_64_v3"
 LOCK_LINE = re.compile(r"(?:https?|file)://\S+/([^/#]+)\.(?:conda|tar\.bz2)#sha256:([0-9a-f]{64})")
+# Whose builds for CUDA and for the CPU have one name; conda-forge marks them in the build string.
+FRAMEWORKS = {"pytorch": "PyTorch", "jaxlib": "JAX", "tensorflow-base": "TensorFlow"}
 AGAIN = "Run: ./template.sh lock"
 
 
@@ -427,19 +430,35 @@ def upgrades(arguments: Sequence[str]) -> list[str] | None:
     return list(arguments[1:])
 
 
-def check_build(lock: Lock) -> None:
-    """Refuse a CPU build of PyTorch where CUDA was chosen.
+def check_build(lock: Lock, files: dict[str, Environment]) -> None:
+    """Refuse a CPU build of a framework where CUDA was chosen.
+
+    One that the files ask for by its build is what the person wants, but for PyTorch, whose build
+    is an answer.
 
     Raises:
         CondaError: that is what the lock has.
     """
-    cuda = os.environ.get("CHOSEN_CUDA", "")
-    torch = next((package for package in lock.packages if package.name == "pytorch"), None)
-    if cuda and torch and not torch.build.startswith("cuda"):
+    cuda = virtual_packages().get("__cuda", "")
+    if not cuda:
+        return
+    asked = {conda_file.name_of(spec) for spec in specs_of(files) if re.search(r"\bcpu", spec)}
+    for package in lock.packages:
+        title = FRAMEWORKS.get(package.name, "")
+        if not title or "cuda" in package.build or package.name in asked - {"pytorch"}:
+            continue
+        chose = (
+            f"conda chose a CPU build of {title} ({'-'.join(package[:3])}) although CUDA {cuda} "
+            "was asked for"
+        )
+        if package.name == "pytorch" and CUDA in files:
+            raise CondaError(
+                f"{chose}: put pytorch-gpu and cuda-version={cuda} back into {CUDA}, where the "
+                "template had them."
+            )
         raise CondaError(
-            f"conda chose a CPU build of PyTorch ({'-'.join(torch[:3])}) although CUDA {cuda} was "
-            f"asked for: put pytorch-gpu and cuda-version={cuda} back into {CUDA}, where the "
-            "template had them."
+            f"{chose}: there may be no build of this version for it. {MAIN} can insist on one for "
+            f"CUDA, '{package.name}=*=*cuda*', or ask for this one, '{package.name}=*=*cpu*'."
         )
 
 
@@ -454,7 +473,7 @@ def lock_verb(folder: Path, arguments: Sequence[str]) -> None:
         say(f"{error} It is made anew.")
         old = None
     if old and upgrade is None and not stale(old, files):
-        check_build(old)
+        check_build(old, files)
         say(f"{CONDA_LOCK} is up to date.")
         return
     free = set(upgrade or [])
@@ -479,7 +498,7 @@ def lock_verb(folder: Path, arguments: Sequence[str]) -> None:
         for part, group in grouped(records, files).items()
     }
     lock = Lock(input_of(files), virtual_packages(), parts)
-    check_build(lock)
+    check_build(lock, files)
     conda_file.save(path, text_of(lock))
     say(*changes(old.packages if old else [], lock.packages))
 
@@ -532,7 +551,7 @@ def split_verb(folder: Path, arguments: Sequence[str]) -> None:
     lock = load_lock(folder / CONDA_LOCK)
     if lock is None:
         raise CondaError(f"There is no {CONDA_LOCK} yet. {AGAIN}")
-    check_build(lock)
+    check_build(lock, read(folder))
     alias = (os.environ.get("MAMBA_CHANNEL_ALIAS") or PUBLIC).rstrip("/")
     if conda_file.without_secret(alias) != alias:
         raise CondaError(
@@ -655,13 +674,26 @@ def present(lock: Lock) -> tuple[dict[str, str], dict[str, str]]:
     return runtime, {**dev, **here}
 
 
+def wanted_pip_locks(folder: Path, files: dict[str, Environment]) -> list[str]:
+    """The pip locks that the files ask for; one that they do not ask for is removed."""
+    wanted = [name for name in (PIP_LOCK, PIP_DEV_LOCK) if pip_lines(files, name)]
+    for name in {PIP_LOCK, PIP_DEV_LOCK} - {*wanted}:
+        (folder / name).unlink(missing_ok=True)
+    return wanted
+
+
+def pip_parts_verb(folder: Path, arguments: Sequence[str]) -> None:
+    """Print the names of the pip locks that the files ask for, and remove the others."""
+    if arguments:
+        raise CondaError("pip-parts takes nothing.")
+    print(*wanted_pip_locks(folder, read(folder)), sep="\n")
+
+
 def pip_lock_verb(folder: Path, arguments: Sequence[str]) -> None:
     """Write pip.lock and pip-dev.lock, or remove them where there is no pip part."""
     upgrade = upgrades(arguments)
     files = read(folder)
-    wanted = [name for name in (PIP_LOCK, PIP_DEV_LOCK) if pip_lines(files, name)]
-    for name in {PIP_LOCK, PIP_DEV_LOCK} - {*wanted}:
-        (folder / name).unlink(missing_ok=True)
+    wanted = wanted_pip_locks(folder, files)
     if not wanted:
         return
     lock = load_lock(folder / CONDA_LOCK)
@@ -819,6 +851,7 @@ VERBS: dict[str, Callable[[Path, Sequence[str]], None]] = {
     "lock": lock_verb,
     "check": check_verb,
     "split": split_verb,
+    "pip-parts": pip_parts_verb,
     "pip-lock": pip_lock_verb,
     "add": add_verb,
     "take": take_verb,

@@ -56,8 +56,10 @@ OTHER_PLATFORM = re.compile(
     r"vc|vc14_runtime|vs20\d\d_.*|ucrt|msys2-.*|m2w64-.*|pywin32(-.*)?|pywinpty|win_inet_pton|wincertstore|"
     r"menuinst|console_shortcut|libcxx|appnope|pyobjc(-.*)?|python\.app|tapi|ld64|cctools|__.*"
 )
-# Lines that say which channel an export was made from, and what the template has already.
-BOOKKEEPING = {"_libgcc_mutex", "_openmp_mutex", "blas", "pip", "setuptools"}
+# Lines of an export that the solver adds by itself.
+BOOKKEEPING = {"_libgcc_mutex", "_openmp_mutex"}
+# What the template's own lines have: without a version, there is nothing to take.
+OURS = {"pip", "setuptools"}
 # conda's names of Python packages that PyPI knows by another one.
 PYPI_NAMES = {
     "brotli-python": "brotli",
@@ -482,7 +484,9 @@ def _grouped(judged: Iterable[tuple[str, str]]) -> list[str]:
     for line, reason in judged:
         if reason:
             reasons.setdefault(reason, []).append(line)
-    return [f"{shortened(lines)}: {reason}." for reason, lines in reasons.items()]
+    # What is lost is named to the last.
+    most = {reason: MANY if reason.startswith("left") else 6 for reason in reasons}
+    return [f"{shortened(lines, most[reason])}: {reason}." for reason, lines in reasons.items()]
 
 
 def without_build(spec: str) -> str:
@@ -527,8 +531,10 @@ def _take_spec(item: str) -> tuple[str, str]:
     reason = "taken without its build, which belongs to one platform" if spec != bare else ""
     if left := _left_out(name, bare):
         return "", left
-    if name in BOOKKEEPING:
+    if name in BOOKKEEPING or bare in OURS:
         return "", ""
+    if name == "blas":
+        return _take_blas(bare)
     if name in WITH_TORCH and spec != name:
         spec, reason = name, "taken without its version, which follows PyTorch's"
     if channel in NO_CHANNELS:
@@ -539,6 +545,14 @@ def _take_spec(item: str) -> tuple[str, str]:
         return check_spec(spec, pip=False), reason
     except FileError as error:
         return "", f"left out: {str(error).rstrip('.')}"
+
+
+def _take_blas(bare: str) -> tuple[str, str]:
+    """A choice of the library for matrices: `defaults` has it as blas, conda-forge as libblas."""
+    library = re.search(r"mkl|openblas|blis|netlib|accelerate", bare)
+    if library is None:
+        return "", "left out, conda-forge's packages choose their libblas"
+    return f"libblas=*=*{library[0]}", f"taken as libblas=*=*{library[0]}, as conda-forge names it"
 
 
 def _take_requirement(item: str) -> tuple[str, str]:

@@ -340,7 +340,7 @@ def told(carried: list[str], way: str, notes: list[str], kept: list[str], file: 
     names = conda_file.shortened(carried) if carried else "nothing"
     where = kept or [f"The last commit has it all: git show HEAD:./{DEPENDENCIES}/{file}"]
     more = where if notes else kept
-    return [f"Carried over from {way}: {names}.", *shortened(notes, ""), *more]
+    return [f"Carried over from {way}: {names}.", *(f"  {note}" for note in notes), *more]
 
 
 def carry(project: Path, manager: str, code_dir: str) -> list[str]:

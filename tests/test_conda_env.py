@@ -332,10 +332,52 @@ def test_a_cpu_build_is_refused_where_cuda_was_chosen(project: Dependencies, env
         in env.refused("lock")
     )
     assert not (project.folder / "conda.lock").exists()
-    project.unset("CHOSEN_CUDA")
+    project.set("CONDA_OVERRIDE_CUDA", "")
     env("lock")
-    project.set("CHOSEN_CUDA", "12.9")
+    project.set("CONDA_OVERRIDE_CUDA", "12.9")
     assert "CPU build" in env.refused("split", "parts")
+
+
+def test_a_cpu_build_of_a_framework_of_ones_own_is_refused_unless_it_is_asked_for(
+    project: Dependencies, env: Said
+) -> None:
+    project.unset("CHOSEN_CUDA")
+    (project.folder / "environment-cuda.yml").unlink()
+    project.offer([*CHANNEL, record("jaxlib", "0.7.2", "cpu_py312h1_0", ["python"])])
+    without_torch = MAIN.replace("  - pytorch=2.13.0\n", "")
+    project.write("environment.yml", without_torch + "  - jaxlib\n")
+    refused = env.refused("lock")
+    assert "a CPU build of JAX (jaxlib-0.7.2-cpu_py312h1_0) although CUDA 12.9" in refused
+    assert "'jaxlib=*=*cuda*'" in refused
+    project.write("environment.yml", without_torch + "  - jaxlib=0.7.2=cpu*\n")
+    env("lock")
+    assert "jaxlib 0.7.2" in project.parts()["runtime"]
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "  - pip:\n    - rich\n",
+        "  - pip:  # of PyPI\n    - rich\n",
+        "  - pip: [rich]\n",
+        "  -   pip:\n      - rich\n",
+        "  - pip:\r\n    - rich\r\n",
+    ],
+)
+def test_a_pip_part_of_any_shape_keeps_its_lock(
+    project: Dependencies, capsys: pytest.CaptureFixture[str], part: str
+) -> None:
+    project.write("pip.lock", "rich==14.0\n")
+    project.write("pip-dev.lock", "# of a pip part that is no more\n")
+    project.write("environment.yml", MAIN + part)
+    assert conda_env.main(["pip-parts"]) == 0
+    assert capsys.readouterr().out.split() == ["pip.lock"]
+    assert (project.folder / "pip.lock").exists()
+    assert not (project.folder / "pip-dev.lock").exists()
+    project.write("environment.yml", MAIN)
+    assert conda_env.main(["pip-parts"]) == 0
+    assert not capsys.readouterr().out.strip()
+    assert not (project.folder / "pip.lock").exists()
 
 
 def test_a_package_without_a_hash_is_refused(project: Dependencies, env: Said) -> None:
@@ -448,7 +490,7 @@ def test_an_unknown_verb_names_the_known_ones(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert conda_env.main(arguments) == 2
-    assert "lock, check, split, pip-lock, add, take" in capsys.readouterr().err
+    assert "lock, check, split, pip-parts, pip-lock, add, take" in capsys.readouterr().err
 
 
 def test_it_runs_in_an_image_where_its_files_lie_in_one_folder(

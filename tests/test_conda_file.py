@@ -213,6 +213,18 @@ def test_a_channel_comes_before_or_after_conda_forge_and_only_once() -> None:
 # --- intake of an environment.yml -----------------------------------------------------------------
 
 
+def test_a_choice_of_a_version_or_library_never_goes_unsaid() -> None:
+    taken = take(
+        "dependencies:\n  - _openmp_mutex=5.1=1_gnu\n  - pip\n  - pip=21\n  - setuptools=59.5.0\n"
+        "  - blas=1.0=mkl\n  - blas\n"
+    )
+    assert taken.conda == ["pip=21", "setuptools=59.5.0", "libblas=*=*mkl"]
+    assert taken.notes == [
+        "blas=1.0=mkl: taken as libblas=*=*mkl, as conda-forge names it.",
+        "blas: left out, conda-forge's packages choose their libblas.",
+    ]
+
+
 def notes_on(text: str) -> str:
     return "\n".join(take(text).notes)
 
