@@ -22,7 +22,8 @@ second to every copy. A test says when the file is stale.
                    devel: the tag, "" = not seen
     conda.VERSION  the releases with a conda-forge build, newest first; default_cuda ("" = none of
                    them is known well enough); cuda.LINE, oldest first: "" = possible, else why not
-    ngc.RELEASE    newest first; label; cuda, torch, python, ubuntu ("" = not known)
+    ngc.RELEASE    newest first; label; cuda, torch, python, ubuntu ("" = not known); cca: what its
+                   torch is compiled for, as far as it is known
     cca            pattern (full match) of the answer `cca`, and error
     cpu            index of the wheels without CUDA
 """
@@ -176,10 +177,31 @@ def _conda_row(release: TorchRelease, table: Table) -> dict[str, object]:
     return {"default_cuda": next((line for line in cuda if not cuda[line]), ""), "cuda": cuda}
 
 
-def _ngc_row(release: NgcRelease, label: str) -> dict[str, object]:
+def ngc_cca(release: NgcRelease, table: Table) -> str:
+    """Compute capabilities that the torch of an NGC release has code for, such as "8.0 9.0+PTX".
+
+    Those that were read, without Jetson's, which no x86_64 has; else those of its CUDA line. Both
+    from the oldest on that NVIDIA's notes support: of this release, or, where nothing was read, of
+    the last one before it that says so.
+    """
+    notes = [r.min_cc for r in table.ngc.values() if r.min_cc and r.release <= release.release]
+    read = release.arch.get("x86_64")
+    oldest = release.min_cc if read else notes[-1] if notes else None
+    known = {
+        cc: cc.removesuffix("+PTX") for cc in read or default_cca(release.line or "", table).split()
+    }
+    return " ".join(
+        cc
+        for cc, bare in known.items()
+        if bare not in table.jetson_cc and float(bare) >= float(oldest or 0)
+    )
+
+
+def _ngc_row(release: NgcRelease, label: str, table: Table) -> dict[str, object]:
     fields = ("torch", "python", "ubuntu")
     return {
         "label": label,
+        "cca": ngc_cca(release, table),
         "cuda": release.line or "",
         **{field: getattr(release, field) or "" for field in fields},
     }
@@ -209,7 +231,7 @@ def choices_text(table: Table) -> str:
     known = offered_ngc(table)
     ngc = {
         release.release: _ngc_row(
-            release, _label(release.release, known[0].release, old=index >= CURRENT_NGC)
+            release, _label(release.release, known[0].release, old=index >= CURRENT_NGC), table
         )
         for index, release in enumerate(known)
     }

@@ -191,9 +191,6 @@ class Machine:
             if answers.get("magma"):
                 archive, digest = make_magma(sources)
                 values |= {"MAGMA_URL": f"/mnt/sources/{archive.name}", "MAGMA_SHA256": digest}
-        if known["given"]:
-            # Without a GPU these are those of a CUDA release, not of NVIDIA's or PyTorch's image.
-            values["CCA"] = ""
         project.set_env(**values)
 
 
@@ -347,7 +344,7 @@ def attempt(number: int, row: Row, template: Path, machine: Machine, *, prune: b
         result.status = PASSED
         if row[1]["source"] and not machine.real_sources:
             result.says = "compiled from a small stand-in of PyTorch's sources"
-    except StepError as error:
+    except (StepError, SystemExit, subprocess.TimeoutExpired) as error:  # of this row alone
         result.status, result.says = FAILED, str(error)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

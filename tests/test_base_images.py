@@ -81,6 +81,20 @@ def test_the_dockerfile_says_until_when_its_distribution_is_maintained(
     assert f"# {DISTROS[distro]['name']} gets security updates until {end}.\n" in text
 
 
+def test_an_image_of_nvidia_has_the_end_of_its_ubuntu_and_another_release_is_the_way_on(
+    generate: Generate, programs: Path, tmp_path: Path
+) -> None:
+    answers: dict[str, Any] = {"service": "ngc", "accelerator": "cuda", "ngc_release": "24.06"}
+    folder = with_env(generate(tmp_path / "project", **answers))
+    program(programs / "date", "#!/bin/sh\necho 2027-07-01\n")
+    said = template_sh(folder, programs, "build").stderr
+    assert "Ubuntu 22.04 gets no security updates since 2027-06-01." in said
+    assert "update --data ngc_release=..." in said
+    # Of which nobody knows what is in it, none is made up.
+    unknown = generate(tmp_path / "unknown", **(answers | {"ngc_release": "26.08"}))
+    assert "security updates" not in (unknown / "docker-amd64/Dockerfile").read_text()
+
+
 @pytest.mark.parametrize(
     ("days", "words"),
     [
@@ -147,11 +161,30 @@ def test_a_second_build_leaves_the_pins_as_they_are(project: Path, programs: Pat
     assert (pins.read_bytes(), pins.stat().st_mtime_ns) == before
 
 
-def test_a_password_in_the_address_of_a_mirror_gets_into_no_image(
+def test_a_password_in_the_address_of_a_source_gets_into_no_image(
     generate: Generate, programs: Path, tmp_path: Path
 ) -> None:
-    folder = with_env(generate(tmp_path / "own"), APT_MIRROR="https://jane:secret@mirror.example")
-    for verb in (["build"], ["publish", "registry.example/team/own"]):
-        result = template_sh(folder, programs, *verb)
-        assert result.returncode == 1
-        assert "APT_MIRROR in .env holds a password" in result.stderr
+    answers: dict[str, Any] = {"service": "train", "pytorch_build": "source", "magma": True}
+    folder = generate(tmp_path / "own", accelerator="cuda", **answers)
+    example = (folder / "docker-amd64/.env.example").read_text()
+    keys = {
+        key
+        for key in effective_arguments(folder)
+        if key.endswith(("_INDEX", "_MIRROR", "_URL", "_REPO"))
+    }
+    assert {"APT_MIRROR", "UV_DEFAULT_INDEX", "PYTORCH_REPO", "MAGMA_URL"} <= keys
+    for key in keys:
+        (folder / "docker-amd64/.env").write_text(f"{example}{key}=https://jane:pw@x.example/\n")
+        for verb in (["build"], ["wheels"], ["publish", "registry.example/team/own"]):
+            result = template_sh(folder, programs, *verb)
+            assert result.returncode == 1
+            assert f"{key} in .env holds a password" in result.stderr
+    # A name by which everybody may read is no secret.
+    with_env(folder, PYTORCH_REPO="ssh://git@example.com/pytorch.git")
+    assert template_sh(folder, programs, "wheels").stderr.count("password") == 0
+
+
+def effective_arguments(folder: Path) -> list[str]:
+    """The keys of .env that a project's builds are handed."""
+    compose = yaml.safe_load((folder / "docker-amd64/compose.yaml").read_text())
+    return list(compose["x-build"]["args"])

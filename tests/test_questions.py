@@ -260,6 +260,32 @@ def test_with_conda_the_cuda_lines_are_those_that_conda_forge_builds_for(
             assert question.get_default() in questionnaire.values("cuda_version", answers)
 
 
+def test_a_framework_of_ones_own_from_conda_forge_gets_a_cuda_too(
+    questionnaire: Questionnaire, known: dict[str, Answers]
+) -> None:
+    answers = known["new"] | {"accelerator": "cuda", "torch_version": "none"}
+    conda = answers | {"package_manager": "conda"}
+    question = questionnaire.question("cuda_version", conda)
+    newest = next(iter(known["new"]["compat"]["conda"].values()))
+    assert question.get_when()
+    assert {choice.value for choice in question._formatted_choices} == newest["cuda"].keys()
+    assert question.get_default() == newest["default_cuda"]
+    assert not questionnaire.question("cuda_version", answers).get_when()
+
+
+def test_the_compute_capabilities_of_an_ngc_release_are_those_of_its_own_torch(
+    questionnaire: Questionnaire, known: dict[str, Answers]
+) -> None:
+    answers = known["new"] | {"service": "ngc", "accelerator": "cuda", "ngc_release": "24.06"}
+    values = answers | {"cuda_version": "12.5", "cca": "auto", "target_gpus": ""}
+    default = questionnaire.question("cca_default", values).get_default()
+    # CUDA 12.5 compiles for 5.0 too, and NVIDIA's torch of that month does not.
+    assert default == "auto 6.0 6.1 7.0 7.5 8.0 8.6 9.0+PTX"
+    for release, row in known["new"]["compat"]["ngc"].items():
+        if release < "25.01":
+            assert min(map(float, row["cca"].replace("+PTX", "").split())) > 5.0, release
+
+
 def test_no_package_can_hide_a_module_of_this_pythons_library() -> None:
     reserved = set((ROOT / "hooks/reserved_names.txt").read_text().split())
     words = {*sys.stdlib_module_names, *keyword.kwlist, *keyword.softkwlist}

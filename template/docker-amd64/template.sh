@@ -94,8 +94,11 @@ python_on_host() {
             return
         fi
     done
+    case ${1:-} in
+        update | eject) fail "No Python 3.8 or newer on this machine; $1 is written in it." ;;
+    esac
     fail "No Python 3.8 or newer on this machine; the probe that fills .env is written in it." \
-        "cp .env.example .env, and set USRID=$(id -u) GRPID=$(id -g) there"
+        "sed \"s/='auto */='/\" .env.example >.env, and set USRID=$(id -u) GRPID=$(id -g) there"
 }
 
 # host VERB...: the probe of this folder, host/; nothing is written beside it.
@@ -118,7 +121,7 @@ cmd_gpus() { host gpus; }
 # of_template VERB...: an update replaces this very file, which bash reads as it goes, so nothing may be left to read.
 of_template() {
     local python
-    python=$(python_on_host)
+    python=$(python_on_host "$1")
     CALLED_FROM=$OLDPWD TEMPLATE_SH=$me PYTHONSAFEPATH='' exec "$python" -B -m host "$@"
 }
 
@@ -495,16 +498,17 @@ days() {
 
 answers_file() { sed -n 's/^x-answers: "\(.*\)"$/\1/p' compose.yaml; }
 
-# warn_of_end: from 90 days before the last security update, each build ends with it.
+# warn_of_end: from 90 days before the last security update of a distribution that is known, `build` ends with it.
 warn_of_end() {
-    local found name end left
+    local found name end left answer=linux_distro
     found=$(sed -n 's/^# \(.*\) gets security updates until \([0-9-]*\)\.$/\2 \1/p' Dockerfile)
     if [ -z "$found" ] || [ -n "$(value BASE_IMAGE)" ]; then return; fi
     end=${found%% *} name=${found#* }
     left=$(($(days "$end") - $(days "$(date +%Y-%m-%d)")))
     if [ $left -gt 90 ]; then return; fi
     if [ $left -ge 0 ]; then end="gets security updates only until $end"; else end="gets no security updates since $end"; fi
-    say "$name $end. Move on with: $me update --data linux_distro=..."
+    if grep -q '^ARG BASE_IMAGE=nvcr.io/nvidia/pytorch:' Dockerfile; then answer=ngc_release; fi
+    say "$name $end. Move on with: $me update --data $answer=..."
 }
 
 # --- verbs: images and packages --------------------------------------------------------------------------------
@@ -519,17 +523,22 @@ build_images() { docker compose build "$@" >&2; }
 
 # What is handed to a build as an argument can be read in the image.
 refuse_passwords() {
+    local key
     case $(value MAMBA_CHANNEL_ALIAS) in
         *://*@* | */t/*)
             fail "MAMBA_CHANNEL_ALIAS in .env holds a password, which the image would keep." \
                 "$me config, when passwords are in the file of NETRC_FILE and tokens in that of CONDA_AUTH_FILE"
             ;;
     esac
-    case $(value UV_DEFAULT_INDEX) in
-        *://*@*)
-            fail "UV_DEFAULT_INDEX in .env holds a password, which the image would keep: write it into the netrc file of NETRC_FILE."
-            ;;
-    esac
+    for key in UV_DEFAULT_INDEX UV_PYTHON_INSTALL_MIRROR UV_PYTHON_DOWNLOADS_JSON_URL GIT_MIRROR PYTORCH_REPO \
+        TORCHVISION_REPO MAGMA_URL; do
+        case $(value "$key") in
+            *://git@*) ;; # by which everybody may read
+            *://*@*)
+                fail "$key in .env holds a password, which the image would keep: write it into the netrc file of NETRC_FILE."
+                ;;
+        esac
+    done
     case $(value APT_MIRROR) in
         *://*@*) fail "APT_MIRROR in .env holds a password, which the image would keep: name a mirror that wants none." ;;
     esac
@@ -577,6 +586,8 @@ cmd_wheels() {
         /*) ;;
         *) folder=$OLDPWD/$folder ;;
     esac
+    refuse_passwords
+    pin_bases
     engine build_images wheels
     mkdir -p "$folder" || fail "The folder $folder cannot be made."
     id=$(docker create "$(image "$(service_image wheels)")" none)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +25,7 @@ from tests.support.torch_source import (
     SUBMODULE,
     GitServer,
     TorchSources,
+    make_magma,
     make_torch_sources,
     serving_git,
 )
@@ -62,6 +62,7 @@ def sources(open_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Torc
 def source_project(project: MakeProject, sources: TorchSources) -> tuple[Project, str]:
     """A project for the CPU whose stand-in was compiled from a folder of this machine; the log."""
     new = project(
+        light=True,
         accelerator="cpu",
         env={"LOCAL_SOURCES_DIR": f"'{sources.folder}'", "GIT_MIRROR": "/mnt/sources"},
         **ANSWERS,
@@ -181,7 +182,9 @@ def test_wheels_of_somebody_else_take_the_place_of_compiling(
 ) -> None:
     new, _ = source_project
     new.ok("wheels")
-    other = project("other", accelerator="cpu", env={"GIT_MIRROR": "/nowhere"}, **ANSWERS)
+    other = project(
+        "other", light=True, accelerator="cpu", env={"GIT_MIRROR": "/nowhere"}, **ANSWERS
+    )
     new.owner.run("cp", "-r", new.docker / "wheels", other.docker / "wheels", cwd=other.docker)
     contexts = "{build: {additional_contexts: {torch-wheels: ./wheels}}}"
     other.write(
@@ -275,58 +278,67 @@ def test_as_many_compilers_run_as_cores_and_memory_allow(limits: str, jobs: str 
 
 @pytest.fixture(scope="module")
 def cuda_project(
-    project: MakeProject,
-    sources: TorchSources,
-    index: PackageIndex,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Project]:
-    """A project on stand-ins for NVIDIA's images, the one that compiles with a list of targets."""
+    project: MakeProject, sources: TorchSources, own_index: PackageIndex
+) -> tuple[Project, str]:
+    """A project on stand-ins for NVIDIA's images, not yet built, and the checksum of its MAGMA."""
     if not is_stand_in(CUDA):
         need(f"{CUDA} is no stand-in, and tests pull no gigabytes")
-    folder = tmp_path_factory.mktemp("nvcc")
-    (folder / "nvcc").write_text("#!/bin/sh\nprintf 'sm_%s\\n' 75 80 86 89 90 100 120\n")
-    (folder / "Dockerfile").write_text(f"FROM {CUDA}\nCOPY --chmod=0755 nvcc /usr/local/bin/nvcc\n")
-    image = "hearth-test/cuda-with-nvcc"
-    subprocess.run(
-        ["docker", "build", "--quiet", "--tag", image, folder], check=True, capture_output=True
-    )
-    index.add("triton", "3.9.0")
+    own_index.add("triton", "3.9.0")
+    archive, digest = make_magma(sources.folder)
     new = project(
         "with-cuda",
+        packages=own_index,
+        light=True,
         accelerator="cuda",
         cuda_version="13.0",
         linux_distro="ubuntu-24.04",
-        cca="8.6 9.0+PTX",
+        cca="8.6 9.0a 9.0+PTX",
+        magma=True,
         env={
             "LOCAL_SOURCES_DIR": f"'{sources.folder}'",
             "GIT_MIRROR": "/mnt/sources",
-            "BUILD_IMAGE": image,
+            "MAGMA_URL": f"/mnt/sources/{archive.name}",
+            "MAGMA_SHA256": digest,
         },
         **ANSWERS,
     )
     new.use_debians_names()
-    yield new
-    run("docker", "image", "rm", image)
+    return new, digest
+
+
+def test_an_archive_with_another_checksum_is_not_compiled(
+    cuda_project: tuple[Project, str],
+) -> None:
+    new, digest = cuda_project
+    new.set_env(MAGMA_SHA256="0" * 64)
+    result = new.sh("build", "runtime")
+    new.set_env(MAGMA_SHA256=digest)
+    assert result.returncode == 1
+    sentence, command = result.stderr.strip().splitlines()[-2:]
+    assert "magma.tar.gz is not the archive that was asked for: its SHA-256 is not 00" in sentence
+    assert "sha256sum" in command
 
 
 def test_the_stand_in_is_compiled_for_cuda_and_the_capabilities_of_cca(
-    cuda_project: Project,
+    cuda_project: tuple[Project, str],
 ) -> None:
-    log = cuda_project.build()
-    assert "pytorch for compute capabilities 8.6;9.0+PTX" in log
+    new, _ = cuda_project
+    log = new.build()
+    assert "magma is /mnt/sources/magma.tar.gz" in log
+    assert "pytorch for compute capabilities 8.6;9.0a;9.0+PTX" in log
     code = "import torch; print(torch.version.cuda, torch.version.built['settings'])"
     for service in ("runtime", "dev"):
-        container = ("docker", "run", "--rm", cuda_project.image(service), "python", "-c")
+        container = ("docker", "run", "--rm", new.image(service), "python", "-c")
         cuda, _, settings = run(*container, code).stdout.partition(" ")
         assert cuda == "13.0"
-        assert "'TORCH_CUDA_ARCH_LIST': '8.6;9.0+PTX'" in settings
+        assert "'TORCH_CUDA_ARCH_LIST': '8.6;9.0a;9.0+PTX'" in settings
         assert "'USE_CUDNN': '1'" in settings
 
 
 def test_a_capability_that_nvcc_does_not_know_stops_the_build_before_it_compiles(
-    cuda_project: Project,
+    cuda_project: tuple[Project, str],
 ) -> None:
-    result = cuda_project.sh("build", "runtime", env={"CCA": "7.0 8.6"})
+    result = cuda_project[0].sh("build", "runtime", env={"CCA": "7.0 8.6"})
     assert result.returncode == 1
     last = result.stderr.strip().splitlines()[-2:]
     assert "nvcc of this CUDA cannot compile for 7.0 of CCA in .env" in last[0]
