@@ -73,6 +73,18 @@ def test_every_door_leads_into_the_environment_without_activation(small: Project
     assert small.ok("exec", "pytest", "-q").count("passed") == 1
 
 
+def test_a_command_by_ssh_finds_the_environment_too(small: Project) -> None:
+    small.ok("up")
+    install = "apt-get update -qq && apt-get install -qqy --no-install-recommends openssh-server"
+    small.ok("root", "sh", "-c", f"{install} && mkdir -p /run/sshd && /usr/sbin/sshd -p 2222")
+    key = "mkdir -p -m 700 ~/.ssh && ssh-keygen -q -t ed25519 -N '' -f ~/.ssh/id_ed25519"
+    small.ok("exec", "sh", "-c", f"{key} && cp ~/.ssh/id_ed25519.pub ~/.ssh/authorized_keys")
+    ssh = ("exec", "ssh", "-p", "2222", "-o", "StrictHostKeyChecking=no", "127.0.0.1")
+    where = "/opt/venv/bin/python\n"
+    assert small.ok(*ssh, "command -v python") == where
+    assert small.ok(*ssh, "bash -lc 'command -v python'") == where
+
+
 def test_runtime_has_no_package_manager_and_is_little_more_than_its_environment(
     small: Project,
 ) -> None:
