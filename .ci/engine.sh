@@ -15,6 +15,8 @@ run_dir=${HEARTH_ENGINE_DIR:-/run/hearth-engine}
 socket=/var/run/docker.sock
 gpu_host=$run_dir/gpu-host # the second engine's: sockets, CDI files, and the stand-in of NVIDIA's hook
 gpu_data=/var/lib/hearth-gpu-host-${run_dir##*/}
+# Of a run of its own, all that it stores is removed with it: to prune a cache of gigabytes would take minutes.
+own_data=${HEARTH_ENGINE_DIR:+/var/lib/hearth-engine-${run_dir##*/}}
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 say() { printf 'engine.sh: %s\n' "$*" >&2; }
@@ -131,7 +133,8 @@ start_engine() {
     fi
     clear_remains /var/run/docker.pid /var/run/docker
     mkdir -p "$run_dir"
-    printf '{\n  "group": "docker",\n  %s\n}\n' "$(cache_limit 14GB)" >"$run_dir/daemon.json"
+    printf '{\n  "group": "docker",\n  "data-root": "%s",\n  %s\n}\n' "${own_data:-/var/lib/docker}" \
+        "$(cache_limit 14GB)" >"$run_dir/daemon.json"
     # shellcheck disable=SC2016 # expanded by the shell that becomes dockerd: its number is the daemon's
     setsid --fork bash -c 'echo $$ >"$1/dockerd.pid"; exec dockerd --config-file "$1/daemon.json"' dockerd "$run_dir" \
         </dev/null >"$run_dir/dockerd.log" 2>&1
@@ -237,13 +240,14 @@ stop_engine() {
         say 'nothing to stop: no daemon was started from here'
         return
     fi
-    tidy || true
+    if [[ -z $own_data ]]; then tidy || true; fi
     pid=$(<"$run_dir/dockerd.pid")
     rm -f "$run_dir/dockerd.pid"
     # The number may belong to another program by now.
     [[ "$(ps -o comm= -p "$pid" 2>/dev/null)" == dockerd ]] || return 0
     kill "$pid"
     tail --pid="$pid" -f /dev/null
+    if [[ -n $own_data ]]; then rm -rf --one-file-system "$own_data"; fi
     say 'dockerd stopped'
 }
 

@@ -225,7 +225,7 @@ def test_a_damaged_cache_of_sources_is_thrown_away(
     new, _ = source_project
     # The engine may have dropped the cache meanwhile: so one that is damaged is made, if need be.
     (tmp_path / "Dockerfile").write_text(
-        f"FROM {new.image('tools')}\nUSER 0\n"
+        f"FROM {new.image('dev')}\nUSER 0\n"
         "RUN --mount=type=cache,id=torch-sources,target=/mnt/cache,sharing=locked "
         "mkdir -p /mnt/cache/pytorch && cd /mnt/cache/pytorch && git init --quiet . && cd .git && "
         f"mkdir -p objects/ab && touch shallow.lock objects/ab/{'c' * 38} && "
