@@ -25,8 +25,9 @@ else $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --
 @touch $@
 endef
 
-# Tests wait for an engine more than they compute; those of one file share what they have built.
-PYTEST := $(BIN)/python -m pytest --numprocesses=3 --dist=loadfile --durations=25
+# Tests wait for an engine more than they compute; those of one file share what they have built. As collected, those of
+# the engine go first: at the end, when a process has nothing left to do, only short ones run.
+PYTEST := $(BIN)/python -m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder --durations=25
 
 .venv/pyvenv.cfg:
 	@$(find_python); \

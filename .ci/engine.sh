@@ -15,7 +15,7 @@ run_dir=${HEARTH_ENGINE_DIR:-/run/hearth-engine}
 socket=/var/run/docker.sock
 gpu_host=$run_dir/gpu-host # the second engine's: sockets, CDI files, and the stand-in of NVIDIA's hook
 gpu_data=/var/lib/hearth-gpu-host-${run_dir##*/}
-# Of a run of its own, all that it stores is removed with it: to prune a cache of gigabytes would take minutes.
+# Of a run of its own, all that it stores goes with it, which takes minutes as to prune its cache would.
 own_data=${HEARTH_ENGINE_DIR:+/var/lib/hearth-engine-${run_dir##*/}}
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
@@ -134,7 +134,7 @@ start_engine() {
     clear_remains /var/run/docker.pid /var/run/docker
     mkdir -p "$run_dir"
     printf '{\n  "group": "docker",\n  "data-root": "%s",\n  %s\n}\n' "${own_data:-/var/lib/docker}" \
-        "$(cache_limit 14GB)" >"$run_dir/daemon.json"
+        "$(cache_limit 20GB)" >"$run_dir/daemon.json"
     # shellcheck disable=SC2016 # expanded by the shell that becomes dockerd: its number is the daemon's
     setsid --fork bash -c 'echo $$ >"$1/dockerd.pid"; exec dockerd --config-file "$1/daemon.json"' dockerd "$run_dir" \
         </dev/null >"$run_dir/dockerd.log" 2>&1
@@ -247,7 +247,10 @@ stop_engine() {
     [[ "$(ps -o comm= -p "$pid" 2>/dev/null)" == dockerd ]] || return 0
     kill "$pid"
     tail --pid="$pid" -f /dev/null
-    if [[ -n $own_data ]]; then rm -rf --one-file-system "$own_data"; fi
+    if [[ -n $own_data ]]; then
+        # Nobody has to wait for that.
+        setsid --fork rm -rf --one-file-system "$own_data" </dev/null >/dev/null 2>&1
+    fi
     say 'dockerd stopped'
 }
 

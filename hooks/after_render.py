@@ -287,6 +287,21 @@ def ci_lines(project: Path) -> list[str]:
     return lines
 
 
+def answers_lines(project: Path, name: str) -> list[str]:
+    """What to do where a copy has replaced the answers of another template."""
+    command = ["git", "show", f"HEAD:./{name}"]
+    try:
+        done = subprocess.run(command, cwd=project, capture_output=True, check=False, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    if done.returncode or b"\nservice:" in done.stdout:
+        return []
+    back = f"git checkout HEAD -- {name}"
+    lost = f"{name} had the answers of another template, which could not be updated any more"
+    again = "generate again with Copier's -a .copier-answers.hearth.yml"
+    return [f"{lost}. To have it back: {back}; then {again}"]
+
+
 def run(project: Path, arguments: Sequence[str], *, ask: bool) -> list[str]:
     """Do the hook's work in a project's root folder; the lines to show. Raises ProbeError."""
     folder = project / FOLDER
@@ -314,6 +329,7 @@ def run(project: Path, arguments: Sequence[str], *, ask: bool) -> list[str]:
         *package_lines(project, answers),
         *match_lines(used, answers, way, ask=ask),
         *ci_lines(project),
+        *([] if updated else answers_lines(project, answers.answers_file)),
         *kept,
         *(update_lines(after_update.lines, updated) if updated else [build]),
     ]

@@ -41,6 +41,14 @@ def test_an_untrusted_template_stops_before_it_writes_anything(
     assert not list(tmp_path.iterdir())
 
 
+def test_an_untrusted_update_stops_before_it_writes_anything(project: Path) -> None:
+    before = content(project)
+    result = copier("update", "--defaults", cwd=project)
+    assert result.returncode == 4
+    assert "--trust" in result.stderr
+    assert content(project) == before
+
+
 def test_untrusted_and_trusted_projects_differ_only_by_what_template_sh_env_adds(
     template: Path, tmp_path: Path
 ) -> None:

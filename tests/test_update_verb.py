@@ -16,7 +16,7 @@ from pathlib import Path
 import pexpect
 import pytest
 import yaml
-from copier import run_copy
+from copier import run_copy, run_update
 
 from hooks.host.find_copier import COPIER, copier_version
 from hooks.host.project import UpdateError
@@ -228,7 +228,7 @@ def test_an_update_that_is_killed_at_any_moment_can_be_taken_back_and_done_again
     env, after = "docker-amd64/.env", state(project)
     assert after[env] != before[env]
     assert template_sh(project, "update", "--undo").returncode == 0
-    bak = "docker-amd64/.env.bak"
+    aside = ("docker-amd64/.env.bak", "docker-amd64/.env.undone")
     for _ in range(3):
         with subprocess.Popen(
             [str(project / SCRIPT), "update", "-y"],
@@ -245,8 +245,8 @@ def test_an_update_that_is_killed_at_any_moment_can_be_taken_back_and_done_again
             os.killpg(process.pid, signal.SIGKILL)
         assert (project / env).read_bytes() in (before[env], after[env])
         subprocess.run(["bash", "-c", undo_in(said)], check=True, capture_output=True)
-        assert {k: v for k, v in state(project).items() if k != bak} == {
-            k: v for k, v in before.items() if k != bak
+        assert {k: v for k, v in state(project).items() if k not in aside} == {
+            k: v for k, v in before.items() if k not in aside
         }
         assert git(project, "status", "--porcelain") == ""
     done = template_sh(project, "update")
@@ -429,6 +429,54 @@ def test_a_project_in_a_folder_of_a_larger_repository_is_updated_alone(
     (other / "file").write_text("theirs\n")
     after = state(repository)
     assert {k: v for k, v in after.items() if not k.endswith(".bak")} == before
+
+
+def test_beside_another_template_each_updates_its_own(
+    own_template: Path, tmp_path: Path, in_git: InGit
+) -> None:
+    other, project, theirs = tmp_path / "other", tmp_path / "project", ".copier-answers.yml"
+    other.mkdir()
+    (other / "{{ _copier_conf.answers_file }}.jinja").write_text("{{ _copier_answers | to_json }}")
+    (other / "theirs.txt").write_text("1\n")
+    in_git(other)
+    git(other, "tag", "v1.0.0")
+    run_copy(str(other), project, defaults=True, quiet=True)
+    in_git(project)
+    before = (project / theirs).read_bytes()
+
+    # Who forgets that there is one is told what to do.
+    command = [sys.executable, "-m", "copier", "copy", "--trust", "--defaults", "--overwrite"]
+    said = subprocess.run(
+        [*command, "--quiet", "--vcs-ref", SNAPSHOT_TAG, own_template, project],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert f"{theirs} had the answers of another template" in said
+    git(project, "checkout", "HEAD", "--", theirs)
+    run_copy(
+        str(own_template),
+        project,
+        answers_file=".copier-answers.hearth.yml",
+        vcs_ref=SNAPSHOT_TAG,
+        defaults=True,
+        overwrite=True,
+        quiet=True,
+        unsafe=True,
+    )
+    assert (project / theirs).read_bytes() == before
+    in_git(project)
+
+    replace(own_template / "template/docker-amd64/template.sh", "# --- .env ---", "# --- .env! ---")
+    release(own_template)
+    assert template_sh(project, "update").returncode == 0
+    assert (project / theirs).read_bytes() == before
+    in_git(project)
+    (other / "theirs.txt").write_text("2\n")
+    release(other, "v2.0.0")
+    run_update(project, defaults=True, overwrite=True, quiet=True)
+    assert (project / "theirs.txt").read_text() == "2\n"
+    assert "# --- .env! ---" in (project / SCRIPT).read_text()
 
 
 def program(folder: Path, name: str, text: str) -> None:

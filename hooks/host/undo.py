@@ -76,7 +76,9 @@ if ! git diff --cached --quiet HEAD -- .; then
 else
     echo "Nothing had changed; the project is as it was."
 fi
-if [ -e @DOCKER@/.env ] && ! cmp -s @STATE@/.env @DOCKER@/.env; then
+# What was written into .env since the update; git has never seen it.
+if [ -e @DOCKER@/.env ] && ! cmp -s @STATE@/.env @DOCKER@/.env &&
+    ! cmp -s @STATE@/updated.env @DOCKER@/.env; then
     cp -p @DOCKER@/.env @DOCKER@/.env.undone
     chmod 600 @DOCKER@/.env.undone
     echo "The .env that you had with it is .env.undone now."
@@ -115,6 +117,12 @@ def prepare_undo(project: Project) -> None:
         text = text.replace(f"@{mark}@", value)
     (state / "undo").write_text(text, "utf-8", "surrogateescape")
     set_running(project, os.getpid())
+
+
+def keep_updated_env(project: Project) -> None:
+    """Keep the .env that the update has made: to take back is not to lose what came later."""
+    if (project.docker / ".env").exists():
+        shutil.copy2(project.docker / ".env", project.state / "updated.env")
 
 
 def host_files_changed(project: Project) -> bool:

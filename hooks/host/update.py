@@ -24,6 +24,7 @@ from .project import ANSWERS, UpdateError, commit_command, conflicts, find_proje
 from .undo import (
     host_files_changed,
     interrupted,
+    keep_updated_env,
     prepare_undo,
     running,
     set_running,
@@ -219,6 +220,7 @@ def perform(project: Project, asked: Arguments, command: list[str]) -> int:
         print("\nCopier did not finish; its own words are above.", file=sys.stderr)
         undo(project)
         return status
+    keep_updated_env(project)
     if not run(project.root, "git", "status", "--porcelain", "--", ".").stdout:
         if host_files_changed(project):
             print("No file has changed but those of this machine, such as .env.")

@@ -22,7 +22,7 @@ def cuda(project: MakeProject) -> Project:
         linux_distro="ubuntu-24.04",
         cca=CCA,
     )
-    new.build("dev")
+    new.build()
     new.ok("up")
     return new
 
@@ -66,7 +66,8 @@ def test_without_a_gpu_the_example_is_plain_cpp_and_all_of_it_is_tested(
     project: MakeProject,
 ) -> None:
     new = project("cpp", service="devel")
-    new.build("dev")
+    new.build()
     new.ok("up")
     said = new.ok("exec", "pytest", "-q", "tests")
     assert "3 passed" in said, said
+    assert "python" in new.ok("run", "python", "-m", "cpp")

@@ -21,11 +21,7 @@ VERSION = "import importlib.metadata as m; print(m.version('{}'))"
 @pytest.fixture(scope="module")
 def packages(project: MakeProject) -> Project:
     """A project whose dependencies these tests change; each brings packages of its own."""
-    new = project("packages")
-    # Less to install again in each of these many builds.
-    pyproject = new.docker / "dependencies/pyproject.toml"
-    text = re.sub(r'    "(ipython|ruff)",\n', "", pyproject.read_text())
-    new.write(f"{DEPENDENCIES}/pyproject.toml", text)
+    new = project("packages", light=True)
     new.build()
     return new
 

@@ -97,8 +97,21 @@ def test_trivy_finds_nothing_that_is_high(rendered: Path) -> None:
     assert problems == []
 
 
-# simple is built everywhere here, on cuda in test_gpus.py; PyTorch compiled, on the CPU too, by
-# test_source_build.py; devel in test_devel.py; ngc and hub in test_base_image.py.
+# PyTorch compiled, on the CPU too, is in test_source_build.py; devel in test_devel.py; ngc and hub
+# in test_base_image.py; simple on the CPU everywhere.
+@pytest.mark.parametrize("name", ["simple-cuda", "train-cpu"])
+def test_pytorchs_wheel_on_debian_is_built_starts_and_runs(
+    project: MakeProject, torch_version: str, name: str
+) -> None:
+    given = answers(name) | {"torch_version": torch_version, "jit": False}
+    new = project(name, light=True, **given | {"linux_distro": "debian-12"})
+    new.build()
+    assert f"torch    {torch_version}" in new.ok("run", "python", "-m", name.replace("-", "_"))
+    new.ok("up")
+    assert "passed" in new.ok("exec", "pytest", "-q")
+    new.ok("down")
+
+
 def test_train_with_pytorchs_wheel_builds_starts_and_runs(
     project: MakeProject, torch_version: str
 ) -> None:

@@ -35,7 +35,12 @@ prepend() { # FILE LINE; writes in place, which keeps the file's owner and mode
 
 if ! has group 3 "$gid"; then prepend group "$group:x:$gid:"; fi
 prepend passwd "$user:*:$uid:$gid:$user:$home:/bin/bash"
-if [[ -n $extra ]]; then prepend group "venv:x:$extra:$user"; fi
+if [[ -n $extra ]]; then
+    prepend group "venv:x:$extra:$user"
+    # An sshd that the person installs would give commands a PATH of its own.
+    mkdir -p /etc/ssh/sshd_config.d
+    echo "SetEnv PATH=$PATH" >/etc/ssh/sshd_config.d/project.conf
+fi
 
 [[ -d $home ]] || cp -r /etc/skel "$home"
 chown -R "$uid:$gid" "$home"
