@@ -177,6 +177,9 @@ def _candidates(choice: Choice, table: Table) -> Iterator[Choice]:
     elif choice.service in {"train", "devel"} and choice.torch is None:
         for cuda in table.lines:
             yield _moved(choice._replace(cuda=cuda), table)
+    elif choice.package_manager == "conda" and choice.torch is None:
+        for cuda in list(table.conda.values())[-1]:
+            yield choice._replace(cuda=cuda)
     else:
         yield from _torch_candidates(choice, table)
 

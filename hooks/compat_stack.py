@@ -299,6 +299,14 @@ def resolve(choice: Choice, table: Table, arch: str) -> Stack:
     return stack
 
 
+def _without_torch(choice: Choice) -> Stack:
+    """A framework of somebody's own: no table says for which GPUs its builds have code."""
+    if choice.package_manager == "conda" and choice.cuda:
+        name = f"CUDA {choice.cuda} from conda-forge"
+        return Stack(name=name, cuda=choice.cuda, has_code=False)
+    return Stack(name="a project without PyTorch")
+
+
 def _stack(choice: Choice, table: Table, arch: str) -> Stack:
     if choice.accelerator == "cpu":
         if choice.torch and choice.service == "simple" and choice.package_manager == "pip":
@@ -313,6 +321,6 @@ def _stack(choice: Choice, table: Table, arch: str) -> Stack:
     if choice.service == "hub":
         return _hub(choice, table, arch)
     if choice.torch is None:
-        return Stack(name="a project without PyTorch")
+        return _without_torch(choice)
     make = _conda if choice.package_manager == "conda" else _wheel
     return make(choice, table, arch)

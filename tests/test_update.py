@@ -224,11 +224,10 @@ def test_an_update_without_tasks_needs_no_trust_when_it_is_a_recopy(
     assert "btop" in (project / "docker-amd64/dependencies/apt-dev.txt").read_text()
 
 
-@pytest.mark.parametrize("first", ["simple", "hub"])
 def test_another_service_is_a_fresh_copy_of_it_with_the_persons_dependencies(
-    tmp_path: Path, in_git: InGit, generate: Generate, first: str
+    tmp_path: Path, in_git: InGit, generate: Generate
 ) -> None:
-    project = generate(tmp_path / "project", service=first, accelerator="cuda")
+    project = generate(tmp_path / "project", service="simple", accelerator="cuda")
     dependencies = "docker-amd64/dependencies/pyproject.toml"
     apt = "docker-amd64/dependencies/apt-runtime.txt"
     in_git(project)
