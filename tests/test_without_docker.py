@@ -55,7 +55,7 @@ def test_the_locked_packages_by_uv_and_by_pip(project: Path, tmp_path: Path) -> 
     typed(project, own)
     assert "1 passed" in typed(project, ".venv/bin/python -m pytest -q")
     typed(project, export)
-    assert "--hash=sha256:" in (project / "requirements.txt").read_text()
+    assert "--hash=sha256:" in (project / "requirements.lock.txt").read_text()
     venv = tmp_path / "of-pip"
     typed(project, f"{sys.executable} -m venv {venv}")
     programs = f"{venv / 'bin'}{os.pathsep}{os.environ['PATH']}"
