@@ -182,9 +182,11 @@ def in_git() -> InGit:
 
 @pytest.fixture
 def own_template(template: Path, tmp_path: Path) -> Path:
-    """A copy of the template that a test may change; its newest version is the working tree."""
+    """A copy of the template that a test may change; its one version is the working tree."""
     folder = tmp_path / "hearth"
-    git(tmp_path, "clone", "--quiet", str(template), str(folder))
+    # The tags of `releases` are there only after a test that wants them.
+    git(tmp_path, "clone", "--quiet", "--no-tags", str(template), str(folder))
+    git(folder, "tag", SNAPSHOT_TAG)
     return folder
 
 

@@ -77,7 +77,8 @@ def restored(on_nvidia: Project) -> Iterator[Project]:
     folder = on_nvidia.folder / DEPENDENCIES
     before = {path.name: path.read_text() for path in folder.iterdir()}
     yield on_nvidia
-    for name, text in before.items():
+    # The lock last: beside files that are newer it would be made again.
+    for name, text in sorted(before.items(), key=lambda file: file[0] == "uv.lock"):
         on_nvidia.write(f"{DEPENDENCIES}/{name}", text)
 
 
@@ -256,7 +257,11 @@ def test_what_base_override_names_may_be_replaced(
     )
 
 
-def test_another_base_image_needs_a_new_lock_and_says_so(restored: Project) -> None:
+def test_another_base_image_needs_a_new_lock_and_says_so(
+    restored: Project, own_index: PackageIndex
+) -> None:
+    own_index.add("needs-torch", "1.0", requires=["torch>=2"])
+    restored.ok("add", "needs-torch")
     before = (restored.docker / ".env").read_text()
     restored.set_env(BASE_IMAGE=OLD_NGC)
     try:

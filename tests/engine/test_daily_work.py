@@ -20,6 +20,7 @@ SAVE_ON_SIGTERM = """
 import signal, sys, time
 
 def save(*_):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # `docker compose run` hands it on twice
     print("saved", flush=True)
     sys.exit(3)
 
