@@ -11,7 +11,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
+from typing import Any
 
 import pexpect
 import pytest
@@ -21,10 +23,11 @@ from copier import run_copy, run_update
 from hooks.host.find_copier import COPIER, copier_version
 from hooks.host.project import UpdateError
 from hooks.host.undo import HOST_FILES
-from hooks.host.update import Arguments, read_arguments
+from hooks.host.update import Arguments, memory, read_arguments
 from hooks.host.versions import address
 from tests.conftest import ROOT, SNAPSHOT_TAG, InGit
 from tests.support.git import git
+from tests.support.serving import listening
 from tests.support.updates import NEWER_TAG, conflicts, release, replace
 
 SCRIPT = "docker-amd64/template.sh"
@@ -218,8 +221,10 @@ def test_a_template_that_fails_leaves_the_project_as_it_was(
 
 @pytest.mark.usefixtures("news")
 def test_an_update_that_is_killed_at_any_moment_can_be_taken_back_and_done_again(
-    project: Path,
+    project: Path, tmp_path: Path
 ) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
     before = state(project)
     chance = random.Random(6)
     started = time.monotonic()
@@ -233,7 +238,7 @@ def test_an_update_that_is_killed_at_any_moment_can_be_taken_back_and_done_again
         with subprocess.Popen(
             [str(project / SCRIPT), "update", "-y"],
             cwd=project,
-            env=machine(),
+            env=machine(TMPDIR=str(temporary)),
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             stdin=subprocess.DEVNULL,
@@ -249,6 +254,7 @@ def test_an_update_that_is_killed_at_any_moment_can_be_taken_back_and_done_again
             k: v for k, v in before.items() if k not in aside
         }
         assert git(project, "status", "--porcelain") == ""
+        assert not list(temporary.iterdir())
     done = template_sh(project, "update")
     assert done.returncode == 0, done.stderr
     assert "# News of the script." in (project / SCRIPT).read_text()
@@ -565,6 +571,51 @@ def test_without_a_network_a_clone_of_the_template_serves(
     refused = template_sh(project, "update", "--from", "../hearth")
     assert "where it is now belongs into .copier-answers.yml, as _src_path." in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.usefixtures("news")
+def test_a_template_at_an_address_is_fetched_once(
+    own_template: Path, project: Path, tmp_path: Path, in_git: InGit
+) -> None:
+    git(tmp_path, "clone", "--quiet", "--bare", str(own_template), "served/hearth.git")
+    git(tmp_path / "served/hearth.git", "update-server-info")
+    asked: list[str] = []
+
+    class Served(SimpleHTTPRequestHandler):
+        def __init__(self, *words: Any) -> None:
+            super().__init__(*words, directory=str(tmp_path / "served"))
+
+        def log_message(self, *_: object) -> None:
+            asked.append(self.path)
+
+    with listening(Served, "127.0.0.1") as server:
+        url = f"{server}/hearth.git"
+        replace(project / ".copier-answers.yml", f"_src_path: {own_template}", f"_src_path: {url}")
+        in_git(project)
+        done = template_sh(project, "update")
+    assert done.returncode == 0, done.stderr
+    answers = yaml.safe_load((project / ".copier-answers.yml").read_text())
+    assert (answers["_src_path"], answers["_commit"]) == (url, NEWER_TAG)
+    assert len([path for path in asked if path.startswith("/hearth.git/info/refs")]) == 1
+
+
+@pytest.mark.usefixtures("news")
+def test_temporary_files_are_in_memory_only_where_it_has_room(
+    project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("TMPDIR", raising=False)
+    monkeypatch.setattr("hooks.host.update.SHARED_MEMORY", tmp_path)
+    monkeypatch.setattr("hooks.host.update.ROOM", 1)
+    assert memory() == tmp_path
+    monkeypatch.setattr("hooks.host.update.ROOM", 2**70)
+    assert memory() is None
+    monkeypatch.setattr("hooks.host.update.SHARED_MEMORY", tmp_path / "none")
+    assert memory() is None
+    # A place that somebody has chosen is used, and left empty.
+    chosen = tmp_path / "chosen"
+    chosen.mkdir()
+    assert template_sh(project, "update", env=machine(TMPDIR=str(chosen))).returncode == 0
+    assert not list(chosen.iterdir())
 
 
 @pytest.mark.usefixtures("news")

@@ -93,12 +93,15 @@ for file in @FILES@; do
         rm -f @DOCKER@/"$file"
     fi
 done
-rm -rf @STATE@
+rm -rf @SCRATCH@ @STATE@
 """
 
 
-def prepare_undo(project: Project) -> None:
-    """Keep what git does not see, and write the program that takes the update back."""
+def prepare_undo(project: Project, scratch: Path) -> None:
+    """Keep what git does not see, and write the program that takes the update back.
+
+    `scratch` is the update's temporary folder, which it leaves behind if it is killed.
+    """
     state = project.state
     shutil.rmtree(state, ignore_errors=True)
     state.mkdir(parents=True, mode=0o700)  # .env may hold secrets
@@ -110,6 +113,7 @@ def prepare_undo(project: Project) -> None:
         "ROOT": shlex.quote(str(project.root)),
         "DOCKER": shlex.quote(str(project.docker)),
         "STATE": shlex.quote(str(state)),
+        "SCRATCH": shlex.quote(str(scratch)),
         "VERSION": project.version,
         "HEAD": project.head,
         "FILES": " ".join(HOST_FILES),

@@ -15,6 +15,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,6 +37,7 @@ from .versions import (
     address,
     base_version,
     history,
+    is_remote,
     news,
     number,
     same_commit,
@@ -51,6 +53,8 @@ USAGE = (
     "update knows [VERSION], --data KEY=VALUE, --from FOLDER (a clone of the template), --check, "
     "--undo and -y"
 )
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  only the parent of a folder with a random name
+ROOM = 256 * 1024**2  # bytes; an update takes a tenth of it
 
 
 @dataclass
@@ -124,17 +128,32 @@ def update_command(project: Project, asked: Arguments, wanted: str) -> list[str]
     return words
 
 
-def surroundings(project: Project, source: str) -> dict[str, str]:
-    """The environment of Copier: with --from, git takes a folder for the template's address."""
+def surroundings(project: Project, repository: Path, scratch: Path) -> dict[str, str]:
+    """The environment of Copier.
+
+    It clones the template five times: for its address, git takes the folder that is here already.
+    """
     env = dict(os.environ)
     env["PWD"] = env.get("CALLED_FROM", str(project.root))  # where the person's shell is
-    if source:
+    env["TMPDIR"] = str(scratch)
+    url = address(project.template)
+    if is_remote(url):
         count = int(env.get("GIT_CONFIG_COUNT", "0"))
-        folder = Path(source).resolve().as_uri()
         env["GIT_CONFIG_COUNT"] = str(count + 1)
-        env[f"GIT_CONFIG_KEY_{count}"] = f"url.{folder}.insteadOf"
-        env[f"GIT_CONFIG_VALUE_{count}"] = address(project.template)
+        env[f"GIT_CONFIG_KEY_{count}"] = f"url.{repository.resolve().as_uri()}.insteadOf"
+        env[f"GIT_CONFIG_VALUE_{count}"] = url
     return env
+
+
+def memory() -> Path | None:
+    """Where temporary files are in memory, if it has room: an update is faster there by a third.
+
+    None, which means the usual folder, where a person has named one.
+    """
+    if "TMPDIR" in os.environ or not os.access(SHARED_MEMORY, os.W_OK):
+        return None
+    there = os.statvfs(SHARED_MEMORY)
+    return SHARED_MEMORY if there.f_bavail * there.f_frsize >= ROOM else None
 
 
 # -------------------------------------------------------------------------------- the verb
@@ -169,13 +188,25 @@ def update(docker: Path, words: Sequence[str]) -> int:
         asked.source = str(Path(os.environ.get("CALLED_FROM") or ".") / asked.source)
     if not asked.check:
         need_clean(project)
-    with history(project, asked.source) as repository:
-        wanted = target(project, repository, asked.version, answers=bool(asked.data))
-        now = base_version(repository, project.version)
-        newest = (bool(now) and number(wanted) == now) or same_commit(
-            repository, wanted, project.version
-        )
-        told = "" if wanted == CURRENT else news(repository, project.version, wanted)
+    scratch = Path(tempfile.mkdtemp(prefix="hearth-update-", dir=memory()))
+    try:
+        return proceed(project, asked, scratch)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)  # a Copier that was killed may still fill it
+
+
+def proceed(project: Project, asked: Arguments, scratch: Path) -> int:
+    """Update the project, with a folder for what nobody needs later; the exit status.
+
+    Raises UpdateError.
+    """
+    repository = history(project, asked.source, scratch)
+    wanted = target(project, repository, asked.version, answers=bool(asked.data))
+    now = base_version(repository, project.version)
+    newest = (bool(now) and number(wanted) == now) or same_commit(
+        repository, wanted, project.version
+    )
+    told = "" if wanted == CURRENT else news(repository, project.version, wanted)
     if newest and not asked.data:
         print(f"The project has the newest version already: {project.version}.")
         return 0
@@ -189,7 +220,8 @@ def update(docker: Path, words: Sequence[str]) -> int:
     if not agreed(asked):
         print("Nothing was changed.")
         return 1
-    return perform(project, asked, [*copier, *update_command(project, asked, wanted)])
+    command = [*copier, *update_command(project, asked, wanted)]
+    return perform(project, command, surroundings(project, repository, scratch), scratch)
 
 
 def start(project: Project, command: list[str], env: dict[str, str]) -> int:
@@ -206,12 +238,12 @@ def start(project: Project, command: list[str], env: dict[str, str]) -> int:
             return 130
 
 
-def perform(project: Project, asked: Arguments, command: list[str]) -> int:
+def perform(project: Project, command: list[str], env: dict[str, str], scratch: Path) -> int:
     """Run Copier; take back what it left if it fails; the exit status."""
-    prepare_undo(project)
+    prepare_undo(project, scratch)
     print(f"To take the update back, also if it is interrupted:\n  {project.undo}", flush=True)
     try:
-        status = start(project, command, surroundings(project, asked.source))
+        status = start(project, command, env)
     except OSError as error:
         print(error, file=sys.stderr)
         status = 127

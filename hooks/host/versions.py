@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import re
 import shlex
-import tempfile
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .project import UpdateError, listed, me, run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from .project import Project
 
 CURRENT = ":current:"  # Copier's name for the version that a project has
@@ -40,11 +36,16 @@ def is_remote(url: str) -> bool:
     return bool(re.match(r"[a-z+]+://|[\w.-]+@[\w.-]+:", url))
 
 
-@contextmanager
-def history(project: Project, source: str) -> Iterator[Path]:
-    """A git folder with the template's versions; fetched without its files from an address.
+def history(project: Project, source: str, scratch: Path) -> Path:
+    """A git folder with the template's versions.
 
-    Raises UpdateError: it cannot be reached, or is no repository.
+    Args:
+        project: the project.
+        source: a folder that stands in for the template's address, "" for none.
+        scratch: where a clone goes if the template is at an address.
+
+    Raises:
+        UpdateError: it cannot be reached, or is no repository.
     """
     url = address(project.template)
     missing = (
@@ -60,19 +61,16 @@ def history(project: Project, source: str) -> Iterator[Path]:
             raise UpdateError(
                 f"{url} is no repository of the template here." if source else missing
             )
-        yield there
-        return
-    with tempfile.TemporaryDirectory(prefix="hearth-update-") as folder:
-        clone = ("git", "clone", "--quiet", "--bare", "--filter=blob:none", "--", url, "template")
-        done = run(Path(folder), *clone)
-        if done.returncode:
-            words = done.stderr.strip().splitlines() or ["git says nothing"]
-            raise UpdateError(
-                f"The template cannot be reached at {url} ({words[-1]}). A clone of it on this "
-                "machine serves without a network.",
-                f"{me()} update --from FOLDER",
-            )
-        yield Path(folder) / "template"
+        return there
+    done = run(scratch, "git", "clone", "--quiet", "--bare", "--", url, "template")
+    if done.returncode:
+        words = done.stderr.strip().splitlines() or ["git says nothing"]
+        raise UpdateError(
+            f"The template cannot be reached at {url} ({words[-1]}). A clone of it on this "
+            "machine serves without a network.",
+            f"{me()} update --from FOLDER",
+        )
+    return scratch / "template"
 
 
 def is_repository(folder: Path) -> bool:
