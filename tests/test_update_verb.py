@@ -276,9 +276,10 @@ def test_after_an_interruption_the_next_update_says_how_to_go_on(project: Path) 
 
 @pytest.mark.usefixtures("news")
 def test_while_copier_still_works_nothing_is_taken_back(project: Path, tmp_path: Path) -> None:
-    path, log = tmp_path / "bin", tmp_path / "log"
+    path, log, enough = tmp_path / "bin", tmp_path / "log", tmp_path / "enough"
     # Somebody, or the kernel for want of memory, has killed the one process that started Copier.
-    works = f'echo begins >>"{log}"\nsleep 3\necho ends >>"{log}"'
+    waits = f'until [ -e "{enough}" ]; do sleep 0.1; done'
+    works = f'echo begins >>"{log}"\n{waits}\necho ends >>"{log}"'
     program(path, "copier", f'[ "$1" != --version ] || exec echo copier 99.0.0\n{works}')
     with subprocess.Popen(
         [str(project / SCRIPT), "update", "-y"],
@@ -296,6 +297,7 @@ def test_while_copier_still_works_nothing_is_taken_back(project: Path, tmp_path:
     assert refused.returncode == 1
     assert "Copier still works on this project" in refused.stderr
     assert "An update of this project runs already." in template_sh(project, "update").stderr
+    enough.touch()
     while "ends" not in log.read_text():
         time.sleep(0.05)
     time.sleep(0.2)

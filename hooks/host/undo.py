@@ -42,11 +42,6 @@ def is_alive(pid: int) -> bool:
     return not run(Path.cwd(), "ps", "-o", "state=", "-p", str(pid)).stdout.startswith("Z")
 
 
-def set_running(project: Project, *pids: int) -> None:
-    """Record the processes of an update: this one, and the Copier that it has started."""
-    (project.state / "running").write_text(" ".join(map(str, pids)))
-
-
 UNDO = r"""#!/bin/sh
 # Takes back the update of @ROOT@ from @VERSION@. What the update had made of the
 # files is not lost: it becomes an entry of `git stash list`.
@@ -120,7 +115,8 @@ def prepare_undo(project: Project, scratch: Path) -> None:
     }.items():
         text = text.replace(f"@{mark}@", value)
     (state / "undo").write_text(text, "utf-8", "surrogateescape")
-    set_running(project, os.getpid())
+    # The processes of the update: this one, and the Copier that it will start.
+    (state / "running").write_text(str(os.getpid()))
 
 
 def keep_updated_env(project: Project) -> None:

@@ -28,7 +28,6 @@ from .undo import (
     keep_updated_env,
     prepare_undo,
     running,
-    set_running,
     undo,
 )
 from .versions import (
@@ -225,9 +224,12 @@ def proceed(project: Project, asked: Arguments, scratch: Path) -> int:
 
 
 def start(project: Project, command: list[str], env: dict[str, str]) -> int:
-    """Run Copier to its end, which Ctrl-C brings about; its exit status. Raises OSError."""
+    """Run Copier to its end, which Ctrl-C brings about; its exit status."""
+    # It is known to be running before it does anything, whatever happens to this process. A shell
+    # changes PWD to where it starts, so that is told to Copier once more.
+    record = ["sh", "-c", 'echo " $$" >>"$0" && exec env "$@"', str(project.state / "running")]
+    command = [*record, f"PWD={env['PWD']}", *command]
     with subprocess.Popen(command, cwd=project.root, env=env) as copier:
-        set_running(project, os.getpid(), copier.pid)
         try:
             return copier.wait()
         except KeyboardInterrupt:  # it got the same, and removes its temporary folders
@@ -242,11 +244,7 @@ def perform(project: Project, command: list[str], env: dict[str, str], scratch: 
     """Run Copier; take back what it left if it fails; the exit status."""
     prepare_undo(project, scratch)
     print(f"To take the update back, also if it is interrupted:\n  {project.undo}", flush=True)
-    try:
-        status = start(project, command, env)
-    except OSError as error:
-        print(error, file=sys.stderr)
-        status = 127
+    status = start(project, command, env)
     (project.state / "running").unlink()
     if status:
         print("\nCopier did not finish; its own words are above.", file=sys.stderr)
