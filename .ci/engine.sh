@@ -506,11 +506,14 @@ DOCKER
 }
 
 # numpy is Debian's, which PyPI has too; what has a local version or stands for a CUDA library is on no index.
-make_gpu_images() {
+make_cuda_images() {
     local flavour
     for flavour in base cudnn-runtime cudnn-devel; do
         import_cuda 13.0.3 "$flavour" 535 550 565 570 575
     done
+}
+
+make_python_images() {
     import_ngc 26.08 2.14.0a0+4fdf77b.nv26.08 13.4 "$(printf '%s\n' \
         '# Versions that this image was tested with' einops==0.8.0 numpy==1.24.2 'requests<2.32' \
         torch==2.14.0a0+4fdf77b.nv26.8 torchvision==0.29.0a0+8a9c1b2.nv26.8)" \
@@ -524,16 +527,22 @@ make_gpu_images() {
 pinned() { sed -n "s/^$1: *\"\(.*\)\"\$/\1/p" "$repository/hooks/pins.yml"; } # KEY
 
 make_images() {
-    local uv micromamba
+    local uv micromamba trixie
     uv=$(pinned uv_image)
     micromamba=$(pinned micromamba_image)
+    # Two families, and each takes one core.
+    {
+        import_debian trixie debian:trixie-slim
+        import_ubuntu debian:trixie-slim ubuntu:24.04
+        make_cuda_images
+    } &
+    trixie=$!
     import_debian bookworm debian:bookworm-slim
-    import_debian trixie debian:trixie-slim
     import_ubuntu debian:bookworm-slim ubuntu:22.04
-    import_ubuntu debian:trixie-slim ubuntu:24.04
     import_uv "$uv"
     import_micromamba "$micromamba"
-    make_gpu_images
+    make_python_images
+    wait "$trixie"
     lend debian:bookworm-slim debian:trixie-slim ubuntu:22.04 ubuntu:24.04 "$uv" "$micromamba"
 }
 

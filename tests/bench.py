@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,34 @@ def bench_copy(folder: Path, runs: int) -> dict[str, Any]:
             statistics.median(without_hook) - statistics.median(alone)
         ],
     }
+
+
+def bench_update(folder: Path, runs: int) -> dict[str, Any]:
+    """`template.sh update` by one changed file; Copier's own update of the rendered files alone."""
+    script = ("docker-amd64/template.sh", "update", "-y")
+    alone = (sys.executable, "-m", "copier", "update", "--quiet", "--defaults")
+    env = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    found = {}
+    for name, command in {"hearth": script, "plain": alone}.items():
+        template, made = folder / name, folder / f"of-{name}"
+        must("git", "tag", "v1.0.0", cwd=template)
+        copier("--trust", "--vcs-ref", "v1.0.0", template, folder=made)
+        commit(made)
+        with (template / "template/docker-amd64/entrypoint.sh").open("a") as file:
+            file.write("# changed\n")
+        commit(template)
+        must("git", "tag", "v1.0.1", cwd=template)
+        copies = [folder / f"of-{name}-{number}" for number in range(runs)]
+        for each in copies:
+            shutil.copytree(made, each, symlinks=True)
+        left = iter(copies)
+        found[name] = seconds(partial(update, left, command, env), runs)
+    return {"template.sh update (s)": found["hearth"], "  the same files alone (s)": found["plain"]}
+
+
+def update(projects: Iterator[Path], command: tuple[str, ...], env: dict[str, str]) -> None:
+    """Update the next of some projects by a command."""
+    must(*command, cwd=next(projects), env=env)
 
 
 @contextmanager
@@ -262,7 +291,7 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="hearth-bench-"))
     folder.chmod(0o755)
     try:
-        found = bench_copy(folder, options.runs)
+        found = bench_copy(folder, options.runs) | bench_update(folder, options.runs)
         problem = engine_problem()
         if problem:
             print(f"Left out what needs an engine: {problem}.", file=sys.stderr)

@@ -220,12 +220,12 @@ def plain_project(project: MakeProject) -> Project:
 
 
 def lighten(dependencies: Path) -> None:
-    """Shorten the lists of a new project of pip's way: to build it then takes less time."""
+    """Shorten the lists of a new project: to build it then takes less time."""
+    (dependencies / "apt-build.txt").write_text("")
+    (dependencies / "apt-dev.txt").write_text("git\n")
     pyproject = dependencies / "pyproject.toml"
-    shorter = re.sub(r'    "(ipython|ruff)",\n', "", pyproject.read_text())
-    lists = {"pyproject.toml": shorter, "apt-build.txt": "", "apt-dev.txt": "git\n"}
-    for name, text in lists.items():
-        (dependencies / name).write_text(text)
+    if pyproject.exists():
+        pyproject.write_text(re.sub(r'    "(ipython|ruff)",\n', "", pyproject.read_text()))
 
 
 def give(folder: Path, person: Person) -> None:

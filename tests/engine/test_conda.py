@@ -25,7 +25,7 @@ MIB = 1024**2
 def small(project: MakeProject, conda_channels: CondaChannels) -> Project:
     """A project without PyTorch, both images built; each test brings packages of its own."""
     env = {"MAMBA_CHANNEL_ALIAS": conda_channels.url}
-    new = project("small", package_manager="conda", env=env)
+    new = project("small", light=True, package_manager="conda", env=env)
     new.build()
     return new
 
@@ -191,7 +191,14 @@ def test_a_channel_that_does_not_answer_ends_in_one_sentence(small: Project) -> 
 def torch_cpu(project: MakeProject, conda_channels: CondaChannels) -> Project:
     """A project with PyTorch for the CPU, the real one, as conda packages."""
     env = {"MAMBA_CHANNEL_ALIAS": conda_channels.url}
-    new = project("torch-cpu", package_manager="conda", torch_version="2.13.0", jit=False, env=env)
+    new = project(
+        "torch-cpu",
+        light=True,
+        package_manager="conda",
+        torch_version="2.13.0",
+        jit=False,
+        env=env,
+    )
     new.build()
     return new
 
@@ -227,6 +234,7 @@ def test_a_cuda_choice_gets_the_cuda_build_and_a_cpu_build_is_refused(
 ) -> None:
     new = project(
         "torch-cuda",
+        light=True,
         package_manager="conda",
         accelerator="cuda",
         torch_version="2.13.0",
@@ -255,7 +263,7 @@ def test_channels_in_a_folder_need_no_network(
 ) -> None:
     folder = open_folder / "channels"
     shutil.copytree(conda_channels.folder, folder, copy_function=os.link)
-    new = project("offline", package_manager="conda")
+    new = project("offline", light=True, package_manager="conda")
     new.set_env(MAMBA_CHANNEL_ALIAS="file:///mnt/channels", LOCAL_CHANNELS_DIR=str(folder))
     new.build("runtime")
     assert new.ok("run", "python", "-V").startswith("Python 3.11")
@@ -268,7 +276,10 @@ def test_a_channel_with_a_password_is_read_and_the_password_is_nowhere(
     conda_channels.publish(python_module("hidden-gem", "1.0"), channel="private")
     conda_channels.require_login("private", "jane", "correct-horse")
     new = project(
-        "private", package_manager="conda", env={"MAMBA_CHANNEL_ALIAS": conda_channels.url}
+        "private",
+        light=True,
+        package_manager="conda",
+        env={"MAMBA_CHANNEL_ALIAS": conda_channels.url},
     )
     text = text_of(new, "environment.yml").replace(
         "  - nodefaults\n", "  - private\n  - nodefaults\n"

@@ -17,6 +17,10 @@ def test_a_project_of_an_older_version_is_built_and_started_after_its_update(
 ) -> None:
     assert version in releases
     new = project("old-times", version=f"v{version}", project_kind="new")
+    # What a person has edited, and soon installed.
+    lists = {"apt-build.txt": "", "apt-dev.txt": "git\n"}
+    for name, text in lists.items():
+        new.write(f"docker-amd64/dependencies/{name}", text)
     new.build("dev")
     new.ok("up")
     new.ok("exec", "sh", "-c", "echo kept >~/notes")
@@ -26,6 +30,8 @@ def test_a_project_of_an_older_version_is_built_and_started_after_its_update(
     assert conflicts(new.folder) == ""
     give(new.folder, new.owner)
     assert (new.docker / "dependencies/uv.lock").read_text() == lock
+    for name, text in lists.items():
+        assert (new.docker / "dependencies" / name).read_text() == text
     new.build("dev")
     new.ok("up")
     assert new.ok("exec", "sh", "-c", "cat ~/notes; python -m old_times | head -n 1").startswith(

@@ -9,7 +9,6 @@ import pexpect
 import pytest
 
 from tests.engine.conftest import MakeProject
-from tests.support.build_log import stages_built
 from tests.support.index import PackageIndex
 from tests.support.process import run
 from tests.support.project import Project
@@ -248,15 +247,3 @@ def test_what_is_added_for_development_is_in_dev_only(
     packages.ok("up")
     packages.ok("exec", "python", "-c", "import only_dev")
     assert packages.sh("run", "python", "-c", "import only_dev").returncode == 1
-
-
-def test_a_runtime_package_of_apt_is_in_both_images_and_rebuilds_no_python(
-    packages: Project,
-) -> None:
-    with (packages.folder / DEPENDENCIES / "apt-runtime.txt").open("a") as file:
-        file.write("tree\n")
-    built = stages_built(packages.build())
-    assert not built & {"builder", "lock", "deps", "deps-dev"}
-    for service in ("runtime", "dev"):
-        program = ("docker", "run", "--rm", packages.image(service), "tree", "--version")
-        assert run(*program).returncode == 0

@@ -57,22 +57,22 @@ def answers(name: str) -> dict[str, Any]:
     return given
 
 
-@pytest.fixture(scope="module", params=SERVICES)
-def rendered(
-    request: pytest.FixtureRequest, generate: Generate, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """The folder docker-amd64 of a service, with its example as .env."""
-    name = str(request.param)
-    folder = generate(tmp_path_factory.mktemp(name) / name, **answers(name)) / "docker-amd64"
-    shutil.copy(folder / ".env.example", folder / ".env")
+@pytest.fixture(scope="module")
+def rendered(generate: Generate, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with docker-amd64 of each service under its name, with its example as .env."""
+    folder = tmp_path_factory.mktemp("services")
+    for name in SERVICES:
+        docker = generate(folder / name, **answers(name)) / "docker-amd64"
+        shutil.copy(docker / ".env.example", docker / ".env")
     return folder
 
 
-def test_the_builder_checks_find_nothing(rendered: Path) -> None:
+@pytest.mark.parametrize("name", SERVICES)
+def test_the_builder_checks_find_nothing(rendered: Path, name: str) -> None:
     checked = run(
         *("docker", "buildx", "build", "--check", "--build-arg", "BUILDKIT_DOCKERFILE_CHECK="),
         ".",
-        cwd=rendered,
+        cwd=rendered / name / "docker-amd64",
     )
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert "no warnings found" in checked.stdout + checked.stderr
@@ -88,9 +88,10 @@ def test_trivy_finds_nothing_that_is_high(rendered: Path) -> None:
     )
     assert found.returncode == 0, found.stderr
     results = json.loads(found.stdout)["Results"]
-    assert any(result["Target"] == "Dockerfile" for result in results), "nothing was scanned"
+    scanned = {result["Target"] for result in results}
+    assert {f"{name}/docker-amd64/Dockerfile" for name in SERVICES} <= scanned
     problems = [
-        f"{one['ID']} {one['Message']}"
+        f"{result['Target']} {one['ID']} {one['Message']}"
         for result in results
         for one in result.get("Misconfigurations", [])
     ]
@@ -104,7 +105,9 @@ def test_pytorchs_wheel_on_debian_is_built_starts_and_runs(
     project: MakeProject, torch_version: str, name: str
 ) -> None:
     given = answers(name) | {"torch_version": torch_version, "jit": False}
-    new = project(name, light=True, **given | {"linux_distro": "debian-12"})
+    # With the packages of all others, where their layers serve.
+    light = name == "simple-cuda"
+    new = project(name, light=light, **given | {"linux_distro": "debian-12"})
     new.build()
     assert f"torch    {torch_version}" in new.ok("run", "python", "-m", name.replace("-", "_"))
     new.ok("up")
