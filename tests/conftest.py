@@ -79,6 +79,18 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(SharedServer(), "shared-server")
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files of long tests go first, so that all processes have something to do to the end."""
+    long = ("test_source_build", "test_conda", "test_base_image", "test_update", "test_render")
+
+    def place(item: pytest.Item) -> tuple[bool, bool]:
+        name = item.path.name
+        return not item.get_closest_marker("engine"), not name.startswith(long)
+
+    items.sort(key=place)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Before its fixtures: skip, or fail, a test that needs an engine where there is none."""
