@@ -275,8 +275,8 @@ def test_after_an_interruption_the_next_update_says_how_to_go_on(project: Path) 
 
 
 @pytest.mark.usefixtures("news")
-def test_while_copier_still_works_nothing_is_taken_back(project: Path, tmp_path: Path) -> None:
-    path, log, enough = tmp_path / "bin", tmp_path / "log", tmp_path / "enough"
+def test_while_an_update_still_works_nothing_is_taken_back(project: Path, tmp_path: Path) -> None:
+    path, log, enough = tmp_path / ("far away " * 9) / "bin", tmp_path / "log", tmp_path / "enough"
     # Somebody, or the kernel for want of memory, has killed the one process that started Copier.
     waits = f'until [ -e "{enough}" ]; do sleep 0.1; done'
     works = f'echo begins >>"{log}"\n{waits}\necho ends >>"{log}"'
@@ -293,7 +293,9 @@ def test_while_copier_still_works_nothing_is_taken_back(project: Path, tmp_path:
         while not log.exists():
             time.sleep(0.05)
         process.kill()
-    refused = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    # Where COLUMNS is exported, `ps` cuts what it says.
+    take_back = ("env", "COLUMNS=80", "bash", "-c", command)
+    refused = subprocess.run(take_back, capture_output=True, text=True, check=False)
     assert refused.returncode == 1
     assert "Copier still works on this project" in refused.stderr
     assert "An update of this project runs already." in template_sh(project, "update").stderr
@@ -489,7 +491,7 @@ def test_beside_another_template_each_updates_its_own(
 
 def program(folder: Path, name: str, text: str) -> None:
     """Put a shell script on a path."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_text(f"#!/bin/sh\n{text}\n")
     (folder / name).chmod(0o755)
 

@@ -49,7 +49,7 @@ set -eu
 cd @ROOT@
 # Of an update that was killed, Copier may be at work still.
 for pid in $(cat @STATE@/running 2>/dev/null || true); do
-    if ps -p "$pid" -o args= 2>/dev/null | grep -v '<defunct>' | grep -q copier; then
+    if ps -ww -p "$pid" -o args= 2>/dev/null | grep -v '<defunct>' | grep -q copier; then
         echo "Copier still works on this project: wait for it, or end it with 'kill $pid'." >&2
         exit 1
     fi
