@@ -158,7 +158,7 @@ def target_cca(answers: Answers) -> tuple[dict[str, str], list[str]]:
     if not unknown:
         return {"CCA": match.cca_of(machine)}, []
     why = f"target_gpus: no table has the compute capability of {', '.join(unknown)}"
-    return {}, [f"{why}, so CCA is what the chosen CUDA compiles for; the answer cca can name it."]
+    return {}, [f"{why}, so CCA is all that this project compiles for; the answer cca can name it."]
 
 
 def judge(facts: Facts, answers: Answers) -> tuple[Choice, Advice] | None:

@@ -221,7 +221,7 @@ def fill(
     used = chosen_gpus(facts, settings.get("GPU_IDS", ""))
     if "CCA" in values and "CCA" not in settings and not used.compute_capabilities:
         notes.append(
-            f"CCA: no GPU to ask; it is what the chosen CUDA compiles for, {values['CCA']}."
+            f"CCA: no GPU to ask; it is all that this project compiles for, {values['CCA']}."
         )
     answered = {key: value for key, value in (answered or {}).items() if key not in values}
     decided = gpus.wrote if gpus else {}
