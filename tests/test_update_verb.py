@@ -608,6 +608,10 @@ def test_temporary_files_are_in_memory_only_where_it_has_room(
     project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.delenv("TMPDIR", raising=False)
+    place = '[ "$1" != --version ] || exec echo copier 99.0.0\ndirname "$TMPDIR"'
+    program(tmp_path / "bin", "copier", place)
+    said = template_sh(project, "update", env=machine(PATH=f"{tmp_path}/bin:{os.environ['PATH']}"))
+    assert str(memory() or Path("/tmp")) in said.stdout.splitlines()
     monkeypatch.setattr("hooks.host.update.SHARED_MEMORY", tmp_path)
     monkeypatch.setattr("hooks.host.update.ROOM", 1)
     assert memory() == tmp_path
