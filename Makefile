@@ -81,8 +81,8 @@ lock: .venv/installed-dev ## all requirement files from pyproject.toml; ARGS=--u
 	    --only-binary :all: --generate-hashes --no-emit-index-url --no-emit-build-options --no-annotate; }; \
 	compile 3.10 $$ARGS --group dev --output-file requirements-dev.txt && \
 	compile 3.10 --group generate --constraint requirements-dev.txt --output-file requirements.txt && \
-	compile 3.9 $$ARGS --no-header --group torch-build --output-file hooks/torch_build.txt && \
-	compile 3.9 $$ARGS --no-header --no-deps --group torch-build-mkl --output-file hooks/torch_build_mkl.txt
+	compile 3.9 $$ARGS --no-header --group torch-build --output-file template/docker-amd64/image/torch-build.txt && \
+	compile 3.9 $$ARGS --no-header --no-deps --group torch-build-mkl --output-file template/docker-amd64/image/torch-build-mkl.txt
 
 .PHONY: bench
 bench: .venv/installed-dev ## the measurements of docs/developing.md as a table and JSON

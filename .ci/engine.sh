@@ -315,7 +315,7 @@ import_uv() { # TAG
     work=$(mktemp -d)
     say "making $1"
     sed -n "/^uv==${1##*:} /,/[^\\\\]\$/p" "$repository/requirements-dev.txt" >"$work/requirements.txt"
-    [[ -s $work/requirements.txt ]] || die "requirements-dev.txt has no uv==${1##*:}, which hooks/pins.yml names; set it in pyproject.toml and run make lock"
+    [[ -s $work/requirements.txt ]] || die "requirements-dev.txt has no uv==${1##*:}, which hooks/pins/pins.yml names; set it in pyproject.toml and run make lock"
     python3 -m venv "$work/venv"
     "$work/venv/bin/pip" download -qq --no-deps --require-hashes --only-binary=:all: --platform musllinux_1_1_x86_64 \
         --dest "$work" --requirement "$work/requirements.txt"
@@ -524,7 +524,7 @@ make_python_images() {
     import_hub 2.13.0 13.0 torchvision==0.28.0+cu130 triton==3.7.0 nvidia-cublas==13.1.0.3 nvidia-cudnn-cu13==9.15.1.9
 }
 
-pinned() { sed -n "s/^$1: *\"\(.*\)\"\$/\1/p" "$repository/hooks/pins.yml"; } # KEY
+pinned() { sed -n "s/^$1: *\"\(.*\)\"\$/\1/p" "$repository/hooks/pins/pins.yml"; } # KEY
 
 make_images() {
     local uv micromamba trixie

@@ -19,14 +19,17 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 sys.dont_write_bytecode = True  # the template's folder may be a cache that Copier shares
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+ROOT = Path(__file__).resolve().parents[1]
+# What a project gets, the hook uses too: the program host, and image/conda_file.py.
+DOCKER = ROOT / "template" / "docker-amd64"
+sys.path[:0] = [str(ROOT), str(DOCKER), str(DOCKER / "image")]
 
 
 def main(arguments: Sequence[str]) -> int:
     """The command line; returns 0 whatever happens."""
     ask = "--ask" in arguments and sys.stdin.isatty() and sys.stdout.isatty()
     try:
-        from hooks import after_render  # noqa: PLC0415  even a broken import fails no copy
+        from hooks.generate import after_render  # noqa: PLC0415  even a broken import fails no copy
 
         print("\n".join(after_render.run(Path.cwd(), arguments, ask=ask)))
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  nor does anything else

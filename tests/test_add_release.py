@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from hooks import add_release
-from hooks.add_release import AddError, add, insert, main, read_request
+from hooks.compat import add_release
+from hooks.compat.add_release import AddError, add, insert, main, read_request
 
 NEW = {
     "table": "torch",
@@ -124,6 +124,6 @@ def test_a_malformed_input_gets_one_sentence(tmp_path: Path, text: str, says: st
 
 def test_the_command_shows_how_it_is_used(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
-    assert "python -m hooks.add_release new.yml" in capsys.readouterr().err
+    assert "python -m hooks.compat.add_release new.yml" in capsys.readouterr().err
     assert main(["/nonexistent.yml"]) == 1
     assert capsys.readouterr().err.startswith("add_release: /nonexistent.yml cannot be read")

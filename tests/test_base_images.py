@@ -15,7 +15,7 @@ import yaml
 from tests.conftest import ROOT, Generate
 from tests.test_render import effective
 
-DISTROS: dict[str, dict[str, str]] = yaml.safe_load((ROOT / "hooks/pins.yml").read_text())[
+DISTROS: dict[str, dict[str, str]] = yaml.safe_load((ROOT / "hooks/pins/pins.yml").read_text())[
     "distros"
 ]
 DIGEST = f"sha256:{'7' * 64}"

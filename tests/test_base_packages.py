@@ -15,7 +15,7 @@ from typing import NoReturn
 
 import pytest
 
-from hooks import base_packages
+import base_packages
 from tests.support.process import run
 from tests.support.wheels import make_wheel
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from hooks import bench
+import bench
 
 SCRIPT = Path(bench.__file__)
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from hooks import after_render
+from hooks.generate import after_render
 from tests.conftest import ROOT, Generate
 from tests.support.git import git
 from tests.support.workflow import SCRIPT, Step, github_steps, gitlab_steps, read
@@ -173,7 +173,7 @@ def test_no_text_from_outside_becomes_part_of_a_command(projects: dict[str, Path
 
 
 def test_actions_and_images_are_those_of_the_pins(projects: dict[str, Path]) -> None:
-    pins = yaml.safe_load((ROOT / "hooks/pins.yml").read_text())
+    pins = yaml.safe_load((ROOT / "hooks/pins/pins.yml").read_text())
     assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", pins["checkout_action"])
     for project in of(projects, "github"):
         found = re.findall(r"(?m)\buses: (.*)$", (project / WORKFLOW).read_text())

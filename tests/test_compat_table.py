@@ -11,10 +11,10 @@ import jsonschema
 import pytest
 import yaml
 
-from hooks import compat_choices
-from hooks.add_release import GENERATORS
-from hooks.compat_choice import cuda_tag, hub_tag
-from hooks.compat_table import FOLDER, NAMES, load, numbers, read_yaml
+from hooks.compat import make_choices
+from hooks.compat.add_release import GENERATORS
+from hooks.compat.table import FOLDER, NAMES, load, numbers, read_yaml
+from hooks.matcher.choices import cuda_tag, hub_tag
 from tests.support.generated import GENERATED, is_fresh
 
 SCHEMA = read_yaml("schema")
@@ -60,7 +60,7 @@ def test_no_source_is_left_over() -> None:
     assert set(TABLES["sources"]) == used
 
 
-@pytest.mark.parametrize("name", [*(f"{table}.yml" for table in TABLES), compat_choices.FILE.name])
+@pytest.mark.parametrize("name", [*(f"{table}.yml" for table in TABLES), make_choices.FILE.name])
 def test_every_version_in_a_table_is_quoted(name: str) -> None:
     tree = yaml.compose((FOLDER / name).read_text(encoding="utf-8"))
     scalars = [n for n in walk(tree) if isinstance(n, yaml.ScalarNode) and n.style is None]
@@ -207,8 +207,8 @@ def test_no_start_check_names_a_branch_that_brings_its_cuda_anyway() -> None:
 
 
 def test_an_offered_release_can_be_chosen_in_full() -> None:
-    for release in compat_choices.offered(TABLE):
-        lines = [x for x in release.published if not compat_choices.cuda_reason(release, x)]
+    for release in make_choices.offered(TABLE):
+        lines = [x for x in release.published if not make_choices.cuda_reason(release, x)]
         assert release.pypi_cuda in lines
 
 
@@ -219,7 +219,7 @@ OFFERED += ["2.15.0"]
 
 
 def test_nothing_once_offered_is_gone() -> None:
-    assert set(OFFERED) <= {release.version for release in compat_choices.offered(TABLE)}
+    assert set(OFFERED) <= {release.version for release in make_choices.offered(TABLE)}
 
 
 @pytest.mark.parametrize("module", GENERATED)
@@ -232,7 +232,7 @@ def test_what_is_held_to_be_fresh_is_all_that_a_new_release_makes_again() -> Non
 
 
 def test_what_the_questions_read_survives_jinja_and_stays_small() -> None:
-    text = compat_choices.FILE.read_text(encoding="utf-8")
+    text = make_choices.FILE.read_text(encoding="utf-8")
     assert not re.search(r"\{[{%#]", text)
     assert len(text) < 30_000
 

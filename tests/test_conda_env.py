@@ -18,7 +18,9 @@ from typing import Any
 
 import pytest
 
-from hooks import base_packages, conda_env, conda_file
+import base_packages
+import conda_env
+import conda_file
 from tests.support.process import run
 from tests.support.wheels import make_wheel
 

@@ -10,8 +10,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hooks import conda_file
-from hooks.conda_file import FileError, add_channel, parse, put, remove, take
+import conda_file
+from conda_file import FileError, add_channel, parse, put, remove, take
 
 OURS = """\
 # What is installed in the images.

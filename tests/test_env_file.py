@@ -15,9 +15,9 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from hooks.host import env_file, fill
-from hooks.host.env_file import ALL, GONE, RECORD, ProbeError, merge, quote, read_env
-from hooks.host.facts import Access, Engine, Facts, Gpu, Mig, Person, chosen_gpus
+from host import env_file, fill
+from host.env_file import ALL, GONE, RECORD, ProbeError, merge, quote, read_env
+from host.facts import Access, Engine, Facts, Gpu, Mig, Person, chosen_gpus
 
 # ------------------------------------------------------------------ what is written is what is read
 

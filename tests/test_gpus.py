@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import yaml
 
-from hooks.host import fill as filling
-from hooks.host import gpus, load
-from hooks.host.env_file import ALL, read_env, set_keys
-from hooks.host.facts import Access, Engine, Facts, Gpu, Mig, chosen_gpus
-from hooks.host.fill import fill, report
+from host import fill as filling
+from host import gpus, load
+from host.env_file import ALL, read_env, set_keys
+from host.facts import Access, Engine, Facts, Gpu, Mig, chosen_gpus
+from host.fill import fill, report
 from tests.fakes.machine import environment
 
 PACKAGE = Path(filling.__file__).parent

@@ -13,9 +13,11 @@ import pexpect
 import pytest
 import yaml
 
-from hooks import after_render, match, post_generate
-from hooks.host.env_file import read_env
-from hooks.host.facts import Engine, Facts, Gpu, Mig
+from hooks import matcher as match
+from hooks import post_generate
+from hooks.generate import after_render
+from host.env_file import read_env
+from host.facts import Engine, Facts, Gpu, Mig
 from tests.conftest import Generate
 from tests.fakes.machine import environment
 
@@ -146,15 +148,17 @@ def test_no_exception_fails_a_copy(
 
 
 def test_the_templates_folder_is_left_as_it_is(project: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "template" / "hooks"
-    shutil.copytree(HOOK.parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    before = sorted(copy.parent.rglob("*"))
+    copy = tmp_path / "template"
+    for name in ("hooks", "template"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(HOOK.parents[1] / name, copy / name, ignore=ignored)
+    before = sorted(copy.rglob("*"))
     env = environment(tmp_path / "bin")
     del env["PYTHONDONTWRITEBYTECODE"]
-    command = [sys.executable, str(copy / HOOK.name), "--no-ask"]
+    command = [sys.executable, str(copy / "hooks" / HOOK.name), "--no-ask"]
     subprocess.run(command, cwd=project, env=env, check=True, capture_output=True, timeout=30)
     assert env_of(project)["CPU_OR_GPU"] == "cpu"
-    assert sorted(copy.parent.rglob("*")) == before
+    assert sorted(copy.rglob("*")) == before
 
 
 # -------------------------------------------------------------------------------- a person answers
@@ -240,7 +244,8 @@ def test_the_hook_and_template_sh_env_write_the_same_file(project: Path, tmp_pat
     by_hook = path.read_bytes()
     path.unlink()
     command = [sys.executable, "-B", "-m", "host", "fill", "--project", str(path.parent)]
-    subprocess.run(command, cwd=HOOK.parent, env=env, check=True, capture_output=True, timeout=30)
+    docker = HOOK.parents[1] / "template/docker-amd64"
+    subprocess.run(command, cwd=docker, env=env, check=True, capture_output=True, timeout=30)
     assert path.read_bytes() == by_hook
     assert path.stat().st_mode & 0o777 == 0o600
 

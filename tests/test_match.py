@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from hooks.match import (
+from hooks.matcher import (
     BadInputError,
     Layer,
     Verdict,

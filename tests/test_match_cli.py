@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hooks.match import main
+from hooks.matcher.command import main
 
 RTX4090 = ["--driver", "550.54.15", "--gpu", "NVIDIA GeForce RTX 4090"]
 V100 = ["--driver", "580.95.05", "--gpu", "Tesla V100-SXM2-16GB"]

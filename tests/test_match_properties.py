@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hooks import compat_choices
-from hooks.compat_choice import arch_reason, nvcc_reason, python_reason, wheel_reason
-from hooks.compat_host import CCA_FORM, BadInputError, targets
-from hooks.compat_table import FOLDER, TorchRelease, load, numbers
-from hooks.match import Choice, Host, choice, from_image, gpu, host, judge, nearest, working
+from hooks.compat import make_choices
+from hooks.compat.table import FOLDER, TorchRelease, load, numbers
+from hooks.matcher import Choice, Host, choice, from_image, gpu, host, judge, nearest, working
+from hooks.matcher.choices import arch_reason, nvcc_reason, python_reason, wheel_reason
+from hooks.matcher.hosts import CCA_FORM, BadInputError, targets
 
 TABLE = load()
 DRIVERS = [
@@ -84,7 +84,7 @@ def test_every_nearest_change_is_itself_judged_to_work(machine: Host, wanted: Ch
 def test_where_another_choice_works_on_this_driver_a_nearest_change_is_named(
     machine: Host, wanted: Choice, data: st.DataObject
 ) -> None:
-    offered = [release.version for release in compat_choices.offered(TABLE)]
+    offered = [release.version for release in make_choices.offered(TABLE)]
     other = wanted._replace(
         tag=None,
         torch=wanted.torch and data.draw(st.sampled_from([*offered, wanted.torch])),
@@ -153,11 +153,11 @@ def test_every_product_is_found_by_its_own_name(name: str, suffix: str) -> None:
     assert gpu(name.lower()).cc == gpu(name).cc
 
 
-@pytest.mark.parametrize("release", compat_choices.offered(TABLE), ids=lambda r: str(r.version))
+@pytest.mark.parametrize("release", make_choices.offered(TABLE), ids=lambda r: str(r.version))
 def test_the_questions_say_what_the_matcher_says_in_the_same_words(release: TorchRelease) -> None:
     best = host(str(max(TABLE.branches)), [gpu("", "9.0")])
-    for line in compat_choices.offered_lines(TABLE):
-        for python in compat_choices.offered_pythons(TABLE):
+    for line in make_choices.offered_lines(TABLE):
+        for python in make_choices.offered_pythons(TABLE):
             judgement = judge(best, choice(torch=release.version, cuda=line, python=python))
             said = [
                 wheel_reason(release, line),
@@ -167,7 +167,7 @@ def test_the_questions_say_what_the_matcher_says_in_the_same_words(release: Torc
             reason = next(filter(None, said), "")
             assert bool(reason) != judgement.verdict.works
             assert reason in {"", judgement.why}
-            shown = compat_choices.cuda_reason(release, line)
+            shown = make_choices.cuda_reason(release, line)
             assert shown in {"", *said}
             assert bool(shown or said[1]) == bool(reason)
 
@@ -199,14 +199,14 @@ def test_the_question_about_cca_refuses_the_form_that_the_matcher_refuses(text: 
 
 
 def test_defaults_work_on_a_current_data_center_gpu_and_driver() -> None:
-    answers = compat_choices.defaults(TABLE)
+    answers = make_choices.defaults(TABLE)
     wanted = choice(
         torch=answers["torch_version"],
         cuda=answers["cuda_version"],
         python=answers["python_version"],
         cca=answers["cca"],
     )
-    for name in compat_choices.REFERENCE_GPUS:
+    for name in make_choices.REFERENCE_GPUS:
         assert judge(host(str(TABLE.production[-1]), [name]), wanted).verdict.value == "works"
         assert judge(host("580.95.05", [name]), wanted).verdict.works
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hooks.merge_lists import merge_lines, merge_names
+from hooks.update.merge_lists import merge_lines, merge_names
 
 BASE = 'a = 1\ndependencies = []\ndev = ["ruff"]\n'
 

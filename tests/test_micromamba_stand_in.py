@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from hooks import conda_env
+import conda_env
 from tests.conftest import ROOT
 from tests.support.certificates import make_authority
 from tests.support.conda_channel import (

@@ -12,7 +12,8 @@ from copier import run_copy, run_update
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hooks import conda_file, packages
+import conda_file
+from hooks.generate import packages
 from tests.conftest import ROOT
 from tests.support.process import run
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from hooks.host import ask, machine, nvidia, show
-from hooks.host.facts import Engine, Facts, Gpu, Mig, Person
+from host import ask, machine, nvidia, show
+from host.facts import Engine, Facts, Gpu, Mig, Person
 from tests.fakes.machine import environment
 
 PACKAGE = Path(ask.__file__).parent

@@ -287,7 +287,7 @@ def test_the_compute_capabilities_of_an_ngc_release_are_those_of_its_own_torch(
 
 
 def test_no_package_can_hide_a_module_of_this_pythons_library() -> None:
-    reserved = set((ROOT / "hooks/reserved_names.txt").read_text().split())
+    reserved = set((ROOT / "hooks/generate/reserved_names.txt").read_text().split())
     words = {*sys.stdlib_module_names, *keyword.kwlist, *keyword.softkwlist}
     assert {word.lower() for word in words if not word.startswith("_")} <= reserved
     assert {"torch", "torchvision", "src", "tests"} <= reserved
@@ -450,7 +450,7 @@ def numbers(node: yaml.Node | None) -> list[str]:
     return [found for part in node.value for found in numbers(part)] if node else []
 
 
-@pytest.mark.parametrize("path", ["copier.yml", "hooks/pins.yml", "hooks/compat/choices.json"])
+@pytest.mark.parametrize("path", ["copier.yml", "hooks/pins/pins.yml", "hooks/compat/choices.json"])
 def test_every_version_is_quoted(path: str) -> None:
     with (ROOT / path).open() as file:
         assert not numbers(yaml.compose(file))

@@ -333,9 +333,9 @@ def test_all_that_stands_in_the_way_is_said_at_once_each_with_its_command(clone:
         **{
             f"{file} is not what the tables say now.": f".venv/bin/python -m hooks.{module}"
             for file, module in {
-                "hooks/compat/table.json": "compat_table",
-                "hooks/compat/choices.json": "compat_choices",
-                "docs/compatibility.md": "compat_docs",
+                "hooks/compat/table.json": "compat.table",
+                "hooks/compat/choices.json": "compat.make_choices",
+                "docs/compatibility.md": "compat.make_docs",
             }.items()
         },
         **{

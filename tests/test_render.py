@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import yaml
 
-from hooks.host.facts import Facts
-from hooks.host.gpus import overlays
+from host.facts import Facts
+from host.gpus import overlays
 from tests import smoke
 from tests.conftest import ROOT, Generate
 from tests.support.pairs import cover_items
@@ -353,7 +353,7 @@ def test_without_torch_no_file_speaks_of_it(questionnaire: Questionnaire, rows: 
 def test_what_keeps_the_packages_of_a_base_is_there_where_the_base_has_some(
     questionnaire: Questionnaire, rows: list[Row]
 ) -> None:
-    program = (ROOT / "hooks/base_packages.py").read_text()
+    program = (ROOT / "template/docker-amd64/image/base_packages.py").read_text()
     for _, known in {(k["service"], k["conda"]): (0, k) for _, k in rows}.values():
         files = questionnaire.render(known)
         own = {"image/uv.sh", "dependencies/base-override.txt"}
@@ -686,14 +686,6 @@ def test_no_line_grows_too_long_with_the_longest_names(package: Path) -> None:
     for path, content in files_of(package).items():
         if path != ".copier-answers.yml":
             assert not list(blemishes(path, content.decode()))
-
-
-def test_the_probe_in_a_project_is_the_hooks_probe(projects: list[Path]) -> None:
-    hooks = Path(__file__).parents[1] / "hooks"
-    sources = {path.name: path.read_bytes() for path in (hooks / "host").glob("*.py")}
-    assert sources
-    for project in projects:
-        assert files_of(project / "docker-amd64/host") == sources
 
 
 def test_answers_are_kept_for_the_next_update(few: list[Row], projects: list[Path]) -> None:

@@ -39,7 +39,7 @@ def test_every_locked_package_has_a_hash_and_comes_from_whatever_index_the_user_
 
 
 def test_tests_resolve_with_the_uv_that_generated_projects_pin() -> None:
-    pinned = yaml.safe_load((ROOT / "hooks" / "pins.yml").read_text())["uv_image"].rpartition(":")[
+    pinned = yaml.safe_load((ROOT / "hooks/pins/pins.yml").read_text())["uv_image"].rpartition(":")[
         2
     ]
     assert locked_versions(ROOT, LOCKS["dev"])["uv"] == {pinned}

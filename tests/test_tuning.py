@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hooks import container_tuning as tuning
+import container_tuning as tuning
 from tests.conftest import Generate
 
 SOURCE = Path(tuning.__file__)

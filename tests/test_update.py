@@ -13,7 +13,7 @@ import pytest
 import yaml
 from copier import run_copy
 
-from hooks.host.env_file import read_env, set_keys
+from host.env_file import read_env, set_keys
 from tests.conftest import ROOT, SNAPSHOT_TAG, Generate, InGit
 from tests.fakes.machine import environment
 from tests.support.git import git
@@ -111,7 +111,7 @@ def test_the_hook_runs_once_in_a_copy_and_once_in_an_update(
 
 def test_a_hook_that_breaks_spoils_no_update(own_template: Path, project: Path) -> None:
     broken = "def run(*_, **__):\n    return 1 / 0\n\n\ndef _("
-    replace(own_template / "hooks/after_render.py", "def run(", broken)
+    replace(own_template / "hooks/generate/after_render.py", "def run(", broken)
     replace(
         own_template / "template/docker-amd64/dependencies/apt-dev.txt.jinja", "htop\n", "btop\n"
     )
@@ -347,7 +347,7 @@ def test_an_answer_that_is_no_choice_any_more_is_not_replaced_in_silence(
     answer = {"linux_distro": "debian-12"}
     run_copy(str(own_template), project, data=answer, defaults=True, quiet=True, unsafe=True)
     in_git(project)
-    pins = own_template / "hooks/pins.yml"
+    pins = own_template / "hooks/pins/pins.yml"
     pins.write_text(re.sub('(?m)^  "debian-12": .*\n', "", pins.read_text()))
     release(own_template)
     update(project)

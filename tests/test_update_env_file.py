@@ -16,11 +16,12 @@ from typing import Any
 
 import pytest
 
-from hooks import conda_env, update_env_file
-from hooks.update_env_file import Places, Stop
+import conda_env
+import update_env_file
 from tests.conftest import ROOT, Generate
 from tests.support.process import run
 from tests.support.wheels import make_wheel
+from update_env_file import Places, Stop
 
 SCRIPT = Path(update_env_file.__file__)
 UV = Path(sys.executable).parent / "uv"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from hooks.host.env_file import read_env, set_keys
+from host.env_file import read_env, set_keys
 from tests.conftest import Generate, InGit
 from tests.support.git import git
 from tests.support.updates import conflicts, update

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from hooks.host.env_file import read_env, set_keys
+from host.env_file import read_env, set_keys
 from tests.conftest import ROOT, SNAPSHOT_TAG, Generate, InGit
 from tests.support.git import git
 from tests.support.updates import conflicts, update
@@ -156,7 +156,7 @@ def test_a_released_question_keeps_its_name_and_its_choices(releases: dict[str, 
     """Copier forgets the answer of a question that is gone, and one that is no choice any more."""
     settings = yaml.safe_load((ROOT / "copier.yml").read_text())
     table = json.loads((ROOT / "hooks/compat/choices.json").read_text())
-    pins = yaml.safe_load((ROOT / "hooks/pins.yml").read_text())
+    pins = yaml.safe_load((ROOT / "hooks/pins/pins.yml").read_text())
     for version, commit in releases.items():
         then = yaml.safe_load(git(ROOT, "show", f"{commit}:copier.yml"))
         for name, question in then.items():
@@ -171,5 +171,5 @@ def test_a_released_question_keeps_its_name_and_its_choices(releases: dict[str, 
         rows = json.loads(git(ROOT, "show", f"{commit}:hooks/compat/choices.json"))
         for part in ("torch", "cuda", "ngc", "hub", "conda"):
             assert set(rows.get(part, {})) <= set(table.get(part, {})), f"{part} of {version}"
-        distros = yaml.safe_load(git(ROOT, "show", f"{commit}:hooks/pins.yml"))["distros"]
+        distros = yaml.safe_load(git(ROOT, "show", f"{commit}:hooks/pins/pins.yml"))["distros"]
         assert set(distros) <= set(pins["distros"])

@@ -20,11 +20,11 @@ import pytest
 import yaml
 from copier import run_copy, run_update
 
-from hooks.host.find_copier import COPIER, copier_version
-from hooks.host.project import UpdateError
-from hooks.host.undo import HOST_FILES
-from hooks.host.update import Arguments, memory, read_arguments
-from hooks.host.versions import address
+from host.find_copier import COPIER, copier_version
+from host.project import UpdateError
+from host.undo import HOST_FILES
+from host.update import Arguments, memory, read_arguments
+from host.versions import address
 from tests.conftest import ROOT, SNAPSHOT_TAG, InGit
 from tests.support.git import git
 from tests.support.serving import listening
@@ -612,12 +612,12 @@ def test_temporary_files_are_in_memory_only_where_it_has_room(
     program(tmp_path / "bin", "copier", place)
     said = template_sh(project, "update", env=machine(PATH=f"{tmp_path}/bin:{os.environ['PATH']}"))
     assert str(memory() or Path("/tmp")) in said.stdout.splitlines()
-    monkeypatch.setattr("hooks.host.update.SHARED_MEMORY", tmp_path)
-    monkeypatch.setattr("hooks.host.update.ROOM", 1)
+    monkeypatch.setattr("host.update.SHARED_MEMORY", tmp_path)
+    monkeypatch.setattr("host.update.ROOM", 1)
     assert memory() == tmp_path
-    monkeypatch.setattr("hooks.host.update.ROOM", 2**70)
+    monkeypatch.setattr("host.update.ROOM", 2**70)
     assert memory() is None
-    monkeypatch.setattr("hooks.host.update.SHARED_MEMORY", tmp_path / "none")
+    monkeypatch.setattr("host.update.SHARED_MEMORY", tmp_path / "none")
     assert memory() is None
     # A place that somebody has chosen is used, and left empty.
     chosen = tmp_path / "chosen"

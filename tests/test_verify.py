@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from hooks import verify
-from hooks.compat_host import targets
-from hooks.compat_rules import Coverage, coverage
-from hooks.compat_table import load
+import verify
+from hooks.compat.table import load
+from hooks.matcher.hosts import targets
+from hooks.matcher.rules import Coverage, coverage
 
 SCRIPT = Path(verify.__file__)
 CU132 = ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120"]

@@ -10,7 +10,7 @@ from tests.conftest import ROOT
 from tests.support.conda_channel import CondaChannels
 from tests.support.process import run
 
-IMAGE = yaml.safe_load((ROOT / "hooks/pins.yml").read_text())["micromamba_image"]
+IMAGE = yaml.safe_load((ROOT / "hooks/pins/pins.yml").read_text())["micromamba_image"]
 AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 CREATE = """\
 set -e

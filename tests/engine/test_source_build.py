@@ -46,7 +46,7 @@ ASK = (
     "import torch, torchvision; print(torch.compute(), torch.__version__, torchvision.__version__)"
 )
 ANSWER = f"{{}} {TORCH} {TORCHVISION}\n"
-SCRIPT = ROOT / "template/docker-amd64/image/{% if source %}torch-build.sh{% endif %}"
+SCRIPT = ROOT / "template/docker-amd64/image/torch-build.sh"
 CUDA = "nvidia/cuda:13.0.3-cudnn-devel-ubuntu24.04"
 
 

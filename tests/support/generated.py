@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from hooks import compat_choices, compat_docs, compat_table
+from hooks.compat import make_choices, make_docs, table
 
 # The module that makes a file (python -m MODULE writes it), the file, and the text it must have.
 GENERATED: dict[str, tuple[Path, Callable[[], str]]] = {
-    "hooks.compat_table": (compat_table.PACKED, compat_table.packed_text),
-    "hooks.compat_choices": (
-        compat_choices.FILE,
-        lambda: compat_choices.choices_text(compat_table.load()),
+    "hooks.compat.table": (table.PACKED, table.packed_text),
+    "hooks.compat.make_choices": (
+        make_choices.FILE,
+        lambda: make_choices.choices_text(table.load()),
     ),
-    "hooks.compat_docs": (compat_docs.FILE, lambda: compat_docs.text(compat_table.load())),
+    "hooks.compat.make_docs": (make_docs.FILE, lambda: make_docs.text(table.load())),
 }
 
 

@@ -19,8 +19,8 @@ else:
 LOCKS = {
     "generate": "requirements.txt",
     "dev": "requirements-dev.txt",
-    "torch-build": "hooks/torch_build.txt",
-    "torch-build-mkl": "hooks/torch_build_mkl.txt",
+    "torch-build": "template/docker-amd64/image/torch-build.txt",
+    "torch-build-mkl": "template/docker-amd64/image/torch-build-mkl.txt",
 }
 
 

@@ -1,0 +1,320 @@
+"""The compatibility table: loads it for the matcher, and packs it.
+
+People edit the YAML files in `hooks/compat/`. The matcher reads `hooks/compat/table.json`, the same
+rows without sources and notes: parsing 100 kB of YAML takes a quarter of a second where PyYAML has
+no C loader, the JSON file one or two milliseconds, and it needs nothing but the standard library.
+
+    python -m hooks.compat.table            write table.json
+    python -m hooks.compat.table --check    say whether it is fresh (exit status 1 if not)
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+FOLDER = Path(__file__).resolve().parent
+PACKED = FOLDER / "table.json"
+NAMES = ("cuda", "torch", "gpus", "drivers", "ngc", "conda")
+ONLY_FOR_PEOPLE = ("source", "date", "note", "notes", "first_merged", "confidence")
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """Turn a dotted version such as "12.8" or "550.54.15" into integers that compare rightly.
+
+    Raises:
+        ValueError: a part is no number.
+    """
+    return tuple(int(part) for part in version.split("."))
+
+
+class Variant(NamedTuple):
+    """One CUDA build of a PyTorch wheel; `arch` maps a host architecture to its compiled list."""
+
+    name: str
+    cuda: str
+    published: bool
+    reported: bool  # published, but only one source says so
+    cudnn: str | None
+    arch: dict[str, list[str] | None]
+
+
+class TorchRelease(NamedTuple):
+    """A PyTorch release on PyPI and the PyTorch wheel indexes."""
+
+    version: str
+    released: str | None
+    offered: bool
+    torchvision: str
+    torchaudio: str
+    python: list[str]
+    python_experimental: list[str]
+    pypi: dict[str, str]
+    variants: dict[str, Variant]
+    hub_tags: list[str]
+
+    def by_cuda(self, line: str) -> Variant | None:
+        """The wheel variant of a CUDA line such as "12.8", if this release has one."""
+        return next((v for v in self.variants.values() if v.cuda == line), None)
+
+    @property
+    def published(self) -> list[str]:
+        """CUDA lines with a published wheel, oldest first."""
+        return sorted((v.cuda for v in self.variants.values() if v.published), key=numbers)
+
+    @property
+    def pypi_cuda(self) -> str:
+        """CUDA line of the wheel that plain PyPI carries."""
+        return self.variants[self.pypi["variant"]].cuda
+
+
+class CudaImage(NamedTuple):
+    """The nvidia/cuda images of a CUDA line: newest patch with cuDNN, and how tags name it."""
+
+    patch: str
+    cudnn_major: str
+    cudnn_word: str
+    complete: bool
+    distros: list[str]
+
+
+class CudaLine(NamedTuple):
+    """A CUDA toolkit line such as 12.8; `targets` is None where its compiler is not known."""
+
+    line: str
+    patches: list[str]
+    toolkit_driver: dict[str, str | None]
+    targets: list[str] | None
+    special: list[str]
+    image: CudaImage | None
+
+
+class StartCheck(NamedTuple):
+    """Who may start an nvidia/cuda image although the driver brings an older CUDA."""
+
+    complete: bool
+    alternatives: list[tuple[frozenset[str], frozenset[str]]]  # brands, driver branches
+
+    def brands(self) -> frozenset[str]:
+        """Every brand that any alternative names."""
+        return frozenset().union(*(brands for brands, _ in self.alternatives))
+
+    def accepts(self, brands: frozenset[str], branch: str) -> bool:
+        """Whether a GPU that reports one of `brands` on driver `branch` is an exception."""
+        return any(brands & named and branch in branches for named, branches in self.alternatives)
+
+
+class Architecture(NamedTuple):
+    """A GPU architecture that newer driver branches and toolkits left behind."""
+
+    name: str
+    cc: list[str]
+    last_branch: int
+    last_toolkit: str
+
+
+class Product(NamedTuple):
+    """A GPU by the name that NVML reports; `host` is set where the product brings its own CPU."""
+
+    name: str
+    cc: str
+    kind: str
+    host: str | None
+    aliases: list[str]
+
+
+class NgcRelease(NamedTuple):
+    """An nvcr.io/nvidia/pytorch release; None = not known."""
+
+    release: str
+    torch: str | None
+    cuda: str | None
+    python: str | None
+    ubuntu: str | None
+    arch: dict[str, list[str]]
+    min_cc: str | None = None
+    min_driver: str | None = None
+    data_center_drivers: Sequence[str] = ()
+
+    @property
+    def line(self) -> str | None:
+        """CUDA line of the image, "12.8" for "12.8.0.038"."""
+        return None if self.cuda is None else ".".join(self.cuda.split(".")[:2])
+
+
+class Table(NamedTuple):
+    """All tables, typed. Mappings keep the order of the YAML files: oldest first."""
+
+    families: dict[str, str]
+    renamed: dict[str, str]
+    never_released: frozenset[str]
+    lines: dict[str, CudaLine]
+    start_checks: dict[str, StartCheck]
+    start_override: str
+    torch: dict[str, TorchRelease]
+    products: dict[str, Product]
+    known_cc: frozenset[str]  # of a product, or a target of some nvcc
+    jetson_cc: frozenset[str]  # no binary code is shared with other GPUs
+    branches: dict[int, str | None]
+    production: list[int]
+    recommended: list[int]
+    architectures: list[Architecture]
+    ngc: dict[str, NgcRelease]
+    conda: dict[str, list[str]]
+    conda_arch: dict[str, dict[str, list[str] | None]]
+
+
+def _torch(row: dict[str, Any]) -> TorchRelease:
+    variants = {
+        v["variant"]: Variant(
+            name=v["variant"],
+            cuda=v["cuda"],
+            published=v["status"] in {"published", "reported"},
+            reported=v["status"] == "reported",
+            cudnn=v["cudnn"],
+            arch={"x86_64": v["x86_64"], "aarch64": v["aarch64"]},
+        )
+        for v in row["variants"]
+    }
+    rest = {key: value for key, value in row.items() if key not in {"torch", "variants"}}
+    return TorchRelease(version=row["torch"], variants=variants, **rest)
+
+
+def _line(row: dict[str, Any]) -> CudaLine:
+    nvcc = row["nvcc"] or {"targets": None, "special": []}
+    return CudaLine(
+        line=row["line"],
+        patches=row["patches"],
+        toolkit_driver=row["toolkit_driver"],
+        targets=nvcc["targets"],
+        special=nvcc["special"],
+        image=CudaImage(**row["image"]) if row["image"] else None,
+    )
+
+
+def _start_checks(data: dict[str, Any]) -> dict[str, StartCheck]:
+    groups = {name: frozenset(brands) for name, brands in data["brand_groups"].items()}
+    return {
+        row["line"]: StartCheck(
+            complete=row["complete"],
+            alternatives=[
+                (groups[a["brands"]], frozenset(a["branches"])) for a in row["alternatives"]
+            ],
+        )
+        for row in data["lines"]
+    }
+
+
+def _kinds(rows: list[dict[str, Any]], *kinds: str) -> list[int]:
+    """Driver branches that NVIDIA calls one of `kinds`."""
+    return [int(row["branch"]) for row in rows if row.get("kind", "").startswith(kinds)]
+
+
+def build(data: dict[str, Any]) -> Table:
+    """Type the packed tables.
+
+    Args:
+        data: what `pack` returns, or table.json.
+    """
+    cuda, drivers = data["cuda"], data["drivers"]
+    lines = {row["line"]: _line(row) for row in cuda["lines"]}
+    return Table(
+        families={row["major"]: row["min_driver"] for row in cuda["families"]},
+        renamed={row["old"]: row["new"] for row in cuda["renamed"]},
+        never_released=frozenset(row["line"] for row in cuda["never_released"]),
+        lines=lines,
+        start_checks=_start_checks(cuda["start_check"]),
+        start_override=cuda["start_check"]["override"],
+        torch={row["torch"]: _torch(row) for row in data["torch"]["releases"]},
+        products={
+            row["name"]: Product(
+                row["name"], row["cc"], row["kind"], row.get("host"), row.get("aliases", [])
+            )
+            for row in data["gpus"]["gpus"]
+        },
+        known_cc=frozenset(row["cc"] for row in data["gpus"]["gpus"]).union(
+            *(line.targets or () for line in lines.values())
+        ),
+        jetson_cc=frozenset(row["cc"] for row in data["gpus"]["gpus"] if row["kind"] == "jetson"),
+        branches={int(row["branch"]): row["cuda"] for row in drivers["branches"]},
+        production=_kinds(drivers["branches"], "Production"),
+        recommended=_kinds(drivers["branches"], "LTS", "Production"),
+        architectures=[
+            Architecture(row["arch"], row["cc"], int(row["last_branch"]), row["last_toolkit"])
+            for row in drivers["architectures"]
+        ],
+        ngc={
+            row["release"]: NgcRelease(
+                **{key: row[key] for key in NgcRelease._fields if key in row}
+            )
+            for row in data["ngc"]["releases"]
+        },
+        conda={row["torch"]: row["cuda"] for row in data["conda"]["releases"]},
+        conda_arch={
+            row["line"]: {"x86_64": row["x86_64"], "aarch64": row["aarch64"]}
+            for row in data["conda"]["arch"]
+        },
+    )
+
+
+@lru_cache(maxsize=1)
+def load() -> Table:
+    """Read table.json; the same object on every call."""
+    return build(json.loads(PACKED.read_text(encoding="utf-8")))
+
+
+def read_yaml(name: str, folder: Path = FOLDER) -> Any:
+    """Parse one of the YAML tables, with PyYAML's C loader where there is one."""
+    import yaml  # noqa: PLC0415  (only people who edit the tables need it)
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return yaml.load((folder / f"{name}.yml").read_text(encoding="utf-8"), Loader=loader)  # noqa: S506
+
+
+def _strip(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _strip(v) for k, v in value.items() if k not in ONLY_FOR_PEOPLE}
+    return [_strip(item) for item in value] if isinstance(value, list) else value
+
+
+def pack(folder: Path = FOLDER) -> dict[str, Any]:
+    """Read the YAML tables and leave out what only people read."""
+    return {name: _strip(read_yaml(name, folder)) for name in NAMES}
+
+
+def packed_text(folder: Path = FOLDER) -> str:
+    """The text that table.json must have: one row a line, so that a diff shows the rows."""
+    parts = []
+    for name, tables in pack(folder).items():
+        keys = []
+        for key, rows in tables.items():
+            if isinstance(rows, list):
+                body = ",\n".join(json.dumps(row, separators=(",", ":")) for row in rows)
+                keys.append(f"{json.dumps(key)}:[\n{body}]")
+            else:
+                keys.append(f"{json.dumps(key)}:{json.dumps(rows, separators=(',', ':'))}")
+        parts.append(f"{json.dumps(name)}:{{\n" + ",\n".join(keys) + "}")
+    return "{" + ",\n".join(parts) + "}\n"
+
+
+def main(arguments: list[str]) -> int:
+    """Write table.json, or with --check compare it with the YAML tables."""
+    text = packed_text()
+    if "--check" in arguments:
+        fresh = PACKED.exists() and PACKED.read_text(encoding="utf-8") == text
+        print(
+            "table.json is fresh" if fresh else "table.json is stale: python -m hooks.compat.table"
+        )
+        return 0 if fresh else 1
+    PACKED.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,362 @@
+"""After rendering: fill .env, carry packages over, judge the choice here, say what comes next."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hooks.update import after_update
+from host.env_file import ProbeError, read_env
+from host.facts import Facts, chosen_gpus
+from host.fill import Filled, fill, report
+from host.probe import probe
+from host.project import ANSWERS
+from host.show import engine_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from hooks.matcher import Advice, Choice
+
+FOLDER = Path("docker-amd64")
+MOST_LINES = 5  # of the report on .env
+MOST_OPTIONS = 8  # that a person is offered where his choice does not work
+KEEP = "Keep my choice"
+RENOVATE = (  # where Renovate looks for its settings, and takes the first
+    *("renovate.json", "renovate.json5", ".github/renovate.json", ".github/renovate.json5"),
+    *(".gitlab/renovate.json", ".gitlab/renovate.json5"),
+    *(".renovaterc", ".renovaterc.json", ".renovaterc.json5"),
+)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The answers that the hook needs, as Copier hands them to it."""
+
+    service: str = "simple"
+    accelerator: str = "cpu"
+    torch: str = "none"
+    cuda: str = "none"
+    python: str = ""
+    distro: str = ""
+    flavour: str = ""
+    ngc_release: str = ""
+    pytorch_build: str = "wheel"
+    cca: str = "auto"
+    target_gpus: str = ""
+    package_manager: str = "pip"
+    code_dir: str = "."
+    answers_file: str = ANSWERS
+
+    @classmethod
+    def parse(cls, arguments: Sequence[str]) -> Answers:
+        """Read `--name=value` arguments; what is no answer is somebody else's."""
+        pairs = (argument[2:].partition("=") for argument in arguments if argument[:2] == "--")
+        given = {name.replace("-", "_"): value for name, _, value in pairs}
+        return cls(**{name: given[name] for name in cls.__dataclass_fields__ if name in given})
+
+    @property
+    def uses_gpus(self) -> bool:
+        """Whether something in the images runs on GPUs: only then is there something to judge."""
+        return self.accelerator == "cuda" and self.cuda != "none"
+
+    @property
+    def targets(self) -> list[str]:
+        """The names of `target_gpus`."""
+        return [name.strip() for name in self.target_gpus.split(",") if name.strip()]
+
+
+def gpu_choices(facts: Facts) -> dict[str, str]:
+    """What a container can be given, UUID to a label: each GPU, or its MIG instances."""
+    choices: dict[str, str] = {}
+    for index, gpu in enumerate(facts.gpus):
+        devices = gpu.mig if gpu.mig_enabled else (gpu,)
+        for device in devices:
+            size = f", {device.memory_mib / 1024:.0f} GiB" if device.memory_mib else ""
+            choices[device.uuid] = f"{index}: {device.name}{size} ({device.uuid[:12]})"
+    return choices
+
+
+def ask_gpus(choices: Mapping[str, str]) -> str | None:
+    """Let a person tick GPUs; return GPU_IDS for .env, or None if the question was refused."""
+    import questionary  # noqa: PLC0415  part of Copier; not there when somebody runs this by hand
+
+    ticked = questionary.checkbox(
+        "GPUs to use",
+        choices=[questionary.Choice(label, uuid, checked=True) for uuid, label in choices.items()],
+        validate=lambda answer: bool(answer) or "Tick at least one GPU.",
+    ).ask()
+    return ",".join(ticked) if ticked else None
+
+
+def uses_gpu_ids(folder: Path) -> bool:
+    """Whether GPU_IDS is a key of this project: only where `accelerator` is cuda."""
+    example = folder / ".env.example"
+    return example.is_file() and "GPU_IDS" in read_env(example.read_text("utf-8", "replace"))
+
+
+def choose(facts: Facts, folder: Path, *, ask: bool) -> dict[str, str]:
+    """The values of .env that a person picks: the GPUs, where there is a choice not yet made."""
+    choices = gpu_choices(facts)
+    asked_before = folder / ".env"
+    known = read_env(asked_before.read_text("utf-8", "replace")) if asked_before.is_file() else {}
+    if not ask or len(choices) < 2 or "GPU_IDS" in known or not uses_gpu_ids(folder):  # noqa: PLR2004
+        return {}
+    try:
+        ticked = ask_gpus(choices)
+    except (ImportError, EOFError, OSError, KeyboardInterrupt):
+        ticked = None
+    return {"GPU_IDS": ticked} if ticked else {}
+
+
+def host_lines(facts: Facts) -> list[str]:
+    """This machine in one or two lines, and how to mend its engine if it needs that."""
+    names = [gpu.name for gpu in facts.gpus]
+    found = ", ".join(
+        name if names.count(name) == 1 else f"{names.count(name)} x {name}"
+        for name in dict.fromkeys(names)
+    )
+    driver = f", driver {facts.driver} (CUDA {facts.cuda or 'unknown'})" if facts.driver else ""
+    lines = [f"Engine: {engine_line(facts.engine)}"]
+    lines += [f"  to mend it: {facts.engine.fix}"] if facts.engine.fix else []
+    return [*lines, f"GPU: {found}{driver}" if found else f"GPU: none ({facts.gpu_note})"]
+
+
+def way_to(project: Path, shell_folder: str | None) -> str:
+    """What a person types before a command of the project's folder: "cd ... && ", or nothing."""
+    if not shell_folder or Path(shell_folder).resolve() == project:
+        return ""
+    return f"cd {shlex.quote(os.path.relpath(project, Path(shell_folder).resolve()))} && "
+
+
+def env_lines(filled: Filled) -> list[str]:
+    """What happened to .env, not more than fits on a screen with the rest."""
+    lines = report(filled)
+    if len(lines) > MOST_LINES:
+        more = len(lines) - MOST_LINES + 1
+        lines[MOST_LINES - 1 :] = [f"... and {more} more: ./{FOLDER}/template.sh env tells all."]
+    return lines
+
+
+def target_cca(answers: Answers) -> tuple[dict[str, str], list[str]]:
+    """What `cca: auto` means for the GPUs of `target_gpus`: CCA for .env, and a line on trouble.
+
+    Raises:
+        BadInputError: a name is nothing that the matcher can read.
+    """
+    if not (answers.uses_gpus and answers.targets and answers.cca == "auto"):
+        return {}, []
+    from hooks import matcher as match  # noqa: PLC0415  its table costs time, and most projects need none
+
+    machine = match.host(None, answers.targets)
+    unknown = [gpu.name for gpu in machine.gpus if not gpu.cc]
+    if not unknown:
+        return {"CCA": match.cca_of(machine)}, []
+    why = f"target_gpus: no table has the compute capability of {', '.join(unknown)}"
+    return {}, [f"{why}, so CCA is all that this project compiles for; the answer cca can name it."]
+
+
+def judge(facts: Facts, answers: Answers) -> tuple[Choice, Advice] | None:
+    """What the matcher says of the answers on these GPUs; None where there is nothing to judge.
+
+    Raises:
+        BadInputError: an answer or a GPU's name is nothing that the matcher can read.
+    """
+    if not answers.uses_gpus:
+        return None
+    from hooks import matcher as match  # noqa: PLC0415  its table costs time, and CPU projects need none
+
+    wanted = match.choice(
+        service=answers.service,
+        accelerator=answers.accelerator,
+        torch=answers.torch,
+        cuda=answers.cuda,
+        python=answers.python,
+        cca=answers.cca,
+        distro=answers.distro if answers.service in ("train", "devel") else None,
+        flavour=answers.flavour or None,
+        ngc_release=answers.ngc_release or None,
+        pytorch_build=answers.pytorch_build,
+        package_manager=answers.package_manager,
+    )
+    targets = answers.targets
+    if not targets:
+        return wanted, match.advice(match.from_probe(facts.as_dict()), wanted)
+    branch = match.newest_branch(match.host(None, targets))
+    told = match.advice(match.host(str(branch), targets), wanted)
+    return wanted, told._replace(line=f"{told.line}, with a driver of branch {branch}")
+
+
+def ask_option(told: Advice, wanted: Choice) -> str:
+    """Let a person pick among the choices that work here; the command that takes one, or ""."""
+    import questionary  # noqa: PLC0415
+
+    from hooks import matcher as match  # noqa: PLC0415
+
+    options = {option.label: option for option in told.options[:MOST_OPTIONS]}
+    picked = questionary.select(
+        f"{told.why} What works on these GPUs?",
+        choices=[*options, KEEP],
+        default=next(iter(options)),
+    ).ask()
+    return match.command(wanted, options[picked].choice) if picked in options else ""
+
+
+def one_line(error: BaseException) -> str:
+    """What an exception says, in one line without a final stop."""
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+
+
+def match_lines(facts: Facts, answers: Answers, way: str, *, ask: bool) -> list[str]:
+    """The verdict on the answers: one line where they work, else why not and what to type.
+
+    `way` leads from the person's shell to the project, see `way_to`.
+    """
+    try:
+        judged = judge(facts, answers)
+    except Exception as error:  # noqa: BLE001  .env is filled, and what comes next is still to say
+        return [f"Compatibility was not checked: {one_line(error)}."]
+    if judged is None:
+        return []
+    wanted, told = judged
+    if told.verdict.startswith("works") or told.verdict == "unknown":
+        return [told.line, *([told.why] if told.verdict != "works" and told.why else [])]
+    command = told.command
+    if ask and told.options:
+        try:
+            command = ask_option(told, wanted)
+        except (ImportError, EOFError, OSError, KeyboardInterrupt):
+            command = told.command
+    way = way if command.startswith(f"./{FOLDER}/") else ""  # else it is no command of the project
+    change = f"To change it, once the project is committed: {way}{command}" if command else ""
+    return [told.line, told.why, *([change] if change else [])]
+
+
+def has_conda_files(project: Path) -> bool:
+    """Whether a project has conda's files, or had them at the last commit."""
+    name = f"{FOLDER}/dependencies/environment.yml"
+    if (project / name).exists():
+        return True
+    command = ["git", "cat-file", "-e", f"HEAD:./{name}"]
+    try:
+        done = subprocess.run(command, cwd=project, capture_output=True, check=False, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0
+
+
+def package_lines(project: Path, answers: Answers) -> list[str]:
+    """What was carried over to the project's package manager, and what could not be."""
+    try:
+        if not has_conda_files(project):  # to read YAML would cost every copy a tenth of a second
+            return []
+        from hooks.generate import packages  # noqa: PLC0415  needs YAML, which only Copier's Python must have
+
+        return packages.carry(project, answers.package_manager, answers.code_dir)
+    except Exception as error:  # noqa: BLE001  .env is filled, and what comes next is still to say
+        return [f"Packages were not carried over: {one_line(error)}."]
+
+
+def ci_lines(project: Path) -> list[str]:
+    """What the host of the repository does not find where it looks, and the command that helps."""
+    if not (project / FOLDER / "ci.sh").is_file():
+        return []
+    pipeline = FOLDER / "image.gitlab-ci.yml"
+    on_gitlab = (project / pipeline).is_file()
+    command = ["git", "rev-parse", "--show-prefix"]
+    try:
+        done = subprocess.run(
+            command, cwd=project, capture_output=True, text=True, check=False, timeout=20
+        )
+        lost = done.returncode == 0 and bool(done.stdout.strip())
+        first = project / ".gitlab-ci.yml"
+        lost = lost or (on_gitlab and str(pipeline) not in first.read_text("utf-8", "replace"))
+    except (OSError, subprocess.TimeoutExpired):
+        lost = False
+    host = "GitLab" if on_gitlab else "GitHub"
+    where = f"{host} looks into the repository's root only, now and after each update"
+    lines = [f"{where}: ./{FOLDER}/ci.sh place"] if lost else []
+    settings = [name for name in RENOVATE if (project / name).is_file()]
+    if len(settings) > 1:
+        lines.append(f"Renovate reads {settings[0]} only, not {' or '.join(settings[1:])}.")
+    return lines
+
+
+def answers_lines(project: Path, name: str) -> list[str]:
+    """What to do where a copy has replaced the answers of another template."""
+    command = ["git", "show", f"HEAD:./{name}"]
+    try:
+        done = subprocess.run(command, cwd=project, capture_output=True, check=False, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    if done.returncode or b"\nservice:" in done.stdout:
+        return []
+    back = f"git checkout HEAD -- {name}"
+    lost = f"{name} had the answers of another template, which could not be updated any more"
+    again = "generate again with Copier's -a .copier-answers.hearth.yml"
+    return [f"{lost}. To have it back: {back}; then {again}"]
+
+
+def run(project: Path, arguments: Sequence[str], *, ask: bool) -> list[str]:
+    """Do the hook's work in a project's root folder; the lines to show. Raises ProbeError."""
+    folder = project / FOLDER
+    if not folder.is_dir():
+        raise ProbeError(f"There is no folder {FOLDER} in {project}.")
+    answers, way = Answers.parse(arguments), way_to(project, os.environ.get("PWD"))
+    updated = updated_project(project, answers, way)
+    kept = update_lines(after_update.settle, updated)
+    facts = probe(folder)
+    try:
+        answered, notes = target_cca(answers)
+    except Exception:  # noqa: BLE001  the verdict meets the same trouble, and tells it
+        answered, notes = {}, []
+    filled, used = None, facts
+    try:
+        filled = fill(folder, facts=facts, chosen=choose(facts, folder, ask=ask), answered=answered)
+        used = chosen_gpus(facts, read_env(filled.merged.text).get("GPU_IDS", ""))
+    except Exception as error:  # noqa: BLE001  the rest of the work does not need it
+        print(not_filled(error), file=sys.stderr)
+    build = f"Next: {way}./{FOLDER}/template.sh build dev"
+    return [
+        *host_lines(facts),
+        *(env_lines(filled) if filled else []),
+        *notes,
+        *package_lines(project, answers),
+        *match_lines(used, answers, way, ask=ask),
+        *ci_lines(project),
+        *([] if updated else answers_lines(project, answers.answers_file)),
+        *kept,
+        *(update_lines(after_update.lines, updated) if updated else [build]),
+    ]
+
+
+def not_filled(error: BaseException) -> str:
+    """What to say where the hook could not do its work, and what does the same."""
+    retry = f"Try again with ./{FOLDER}/template.sh env"
+    return f"The .env file was not filled: {one_line(error)}. {retry}"
+
+
+def updated_project(project: Path, answers: Answers, way: str) -> after_update.Project | None:
+    """The project as an update has left it; None after a copy."""
+    before = after_update.updated_from()
+    if before is None:
+        return None
+    template = Path(__file__).parents[2]
+    return after_update.Project(project, answers.answers_file, template, before, way)
+
+
+def update_lines(
+    work: Callable[[after_update.Project], list[str]], updated: after_update.Project | None
+) -> list[str]:
+    """What a part of the work after an update has to say; nothing after a copy."""
+    if updated is None:
+        return []
+    try:
+        return work(updated)
+    except Exception as error:  # noqa: BLE001  the update itself is complete
+        return [f"The update was not looked at: {one_line(error)}. Next: {updated.way}git status"]

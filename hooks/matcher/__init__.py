@@ -1,0 +1,62 @@
+"""The matcher: which CUDA, PyTorch, Python, image and driver work with which GPU.
+
+    from hooks.matcher import choice, host, judge, nearest, working
+
+    machine = host("550.54.15", ["NVIDIA GeForce RTX 4090"])
+    wanted = choice(torch="2.15.0", cuda="cu132", python="3.12")
+    judge(machine, wanted)      # Judgement: verdict, layer, why, gpu, findings
+    nearest(machine, wanted)    # Change that works, or None
+    working(machine, wanted)    # every Option that works, best first
+    advice(machine, wanted)     # the same for people: line, why, command, options
+
+No network, no GPU, standard library only. The same as a command: `python -m hooks.match --help`.
+"""
+
+from __future__ import annotations
+
+from hooks.matcher.choices import Choice, choice, default_cca, from_image
+from hooks.matcher.hosts import BadInputError, Gpu, Host, cca_of, from_probe, gpu, host, parse_cca
+from hooks.matcher.rules import judge, judge_choice
+from hooks.matcher.search import (
+    Advice,
+    Change,
+    Option,
+    advice,
+    command,
+    describe,
+    image_of,
+    nearest,
+    newest_branch,
+    working,
+)
+from hooks.matcher.verdicts import Judgement, Layer, Verdict
+
+__all__ = [
+    "Advice",
+    "BadInputError",
+    "Change",
+    "Choice",
+    "Gpu",
+    "Host",
+    "Judgement",
+    "Layer",
+    "Option",
+    "Verdict",
+    "advice",
+    "cca_of",
+    "choice",
+    "command",
+    "default_cca",
+    "describe",
+    "from_image",
+    "from_probe",
+    "gpu",
+    "host",
+    "image_of",
+    "judge",
+    "judge_choice",
+    "nearest",
+    "newest_branch",
+    "parse_cca",
+    "working",
+]

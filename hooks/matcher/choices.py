@@ -1,0 +1,289 @@
+"""What the matcher judges a host against: a choice of service, PyTorch, CUDA, Python and image.
+
+`choice()` and `from_image()` read what people write. The `*_reason` functions say why a choice is
+impossible on any machine; the questions of the template show the same words.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from hooks.compat.table import Table, load, numbers
+from hooks.matcher.hosts import BadInputError, Target, parse_cca
+
+if TYPE_CHECKING:
+    from hooks.compat.table import CudaLine, TorchRelease
+
+SERVICES = ("simple", "train", "devel", "ngc", "hub")
+FLAVOURS = ("base", "runtime", "devel")
+_IMAGE = re.compile(r"(?:docker\.io/)?(nvidia/cuda|pytorch/pytorch|nvcr\.io/nvidia/pytorch):(\S+)")
+_CUDA_TAG = re.compile(
+    r"([0-9]+\.[0-9]+\.[0-9]+)-(?:cudnn[0-9]?-)?(base|runtime|devel)-([a-z]+[0-9]+(?:\.[0-9]+)?)"
+)
+_HUB_TAG = re.compile(r"([0-9]+\.[0-9]+\.[0-9]+)-cuda([0-9]+\.[0-9]+)-cudnn[0-9]-(runtime|devel)")
+
+
+class Choice(NamedTuple):
+    """The answers that matter for compatibility. Make one with `choice()` or `from_image()`."""
+
+    service: str = "simple"
+    accelerator: str = "cuda"
+    torch: str | None = None
+    cuda: str | None = None
+    python: str | None = None
+    cca: str = "auto"
+    package_manager: str = "pip"
+    pytorch_build: str = "wheel"
+    distro: str | None = None
+    flavour: str = "devel"
+    ngc_release: str | None = None
+    tag: str | None = None
+
+
+def _one_of(what: str, value: str, allowed: tuple[str, ...]) -> str:
+    if value not in allowed:
+        raise BadInputError(f"{value!r} is no {what}: choose from {', '.join(allowed)}")
+    return value
+
+
+def cuda_line(text: str) -> str:
+    """Read a CUDA line from "12.8", "12.8.1" or a wheel variant such as "cu128".
+
+    Raises:
+        BadInputError: it is none of these.
+    """
+    match = re.fullmatch(r"cu([0-9]{2})([0-9])|([0-9]+\.[0-9]+)(?:\.[0-9]+)*", text.strip().lower())
+    if not match:
+        raise BadInputError(f"{text!r} is no CUDA version: write 12.8, or a wheel variant as cu128")
+    return match[3] or f"{match[1]}.{match[2]}"
+
+
+def _torch(text: str, table: Table) -> tuple[str, str | None]:
+    """Split "2.15.0+cu132", and take "2.15" for the newest 2.15 release."""
+    match = re.fullmatch(r"([0-9]+\.[0-9]+(?:\.[0-9]+)?)(?:\+(cu[0-9]{3}|cpu))?", text.strip())
+    if not match:
+        raise BadInputError(f"{text!r} is no PyTorch version: write one such as 2.14.1")
+    version = match[1]
+    line = [known for known in table.torch if known.rpartition(".")[0] == version]
+    return (line[-1] if line else version), match[2]
+
+
+def choice(
+    *,
+    service: str = "simple",
+    accelerator: str = "cuda",
+    torch: str | None = None,
+    cuda: str | None = None,
+    python: str | None = None,
+    cca: str = "auto",
+    package_manager: str = "pip",
+    pytorch_build: str = "wheel",
+    distro: str | None = None,
+    flavour: str | None = None,
+    ngc_release: str | None = None,
+) -> Choice:
+    """Check what a person chose and make it comparable.
+
+    Args:
+        service: simple, train, devel, ngc or hub.
+        accelerator: cuda or cpu.
+        torch: PyTorch version, with or without "+cu132"; "2.15" means its newest patch; None or
+            "none" for no PyTorch.
+        cuda: CUDA line ("13.2") or wheel variant ("cu132"); None = what plain PyPI carries.
+        python: Python version; a patch number is ignored.
+        cca: "auto", or compute capabilities to compile for.
+        package_manager: pip or conda.
+        pytorch_build: wheel or source.
+        distro: distribution of an nvidia/cuda image as its tags name it, such as ubuntu24.04.
+        flavour: of the nvidia/cuda or pytorch/pytorch image: base, runtime or devel.
+        ngc_release: release of nvcr.io/nvidia/pytorch, such as 25.10.
+
+    Raises:
+        BadInputError: something is malformed; unknown versions are not, they are judged `unknown`.
+    """
+    version, local = (None, None)
+    if torch and torch.strip().lower() != "none":
+        version, local = _torch(torch, load())
+    if local == "cpu" or (cuda or "").strip().lower() == "cpu":
+        accelerator, cuda, local = "cpu", None, None
+    if local and cuda and cuda_line(local) != cuda_line(cuda):
+        raise BadInputError(f"{torch!r} and CUDA {cuda} contradict each other: give one of the two")
+    if ngc_release and not re.fullmatch(r"[0-9]{2}\.[0-9]{2}(-py3)?", ngc_release.strip()):
+        raise BadInputError(
+            f"{ngc_release!r} is no NGC release: write year and month, such as 25.10"
+        )
+    parse_cca(cca)
+    named_cuda = cuda or local
+    return Choice(
+        service=_one_of("service", service, SERVICES),
+        accelerator=_one_of("accelerator", accelerator, ("cuda", "cpu")),
+        torch=version,
+        cuda=cuda_line(named_cuda) if named_cuda else None,
+        python=_python(python) if python else None,
+        cca=cca.strip(),
+        package_manager=_one_of("package manager", package_manager, ("pip", "conda")),
+        pytorch_build=_one_of("PyTorch build", pytorch_build, ("wheel", "source")),
+        distro=_distro(distro) if distro else None,
+        flavour=_one_of(
+            "image flavour", flavour or ("runtime" if service == "hub" else "devel"), FLAVOURS
+        ),
+        ngc_release=ngc_release.strip().removesuffix("-py3") if ngc_release else None,
+    )
+
+
+def _distro(text: str) -> str:
+    name = re.sub(r"[ :-]", "", text.lower())
+    if not re.fullmatch(r"[a-z]+[0-9]+(\.[0-9]+)?", name):
+        raise BadInputError(
+            f"{text!r} is no distribution of an image: write name and version, such as ubuntu24.04"
+        )
+    return name
+
+
+def _python(text: str) -> str:
+    match = re.fullmatch(r"([0-9]+\.[0-9]+)(?:\.[0-9]+)*(t?)", text.strip())
+    if not match:
+        raise BadInputError(f"{text!r} is no Python version: write one such as 3.12")
+    return match[1] + match[2]
+
+
+def from_image(image: str, service: str | None = None, cca: str = "auto") -> Choice:
+    """Read a choice from an image such as nvidia/cuda:12.8.1-cudnn-devel-ubuntu24.04.
+
+    Args:
+        image: of nvidia/cuda, pytorch/pytorch or nvcr.io/nvidia/pytorch, with its tag.
+        service: train or devel for nvidia/cuda; devel if not given.
+        cca: "auto", or compute capabilities to compile for.
+
+    Raises:
+        BadInputError: another image, or a tag that is not of the image's form.
+    """
+    match = _IMAGE.fullmatch(image.strip())
+    if not match:
+        raise BadInputError(
+            f"{image!r} is no image the table knows: nvidia/cuda, pytorch/pytorch or"
+            " nvcr.io/nvidia/pytorch, with a tag"
+        )
+    repository, tag = match.groups()
+    if repository == "nvcr.io/nvidia/pytorch":
+        return choice(service="ngc", ngc_release=tag, cca=cca)
+    parts = (_CUDA_TAG if repository == "nvidia/cuda" else _HUB_TAG).fullmatch(tag)
+    if not parts:
+        example = "12.8.1-cudnn-devel-ubuntu24.04"
+        if repository != "nvidia/cuda":
+            example = "2.9.1-cuda12.8-cudnn9-runtime"
+        raise BadInputError(f"{tag!r} is no tag of {repository}: they look like {example}")
+    if repository == "nvidia/cuda":
+        made = choice(
+            service=service or "devel", cuda=parts[1], distro=parts[3], flavour=parts[2], cca=cca
+        )
+    else:
+        made = choice(service="hub", torch=parts[1], cuda=parts[2], flavour=parts[3], cca=cca)
+    return made._replace(tag=tag)
+
+
+def spoken(items: list[str]) -> str:
+    """Join for a sentence: "a", "a and b", "a, b and c"."""
+    return " and ".join(filter(None, [", ".join(items[:-1]), *items[-1:]]))
+
+
+def wheel_reason(release: TorchRelease, line: str) -> str:
+    """Why a PyTorch release has no wheel for a CUDA line; empty if it has one."""
+    variant = release.by_cuda(line)
+    if variant and variant.published:
+        return ""
+    if variant:
+        return f"it is not known whether PyTorch {release.version} has a CUDA {line} wheel"
+    return f"PyTorch {release.version} has no CUDA {line} wheel, only {spoken(release.published)}"
+
+
+def arch_reason(release: TorchRelease, line: str, arch: str = "x86_64") -> str:
+    """Why it cannot be said which GPUs a wheel runs on; empty if its compiled list is known."""
+    variant = release.by_cuda(line)
+    if variant and variant.arch[arch]:
+        return ""
+    return (
+        f"it is not known which GPUs the CUDA {line} wheel of PyTorch {release.version} for {arch}"
+        " has code for"
+    )
+
+
+def conda_arch_unknown(line: str) -> str:
+    """What to say of conda-forge's builds of a CUDA line whose compiled list is not known."""
+    return f"it is not known which GPUs conda-forge's CUDA {line} builds have code for"
+
+
+def python_reason(release: TorchRelease, python: str) -> str:
+    """Why a PyTorch release cannot be installed with a Python version; empty if it can."""
+    if python in release.python:
+        return ""
+    if python in release.python_experimental:
+        return f"PyTorch {release.version} has only experimental wheels for Python {python}"
+    plain = [version for version in release.python if not version.endswith("t")]
+    return (
+        f"PyTorch {release.version} has no wheels for Python {python}, only for"
+        f" {plain[0]} to {plain[-1]}"
+    )
+
+
+def nvcc_refuses(line: CudaLine, what: str, *, special: bool = False) -> str:
+    """The sentence that a CUDA line's compiler cannot compile for `what`.
+
+    Args:
+        line: whose compiler's targets are known.
+        what: a target or a GPU.
+        special: whether `what` is a target of one architecture (a) or family (f).
+    """
+    possible = line.special if special else line.targets or []
+    return (
+        f"nvcc of CUDA {line.line} cannot compile for {what}; it can for"
+        f" {' '.join(possible) or 'no such target'}"
+    )
+
+
+def nvcc_reason(line: CudaLine, target: Target) -> str:
+    """Why the compiler of a CUDA line cannot compile for a target; empty if it can."""
+    if line.targets is None:
+        return f"it is not known what the compiler of CUDA {line.line} can target"
+    name = str(target._replace(ptx=False))
+    if name in (line.special if target.suffix else line.targets):
+        return ""
+    return nvcc_refuses(line, name, special=bool(target.suffix))
+
+
+def cuda_tag(line: CudaLine, flavour: str, distro: str, *, cudnn: bool = True) -> str:
+    """The nvidia/cuda tag of a line's newest patch with cuDNN.
+
+    Raises:
+        ValueError: no image of the line is known.
+    """
+    if line.image is None:
+        raise ValueError(f"no nvidia/cuda image of CUDA {line.line} is known")
+    word = f"{line.image.cudnn_word}-" if cudnn and flavour != "base" else ""
+    return f"{line.image.patch}-{word}{flavour}-{distro}"
+
+
+def hub_tag(release: TorchRelease, line: str, flavour: str) -> str:
+    """The pytorch/pytorch tag of a release and CUDA line: cudnn8 up to 2.3, cudnn9 from 2.4 on."""
+    cudnn = "9" if numbers(release.version) >= (2, 4) else "8"
+    return f"{release.version}-cuda{line}-cudnn{cudnn}-{flavour}"
+
+
+def default_cca(line: str, table: Table | None = None) -> str:
+    """What `cca: auto` means where no GPU is seen: the list of the line's newest PyTorch wheel.
+
+    A line without a wheel takes the list of the nearest older line of its major, else of the
+    nearest newer one.
+    """
+    table = table or load()
+    lists: dict[str, list[str]] = {}
+    for release in table.torch.values():
+        for variant in release.variants.values():
+            known = variant.arch["x86_64"]
+            if known:
+                lists[variant.cuda] = known
+    major = numbers(line)[0]
+    same = sorted((cuda for cuda in lists if numbers(cuda)[0] == major), key=numbers)
+    older = [cuda for cuda in same if numbers(cuda) <= numbers(line)]
+    return " ".join(lists[(older or same[::-1])[-1]])

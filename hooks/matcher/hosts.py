@@ -1,0 +1,415 @@
+"""What the matcher judges: hosts, their GPUs, and lists of compute capabilities.
+
+Everything a person can mistype is read here, and refused with `BadInputError`: one sentence that
+says what is wrong and what to write instead.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from hooks.compat.table import Table, load, numbers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+ARCHITECTURES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}
+CCA_FORM = "write auto, or compute capabilities separated by blanks, such as 7.5 8.6+PTX"
+BRANDS = ("tesla", "nvidia", "quadro", "quadrortx", "nvidiartx", "geforce", "titan")
+CONSUMER_BRANDS = frozenset({"geforce", "geforcertx", "titan", "titanrtx"})
+
+# NVML reports a virtual GPU by what it is licensed for; which of these it is, a name does not say.
+VGPU_BRANDS = frozenset({"grid", "nvidia", "vapps", "vcs", "vpc", "vws"})
+
+_DRIVER = re.compile(r"[0-9]{3,4}(\.[0-9]+){0,3}")
+_CC = re.compile(r"[0-9]{1,2}\.[0-9]")
+_TARGET = re.compile(r"([0-9]{1,2}\.[0-9])([af]?)(\+PTX)?")
+# The patterns below are for names that `_folded` has folded.
+_MIG = re.compile(r" mig [0-9].*$")
+_VGPU_PROFILE = re.compile(r"( [0-9])? [0-9]{1,3}[abcq](me)?$")
+_BRAND_WORDS = re.compile(r"^(geforce|tesla) |^rtx (?=a[0-9])")
+_ANY_BRAND_WORD = re.compile(r"^(geforce|tesla|quadro) ")
+_MODEL = re.compile(r"[a-z]+[0-9]+")
+# What may follow a product's name without making it another product: memory, form, cooling.
+_HARMLESS = re.compile(
+    r"[0-9]+ ?gb?|hbm[0-9]\w*|gddr[0-9]\w*|pcie|sxm[0-9]*|nvl[0-9]*|lhr|with|max|q|design|\(.*\)"
+)
+
+
+class BadInputError(ValueError):
+    """Input that cannot be judged; its text is one sentence for the person who gave it."""
+
+
+class Target(NamedTuple):
+    """One entry of a list of compute capabilities: 8.6, 8.6+PTX, 9.0a, 12.0f."""
+
+    cc: tuple[int, ...]
+    suffix: str
+    ptx: bool
+
+    def __str__(self) -> str:
+        """Spell it as TORCH_CUDA_ARCH_LIST does."""
+        return f"{self.cc[0]}.{self.cc[1]}{self.suffix}{'+PTX' if self.ptx else ''}"
+
+
+class Gpu(NamedTuple):
+    """A GPU; `cc` is its compute capability or None, `kind` a kind of the product table or ""."""
+
+    name: str
+    cc: str | None
+    kind: str = ""
+    brands: frozenset[str] = frozenset()
+    host: str | None = None
+
+    @property
+    def label(self) -> str:
+        """How a sentence calls it: name and compute capability, as far as known."""
+        if self.name and self.cc:
+            return f"{self.name} ({self.cc})"
+        return self.name or f"a GPU of compute capability {self.cc}"
+
+
+class Host(NamedTuple):
+    """A machine. Make one with `host()` or `from_probe()`, which check what they are given."""
+
+    driver: str | None
+    gpus: tuple[Gpu, ...]
+    arch: str = "x86_64"
+    cuda: str | None = None
+
+
+def parse_driver(text: str) -> str:
+    """Check a driver version such as "550.54.15"; a branch alone stands for its newest release.
+
+    Raises:
+        BadInputError: it does not look like one.
+    """
+    version = text.strip().removeprefix("R")
+    if not _DRIVER.fullmatch(version):
+        raise BadInputError(
+            f"driver {text!r} is no driver version: write what nvidia-smi shows as"
+            " 'Driver Version' (from 610 on 'KMD Version'), such as 550.54.15"
+        )
+    return version
+
+
+def parse_cc(text: str) -> str:
+    """Check a compute capability such as "8.9".
+
+    Raises:
+        BadInputError: it does not look like one.
+    """
+    if not _CC.fullmatch(text.strip()):
+        raise BadInputError(f"{text!r} is no compute capability: write two numbers, such as 8.9")
+    return text.strip()
+
+
+@lru_cache(maxsize=256)
+def targets(entries: tuple[str, ...]) -> tuple[Target, ...]:
+    """Read a compiled list of the tables, such as ("8.6", "12.0+PTX")."""
+    return tuple(_target(entry) for entry in entries)
+
+
+def _target(entry: str) -> Target:
+    match = _TARGET.fullmatch(entry)
+    if not match:
+        raise BadInputError(f"cca has {entry!r}, which is no compute capability: {CCA_FORM}")
+    return Target(numbers(match[1]), match[2], bool(match[3]))
+
+
+def parse_cca(text: str) -> tuple[Target, ...]:
+    """Read the answer `cca`: () for auto, else its compute capabilities, sorted, each once.
+
+    Separators are blanks and semicolons, as in TORCH_CUDA_ARCH_LIST; a comma is refused because
+    PyTorch refuses it.
+
+    Raises:
+        BadInputError: empty, a comma, a range, a compute capability no table knows, or other text.
+    """
+    if text.strip().lower() == "auto":
+        return ()
+    entries = re.split(r"[ ;]+", text.strip(" ;"))
+    if not entries[0]:
+        raise BadInputError(f"cca is empty: {CCA_FORM}")
+    if "," in text:
+        fixed = " ".join(re.split(r"[ ,;]+", text.strip(" ,;")))
+        raise BadInputError(
+            f"cca has a comma: separate compute capabilities by blanks, as in '{fixed}'"
+        )
+    parsed = sorted({_target(entry) for entry in entries})
+    known = known_ccs()
+    for target in parsed:
+        cc = f"{target.cc[0]}.{target.cc[1]}"
+        if cc not in known:
+            raise BadInputError(
+                f"cca has {cc}, a compute capability no CUDA compiler in the table knows:"
+                f" choose from {', '.join(known)}"
+            )
+    return tuple(parsed)
+
+
+@lru_cache(maxsize=1)
+def known_ccs() -> tuple[str, ...]:
+    """Every compute capability that some nvcc of the table can target, sorted."""
+    found = {cc for line in load().lines.values() for cc in line.targets or ()}
+    return tuple(sorted(found, key=numbers))
+
+
+def _folded(name: str) -> str:
+    """Fold a product name for comparison: case, vendor, MIG suffix, and what separates words.
+
+    Kubernetes labels have a hyphen for every blank, as in NVIDIA-A100-SXM4-80GB-MIG-1g.10gb.
+    """
+    words = re.split(r"[\s_-]+", name.lower().strip())
+    while words[0] in {"nvidia", "grid"} and len(words) > 1:
+        words.pop(0)
+    return _MIG.sub("", " ".join(words))
+
+
+def _plain(name: str) -> str:
+    """A folded product name without the profile of a virtual GPU, such as 32C."""
+    return _VGPU_PROFILE.sub("", _folded(name))
+
+
+class _Names(NamedTuple):
+    """Lookup tables over folded product names."""
+
+    exact: dict[str, str]
+    without_brand: dict[str, set[str]]
+    model: dict[str, set[str]]
+
+
+@lru_cache(maxsize=1)
+def _names() -> _Names:
+    exact: dict[str, str] = {}
+    without_brand: dict[str, set[str]] = {}
+    model: dict[str, set[str]] = {}
+    for product in load().products.values():
+        for name in (product.name, *product.aliases):
+            plain = _plain(name)
+            exact.setdefault(plain, product.name)
+            without_brand.setdefault(_BRAND_WORDS.sub("", plain), set()).add(product.name)
+        if product.kind == "datacenter":
+            token = _ANY_BRAND_WORD.sub("", _plain(product.name)).split()[0]
+            model.setdefault(token, set()).add(product.name)
+    return _Names(exact, without_brand, model)
+
+
+def _longest(plain: str, names: _Names) -> set[str]:
+    """The product whose name `plain` begins with, unless the rest may name another one.
+
+    An "RTX 5090 Ti" is no RTX 5090; every module of a Jetson family has the family's chip.
+    """
+    bare = _BRAND_WORDS.sub("", plain)
+    begins = [known for known in names.without_brand if bare.startswith(known + " ")]
+    if not begins:
+        return set()
+    longest = max(begins, key=len)
+    found = names.without_brand[longest]
+    rest = bare[len(longest) :].split()
+    chip = all(load().products[full].kind == "jetson" for full in found)
+    return found if chip or all(_HARMLESS.fullmatch(word) for word in rest) else set()
+
+
+def _candidates(name: str, names: _Names) -> Iterable[set[str]]:
+    """Product names that `name` may stand for, the surest reading first."""
+    plain = _plain(name)
+    if plain in names.exact:
+        yield {names.exact[plain]}
+    yield names.without_brand.get(_BRAND_WORDS.sub("", plain), set())
+    yield _longest(plain, names)
+    bare = _ANY_BRAND_WORD.sub("", plain)
+    if any(character.isdigit() for character in bare):
+        yield {
+            full
+            for known, full in names.exact.items()
+            if (_ANY_BRAND_WORD.sub("", known) + " ").startswith(bare + " ")
+        }
+        token = bare.split()[0]
+        yield names.model.get(token, set())
+        model = _MODEL.match(token)
+        if model and _is_virtual(name):  # V100D, H100XM: letters for memory and form
+            yield names.model.get(model[0], set())
+
+
+def _is_virtual(name: str) -> bool:
+    return _VGPU_PROFILE.search(_folded(name)) is not None
+
+
+def brand(name: str, kind: str) -> frozenset[str]:
+    """Brands that NVML may report for a GPU; empty where that is not known.
+
+    Args:
+        name: of the product; the GPU's own where it is virtual, or not in the table.
+        kind: of the product table, "" for a GPU that is not in it.
+    """
+    plain = _plain(name)
+    rules = (
+        (_is_virtual(name), VGPU_BRANDS),
+        (plain.startswith("geforce"), {"geforce", "geforcertx"}),
+        ("titan" in plain, {"titan", "titanrtx"}),
+        (plain.startswith("tesla"), {"tesla"}),
+        (kind == "datacenter", {"tesla", "nvidia"}),
+        (plain.startswith("quadro rtx"), {"quadrortx"}),
+        (plain.startswith("quadro"), {"quadro"}),
+        (
+            kind == "workstation" or (kind != "" and plain.startswith("rtx")),
+            {"nvidiartx", "nvidia"},
+        ),
+    )
+    return next((frozenset(brands) for fits, brands in rules if fits), frozenset())
+
+
+@lru_cache(maxsize=512)
+def gpu(name: str = "", cc: str | None = None, brand_name: str | None = None) -> Gpu:
+    """Look a GPU up by the name that NVML or nvidia-smi reports, by compute capability, or both.
+
+    Case, the vendor's prefix, MIG and vGPU suffixes do not matter, nor whether blanks, hyphens or
+    underscores separate the words. A compute capability that the
+    host reports wins over the table. A name that fits products of different compute capabilities
+    stays unknown.
+
+    Raises:
+        BadInputError: neither given, a name with control characters, a malformed compute
+            capability, or an unknown brand.
+    """
+    if not " ".join(name.split()).isprintable():
+        raise BadInputError(f"{name!r} is no name of a GPU: give it as nvidia-smi -L prints it")
+    if not name.strip() and not cc:
+        raise BadInputError(
+            "no GPU given: name it as nvidia-smi -L does, or give its compute capability"
+        )
+    if brand_name is not None and brand_name not in BRANDS:
+        raise BadInputError(f"{brand_name!r} is no brand: choose from {', '.join(BRANDS)}")
+    table, plain = load(), _plain(name)
+    product = None
+    for group in _candidates(name, _names()) if plain else ():
+        rows = [table.products[full] for full in sorted(group)]
+        if len({(row.cc, row.kind == "datacenter") for row in rows}) == 1:
+            product = rows[0]
+            break
+        if rows:
+            break
+    found = parse_cc(cc) if cc else (product.cc if product else None)
+    found = table.renamed.get(found, found) if found else None
+    named = product.name if product and not _is_virtual(name) else name
+    brands = brand(named, product.kind if product else "")
+    if product:
+        kind = product.kind
+    elif found in table.jetson_cc:
+        kind = "jetson"
+    else:
+        kind = "datacenter" if plain.startswith("tesla ") or brand_name == "tesla" else ""
+    return Gpu(
+        name=" ".join(name.split()),
+        cc=found,
+        kind=kind,
+        brands=frozenset({brand_name}) if brand_name else brands,
+        host=product.host if product else ("aarch64" if kind == "jetson" else None),
+    )
+
+
+def host(
+    driver: str | None,
+    gpus: Sequence[Gpu | str],
+    arch: str | None = None,
+    cuda: str | None = None,
+) -> Host:
+    """Describe a machine.
+
+    Args:
+        driver: version such as "550.54.15", or None where it is not known.
+        gpus: at least one, as `Gpu` or by name.
+        arch: x86_64 or aarch64 (amd64 and arm64 are taken too); None = that of the GPUs' product.
+        cuda: newest CUDA the driver supports, as nvidia-smi shows it on the host; only looked at
+            where the table does not know the driver.
+
+    Raises:
+        BadInputError: malformed version, unknown architecture, or no GPU.
+    """
+    if not gpus:
+        raise BadInputError(
+            "the list of GPUs is empty: name at least one GPU, or choose accelerator cpu"
+        )
+    resolved = tuple(gpu(item) if isinstance(item, str) else item for item in gpus)
+    own = next((item.host for item in resolved if item.host), None)
+    if arch is not None and arch.lower() not in ARCHITECTURES:
+        raise BadInputError(f"{arch!r} is no host architecture: choose x86_64 or aarch64")
+    if cuda is not None and not re.fullmatch(r"[0-9]+\.[0-9]+", cuda.strip()):
+        raise BadInputError(f"{cuda!r} is no CUDA version: write two numbers, such as 12.8")
+    return Host(
+        driver=parse_driver(driver) if driver else None,
+        gpus=resolved,
+        arch=ARCHITECTURES[arch.lower()] if arch else (own or "x86_64"),
+        cuda=cuda.strip() if cuda else None,
+    )
+
+
+def _fact(facts: Mapping[str, Any], key: str) -> str | None:
+    """A text of the probe, or None; a version may have been written as a number."""
+    value = facts.get(key)
+    if isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool)):
+        value = str(value) if isinstance(value, float) or key == "driver" else f"{value}.0"
+    if value is not None and not isinstance(value, str):
+        raise BadInputError(f"the probe's facts have {value!r} as {key}: it must be a text")
+    return value or None
+
+
+def from_probe(facts: object) -> Host | None:
+    """Read the facts of the host probe: driver, cuda, gpus with name and compute_capability.
+
+    The probe does not say the architecture; it is that of the GPUs' product, else x86_64.
+
+    Returns:
+        None where the probe saw no GPU.
+
+    Raises:
+        BadInputError: the facts are not of this form, or hold something that is no version.
+    """
+    if not isinstance(facts, dict):
+        raise BadInputError(
+            "the probe's facts are no JSON object: give what `template.sh env --json` prints"
+        )
+    gpus = facts.get("gpus") or []
+    if not isinstance(gpus, (list, tuple)) or not all(isinstance(item, dict) for item in gpus):
+        raise BadInputError("the probe's facts have no list of objects as gpus")
+    found = [gpu(_fact(item, "name") or "", _fact(item, "compute_capability")) for item in gpus]
+    if not found:
+        return None
+    return host(_fact(facts, "driver"), found, cuda=_fact(facts, "cuda"))
+
+
+def branch_of(table: Table, driver: str) -> int | None:
+    """The driver branch a version belongs to: the newest one that is not above its first number."""
+    number = numbers(driver)[0]
+    return max((branch for branch in table.branches if branch <= number), default=None)
+
+
+def driver_cuda(table: Table, machine: Host) -> tuple[int, ...]:
+    """Newest CUDA that the host's driver supports by itself; (0, 0) if older than all rows.
+
+    A driver between two branches of the table supports at least what the older one does; there, and
+    on Jetson, whose drivers are numbered apart, a CUDA version that the host reports counts too.
+    """
+    if machine.driver is None:
+        raise ValueError("the driver is not known")
+    branch = branch_of(table, machine.driver)
+    by_table = numbers(table.branches[branch] or "0.0") if branch else (0, 0)
+    exact = branch == numbers(machine.driver)[0]
+    if machine.cuda and (not exact or any(item.kind == "jetson" for item in machine.gpus)):
+        return max(by_table, numbers(machine.cuda))
+    return by_table
+
+
+def at_least(driver: str, minimum: str) -> bool:
+    """Whether a driver is `minimum` or newer; a branch alone stands for its newest release."""
+    have, need = numbers(driver), numbers(minimum)
+    return have[0] >= need[0] if len(have) == 1 else have >= need
+
+
+def cca_of(machine: Host) -> str:
+    """What `cca: auto` means on a host: its compute capabilities, sorted, each once."""
+    found = {item.cc for item in machine.gpus if item.cc}
+    return " ".join(sorted(found, key=numbers))

@@ -1,0 +1,383 @@
+"""The reverse questions: what works on this host, and what is the nearest change that works?"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import TYPE_CHECKING, NamedTuple
+
+from hooks.compat.table import load, numbers
+from hooks.matcher.choices import Choice, cuda_tag, hub_tag, spoken
+from hooks.matcher.hosts import branch_of
+from hooks.matcher.rules import judge, judge_choice
+from hooks.matcher.verdicts import Layer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from hooks.compat.table import CudaImage, Table, TorchRelease
+    from hooks.matcher.hosts import Host
+    from hooks.matcher.verdicts import Judgement
+
+# Answers of the template, by the field of a choice that they set.
+ANSWERS = {
+    "torch": "torch_version",
+    "cuda": "cuda_version",
+    "python": "python_version",
+    "ngc_release": "ngc_release",
+    "cca": "cca",
+    "distro": "linux_distro",
+}
+REPOSITORIES = {"train": "nvidia/cuda", "devel": "nvidia/cuda", "hub": "pytorch/pytorch"}
+UPDATE = "./docker-amd64/template.sh update"
+
+
+class Option(NamedTuple):
+    """A choice that works, with its judgement."""
+
+    choice: Choice
+    judgement: Judgement
+
+    @property
+    def label(self) -> str:
+        """How a list shows it."""
+        return f"{describe(self.choice)} ({self.judgement.verdict.value})"
+
+
+class Change(NamedTuple):
+    """The nearest change that works: other answers, another driver, or both.
+
+    `judge(host, choice)` of a change is always one of the `works` verdicts.
+    """
+
+    host: Host
+    choice: Choice
+    judgement: Judgement
+    text: str
+    command: str
+
+
+class Advice(NamedTuple):
+    """What the hook and the doctor tell a person.
+
+    `verdict` is one of the five words; `line` says it for people, `why` is one sentence,
+    `command` (may be empty) changes the answers to those of `nearest`, `options` are the choices
+    that work on this host, best first; both only where the present choice does not work.
+    `judgement` is what it rests on, None where there was no host to judge.
+    """
+
+    verdict: str
+    layer: str | None
+    line: str
+    why: str
+    command: str = ""
+    nearest: Change | None = None
+    options: tuple[Option, ...] = ()
+    judgement: Judgement | None = None
+
+
+def describe(choice: Choice) -> str:
+    """Name a choice in a few words."""
+    if choice.service == "ngc":
+        return f"NGC {choice.ngc_release}"
+    parts = [f"PyTorch {choice.torch}"] if choice.torch else []
+    if choice.accelerator == "cpu":
+        parts.append("CPU")
+    elif choice.cuda:
+        parts.append(f"CUDA {choice.cuda}")
+    if choice.python:
+        parts.append(f"Python {choice.python}")
+    return ", ".join(parts) or "no PyTorch"
+
+
+def command(old: Choice, new: Choice) -> str:
+    """The command that changes the answers of a generated project from one choice to another."""
+    changed = {
+        answer: str(getattr(new, field))
+        for field, answer in ANSWERS.items()
+        if getattr(new, field) not in {None, getattr(old, field)}
+    }
+    if "linux_distro" in changed:  # image tags say ubuntu24.04, the answer is ubuntu-24.04
+        changed["linux_distro"] = re.sub(r"(?<=[a-z])(?=[0-9])", "-", changed["linux_distro"])
+    data = [f"--data {answer}={shlex.quote(value)}" for answer, value in changed.items()]
+    return " ".join([UPDATE, *data]) if data else ""
+
+
+def _python_for(release: TorchRelease, python: str | None) -> str | None:
+    """The wanted Python where the release has it, else the nearest it has."""
+    if python is None or python in release.python:
+        return python
+    plain = [version for version in release.python if not version.endswith("t")]
+    wanted = numbers(python.rstrip("t"))
+    return min(plain, key=lambda version: (abs(numbers(version)[1] - wanted[1]), version))
+
+
+def image_of(choice: Choice) -> str:
+    """The image of a choice that was made by naming one, else ""."""
+    return f"{REPOSITORIES[choice.service]}:{choice.tag}" if choice.tag else ""
+
+
+def _image(choice: Choice, table: Table) -> CudaImage | None:
+    """The nvidia/cuda images of a choice's CUDA line, where its service stands on them."""
+    release = table.torch.get(choice.torch or "")
+    cuda = choice.cuda or (release.pypi_cuda if release else None)
+    line = table.lines.get(cuda or "")
+    return line.image if line and REPOSITORIES.get(choice.service) == "nvidia/cuda" else None
+
+
+def _tagged(choice: Choice, table: Table) -> Choice:
+    """The same choice with the tag that the rules make, where a tag was named."""
+    image, tag = _image(choice, table), None
+    if choice.tag and choice.distro and image:
+        line = table.lines[choice.cuda or ""]
+        tag = cuda_tag(line, choice.flavour, choice.distro, cudnn="cudnn" in choice.tag)
+    elif choice.tag and choice.service == "hub" and choice.torch in table.torch and choice.cuda:
+        tag = hub_tag(table.torch[choice.torch], choice.cuda, choice.flavour)
+    return choice._replace(tag=tag)
+
+
+def _moved(choice: Choice, table: Table) -> Choice:
+    """The same choice on a distribution that its CUDA line has an image for, the nearest one.
+
+    That is one of the same family with the nearest version, else the newest Ubuntu.
+    """
+    image = _image(choice, table)
+    if image is None or choice.distro is None or choice.distro in image.distros:
+        return _tagged(choice, table)
+
+    def distance(distro: str) -> tuple[bool, bool, float]:
+        family, version = _split(distro)
+        other_family = family != wanted[0]
+        far = -version if other_family else abs(version - wanted[1])
+        return other_family, family != "ubuntu", far
+
+    wanted = _split(choice.distro)
+    return _tagged(choice._replace(distro=min(image.distros, key=distance)), table)
+
+
+def _split(distro: str) -> tuple[str, float]:
+    """("ubuntu", 24.04) for "ubuntu24.04"."""
+    family = distro.rstrip("0123456789.")
+    return family, float(distro[len(family) :])
+
+
+def _repairs(choice: Choice, table: Table) -> Iterator[Choice]:
+    """What keeps PyTorch and CUDA: the right tag, another distribution, `cca: auto`."""
+    kept = [_tagged(choice, table), _moved(choice, table)]
+    yield from kept
+    if choice.cca != "auto":
+        yield from (same._replace(cca="auto") for same in kept)
+
+
+def _candidates(choice: Choice, table: Table) -> Iterator[Choice]:
+    """Choices that a project of the same service can change to."""
+    if choice.service == "ngc":
+        for release in table.ngc:
+            yield choice._replace(ngc_release=release, python=None)
+    elif choice.service in {"train", "devel"} and choice.torch is None:
+        for cuda in table.lines:
+            yield _moved(choice._replace(cuda=cuda), table)
+    elif choice.package_manager == "conda" and choice.torch is None:
+        for cuda in list(table.conda.values())[-1]:
+            yield choice._replace(cuda=cuda)
+    else:
+        yield from _torch_candidates(choice, table)
+
+
+def _torch_candidates(choice: Choice, table: Table) -> Iterator[Choice]:
+    for release in table.torch.values():
+        if not release.offered and release.version != choice.torch:
+            continue
+        lines = release.published
+        if choice.package_manager == "conda":
+            lines = table.conda.get(release.version, [])
+        elif choice.pytorch_build == "source":
+            lines = list(table.lines)
+        python = _python_for(release, choice.python)
+        for cuda in lines:
+            other = choice._replace(torch=release.version, cuda=cuda, python=python)
+            yield _moved(other, table)
+
+
+def _key(option: Option, wanted: Choice, table: Table) -> tuple[object, ...]:
+    """Newest PyTorch first, then better verdict, fewer changes, PyPI's CUDA, newer CUDA.
+
+    A wheel that only one source names comes after the others of its release.
+    """
+    choice = option.choice
+    release = table.torch.get(choice.torch or "")
+    newest = numbers(choice.ngc_release or choice.torch or choice.cuda or "0")
+    return (
+        tuple(-number for number in newest),
+        option.judgement.verdict.rank,
+        _is_reported(choice, table),
+        sum(getattr(choice, field) != getattr(wanted, field) for field in ANSWERS),
+        release is None or choice.cuda != release.pypi_cuda,
+        tuple(-number for number in numbers(choice.cuda or "0")),
+    )
+
+
+def _is_reported(choice: Choice, table: Table) -> bool:
+    release = table.torch.get(choice.torch or "")
+    variant = release.by_cuda(choice.cuda or "") if release else None
+    return variant is not None and variant.reported
+
+
+def _closeness(option: Option, wanted: Choice, table: Table) -> tuple[object, ...]:
+    """Without PyTorch, the CUDA nearest to the wanted one: same major, better verdict, distance."""
+    lines = sorted({*table.lines, wanted.cuda or "0"}, key=numbers)
+    cuda = option.choice.cuda or "0"
+    return (
+        numbers(cuda)[0] != numbers(wanted.cuda or cuda)[0],
+        option.judgement.verdict.rank,
+        abs(lines.index(cuda) - lines.index(wanted.cuda or cuda)),
+        tuple(-number for number in numbers(cuda)),
+    )
+
+
+def working(machine: Host, like: Choice, table: Table | None = None) -> tuple[Option, ...]:
+    """List the choices that work on a host, best first.
+
+    Args:
+        machine: the host, whose GPUs must all work.
+        like: the choice whose service, Python, package manager and compute capabilities are kept.
+        table: another table than the one checked in, for tests.
+    """
+    table = table or load()
+    options = [Option(found, judge(machine, found, table)) for found in _candidates(like, table)]
+    good = [option for option in options if option.judgement.verdict.works]
+    return tuple(sorted(good, key=lambda option: _key(option, like, table)))
+
+
+def newest_branch(machine: Host, table: Table | None = None) -> int:
+    """The newest driver branch that drives every GPU of a host, such as 580 for a V100."""
+    table = table or load()
+    limits = [
+        old.last_branch
+        for old in table.architectures
+        for gpu in machine.gpus
+        if gpu.cc in old.cc and gpu.kind != "jetson"
+    ]
+    return min(limits, default=max(table.branches))
+
+
+def _other_drivers(machine: Host, table: Table) -> list[str]:
+    """Driver branches to try, each in its newest release, among those that drive all GPUs.
+
+    The present branch comes first, then newer ones that NVIDIA supports for long (LTS, Production),
+    then other newer ones.
+    """
+    last = newest_branch(machine, table)
+    present = branch_of(table, machine.driver or "0") or 0
+    if present > last:
+        return [str(last)]
+    newer = [branch for branch in table.branches if present <= branch <= last]
+    rank = dict.fromkeys(table.recommended, 1) | {present: 0}
+    return [str(b) for b in sorted(newer, key=lambda branch: (rank.get(branch, 2), branch))]
+
+
+def nearest(machine: Host, choice: Choice, table: Table | None = None) -> Change | None:
+    """The nearest change that works, or None where nothing in the table does.
+
+    First come changes that keep PyTorch, CUDA and the driver: the right image tag, another
+    distribution, `cca: auto`. Then other answers on the same driver: the newest PyTorch that works
+    with these GPUs, or without PyTorch the nearest CUDA. Last comes another driver branch, with the
+    choice as it is if that works there.
+    """
+    table = table or load()
+    return _nearest(machine, choice, working(machine, choice, table), table)
+
+
+def _best(
+    machine: Host, choice: Choice, options: tuple[Option, ...], table: Table
+) -> Option | None:
+    """The nearest choice that works on a host, of its repairs and of the options that work."""
+    for repaired in _repairs(choice, table):
+        judgement = judge(machine, repaired, table)
+        if judgement.verdict.works:
+            return Option(repaired, judgement)
+    if not options and choice.cca != "auto":
+        options = working(machine, choice._replace(cca="auto"), table)
+    if options and choice.torch is None and choice.cuda:
+        return min(options, key=lambda option: _closeness(option, choice, table))
+    return options[0] if options else None
+
+
+def _said(old: Choice, new: Choice) -> str:
+    """Name the choice that a person should make, with what else changes beside its versions."""
+    if image_of(new):
+        said = f"the image {image_of(new)}"
+    else:
+        said = describe(new) + (f" on {new.distro}" if new.distro != old.distro else "")
+    return said + (f" with cca {new.cca}" if new.cca != old.cca else "")
+
+
+def _nearest(
+    machine: Host, choice: Choice, options: tuple[Option, ...], table: Table
+) -> Change | None:
+    best = _best(machine, choice, options, table)
+    if best:
+        text = f"choose {_said(choice, best.choice)}"
+        return Change(machine, best.choice, best.judgement, text, command(choice, best.choice))
+    if machine.driver is None:
+        return None
+    # The CUDA that the host reports belongs to the driver it has now.
+    hosts = [
+        machine._replace(driver=driver, cuda=None) for driver in _other_drivers(machine, table)
+    ]
+    for other in hosts:
+        same = judge(other, choice, table)
+        if same.verdict.works:
+            return Change(other, choice, same, f"install a driver of branch {other.driver}", "")
+    for other in hosts:
+        best = _best(other, choice, working(other, choice, table), table)
+        if best:
+            said = _said(choice, best.choice)
+            text = f"install a driver of branch {other.driver} and choose {said}"
+            return Change(other, best.choice, best.judgement, text, command(choice, best.choice))
+    return None
+
+
+def _gpus(machine: Host) -> str:
+    counts: dict[str, int] = {}
+    for gpu in machine.gpus:
+        counts[gpu.label] = counts.get(gpu.label, 0) + 1
+    return spoken([f"{count} x {name}" if count > 1 else name for name, count in counts.items()])
+
+
+def advice(machine: Host | None, choice: Choice, table: Table | None = None) -> Advice:
+    """What to tell a person about a host and a choice.
+
+    Args:
+        machine: the host; None where no GPU was seen.
+        choice: the answers of the project.
+        table: another table than the one checked in, for tests.
+    """
+    table = table or load()
+    judgement = judge(machine, choice, table) if machine else judge_choice(choice, table=table)
+    if judgement is None:
+        line = f"{describe(choice)} cannot be checked here: no NVIDIA GPU was found."
+        return Advice("unknown", None, line, "")
+    verdict = judgement.verdict.value
+    layer = judgement.layer.value if judgement.layer else None
+    where = f" on {_gpus(machine)}" if machine and choice.accelerator == "cuda" else ""
+    line = f"{describe(choice)}{where}: {verdict}"
+    why = f"{judgement.why}."
+    if judgement.verdict.works:
+        return Advice(verdict, layer, line, why, judgement=judgement)
+    options = working(machine, choice, table) if machine else ()
+    change = _nearest(machine, choice, options, table) if machine else None
+    if change:
+        why += f" Nearest change that works: {change.text}."
+    if judgement.layer is Layer.IMAGE_START_CHECK:
+        why += f" The check can be switched off with {table.start_override}."
+    return Advice(
+        verdict=verdict,
+        layer=layer,
+        line=f"{line} ({layer})",
+        why=why,
+        command=change.command if change else "",
+        nearest=change,
+        options=options,
+        judgement=judgement,
+    )

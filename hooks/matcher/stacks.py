@@ -1,0 +1,326 @@
+"""What a choice amounts to: the CUDA it runs, the GPUs it has code for, the image it is in.
+
+Here a choice fails that cannot work on any machine: no such image tag, no such wheel for the
+solver, no wheel for this Python, a target this nvcc cannot compile for. What the tables do not
+know is `unknown`, never a guess.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from hooks.compat.table import numbers
+from hooks.matcher.choices import (
+    arch_reason,
+    conda_arch_unknown,
+    cuda_tag,
+    hub_tag,
+    nvcc_reason,
+    python_reason,
+    spoken,
+    wheel_reason,
+)
+from hooks.matcher.hosts import parse_cca
+from hooks.matcher.verdicts import Finding, Layer, Verdict
+
+if TYPE_CHECKING:
+    from hooks.compat.table import CudaImage, CudaLine, NgcRelease, Table, TorchRelease
+    from hooks.matcher.choices import Choice
+
+
+class Stack(NamedTuple):
+    """A choice on hosts of one architecture."""
+
+    name: str
+    cuda: str | None = None
+    compiled: tuple[str, ...] | None = None  # None: not known
+    unknown_code: str = ""
+    has_code: bool = True  # False: nothing in it runs on the GPU yet
+    nvcc: CudaLine | None = None  # set where something is compiled for the host's own GPUs
+    start_check: str = ""  # "", "nvidia/cuda" or "pytorch/pytorch"
+    has_compat: bool = False
+    prefers_forward: bool = False
+    ngc: NgcRelease | None = None
+
+
+class Decided(Exception):  # noqa: N818  (no error: the choice itself decides)
+    """Ends `resolve`: no host needs to be asked."""
+
+    def __init__(self, verdict: Verdict, layer: Layer, why: str) -> None:
+        """Say what decided, in which layer, and why."""
+        super().__init__(why)
+        self.finding = Finding(verdict, layer, why)
+
+
+def _release(choice: Choice, table: Table, layer: Layer = Layer.SOLVER) -> TorchRelease:
+    if choice.torch is None:
+        raise Decided(Verdict.UNKNOWN, layer, "no PyTorch version was given")
+    if choice.torch not in table.torch:
+        raise Decided(
+            Verdict.UNKNOWN,
+            layer,
+            f"PyTorch {choice.torch} is not in the table (it has {next(iter(table.torch))} to"
+            f" {list(table.torch)[-1]})",
+        )
+    return table.torch[choice.torch]
+
+
+def _line(cuda: str, table: Table) -> CudaLine:
+    """The toolkit in an image of nvidia/cuda."""
+    if cuda in table.never_released:
+        raise Decided(
+            Verdict.FAILS,
+            Layer.IMAGE_TAG,
+            f"there is no nvidia/cuda image of CUDA {cuda}: a toolkit {cuda} was never released,"
+            " only drivers show the number",
+        )
+    if cuda not in table.lines:
+        raise Decided(
+            Verdict.UNKNOWN, Layer.IMAGE_TAG, f"CUDA {cuda} is not in the table of CUDA toolkits"
+        )
+    return table.lines[cuda]
+
+
+def _check_python(release: TorchRelease, python: str | None) -> None:
+    reason = python_reason(release, python) if python else ""
+    if reason:
+        experimental = python in release.python_experimental
+        raise Decided(Verdict.UNKNOWN if experimental else Verdict.FAILS, Layer.PYTHON, reason)
+
+
+def _wheel(choice: Choice, table: Table, arch: str) -> Stack:
+    """A PyTorch wheel of the PyTorch index, or of PyPI where no CUDA is named."""
+    release = _release(choice, table)
+    cuda = choice.cuda or release.pypi_cuda
+    reason = wheel_reason(release, cuda)
+    if reason:
+        unknown = release.by_cuda(cuda) is not None
+        raise Decided(Verdict.UNKNOWN if unknown else Verdict.FAILS, Layer.SOLVER, reason)
+    _check_python(release, choice.python)
+    variant = release.by_cuda(cuda)
+    compiled = variant.arch[arch] if variant else None
+    return Stack(
+        name=f"PyTorch {release.version} with CUDA {cuda}",
+        cuda=cuda,
+        compiled=tuple(compiled) if compiled else None,
+        unknown_code=arch_reason(release, cuda, arch),
+    )
+
+
+def _conda(choice: Choice, table: Table, arch: str) -> Stack:
+    """A conda-forge build of pytorch."""
+    builds = table.conda.get(choice.torch or "")
+    if builds is None:
+        raise Decided(
+            Verdict.UNKNOWN,
+            Layer.SOLVER,
+            f"no conda-forge build of PyTorch {choice.torch} is in the table (the newest is"
+            f" {list(table.conda)[-1]})",
+        )
+    cuda = choice.cuda or builds[-1]
+    if cuda not in builds:
+        raise Decided(
+            Verdict.FAILS,
+            Layer.SOLVER,
+            f"conda-forge has no CUDA {cuda} build of PyTorch {choice.torch}, only"
+            f" {spoken(builds)}",
+        )
+    compiled = table.conda_arch.get(cuda, {}).get(arch)
+    return Stack(
+        name=f"conda-forge's PyTorch {choice.torch} with CUDA {cuda}",
+        cuda=cuda,
+        compiled=tuple(compiled) if compiled else None,
+        unknown_code=conda_arch_unknown(cuda),
+    )
+
+
+def _check_distro(distro: str, line: CudaLine, image: CudaImage, table: Table) -> None:
+    """Is there an nvidia/cuda image of a line for a distribution?
+
+    Ubuntu images were listed in full; of the others only some were seen, but for a family that no
+    line has (Debian) there is none.
+    """
+    if distro in image.distros:
+        return
+    families = {
+        name.rstrip("0123456789.")
+        for row in table.lines.values()
+        if row.image
+        for name in row.image.distros
+    }
+    family = distro.rstrip("0123456789.")
+    why = f"nvidia/cuda has a CUDA {line.line} image for {distro}"
+    if family not in families or (family == "ubuntu" and image.complete):
+        raise Decided(
+            Verdict.FAILS,
+            Layer.IMAGE_TAG,
+            f"{why.replace('has a', 'has no')}, only for {spoken(image.distros)}",
+        )
+    raise Decided(Verdict.UNKNOWN, Layer.IMAGE_TAG, f"it is not known whether {why}")
+
+
+def _check_cuda_image(choice: Choice, line: CudaLine, table: Table) -> None:
+    """Is there an nvidia/cuda image for the distribution, and is its tag spelt right?"""
+    if line.image is None:
+        raise Decided(
+            Verdict.UNKNOWN,
+            Layer.IMAGE_TAG,
+            f"no nvidia/cuda image of CUDA {line.line} is in the table",
+        )
+    if choice.distro:
+        _check_distro(choice.distro, line, line.image, table)
+    if not choice.tag or not choice.distro:
+        return
+    patch, word = choice.tag.split("-")[:2]
+    if patch not in line.patches:
+        raise Decided(
+            Verdict.UNKNOWN, Layer.IMAGE_TAG, f"CUDA {patch} is not in the table of CUDA toolkits"
+        )
+    if word.startswith("cudnn") and choice.flavour == "base":
+        raise Decided(
+            Verdict.FAILS,
+            Layer.IMAGE_TAG,
+            f"nvidia/cuda has no tag {choice.tag}: only its runtime and devel images have cuDNN",
+        )
+    if word.startswith("cudnn") and word != line.image.cudnn_word:
+        right = cuda_tag(line, choice.flavour, choice.distro)
+        raise Decided(
+            Verdict.FAILS,
+            Layer.IMAGE_TAG,
+            f"nvidia/cuda has no tag {choice.tag}: images of CUDA {line.line} say"
+            f" -{line.image.cudnn_word}-, as in {right}",
+        )
+    if word.startswith("cudnn") and numbers(patch) > numbers(line.image.patch):
+        raise Decided(
+            Verdict.UNKNOWN,
+            Layer.IMAGE_TAG,
+            f"it is not known whether there is an nvidia/cuda image of {patch} with cuDNN;"
+            f" {line.image.patch} has one",
+        )
+
+
+def _in_cuda_image(choice: Choice, table: Table, arch: str) -> Stack:
+    """Services train and devel: something in an nvidia/cuda image."""
+    release = _release(choice, table) if choice.torch else None
+    cuda = choice.cuda or (release.pypi_cuda if release else None)
+    if cuda is None:
+        raise Decided(Verdict.UNKNOWN, Layer.IMAGE_TAG, "no CUDA version was given")
+    line = _line(cuda, table)
+    _check_cuda_image(choice, line, table)
+    if release and choice.pytorch_build == "wheel":
+        make = _conda if choice.package_manager == "conda" else _wheel
+        stack = make(choice._replace(cuda=cuda), table, arch)
+        return stack._replace(start_check="nvidia/cuda", has_compat=True)
+    if release:
+        _check_python(release, choice.python)
+    stack = Stack(name=f"CUDA {cuda}", cuda=cuda, start_check="nvidia/cuda", has_compat=True)
+    if release is None and choice.flavour != "devel":
+        return stack._replace(has_code=False)  # no compiler in it
+    what = f"PyTorch {release.version} built from source" if release else "a program built"
+    own = choice.cca == "auto"
+    return stack._replace(
+        name=f"{what} with CUDA {cuda}",
+        compiled=() if own else tuple(str(target) for target in parse_cca(choice.cca)),
+        nvcc=line if own else None,
+    )
+
+
+def _ngc(choice: Choice, table: Table, arch: str) -> Stack:
+    release = table.ngc.get(choice.ngc_release or "")
+    if release is None or release.torch is None or release.line is None:
+        raise Decided(
+            Verdict.UNKNOWN,
+            Layer.IMAGE_TAG,
+            f"nvcr.io/nvidia/pytorch:{choice.ngc_release}-py3 is not in the table, or not what is"
+            " in it",
+        )
+    if choice.python and release.python and choice.python != release.python:
+        raise Decided(
+            Verdict.FAILS,
+            Layer.PYTHON,
+            f"NGC {release.release} brings Python {release.python}, not {choice.python}",
+        )
+    compiled = release.arch.get(arch)
+    return Stack(
+        name=f"NGC {release.release} (PyTorch {release.torch}, CUDA {release.line})",
+        cuda=release.line,
+        compiled=tuple(compiled) if compiled else None,
+        unknown_code=f"it is not known which GPUs NGC {release.release} has code for",
+        has_compat=True,
+        prefers_forward=True,
+        ngc=release,
+    )
+
+
+def _hub(choice: Choice, table: Table, arch: str) -> Stack:
+    release = _release(choice, table, Layer.IMAGE_TAG)
+    cuda = choice.cuda or release.pypi_cuda
+    right = hub_tag(release, cuda, choice.flavour)
+    seen = [f"{release.version}-{tag}" for tag in release.hub_tags]
+    if release.by_cuda(cuda) is None or (choice.tag and choice.tag != right):
+        near = [tag for tag in seen if tag.endswith(choice.flavour)] or seen
+        raise Decided(
+            Verdict.FAILS,
+            Layer.IMAGE_TAG,
+            f"pytorch/pytorch has no tag {choice.tag or right}"
+            + (f", but {spoken(near)}" if near else ""),
+        )
+    if right not in seen:
+        raise Decided(
+            Verdict.UNKNOWN,
+            Layer.IMAGE_TAG,
+            f"it is not known whether pytorch/pytorch:{right} exists",
+        )
+    stack = _wheel(choice._replace(cuda=cuda, python=None), table, arch)
+    # The runtime image stands on plain Ubuntu; what the devel image stands on changed over time.
+    return stack._replace(start_check="pytorch/pytorch" if choice.flavour == "devel" else "")
+
+
+def _check_cca(choice: Choice, cuda: str | None, table: Table) -> None:
+    """Can the compiler of the choice's CUDA compile for each target that `cca` lists?"""
+    line = table.lines.get(cuda or "")
+    if line is None:
+        return
+    for target in parse_cca(choice.cca):
+        reason = nvcc_reason(line, target)
+        if reason:
+            verdict = Verdict.FAILS if line.targets else Verdict.UNKNOWN
+            raise Decided(verdict, Layer.NVCC_TARGET, reason)
+
+
+def resolve(choice: Choice, table: Table, arch: str) -> Stack:
+    """What a choice amounts to on a host of an architecture.
+
+    Raises:
+        Decided: the choice is impossible, or unknown, on any such host.
+    """
+    stack = _stack(choice, table, arch)
+    _check_cca(choice, stack.cuda, table)
+    return stack
+
+
+def _without_torch(choice: Choice) -> Stack:
+    """A framework of somebody's own: no table says for which GPUs its builds have code."""
+    if choice.package_manager == "conda" and choice.cuda:
+        name = f"CUDA {choice.cuda} from conda-forge"
+        return Stack(name=name, cuda=choice.cuda, has_code=False)
+    return Stack(name="a project without PyTorch")
+
+
+def _stack(choice: Choice, table: Table, arch: str) -> Stack:
+    if choice.accelerator == "cpu":
+        if choice.torch and choice.service == "simple" and choice.package_manager == "pip":
+            _check_python(_release(choice, table), choice.python)
+        return Stack(
+            name=f"PyTorch {choice.torch} for the CPU" if choice.torch else "a CPU project"
+        )
+    if choice.service in {"train", "devel"}:
+        return _in_cuda_image(choice, table, arch)
+    if choice.service == "ngc":
+        return _ngc(choice, table, arch)
+    if choice.service == "hub":
+        return _hub(choice, table, arch)
+    if choice.torch is None:
+        return _without_torch(choice)
+    make = _conda if choice.package_manager == "conda" else _wheel
+    return make(choice, table, arch)

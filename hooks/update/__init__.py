@@ -1,0 +1,1 @@
+"""What an update does beside Copier: merged lists, files that are kept, renamed answers."""

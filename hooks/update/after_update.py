@@ -1,0 +1,262 @@
+"""After an update: files of the person that Copier took come back, and what is left to do is said.
+
+Copier deletes a file that the new version has no more, changed or not, replaces a recorded answer
+that is no choice any more by the default, and ends with status 0 when there are conflicts. So each
+of these is looked for here, by comparing the project with its last commit.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from host.project import conflicts, listed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+FOLDER = "docker-amd64"
+CONFLICT = "between <<<<<<< and >>>>>>>"
+
+
+class Project(NamedTuple):
+    """An updated project: its folder, its answers file, and the template with its older version.
+
+    `way` is what a person types in front of a command of the project's folder: "cd ... && " or "".
+    """
+
+    root: Path
+    answers_file: str
+    template: Path
+    version_from: str
+    way: str = ""
+
+    def git(self, *arguments: str) -> bytes:
+        """What a git command prints; nothing if it fails."""
+        command = ["git", *arguments]
+        done = subprocess.run(command, cwd=self.root, capture_output=True, check=False)
+        return b"" if done.returncode else done.stdout
+
+    def names(self, *arguments: str) -> list[str]:
+        """The paths that a git command lists with -z, relative to the project, sorted."""
+        return sorted({os.fsdecode(name) for name in self.git(*arguments).split(b"\0") if name})
+
+    def committed(self, name: str) -> bytes:
+        """A file as it was at the last commit."""
+        return self.git("show", f"HEAD:./{name}")
+
+    def template_sh(self, verb: str) -> str:
+        """A command line of the project's script."""
+        return f"./{FOLDER}/template.sh {verb}"
+
+
+def updated_from() -> str | None:
+    """The version before an update; None where Copier runs this after something else.
+
+    It says both in the environment of migrations.
+    """
+    return os.environ.get("VERSION_FROM", "") if os.environ.get("STAGE") == "after" else None
+
+
+# ------------------------------------------------------------------------------------- files
+
+
+def render_old(project: Project, folder: Path) -> None:
+    """Generate into `folder` what the old version had made of the recorded answers."""
+    import yaml  # noqa: PLC0415  needed only where a file has gone
+    from copier import run_copy  # noqa: PLC0415
+
+    recorded: dict[str, Any] = yaml.safe_load(project.committed(project.answers_file))
+    run_copy(
+        str(project.template),
+        folder,
+        data={name: value for name, value in recorded.items() if name[0] != "_"},
+        answers_file=project.answers_file,
+        vcs_ref=project.version_from,
+        defaults=True,
+        quiet=True,
+        overwrite=True,
+        skip_tasks=True,
+    )
+
+
+def bring_back(project: Project) -> list[str]:
+    """Bring back the files that the template has no more and that the person had changed.
+
+    What packages.py has carried over to another package manager's files is left to it.
+    """
+    deleted = project.names("diff", "--name-only", "--relative", "--diff-filter=D", "-z", "HEAD")
+    if not deleted:
+        return []
+    from hooks.generate.packages import CARRIED  # noqa: PLC0415  to load it costs time
+
+    gone = [name for name in deleted if name not in CARRIED]
+    if not gone:
+        return []
+    with tempfile.TemporaryDirectory(prefix="hearth-old-") as folder:
+        try:
+            render_old(project, Path(folder))
+        except Exception:  # noqa: BLE001  whatever Copier says: then nothing is known, and git has them
+            back = f"git checkout HEAD -- {shlex.quote(gone[0])}"
+            unknown = (
+                "The template has these files no more; whether you had changed them is not known"
+            )
+            return [f"{unknown}: {listed(gone)}. To have one back: {back}"]
+        old = {name: Path(folder) / name for name in gone}
+        changed = [
+            name
+            for name, path in old.items()
+            if not path.is_file() or path.read_bytes() != project.committed(name)
+        ]
+    for name in changed:
+        project.git("checkout", "HEAD", "--", name)
+    if not changed:
+        return []
+    names = ", ".join(changed)
+    if len(changed) == 1:
+        return [f"{names} is the template's no more. You had changed it, so it stays."]
+    return [f"{names} are the template's no more. You had changed them, so they stay."]
+
+
+def merge_lists(project: Project) -> None:
+    """Solve the conflicts in lists of packages and keys that a person would not call any."""
+    for name in conflicts(project.root):
+        path = project.root / name
+        of_lists = name.startswith(f"{FOLDER}/dependencies/") or name == f"{FOLDER}/.env.example"
+        if not of_lists or not path.is_file():
+            continue
+        from hooks.update.merge_lists import merge_lines, merge_names  # noqa: PLC0415  rarely needed
+
+        stages = [project.git("show", f":{stage}:./{name}") for stage in (1, 2, 3)]
+        if not all(stages):
+            continue
+        base, ours, theirs = (text.decode("utf-8", "surrogateescape") for text in stages)
+        merge = merge_names if name.endswith(".txt") else merge_lines
+        merged = merge(base, ours, theirs)
+        if merged is not None:
+            path.write_bytes(merged.encode("utf-8", "surrogateescape"))
+            project.git("reset", "--quiet", "HEAD", "--", name)  # git's notes of the conflict
+
+
+# ----------------------------------------------------------------------------------- answers
+
+
+def shown(value: object) -> str:
+    """An answer as a person would type it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "nothing"
+    return str(value) or "nothing"
+
+
+def changed_answers(before: Mapping[str, object], after: Mapping[str, object]) -> list[str]:
+    """The recorded answers that are others now, new, or asked no more; a line for each kind."""
+    lines = []
+    names = [name for name in after if name[0] != "_"]
+    changed = [name for name in names if name in before and before[name] != after[name]]
+    if changed:
+        pairs = (f"{name} was {shown(before[name])}, is {shown(after[name])}" for name in changed)
+        lines.append(f"Answers: {'; '.join(pairs)}.")
+    new = [name for name in names if name not in before]
+    if new:
+        lines.append(f"New answers: {', '.join(f'{name}: {shown(after[name])}' for name in new)}.")
+    gone = [name for name in before if name[0] != "_" and name not in after]
+    if gone:
+        pairs = (f"{name} (was {shown(before[name])})" for name in gone)
+        lines.append(f"No longer asked: {', '.join(pairs)}.")
+    return lines
+
+
+def answer_lines(project: Project) -> list[str]:
+    """What an update made of the answers."""
+    now = (project.root / project.answers_file).read_bytes()
+    committed = project.committed(project.answers_file)
+    plain = [line for line in now.splitlines() if not line.startswith(b"_")]
+    if plain == [line for line in committed.splitlines() if not line.startswith(b"_")]:
+        return []
+    import yaml  # noqa: PLC0415  to load it costs time, and most updates change no answer
+
+    return changed_answers(yaml.safe_load(committed) or {}, yaml.safe_load(now) or {})
+
+
+# ------------------------------------------------------------------------------------ images
+
+
+def in_images(docker: Path, names: Sequence[str]) -> list[str]:
+    """Which of these files of docker-amd64 enter the images, by the list in .dockerignore."""
+    allowed = ["Dockerfile", ".dockerignore"]
+    ignore = docker / ".dockerignore"
+    if ignore.is_file():
+        lines = ignore.read_text("utf-8", "replace").splitlines()
+        allowed += [line[1:].strip("/ ") for line in lines if line.startswith("!")]
+    return [name for name in names if any(f"{name}/".startswith(f"{top}/") for top in allowed)]
+
+
+def builds(compose: bytes) -> object:
+    """What a compose.yaml says of building: the `build` of each service."""
+    import yaml  # noqa: PLC0415  needed only where the file has changed
+
+    services = (yaml.safe_load(compose) or {}).get("services") or {}
+    return {name: service.get("build") for name, service in services.items()}
+
+
+def rebuild_lines(project: Project) -> tuple[bool, list[str]]:
+    """Whether images have to be built again, and a line that says it and why."""
+    docker = project.root / FOLDER
+    changed = project.names("diff", "--name-only", "--relative", "-z", "HEAD", "--", FOLDER)
+    changed += project.names("ls-files", "--others", "--exclude-standard", "-z", "--", FOLDER)
+    names = [name.partition("/")[2] for name in changed]
+    why = in_images(docker, names)
+    compose = "compose.yaml"
+    if compose in names and (docker / compose).is_file():
+        try:
+            same = builds(project.committed(f"{FOLDER}/{compose}")) == builds(
+                (docker / compose).read_bytes()
+            )
+        except Exception:  # noqa: BLE001  a conflict in it is no YAML
+            same = False
+        why += [] if same else [compose]
+    if why:
+        return True, [f"The images have to be built again: {listed(why)} changed."]
+    if compose in names:
+        up = project.template_sh("up")
+        return False, [f"No image has to be built again; {up} takes the new compose.yaml."]
+    return False, ["No image has to be built again."]
+
+
+# --------------------------------------------------------------------------------------- all
+
+
+def next_lines(project: Project, *, rebuild: bool) -> list[str]:
+    """What a person does now: solve conflicts, commit, build."""
+    open_files = conflicts(project.root)
+    build = f". Then: {project.template_sh('build')}" if rebuild else ""
+    if open_files:
+        paths = " ".join(map(shlex.quote, open_files))
+        have = "1 file has" if len(open_files) == 1 else f"{len(open_files)} files have"
+        commit = f"{project.way}git add {paths} && git commit --all"
+        return [
+            f"{have} lines that you changed and the template too: {listed(open_files)}.",
+            f"Next: choose {CONFLICT} there. Then: {commit}{build}",
+        ]
+    if not project.git("status", "--porcelain", "--", "."):
+        return []
+    return [f"Next: {project.way}git add --all && git commit -m 'Update Hearth'{build}"]
+
+
+def settle(project: Project) -> list[str]:
+    """Undo what Copier did to the person's files, before anything reads them; what to show."""
+    kept = bring_back(project)
+    merge_lists(project)
+    return kept
+
+
+def lines(project: Project) -> list[str]:
+    """What the update has changed, and what is left to do."""
+    rebuild, why = rebuild_lines(project)
+    return [*answer_lines(project), *why, *next_lines(project, rebuild=rebuild)]
