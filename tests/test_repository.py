@@ -13,7 +13,6 @@ import yaml
 from tests.conftest import ROOT
 from tests.support.git import git
 from tests.support.locks import LOCKS, locked_versions, pyproject, unlocked
-from tests.support.process import run
 
 
 @pytest.mark.parametrize("group", LOCKS)
@@ -69,31 +68,6 @@ def test_a_tag_leads_to_the_commit_that_was_released_and_none_is_unknown(
             assert commit == releases[version], f"{tag} was moved"
         else:  # a release that this commit does not know yet
             assert [*map(int, version.split("."))] > newest, tag
-
-
-@pytest.fixture
-def fresh_clone(template: Path, tmp_path: Path) -> Path:
-    """A clone of the repository whose setup is done already, by the environment of these tests."""
-    clone = tmp_path / "clone"
-    git(tmp_path, "clone", "--quiet", str(template), str(clone))
-    (clone / ".venv").mkdir()
-    (clone / ".venv" / "pyvenv.cfg").touch()
-    (clone / ".venv" / "installed-generate").touch()
-    return clone
-
-
-def test_make_new_generates_a_project_into_a_folder_with_blanks(fresh_clone: Path) -> None:
-    programs = f"BIN={Path(sys.executable).parent}"
-    target = fresh_clone.parent / "my new project"
-    result = run("make", programs, "new", f"DIR={target}", cwd=fresh_clone, input="")
-    assert result.returncode == 0, result.stderr
-    assert (target / "docker-amd64" / ".env").is_file()
-
-
-def test_make_new_without_a_folder_says_in_one_sentence_what_is_missing(fresh_clone: Path) -> None:
-    result = run("make", "new", cwd=fresh_clone, input="")
-    assert result.returncode == 2
-    assert result.stderr.startswith("Say where the project goes: make new DIR=../myproj\n")
 
 
 def test_the_changelog_tells_what_the_current_version_brings() -> None:
