@@ -77,6 +77,14 @@ def test_the_changelog_tells_what_the_current_version_brings() -> None:
     assert re.search(r"(?m)^- ", text)
 
 
+@pytest.mark.parametrize("page", sorted((ROOT / "docs/decisions").iterdir()), ids=lambda p: p.name)
+def test_a_decision_has_a_context_and_a_consequence_on_one_screen(page: Path) -> None:
+    assert re.fullmatch(r"\d{4}-[a-z0-9-]+\.md", page.name)
+    text = page.read_text()
+    assert re.findall(r"(?m)^## (.*)$", text) == ["Context", "Decision", "Consequence"]
+    assert len(text.splitlines()) <= 60
+
+
 def tracked_files() -> list[Path]:
     names = git(ROOT, "ls-files", "-co", "--exclude-standard", "-z").split("\0")
     return [ROOT / name for name in names if name and (ROOT / name).is_file()]
