@@ -77,6 +77,18 @@ def test_the_changelog_tells_what_the_current_version_brings() -> None:
     assert re.search(r"(?m)^- ", text)
 
 
+def test_each_place_that_the_developers_page_names_exists() -> None:
+    page = (ROOT / "docs/developing.md").read_text()
+    section = page.split("\n## Where is ...?\n")[1].split("\n## ")[0]
+    rows = re.findall(r"(?m)^\| ([^|]+\?) \| (.+) \|$", section)
+    assert len(rows) >= 5
+    for question, place in rows:
+        paths = [word for word in re.findall(r"`([^`]+)`", place) if re.search(r"[./]", word)]
+        assert paths, question
+        for path in paths:
+            assert list(ROOT.glob(path.rstrip("/"))), f"{question} {path}"
+
+
 @pytest.mark.parametrize("page", sorted((ROOT / "docs/decisions").iterdir()), ids=lambda p: p.name)
 def test_a_decision_has_a_context_and_a_consequence_on_one_screen(page: Path) -> None:
     assert re.fullmatch(r"\d{4}-[a-z0-9-]+\.md", page.name)
