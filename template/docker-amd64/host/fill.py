@@ -12,8 +12,8 @@ from .env_file import (
     FILLED,
     Merge,
     ProbeError,
+    Settings,
     answer_lines,
-    bind_path,
     merge,
     parse_env,
     read_env,
@@ -236,21 +236,19 @@ def fill(
     if gpus:
         notes += write_overlays(folder, settings, facts, who)
         told = gpu_notes(facts, settings, news=current is None or "COMPOSE_FILE" in refresh)
-    folders, problems = make_folders(folder, settings, who)
+    folders, problems = make_folders(Settings(folder), who)
     all_notes = (*notes, *problems)
     return Filled(current is None, merged, facts, tuple(folders), all_notes, tuple(told))
 
 
-def make_folders(
-    folder: Path, settings: Mapping[str, str], who: tuple[int, int] | None
-) -> tuple[list[Path], list[str]]:
+def make_folders(settings: Settings, who: tuple[int, int] | None) -> tuple[list[Path], list[str]]:
     """Make the missing data folders that .env names; return them, and what could not be done."""
     folders: list[Path] = []
     problems: list[str] = []
-    for bind in filter(None, (bind_path(folder, settings, key) for key in BIND_DIRS)):
+    for bind in filter(None, map(settings.path, BIND_DIRS)):
         made, problem = make_folder(bind, who)
         folders += made[-1:]
-        if made and folder.parent in bind.parents:
+        if made and settings.folder.parent in bind.parents:
             keep_out_of_git(bind, who)
         problems += [problem] if problem else []
     return folders, problems

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .ask import LOOK_LIMIT, gather, read_text
 from .engine import ENGINE_LIMIT, engine
-from .env_file import bind_path, read_env
+from .env_file import Settings
 from .facts import Engine, Facts, Graphics, Person
 from .gpus import access
 from .machine import ca_bundle, caller, cores, memory_mib, owner, time_zone, wsl
@@ -41,7 +41,7 @@ def probe(folder: Path | None = None) -> Facts:
         return next((one for one in owners if one and one.uid != 0), owners[0])
 
     def data_owner() -> Person | None:
-        data = bind_path(folder, read_env(read_text(folder / ".env")), "LOCAL_DATA_DIR")
+        data = Settings(folder, environ).path("LOCAL_DATA_DIR")
         return owner(data, environ) if data else None
 
     sources: dict[str, Callable[[], Any]] = {
