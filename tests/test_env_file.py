@@ -24,6 +24,7 @@ from host.env_file import (
     RECORD,
     ProbeError,
     Settings,
+    bad_values,
     merge,
     quote,
     read_env,
@@ -1008,6 +1009,50 @@ def test_compose_files_are_split_as_compose_does(
     tmp_path: Path, text: str, files: list[str]
 ) -> None:
     assert settings_of(tmp_path, text).files() == files
+
+
+GOOD = {
+    "USRID": ["0", "1000", "2147483647"],
+    "COMPOSE_PROJECT_NAME": ["a", "1-a_b"],
+    "SHM_SIZE": ["", "1gb", "1.5G", "'16 gb'", "512m", "10", "2GiB"],
+    "TZ": ["", "Etc/UTC", "<+03>-3"],
+    "GPU_IDS": ["", "all", "0,1", "0:1", "'GPU-b, GPU-a'", "MIG-GPU-1/2/3"],
+    "CPU_OR_GPU": ["cpu", "gpu"],
+    "REQUIRE_GPU": ["", "0", "1"],
+    "COMPOSE_FILE": ["compose.yaml", "compose.yaml:-"],
+}
+BAD = {
+    "USRID": ["", "ada", "-1", "2147483648", "99999999999", "1.0", "٣"],
+    "GRPID": ["users"],
+    "COMPOSE_PROJECT_NAME": ["", "A", "a.b", "-a", "'a b'"],
+    "SHM_SIZE": ["1gi", "big", "-1", "1gbb", "'1 g b'", "half"],
+    "TZ": ["'Europe/ Berlin'", "# why"],
+    "GPU_IDS": ["[0]", "0;1"],
+    "CPU_OR_GPU": ["", "cuda"],
+    "REQUIRE_GPU": ["yes", "2"],
+    "COMPOSE_FILE": ["", "compose.yaml:", "gone.yaml", "~/compose.yaml"],
+}
+
+
+def test_a_value_at_which_compose_or_a_build_stops_is_named_with_the_remedy(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "compose.yaml").touch()
+    for key, sides in GOOD.items():
+        for side in sides:
+            assert bad_values(settings_of(tmp_path, f"{key}={side}\n")) == [], side
+    for key, sides in BAD.items():
+        for side in sides:
+            [(named, sentence)] = bad_values(settings_of(tmp_path, f"{key}={side}\n"))
+            assert named == key
+            assert sentence.endswith(f" Run: ./template.sh env --refresh {key}")
+    assert bad_values(settings_of(tmp_path, "")) == []
+
+
+def test_a_bad_value_of_the_shell_is_mended_there(tmp_path: Path) -> None:
+    shell = {"USRID": "ada", "COMPOSE_FILE": "gone.yaml"}
+    [(key, sentence)] = bad_values(Settings(tmp_path, shell))
+    assert (key, sentence[-12:]) == ("USRID", " unset USRID")
 
 
 def test_a_data_folder_that_cannot_be_made_is_told_and_stops_nothing(folder: Path) -> None:
