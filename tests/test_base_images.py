@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import re
 import subprocess
-from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from host.images import end_of_updates
+from host.project import Distribution, Project, read_project
 from tests.conftest import ROOT, Generate
 from tests.test_render import effective
 
@@ -30,7 +32,7 @@ esac
 
 @pytest.fixture
 def programs(tmp_path: Path) -> Path:
-    """A folder for PATH with that docker; the test may put a `date` into it."""
+    """A folder for PATH with that docker."""
     folder = tmp_path / "programs"
     folder.mkdir()
     program(folder / "docker", DOCKER)
@@ -61,76 +63,68 @@ def with_env(folder: Path, **values: str) -> Path:
     return folder
 
 
-@pytest.fixture(params=DISTROS)
-def distro(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
 @pytest.fixture
-def project(distro: str, generate: Generate, tmp_path: Path) -> Path:
-    answers: dict[str, Any] = {"linux_distro": distro, "torch_version": "none"}
-    return with_env(generate(tmp_path / "project", **answers))
+def project(generate: Generate, tmp_path: Path) -> Path:
+    return with_env(generate(tmp_path / "project", torch_version="none"))
 
 
-def test_the_dockerfile_says_until_when_its_distribution_is_maintained(
-    distro: str, project: Path
+def described(folder: Path) -> Project:
+    return read_project(folder / "docker-amd64")
+
+
+@pytest.mark.parametrize("distro", DISTROS)
+def test_a_project_knows_until_when_its_distribution_is_maintained(
+    distro: str, generate: Generate, tmp_path: Path
 ) -> None:
     end = DISTROS[distro]["eol"]
-    assert date.fromisoformat(end) > date(2026, 1, 1)
-    text = (project / "docker-amd64/Dockerfile").read_text()
-    assert f"# {DISTROS[distro]['name']} gets security updates until {end}.\n" in text
+    assert dt.date.fromisoformat(end) > dt.date(2026, 1, 1)
+    folder = generate(tmp_path / "project", linux_distro=distro, torch_version="none")
+    known = Distribution(DISTROS[distro]["name"], end, "linux_distro")
+    assert described(folder).distribution == known
+    text = (folder / "docker-amd64/Dockerfile").read_text()
+    assert f"{known.name} gets security updates until {end}.\n" in text
 
 
-def test_an_image_of_nvidia_has_the_end_of_its_ubuntu_and_another_release_is_the_way_on(
-    generate: Generate, programs: Path, tmp_path: Path
+def test_an_image_of_nvidia_has_the_end_of_its_ubuntu_and_another_release_helps(
+    generate: Generate, tmp_path: Path
 ) -> None:
     answers: dict[str, Any] = {"service": "ngc", "accelerator": "cuda", "ngc_release": "24.06"}
-    folder = with_env(generate(tmp_path / "project", **answers))
-    program(programs / "date", "#!/bin/sh\necho 2027-07-01\n")
-    said = template_sh(folder, programs, "build").stderr
-    assert "Ubuntu 22.04 gets no security updates since 2027-06-01." in said
-    assert "update --data ngc_release=..." in said
+    known = Distribution("Ubuntu 22.04", "2027-06-01", "ngc_release")
+    assert described(generate(tmp_path / "project", **answers)).distribution == known
     # Of which nobody knows what is in it, none is made up.
     unknown = generate(tmp_path / "unknown", **(answers | {"ngc_release": "26.08"}))
+    assert described(unknown).distribution is None
     assert "security updates" not in (unknown / "docker-amd64/Dockerfile").read_text()
 
 
 @pytest.mark.parametrize(
     ("days", "words"),
     [
-        (2000, None),
-        (91, None),
-        (90, "gets security updates only until {}"),
-        (60, "gets security updates only until {}"),
-        (0, "gets security updates only until {}"),
-        (-1, "gets no security updates since {}"),
-        (-400, "gets no security updates since {}"),
+        (91, ""),
+        (90, "only until 2029-05-31"),
+        (0, "only until 2029-05-31"),
+        (-1, "no longer: they ended on 2029-05-31"),
+        (-400, "no longer: they ended on 2029-05-31"),
     ],
 )
-def test_a_build_announces_the_end_from_ninety_days_before(
-    distro: str, project: Path, programs: Path, days: int, words: str | None
+def test_the_end_is_announced_from_ninety_days_before(days: int, words: str) -> None:
+    ubuntu = Distribution("Ubuntu 24.04", "2029-05-31", "linux_distro")
+    said = end_of_updates(ubuntu, dt.date(2029, 5, 31) - dt.timedelta(days))
+    assert said == (f"Ubuntu 24.04 gets security updates {words}" if words else "")
+
+
+def test_a_build_ends_with_it_unless_the_base_image_is_ones_own(
+    project: Path, programs: Path
 ) -> None:
-    end = date.fromisoformat(DISTROS[distro]["eol"])
-    program(programs / "date", f"#!/bin/sh\necho {end - timedelta(days)}\n")
+    file = project / "docker-amd64/host/project.json"
+    text = file.read_text()
+    file.write_text(re.sub(r'(?<="maintained_until": ").*(?=")', "2020-01-01", text))
     result = template_sh(project, programs, "build")
     assert result.returncode == 0, result.stderr
-    found = re.findall(r"(?m)^.*security updates.*$", result.stderr)
-    if words is None:
-        assert found == []
-    else:
-        expected = f"{DISTROS[distro]['name']} {words.format(end)}. Move on with: "
-        script = project / "docker-amd64/template.sh"
-        assert found == [f"{expected}{script} update --data linux_distro=..."]
-
-
-def test_a_base_image_of_ones_own_has_an_end_that_nobody_here_knows(
-    generate: Generate, programs: Path, tmp_path: Path
-) -> None:
-    folder = with_env(generate(tmp_path / "own"), BASE_IMAGE="lab.example/base:1")
-    program(programs / "date", "#!/bin/sh\necho 2039-01-01\n")
-    result = template_sh(folder, programs, "build")
-    assert result.returncode == 0, result.stderr
-    assert "security updates" not in result.stderr
+    script = project / "docker-amd64/template.sh"
+    assert f"2020-01-01. Move on with: {script} update --data linux_distro=" in result.stderr
+    with_env(project, BASE_IMAGE="lab.example/base:1")
+    assert "security updates" not in template_sh(project, programs, "build").stderr
 
 
 def test_compose_takes_the_pins_for_everything_that_it_builds(
@@ -140,6 +134,7 @@ def test_compose_takes_the_pins_for_everything_that_it_builds(
     assert result.returncode == 0, result.stderr
     dockerfile = (project / "docker-amd64/Dockerfile").read_text()
     named = dict(re.findall(r"(?m)^ARG (\w+_IMAGE)=(.+)$", dockerfile))
+    assert described(project).base_images == named
     assert result.stdout.splitlines() == [f"{image}@{DIGEST}" for image in named.values()]
 
     env = (project / "docker-amd64/.env").read_text()
@@ -178,10 +173,10 @@ def test_a_password_in_the_address_of_a_source_gets_into_no_image(
         for verb in (["build"], ["wheels"], ["publish", "registry.example/team/own"]):
             result = template_sh(folder, programs, *verb)
             assert result.returncode == 1
-            assert f"{key} in .env holds a password" in result.stderr
+            assert f"{key} in .env has a password" in result.stderr
     # A name by which everybody may read is no secret.
     with_env(folder, PYTORCH_REPO="ssh://git@example.com/pytorch.git")
-    assert template_sh(folder, programs, "wheels").stderr.count("holds a password") == 0
+    assert template_sh(folder, programs, "wheels").stderr.count("has a password") == 0
 
 
 def effective_arguments(folder: Path) -> list[str]:

@@ -20,7 +20,7 @@ def test_who_leaves_is_told_what_may_go_and_keeps_everything_but_the_answers(
     asked = template_sh(project, "eject")
     assert asked.returncode == 1
     assert state(project) == before
-    for name in ("template.sh", "packages.sh", "host/"):
+    for name in ("template.sh", "host/"):
         assert name in asked.stdout
     assert command_in(asked.stderr).endswith("template.sh eject -y")
 
@@ -56,4 +56,4 @@ def test_what_others_need_of_a_project_without_a_template_is_said(
 def test_what_eject_does_not_know_is_refused(project: Path) -> None:
     refused = template_sh(project, "eject", "--all")
     assert refused.returncode == 1
-    assert "eject knows -y only." in refused.stderr
+    assert "eject does not know --all." in refused.stderr

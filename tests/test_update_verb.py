@@ -20,10 +20,11 @@ import pytest
 import yaml
 from copier import run_copy, run_update
 
+from host.command import find_verb, parser_of
 from host.find_copier import COPIER, copier_version
-from host.project import UpdateError
+from host.project import StopError
 from host.undo import HOST_FILES
-from host.update import Arguments, memory, read_arguments
+from host.update import memory
 from host.versions import address
 from tests.conftest import ROOT, SNAPSHOT_TAG, InGit
 from tests.support.git import git
@@ -102,7 +103,7 @@ def read_offer(process: subprocess.Popen[str]) -> str:
 def news(own_template: Path) -> None:
     """A next version of the template: in its script, which runs the update, and in an image."""
     docker = own_template / "template/docker-amd64"
-    replace(docker / "template.sh", "# --- .env ---", "# News of the script.\n\n# --- .env ---")
+    replace(docker / "template.sh", "set -eu\n", "# News of the script.\nset -eu\n")
     replace(docker / "dependencies/apt-dev.txt.jinja", "htop\n", "htop\nnvtop\n")
     replace(docker / ".env.example.jinja", "# Shared memory", "# News.\nNEW_KEY=7\n\n# Shared")
     (own_template / "CHANGELOG.md").write_text(NEWS)
@@ -477,7 +478,7 @@ def test_beside_another_template_each_updates_its_own(
     assert (project / theirs).read_bytes() == before
     in_git(project)
 
-    replace(own_template / "template/docker-amd64/template.sh", "# --- .env ---", "# --- .env! ---")
+    replace(own_template / "template/docker-amd64/template.sh", "set -eu\n", "set -u -e\n")
     release(own_template)
     assert template_sh(project, "update").returncode == 0
     assert (project / theirs).read_bytes() == before
@@ -486,7 +487,7 @@ def test_beside_another_template_each_updates_its_own(
     release(other, "v2.0.0")
     run_update(project, defaults=True, overwrite=True, quiet=True)
     assert (project / "theirs.txt").read_text() == "2\n"
-    assert "# --- .env! ---" in (project / SCRIPT).read_text()
+    assert "set -u -e\n" in (project / SCRIPT).read_text()
 
 
 def program(folder: Path, name: str, text: str) -> None:
@@ -666,7 +667,7 @@ def test_a_version_that_cannot_be_had_is_said_in_one_sentence(
     for words, sentence in {
         ("7.0.0",): f"has no version v7.0.0; there are {NEWER_TAG}, {SNAPSHOT_TAG}, v0.4.0.",
         ("0.4.0",): f"The project has {SNAPSHOT_TAG}, which is newer than v0.4.0",
-        ("soon",): "update knows [VERSION]",
+        ("soon",): "update: argument version: soon is not a version",
         ("--from", "nowhere"): "nowhere is no repository of the template here.",
     }.items():
         refused = template_sh(project, "update", *words)
@@ -704,12 +705,12 @@ def test_addresses_are_read_as_copier_reads_them() -> None:
 
 
 def test_the_command_line_is_read_and_what_it_does_not_know_is_refused() -> None:
-    assert read_arguments(["1.2.3", "-y", "--data", "cca=7.5 8.6"]) == Arguments(
-        version="v1.2.3", data=("cca=7.5 8.6",), yes=True
-    )
+    parser = parser_of(find_verb("update"))
+    asked = parser.parse_args(["1.2.3", "-y", "--data", "cca=7.5 8.6"])
+    assert (asked.version, asked.data, asked.yes) == ("v1.2.3", ["cca=7.5 8.6"], True)
     for words in (["--data"], ["--data", "no value"], ["1.2.3", "1.2.4"], ["--form", "x"]):
-        with pytest.raises(UpdateError, match="update knows"):
-            read_arguments(words)
+        with pytest.raises(StopError, match="update"):
+            parser.parse_args(words)
 
 
 def test_the_oldest_copier_is_the_one_that_the_template_asks_for() -> None:

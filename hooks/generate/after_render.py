@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hooks.update import after_update
+from host.checkout import ANSWERS
 from host.env_file import ProbeError, read_env
 from host.facts import Facts, chosen_gpus
 from host.fill import Filled, fill, report
 from host.probe import probe
-from host.project import ANSWERS
 from host.show import engine_line
 
 if TYPE_CHECKING:

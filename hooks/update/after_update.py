@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from host.project import conflicts, listed
+from host.checkout import conflicts, listed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -30,10 +30,13 @@ def moved_image() -> Iterator[str]:
 
 
 def name_base(project: Project, image: str) -> None:
-    """As a template does whose table has this image: it is what the Dockerfile names."""
-    path = "docker-amd64/Dockerfile"
-    text = (project.folder / path).read_text()
-    project.write(path, re.sub(r"(?m)^ARG BASE_IMAGE=.*$", f"ARG BASE_IMAGE={image}", text))
+    """As a template does whose table has this image: the Dockerfile names it, and project.json."""
+    for path, line in {
+        "docker-amd64/Dockerfile": r"(?<=^ARG BASE_IMAGE=).*$",
+        "docker-amd64/host/project.json": r'(?<="BASE_IMAGE": ").*(?=")',
+    }.items():
+        text = (project.folder / path).read_text()
+        project.write(path, re.sub(line, image, text, flags=re.MULTILINE))
 
 
 @pytest.fixture
@@ -130,7 +133,7 @@ def test_another_image_in_the_dockerfile_drops_the_pin_and_gets_its_own(
     digest = registry.push(moved_image, "debian", "13")
     name_base(pinless, other)
     log = pinless.build("runtime")
-    assert f"The Dockerfile names {other} now: the pin of {base} is dropped.\n" in log
+    assert f"The project names {other} now: the pin of {base} is dropped.\n" in log
     assert pins(pinless) == [f"{other}@{digest}"]
     assert has_moved(pinless)
 
@@ -172,7 +175,7 @@ def test_a_pin_that_the_registry_no_longer_has_is_explained(
     text = path.read_text().replace(f"{base}@{registry.digest('debian', '12')}", gone)
     with changed(pinless, "docker-amd64/compose.pins.yaml", text):
         sentence, command = advice(pinless.sh("build", "runtime"), "not found")
-    assert sentence == "The registry has no longer what compose.pins.yaml names."
+    assert sentence == "The registry no longer has what compose.pins.yaml names."
     assert command.endswith("template.sh pin")
 
 
@@ -186,13 +189,4 @@ def test_an_image_that_env_names_goes_before_the_pin(pinless: Project) -> None:
         pinless.build("runtime")
         assert pins(pinless) == before
         result = pinless.sh("pin")
-    assert "BASE_IMAGE stands in .env: it is not pinned." in result.stderr
-
-
-def test_a_folder_for_people_is_made_quickly_with_pins_too(pinless: Project) -> None:
-    pinless.build("runtime")
-    pinless.ok("run", "true")
-    remembered = pinless.docker / ".env.folders"
-    before = remembered.stat().st_mtime_ns
-    pinless.ok("run", "true")
-    assert remembered.stat().st_mtime_ns == before
+    assert "BASE_IMAGE is set in .env: it is not pinned." in result.stderr

@@ -200,7 +200,7 @@ def test_other_answers_are_told_at_the_pull(name: str, colleague: Project) -> No
 def test_the_image_of_another_project_is_not_taken(plain_project: Project, name: str) -> None:
     before = inspect(plain_project.image("runtime"))["Id"]
     sentence, command = advice(plain_project.sh("pull", name))
-    assert sentence == f"{name} is no image of a-plain-project: its label says shared-work."
+    assert sentence == f"{name} is not an image of a-plain-project: its label says shared-work."
     assert command == f"docker image inspect {name}"
     assert inspect(plain_project.image("runtime"))["Id"] == before
 
@@ -210,7 +210,8 @@ def test_an_image_with_a_person_in_it_is_not_taken(author: Project, registry: Re
     registry.push(author.image("runtime"), "team/personal", "1")
     sentence, _ = advice(author.sh("pull", f"{registry.address}/team/personal:1"))
     assert sentence.endswith(
-        "has a person in it already; an image for everybody is made by publish."
+        "has a user in it already; a user-agnostic image is made by publish, where the project is "
+        "built."
     )
 
 
@@ -242,7 +243,7 @@ def test_a_registry_that_does_not_answer(author: Project, tmp_path: Path, verb: 
 def test_a_tag_that_the_registry_does_not_have(author: Project, registry: Registry) -> None:
     image = f"{registry.address}/{REPOSITORY}:no-such-tag"
     sentence, command = advice(author.sh("pull", image), "manifest unknown")
-    assert sentence == f"The registry {registry.address} has no image {image}."
+    assert sentence.startswith(f"The registry {registry.address} has no image {image}:")
     assert "template.sh publish" in command
 
 
@@ -250,12 +251,11 @@ def test_a_tag_that_the_registry_does_not_have(author: Project, registry: Regist
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ([], "{} needs one name, such as: {} registry.example/team/shared-work."),
-        (["one/two", "three/four"], "{} needs one name"),
-        (["shared-work"], '"shared-work" is no name of an image in a registry'),
-        (["Registry/Team/Work"], '"Registry/Team/Work" is no name of an image in a registry'),
-        (["reg.example/work:a:b"], '"reg.example/work:a:b" is no name'),
-        (["--help"], '"--help" is no name'),
+        ([], "{} needs NAME[:TAG]."),
+        (["one/two", "three/four"], "{} does not know three/four."),
+        (["shared-work"], '"shared-work" does not name an image in a registry'),
+        (["Registry/Team/Work"], '"Registry/Team/Work" does not name an image in a registry'),
+        (["reg.example/work:a:b"], '"reg.example/work:a:b" does not name'),
     ],
 )
 def test_a_name_that_cannot_be_is_refused_before_anything_is_built(

@@ -1,22 +1,21 @@
-"""`template.sh eject`: leave the template; the project works on without it.
-
-python -m host eject [-y]
-"""
+"""`template.sh eject`: leave the template; the project works on without it."""
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .project import UpdateError, answers_file_of, me, run
+from .checkout import UpdateError, run
+from .project import me
 from .undo import HOST_FILES
 from .update import yes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import argparse
 
-HELPERS = ("template.sh", "packages.sh", "ci.sh", "host")
+    from .project import Project
+
+HELPERS = ("template.sh", "host")
 TEXT = """\
 Without its answers, {answers}, this project is one that you wrote: no update can reach it any more.
 Everything else stays and works as before; nothing in it needs Hearth or Copier.
@@ -47,12 +46,15 @@ WORKFLOWS = (
 )
 
 
-def eject(docker: Path, words: Sequence[str]) -> int:
+def eject_options(parser: argparse.ArgumentParser) -> None:
+    """Whether to ask."""
+    parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
+
+
+def do_eject(project: Project, options: argparse.Namespace) -> int:
     """Explain, ask, and remove the answers file; the exit status. Raises UpdateError."""
-    if [word for word in words if word not in ("-y", "--yes")]:
-        raise UpdateError("eject knows -y only.", f"{me()} help")
-    root = docker.parent
-    answers = root / answers_file_of(docker)
+    root, docker = project.root, project.folder
+    answers = root / project.answers_file
     if not answers.is_file():
         raise UpdateError(f"There is no {answers.name}: the project has left its template already.")
     helpers = [name for name in HELPERS if (docker / name).exists()]
@@ -68,11 +70,11 @@ def eject(docker: Path, words: Sequence[str]) -> int:
     if "ci.sh" in helpers and workflows:
         text += CI.format(files=" ".join(workflows))
     print(text)
-    if not words and not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if not options.yes and not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UpdateError(
             f"Nothing was changed: say that {answers.name} may go.", f"{me()} eject -y"
         )
-    if not words and not yes(f"Remove {answers.name}?", default=False):
+    if not options.yes and not yes(f"Remove {answers.name}?", default=False):
         print("Nothing was changed.")
         return 1
     in_git = not run(root, "git", "cat-file", "-e", f"HEAD:./{answers.name}").returncode

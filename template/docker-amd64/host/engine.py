@@ -17,9 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 ENGINE_LIMIT = 4.0  # seconds for each question to the container engine
-# `docker info` knows no shorter way before version 23. Spelt so that Jinja, which copies this file
-# into projects, finds nothing of its own in it.
-GO_JSON = "{" * 2 + "json ." + "}" * 2
+GO_JSON = "{{json .}}"  # `docker info` knows no shorter form before version 23
 INSTALL_DOCKER = "see https://docs.docker.com/engine/install/"
 INSTALL_COMPOSE = "see https://docs.docker.com/compose/install/linux/"
 

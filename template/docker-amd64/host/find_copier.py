@@ -9,7 +9,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from .project import UpdateError, run
+from .checkout import UpdateError, run
 
 COPIER = (9, 17, 2)  # the oldest that renders the template
 NEEDED = f"copier>={'.'.join(map(str, COPIER))}"

@@ -14,11 +14,14 @@ from .gpu_env import without_gpus
 from .gpus import known_ids, split_ids
 from .machine import owner
 from .nvidia import GPU_LIMIT, WSL_LIBRARIES
+from .probe import probe
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
     from .facts import Facts
+    from .project import Project
 
 PROC = Path("/proc")
 NUMBER = re.compile(r"\d+")
@@ -94,3 +97,8 @@ def listing(folder: Path, facts: Facts) -> str:
         cause = without_gpus(facts, settings.file)
         text += [f"But they get none now: {cause[0]}.", f"  Run: {cause[1]}"] if cause else []
     return "\n".join(text)
+
+
+def do_gpus(project: Project, _: argparse.Namespace) -> None:
+    """List the GPUs of this machine."""
+    print(listing(project.folder, probe(project.folder)))

@@ -1,144 +1,120 @@
-"""A generated project in git, as the verbs that change it as a whole see it: update and eject."""
+"""What the program knows of its project: project.json, rendered from the answers."""
 
 from __future__ import annotations
 
-import hashlib
+import json
 import os
-import re
-import shlex
-import shutil
-import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .env_file import ProbeError
+from .env_file import ProbeError, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
-ANSWERS = ".copier-answers.yml"  # where Copier looks unless it is told another
-
-
-class UpdateError(ProbeError):
-    """Why there is no update, in one sentence, and the command that helps."""
-
-    def __init__(self, sentence: str, command: str = "") -> None:
-        """Take the sentence, and the command if there is one."""
-        super().__init__(f"\n{sentence}" + (f"\n  Run: {command}" if command else ""))
+SCRIPT = "./docker-amd64/template.sh"
 
 
 def me() -> str:
-    """This project's script, as the person called it."""
-    return os.environ.get("TEMPLATE_SH") or "./docker-amd64/template.sh"
+    """This project's script, as the user called it."""
+    return os.environ.get("TEMPLATE_SH") or SCRIPT
 
 
-def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run a command in a folder and keep what it says, with messages in English."""
-    try:
-        return subprocess.run(
-            words,
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            env={**os.environ, "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"},
-            encoding="utf-8",
-            errors="surrogateescape",
-            check=False,
-        )
-    except OSError as error:
-        return subprocess.CompletedProcess(words, 127, "", str(error))
+def called_from() -> Path:
+    """The folder of the user's shell: template.sh has left it for docker-amd64."""
+    return Path(os.environ.get("CALLED_FROM") or ".")
 
 
-class Project(NamedTuple):
-    """A generated project: its folder and docker-amd64, the answers, and git's own folder."""
+class StopError(ProbeError):
+    """Why a verb cannot go on: one sentence, the command that helps, and the exit status."""
 
-    root: Path
-    docker: Path
-    answers_file: str
-    template: str
-    version: str
-    git: Path
-    head: str
+    def __init__(self, sentence: str, command: str = "", *, name: str = "", status: int = 1):
+        """Take the sentence and the command; `name` is the failure's id in failures.py."""
+        super().__init__(f"\n{sentence}" + (f"\n  Run: {command}" if command else ""))
+        self.name, self.sentence, self.command, self.status = name, sentence, command, status
+
+
+class Distribution(NamedTuple):
+    """The Linux of the images: its name, its last day of security updates, whose answer it is."""
+
+    name: str
+    maintained_until: str  # YYYY-MM-DD
+    answer: str
+
+
+class Project:
+    """A generated project.
+
+    Attributes:
+        folder: docker-amd64.
+        name: of the project and its images.
+        service: simple, train, devel, ngc or hub.
+        package_manager: pip or conda.
+        accelerator: cuda or cpu.
+        torch: the version of PyTorch, "" for none.
+        base_has_torch: whether the base image brings Python and PyTorch.
+        compiles_torch: whether PyTorch is compiled.
+        package: the Python package of a new project, "" in existing code.
+        answers_file: relative to the project's root.
+        extras: what else was chosen; with ci, `ci_host` is github or gitlab.
+        base_images: the images of the Dockerfile by the build argument that replaces them.
+        distribution: None where the base image's own is not known.
+        builds: the services of compose.yaml that are built.
+    """
+
+    def __init__(self, folder: Path, data: Mapping[str, Any]):
+        """Take docker-amd64 and the content of project.json."""
+        self.folder = folder
+        self.name: str = data["name"]
+        self.service: str = data["service"]
+        self.package_manager: str = data["package_manager"]
+        self.accelerator: str = data["accelerator"]
+        self.torch: str = data["torch"]
+        self.base_has_torch: bool = data["base_has_torch"]
+        self.compiles_torch: bool = data["compiles_torch"]
+        self.package: str = data["package"]
+        self.answers_file: str = data["answers_file"]
+        self.extras: tuple[str, ...] = tuple(data["extras"])
+        self.ci_host: str = data.get("ci_host", "")
+        self.base_images: dict[str, str] = data["base_images"]
+        found = data.get("distribution")
+        self.distribution: Distribution | None = Distribution(**found) if found else None
+        self.builds: tuple[str, ...] = tuple(data["builds"])
+        self._settings: Settings | None = None
 
     @property
-    def state(self) -> Path:
-        """Where an update leaves what takes it back; each project of a repository has its own."""
-        name = hashlib.sha256(os.fsencode(self.root)).hexdigest()[:8]
-        return self.git / "hearth-update" / name
+    def root(self) -> Path:
+        """The folder around docker-amd64."""
+        return self.folder.parent
 
     @property
-    def undo(self) -> str:
-        """The command that takes the last update back, whatever is left of this folder."""
-        return f"sh {shlex.quote(str(self.state / 'undo'))}"
+    def settings(self) -> Settings:
+        """The values of .env and of the shell, as Compose reads them."""
+        if self._settings is None:
+            self._settings = Settings(self.folder)
+        return self._settings
+
+    def forget_settings(self) -> None:
+        """Read .env again at the next use: it was changed."""
+        self._settings = None
+
+    def image(self, target: str) -> str:
+        """The name of an image of this project, such as demo-jane-1a2b3c:simple-dev."""
+        return f"{self.settings.get('COMPOSE_PROJECT_NAME')}:{self.service}-{target}"
 
 
-def recorded(text: str, name: str) -> str:
-    """What an answers file records under a name, of those that Copier itself writes there."""
-    found = re.search(rf"(?m)^{name}: *(.*?) *$", text)
-    return found.group(1).strip("'\"") if found else ""
+def read_project(folder: Path) -> Project:
+    """The project of docker-amd64.
 
-
-def answers_file_of(docker: Path) -> str:
-    """The name of the answers file, relative to the project, as compose.yaml records it."""
+    Raises:
+        ProbeError: project.json is missing or has conflicts.
+    """
+    file = folder / "host" / "project.json"
     try:
-        compose = (docker / "compose.yaml").read_text("utf-8", "replace")
-    except OSError:
-        compose = ""
-    named = re.search(r'(?m)^x-answers: "(.*)"$', compose)
-    return named.group(1) if named else ANSWERS
-
-
-def find_project(docker: Path) -> Project:
-    """The project around docker-amd64. Raises UpdateError where no update can start from it."""
-    root, answers_file = docker.parent, answers_file_of(docker)
-    try:
-        answers = (root / answers_file).read_text("utf-8", "replace")
-    except OSError as error:
-        why = f"There is no {answers_file}, from which an update would start"
-        raise UpdateError(
-            f"{why}: the project has left its template, or git has the file."
+        return Project(folder, json.loads(file.read_text("utf-8")))
+    except (OSError, ValueError, KeyError) as error:
+        raise StopError(
+            f"{file} cannot be read ({error or type(error).__name__}): it is rendered by the "
+            "template, and git has it.",
+            f"git checkout HEAD -- {file}",
         ) from error
-    if not shutil.which("git"):
-        raise UpdateError("An update needs git, which is not on this machine.")
-    place = run(root, "git", "rev-parse", "--absolute-git-dir")
-    if place.returncode and "dubious ownership" in place.stderr:
-        raise UpdateError(
-            "The repository belongs to another user, whom git does not trust.",
-            f"git config --global --add safe.directory {shlex.quote(str(root))}",
-        )
-    in_root = f"git -C {shlex.quote(str(root))}"
-    start = f'{in_root} init && {in_root} add --all && {in_root} commit -m "As it was generated"'
-    if place.returncode:
-        raise UpdateError("The project is not in git, which keeps your work in an update.", start)
-    head = run(root, "git", "rev-parse", "--quiet", "--verify", "HEAD")
-    if head.returncode:
-        raise UpdateError(
-            "Nothing is committed yet: an update compares with the last commit.", start
-        )
-    return Project(
-        root,
-        docker,
-        answers_file,
-        recorded(answers, "_src_path"),
-        recorded(answers, "_commit"),
-        Path(place.stdout.rstrip("\n")),
-        head.stdout.strip(),
-    )
-
-
-def conflicts(root: Path) -> list[str]:
-    """The files of a project that git calls unmerged, relative to its folder."""
-    names = run(root, "git", "diff", "--name-only", "--relative", "--diff-filter=U", "-z")
-    return sorted(set(filter(None, names.stdout.split("\0"))))
-
-
-def listed(names: Sequence[str], most: int = 3) -> str:
-    """A few names in a row."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
-
-
-def commit_command(project: Project, message: str = "Update Hearth") -> str:
-    """The command that commits everything."""
-    where = f"git -C {shlex.quote(str(project.root))}"
-    return f"{where} add --all && {where} commit -m {shlex.quote(message)}"

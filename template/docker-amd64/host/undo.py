@@ -13,16 +13,16 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .checkout import UpdateError, run
 from .gpus import OVERLAYS
-from .project import UpdateError, run
 
 if TYPE_CHECKING:
-    from .project import Project
+    from .checkout import Checkout
 
 HOST_FILES = (".env", *OVERLAYS.values())  # what the probe writes and git does not see
 
 
-def running(project: Project) -> int:
+def running(project: Checkout) -> int:
     """1 if an update of this project runs, -1 if one was killed, 0 otherwise."""
     try:
         words = (project.state / "running").read_text().split()
@@ -92,7 +92,7 @@ rm -rf @SCRATCH@ @STATE@
 """
 
 
-def prepare_undo(project: Project, scratch: Path) -> None:
+def prepare_undo(project: Checkout, scratch: Path) -> None:
     """Keep what git does not see, and write the program that takes the update back.
 
     `scratch` is the update's temporary folder, which it leaves behind if it is killed.
@@ -119,13 +119,13 @@ def prepare_undo(project: Project, scratch: Path) -> None:
     (state / "running").write_text(str(os.getpid()))
 
 
-def keep_updated_env(project: Project) -> None:
+def keep_updated_env(project: Checkout) -> None:
     """Keep the .env that the update has made: to take back is not to lose what came later."""
     if (project.docker / ".env").exists():
         shutil.copy2(project.docker / ".env", project.state / "updated.env")
 
 
-def host_files_changed(project: Project) -> bool:
+def host_files_changed(project: Checkout) -> bool:
     """Whether a file that git does not see is another than before the update."""
 
     def content(path: Path) -> bytes | None:
@@ -134,7 +134,7 @@ def host_files_changed(project: Project) -> bool:
     return any(content(project.docker / n) != content(project.state / n) for n in HOST_FILES)
 
 
-def undo(project: Project) -> int:
+def undo(project: Checkout) -> int:
     """Take the last update back; the exit status. Raises UpdateError if there is none."""
     program = project.state / "undo"
     if not program.is_file():

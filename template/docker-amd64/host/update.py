@@ -1,8 +1,5 @@
 """`template.sh update`: bring this project to a newer version of its template, or other answers.
 
-    python -m host update [VERSION] [--data KEY=VALUE...] [--from FOLDER] [--check] [-y]
-    python -m host update --undo
-
 It finds Copier, shows what the versions in between bring, and runs `copier update --trust`. Before
 that it writes a program into git's own folder that takes everything back; it is plain shell and
 git, because an update that is killed may have left half of this folder.
@@ -10,18 +7,19 @@ git, because an update that is killed may have left half of this folder.
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .checkout import ANSWERS, UpdateError, commit_command, conflicts, find_project, listed, run
 from .find_copier import copier_command
-from .project import ANSWERS, UpdateError, commit_command, conflicts, find_project, listed, me, run
+from .project import called_from
 from .undo import (
     host_files_changed,
     interrupted,
@@ -44,53 +42,51 @@ from .versions import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
+    from .checkout import Checkout
     from .project import Project
 
-USAGE = (
-    "update knows [VERSION], --data KEY=VALUE, --from FOLDER (a clone of the template), --check, "
-    "--undo and -y"
-)
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  only the parent of a folder with a random name
 ROOM = 256 * 1024**2  # bytes; an update takes a tenth of it
 
 
-@dataclass
-class Arguments:
-    """What the command line asks for."""
-
-    version: str = ""
-    data: tuple[str, ...] = ()
-    source: str = ""
-    check: bool = False
-    undo: bool = False
-    yes: bool = False
+def key_value(word: str) -> str:
+    """An answer as --data wants it. Raises ValueError, which argparse reports."""
+    if not re.match(r"[a-z_]+=", word):
+        raise argparse.ArgumentTypeError(f"{word} is not KEY=VALUE")
+    return word
 
 
-def read_arguments(words: Sequence[str]) -> Arguments:
-    """Read the command line. Raises UpdateError."""
-    rest, asked = list(words), Arguments()
-    while rest:
-        word = rest.pop(0)
-        if word in ("-y", "--yes"):
-            asked.yes = True
-        elif word == "--check":
-            asked.check = True
-        elif word == "--undo":
-            asked.undo = True
-        elif word in ("--data", "-d") and rest and re.match(r"[a-z_]+=", rest[0]):
-            asked.data += (rest.pop(0),)
-        elif word == "--from" and rest:
-            asked.source = rest.pop(0)
-        elif RELEASE.fullmatch(word) and not asked.version:
-            asked.version = f"v{word.lstrip('v')}"
-        else:
-            raise UpdateError(f"{USAGE}, not {word}.", f"{me()} help")
-    return asked
+def release_name(word: str) -> str:
+    """A version of the template, as its tag is named."""
+    if not RELEASE.fullmatch(word):
+        raise argparse.ArgumentTypeError(f"{word} is not a version such as 1.2.3")
+    return f"v{word.lstrip('v')}"
 
 
-def need_clean(project: Project) -> None:
+def update_options(parser: argparse.ArgumentParser) -> None:
+    """To which version, with which answers, from where."""
+    parser.add_argument("version", nargs="?", type=release_name, help="default: the newest")
+    parser.add_argument(
+        *("-d", "--data"),
+        action="append",
+        default=[],
+        type=key_value,
+        metavar="KEY=VALUE",
+        help="change an answer, at the version that the project has",
+    )
+    parser.add_argument(
+        "--from",
+        dest="source",
+        default="",
+        metavar="FOLDER",
+        help="a clone of the template, in place of its address",
+    )
+    parser.add_argument("--check", action="store_true", help="only show what it would bring")
+    parser.add_argument("--undo", action="store_true", help="take the last update back")
+    parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
+
+
+def need_clean(project: Checkout) -> None:
     """Copier compares the project with its last commit. Raises UpdateError if there is more."""
     pending = running(project)
     if pending > 0:
@@ -114,7 +110,7 @@ def need_clean(project: Project) -> None:
         )
 
 
-def update_command(project: Project, asked: Arguments, wanted: str) -> list[str]:
+def update_command(project: Checkout, asked: argparse.Namespace, wanted: str) -> list[str]:
     """The call of Copier, all but the words that start it."""
     words = ["update", "--trust", "--vcs-ref", wanted]
     # What is new is asked where somebody can answer; known answers stay.
@@ -127,7 +123,7 @@ def update_command(project: Project, asked: Arguments, wanted: str) -> list[str]
     return words
 
 
-def surroundings(project: Project, repository: Path, scratch: Path) -> dict[str, str]:
+def surroundings(project: Checkout, repository: Path, scratch: Path) -> dict[str, str]:
     """The environment of Copier.
 
     It clones the template five times: for its address, git takes the folder that is here already.
@@ -167,7 +163,7 @@ def yes(question: str, *, default: bool) -> bool:
     return answer in ("y", "yes") or (default and not answer)
 
 
-def agreed(asked: Arguments) -> bool:
+def agreed(asked: argparse.Namespace) -> bool:
     """Whether the person wants the update; who cannot be asked does."""
     return (
         asked.yes
@@ -176,15 +172,13 @@ def agreed(asked: Arguments) -> bool:
     )
 
 
-def update(docker: Path, words: Sequence[str]) -> int:
+def do_update(described: Project, asked: argparse.Namespace) -> int:
     """Do what the command line asks for; the exit status. Raises UpdateError."""
-    asked = read_arguments(words)
-    project = find_project(docker)
+    project = find_project(described)
     if asked.undo:
         return undo(project)
     if asked.source:
-        # The script that calls this has left the person's folder.
-        asked.source = str(Path(os.environ.get("CALLED_FROM") or ".") / asked.source)
+        asked.source = str(called_from() / asked.source)
     if not asked.check:
         need_clean(project)
     scratch = Path(tempfile.mkdtemp(prefix="hearth-update-", dir=memory()))
@@ -194,7 +188,7 @@ def update(docker: Path, words: Sequence[str]) -> int:
         shutil.rmtree(scratch, ignore_errors=True)  # a Copier that was killed may still fill it
 
 
-def proceed(project: Project, asked: Arguments, scratch: Path) -> int:
+def proceed(project: Checkout, asked: argparse.Namespace, scratch: Path) -> int:
     """Update the project, with a folder for what nobody needs later; the exit status.
 
     Raises UpdateError.
@@ -223,7 +217,7 @@ def proceed(project: Project, asked: Arguments, scratch: Path) -> int:
     return perform(project, command, surroundings(project, repository, scratch), scratch)
 
 
-def start(project: Project, command: list[str], env: dict[str, str]) -> int:
+def start(project: Checkout, command: list[str], env: dict[str, str]) -> int:
     """Run Copier to its end, which Ctrl-C brings about; its exit status."""
     # It is known to be running before it does anything, whatever happens to this process. A shell
     # changes PWD to where it starts, so that is told to Copier once more.
@@ -240,7 +234,7 @@ def start(project: Project, command: list[str], env: dict[str, str]) -> int:
             return 130
 
 
-def perform(project: Project, command: list[str], env: dict[str, str], scratch: Path) -> int:
+def perform(project: Checkout, command: list[str], env: dict[str, str], scratch: Path) -> int:
     """Run Copier; take back what it left if it fails; the exit status."""
     prepare_undo(project, scratch)
     print(f"To take the update back, also if it is interrupted:\n  {project.undo}", flush=True)

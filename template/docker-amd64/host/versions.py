@@ -7,10 +7,11 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .project import UpdateError, listed, me, run
+from .checkout import UpdateError, listed, run
+from .project import me
 
 if TYPE_CHECKING:
-    from .project import Project
+    from .checkout import Checkout
 
 CURRENT = ":current:"  # Copier's name for the version that a project has
 RELEASE = re.compile(r"v?(\d+)\.(\d+)\.(\d+)")
@@ -36,7 +37,7 @@ def is_remote(url: str) -> bool:
     return bool(re.match(r"[a-z+]+://|[\w.-]+@[\w.-]+:", url))
 
 
-def history(project: Project, source: str, scratch: Path) -> Path:
+def history(project: Checkout, source: str, scratch: Path) -> Path:
     """A git folder with the template's versions.
 
     Args:
@@ -89,7 +90,7 @@ def releases(repository: Path) -> list[str]:
     return sorted(filter(number, run(repository, "git", "tag").stdout.split()), key=number)
 
 
-def target(project: Project, repository: Path, version: str, *, answers: bool) -> str:
+def target(project: Checkout, repository: Path, version: str, *, answers: bool) -> str:
     """The version to go to.
 
     Args:

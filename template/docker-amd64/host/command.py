@@ -1,0 +1,216 @@
+"""The command line: the verbs of this project, their help, and the module that each is in.
+
+A verb NAME is the function do_NAME(project, options) of its module, which returns the exit status,
+and, where it takes arguments, NAME_options(parser). A verb whose module this project does not have,
+because no answer needs it, does not exist. Only the module of the verb that is called is imported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
+
+from .project import StopError, me, read_project
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from types import ModuleType
+
+FOLDER = Path(__file__).resolve().parents[1]
+
+
+class Verb(NamedTuple):
+    """A verb: its name, the module of host/ it is in, and its help.
+
+    `needs_env`: .env is filled first where there is none.
+    """
+
+    name: str
+    module: str
+    help: str
+    needs_env: bool = True
+
+    @property
+    def function(self) -> str:
+        """The end of the names of its functions."""
+        return self.name.replace("-", "_")
+
+
+GROUPS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
+    (
+        "The day's work",
+        (
+            Verb("build", "images", "build both images, or one of them"),
+            Verb("up", "work", "start the dev container"),
+            Verb("shell", "work", "a shell in it"),
+            Verb("exec", "work", "run a command in it"),
+            Verb("run", "work", "run a command in a new container of the runtime image"),
+            Verb("logs", "work", "show what the dev container prints"),
+            Verb("stop", "work", "pause the dev container"),
+            Verb("start", "work", "continue it"),
+            Verb("down", "work", "remove the containers; your home volume is kept"),
+        ),
+    ),
+    (
+        "Packages",
+        (
+            Verb("add", "pip_packages", "add packages to dependencies/ and the lock"),
+            Verb("lock", "pip_packages", "bring the lock up to date, check it, or take newer ones"),
+            Verb("add", "conda_packages", "add packages to dependencies/ and the locks"),
+            Verb("lock", "conda_packages", "bring the locks up to date, check or upgrade them"),
+            Verb("freeze", "work", "compare what is installed in dev with the files"),
+        ),
+    ),
+    (
+        "Images",
+        (
+            Verb("verify", "measure", "check PyTorch, CUDA and GPU code inside the images"),
+            Verb("bench", "measure", "measure PyTorch inside an image, or compare two results"),
+            Verb("wheels", "wheels", "take the wheels of the compiled PyTorch out of the build"),
+            Verb("pin", "images", "pin the base images to what their tags mean now"),
+            Verb("publish", "registry", "build the user-agnostic image and push it to a registry"),
+            Verb("pull", "registry", "take that image from a registry instead of building it"),
+        ),
+    ),
+    (
+        "This machine",
+        (
+            Verb("env", "upkeep", "fill .env from this machine, or show it", needs_env=False),
+            Verb("gpus", "load", "list the GPUs, their load, and who uses them"),
+            Verb("over", "upkeep", "make compose.override.yaml for your mounts and ports"),
+        ),
+    ),
+    (
+        "Look and mend",
+        (
+            Verb("ls", "upkeep", "list the containers, images and volumes of this project"),
+            Verb("config", "upkeep", "print the effective Compose file"),
+            Verb("root", "upkeep", "a root shell in the dev container, for emergencies"),
+            Verb("clean", "upkeep", "remove containers and images; --all: the home volume too"),
+        ),
+    ),
+    (
+        "The template",
+        (
+            Verb("update", "update", "merge the template's latest changes", needs_env=False),
+            Verb("eject", "eject", "leave the template", needs_env=False),
+            Verb("ci", "ci", "the steps of CI, one verb each", needs_env=False),
+            Verb("completion", "upkeep", "print shell completion", needs_env=False),
+        ),
+    ),
+)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose refusals are one sentence and a command."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise StopError with argparse's message in our words."""
+        verb = self.prog.partition("template.sh ")[2] or self.prog
+        for pattern, sentence in (
+            (r"unrecognized arguments: (.*)", "{verb} does not know {0}."),
+            (r"the following arguments are required: (.*)", "{verb} needs {0}."),
+            (r"argument ([^:]*): expected \w+ arguments?", "{verb}: {0} needs a value."),
+            (
+                r"argument [^:]*: invalid choice: (.*) \(choose from (.*)\)",
+                "{verb} knows {1}, not {0}.",
+            ),
+        ):
+            found = re.fullmatch(pattern, message, re.DOTALL)
+            if found:
+                words = [one.replace("'", "") for one in found.groups()]  # as newer Pythons say it
+                message = sentence.format(*words, verb=verb)
+                break
+        else:
+            message = f"{verb}: {message}."
+        raise StopError(message, f"{self.prog} --help", name="usage")
+
+
+def groups() -> Iterator[tuple[str, tuple[Verb, ...]]]:
+    """The verbs of this project under their headings."""
+    for heading, verbs in GROUPS:
+        here = tuple(v for v in verbs if (FOLDER / "host" / f"{v.module}.py").is_file())
+        if here:
+            yield heading, here
+
+
+def verbs_here() -> tuple[Verb, ...]:
+    """The verbs of this project."""
+    return tuple(verb for _, verbs in groups() for verb in verbs)
+
+
+def find_verb(name: str) -> Verb:
+    """The verb of a name. Raises StopError, with the nearest one, if there is none."""
+    for verb in verbs_here():
+        if verb.name == name:
+            return verb
+    from difflib import get_close_matches  # noqa: PLC0415  needed for a typing error only
+
+    near = get_close_matches(name, [verb.name for verb in verbs_here()], n=1, cutoff=0.5)
+    meant = f' Did you mean "{near[0]}"?' if near else ""
+    raise StopError(
+        f'There is no verb "{name}".{meant}', f"{me()} {near[0] if near else 'help'}", name="usage"
+    )
+
+
+def load(verb: Verb) -> ModuleType:
+    """The module of a verb."""
+    return import_module(f".{verb.module}", __package__)
+
+
+def parser_of(verb: Verb) -> Parser:
+    """The parser of a verb's arguments."""
+    parser = Parser(
+        prog=f"{me()} {verb.name}",
+        description=f"{verb.help[0].upper()}{verb.help[1:]}.",
+        allow_abbrev=False,
+    )
+    options = getattr(load(verb), f"{verb.function}_options", None)
+    if options:
+        options(parser)
+    return parser
+
+
+def overview() -> str:
+    """The manual in short: a line for each verb."""
+    lines = [f"Usage: {me()} VERB, and {me()} VERB --help for what it takes."]
+    for heading, verbs in groups():
+        lines += ["", heading, *(f"  {verb.name:10}  {verb.help}" for verb in verbs)]
+    return "\n".join(lines)
+
+
+def do_help(words: Sequence[str]) -> int:
+    """Print the overview, the names of the verbs, or the help of one verb."""
+    if list(words) == ["--names"]:
+        print("\n".join(verb.name for verb in verbs_here()))
+    elif words:
+        parser_of(find_verb(words[0])).print_help()
+    else:
+        print(overview())
+    return 0
+
+
+def start(words: Sequence[str]) -> int:
+    """Do what the command line says; the exit status.
+
+    Raises:
+        ProbeError: something the user can put right.
+    """
+    name = words[0] if words else "help"
+    if name in ("help", "-h", "--help"):
+        return do_help(words[1:])
+    verb = find_verb(name)
+    parser = parser_of(verb)
+    options = parser.parse_args(list(words[1:]))
+    project = read_project(FOLDER)
+    if verb.needs_env and not (FOLDER / ".env").is_file():
+        from .fill import fill, report  # noqa: PLC0415
+
+        print("There is no .env yet: filling it from this machine.", file=sys.stderr)
+        print("\n".join(report(fill(FOLDER))))
+    status = getattr(load(verb), f"do_{verb.function}")(project, options)
+    return int(status or 0)

@@ -1,0 +1,254 @@
+"""Calls of the container engine: what it says is shown as it is, and a failure is explained."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Mapping, NoReturn
+
+from .failures import explain, recognise
+from .project import StopError, me
+
+if TYPE_CHECKING:
+    from .project import Project
+
+TAIL = 400  # lines of what a command said that may tell why it failed
+
+
+def compose(*words: str) -> list[str]:
+    """The words of a Compose command."""
+    return ["docker", "compose", *words]
+
+
+def show(text: str) -> None:
+    """Print for the user; stdout is left to what a verb was asked for."""
+    sys.stdout.flush()
+    print(text, file=sys.stderr, flush=True)
+
+
+def copy_lines(source: IO[bytes], lines: deque[bytes], target: IO[bytes] | None) -> None:
+    """Copy what comes from a pipe to a stream as it comes, and keep its last lines."""
+    for line in iter(source.readline, b""):
+        lines.append(line)
+        if target:
+            target.write(line)
+            target.flush()
+
+
+def call(
+    project: Project,
+    words: list[str],
+    *,
+    stdin: str | None = None,
+    env: Mapping[str, str] | None = None,
+    to_stderr: bool = False,
+    capture: bool = False,
+    image_name: str = "",
+) -> str:
+    """Run a command in docker-amd64, show what it says, and explain its failure.
+
+    Args:
+        project: the project.
+        words: the command.
+        stdin: text for its standard input.
+        env: further environment variables.
+        to_stderr: show its stdout on stderr: a failing build step says why on one of them, and
+            that it failed on the other.
+        capture: return its stdout instead of showing it.
+        image_name: the image that a registry is asked for.
+
+    Raises:
+        StopError: the command failed; with its exit status.
+    """
+    sys.stdout.flush()
+    lines: deque[bytes] = deque(maxlen=TAIL)
+    output: deque[bytes] = deque()
+    try:
+        process = subprocess.Popen(
+            words,
+            cwd=str(project.folder),
+            env={**os.environ, **(env or {})},
+            stdin=None if stdin is None else subprocess.PIPE,
+            stdout=subprocess.PIPE if capture or to_stderr else None,
+            stderr=subprocess.STDOUT if to_stderr else subprocess.PIPE,
+        )
+    except FileNotFoundError:
+        raise no_program(project, words[0]) from None
+    if stdin is not None and process.stdin:
+        try:
+            process.stdin.write(stdin.encode())
+            process.stdin.close()
+        except BrokenPipeError:
+            pass  # it has failed already, and says why
+    spoken = process.stdout if to_stderr else process.stderr
+    shown = threading.Thread(
+        target=copy_lines, args=(spoken, lines, sys.stderr.buffer), daemon=True
+    )
+    shown.start()
+    try:
+        if capture and process.stdout:
+            copy_lines(process.stdout, output, None)
+        status = process.wait()
+    except KeyboardInterrupt:
+        process.wait()  # it got the signal too, and removes what it has made
+        raise
+    shown.join()
+    if status:
+        text = b"".join(lines).decode("utf-8", "replace")
+        stop = explain(project, text, image_name=image_name)
+        raise stop or SilentError(status if status > 0 else 128 - status)
+    return b"".join(output).decode("utf-8", "replace")
+
+
+class SilentError(StopError):
+    """A failure that was shown in the engine's own words, for which no better ones are known."""
+
+    def __init__(self, status: int):
+        """Take the exit status."""
+        super().__init__("")
+        self.status = status
+
+    def __str__(self) -> str:
+        """Nothing more."""
+        return ""
+
+
+def no_program(project: Project, name: str) -> StopError:
+    """What to say where there is no docker command."""
+    show(f"{name}: command not found")
+    return explain(project, f"{name}: command not found") or StopError(
+        f"There is no command {name}."
+    )
+
+
+def ask(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command and keep what it says; status 127 if there is no such program."""
+    try:
+        return subprocess.run(
+            words,
+            cwd=str(cwd) if cwd else None,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+        )
+    except OSError as error:
+        return subprocess.CompletedProcess(
+            words, 127, "", f"{words[0]}: command not found ({error})"
+        )
+
+
+def check_engine(project: Project) -> None:
+    """Ask the engine and Compose what is wrong, after a failure that was not shown.
+
+    Raises:
+        StopError: the engine does not answer, or Compose cannot read the files.
+    """
+    for words in (["docker", "version"], compose("config", "--quiet")):
+        asked = ask(*words, cwd=project.folder)
+        if asked.returncode:
+            show(asked.stderr.rstrip())
+            raise explain(project, asked.stderr) or SilentError(1)
+
+
+def image_id(name: str) -> str:
+    """The id of an image of this machine, "" if there is none."""
+    asked = ask("docker", "image", "inspect", "--format", "{{.Id}}", name)
+    return asked.stdout.strip()
+
+
+def need_image(project: Project, target: str) -> None:
+    """Raises StopError unless an image of the project is built."""
+    name = project.image(target)
+    if image_id(name):
+        return
+    check_engine(project)
+    raise StopError(
+        f"The image {name} is not built yet.", f"{me()} build {target}", name="image-not-built"
+    )
+
+
+def container(project: Project) -> str:
+    """The id of the running dev container, "" if it does not run."""
+    words = compose("ps", "--quiet", "--status", "running", "dev")
+    return ask(*words, cwd=project.folder).stdout.strip()
+
+
+def need_container(project: Project) -> None:
+    """Raises StopError unless the dev container runs."""
+    if container(project):
+        return
+    need_image(project, "dev")
+    check_engine(project)
+    raise StopError("The dev container is not running.", f"{me()} up", name="container-not-running")
+
+
+def become(project: Project, words: list[str]) -> NoReturn:
+    """Replace this process by a command, which gets its signals and terminal.
+
+    Raises:
+        StopError: there is no such program.
+    """
+    sys.stdout.flush()
+    os.chdir(str(project.folder))
+    try:
+        os.execvp(words[0], words)  # noqa: S606  no shell is wanted
+    except FileNotFoundError:
+        raise no_program(project, words[0]) from None
+
+
+def compose_program(project: Project) -> list[str]:
+    """Compose without the docker command in front of it.
+
+    On SIGTERM `docker compose run` would leave its container alone and running.
+    """
+    own = os.environ.get("DOCKER_CONFIG") or str(Path.home() / ".docker")
+    for folder in (
+        own,
+        *(f"/usr/{one}/docker" for one in ("local/lib", "local/libexec", "lib", "libexec")),
+    ):
+        program = Path(folder, "cli-plugins", "docker-compose")
+        if os.access(str(program), os.X_OK):
+            return [str(program)]
+    check_engine(project)
+    return compose()
+
+
+def watch_for_gpus(project: Project) -> None:
+    """Hand on what this process will say on stderr, and explain at the end if it got no GPU.
+
+    A child does it, since this process is about to become Compose.
+    """
+    reader, writer = os.pipe()
+    if os.fork():
+        os.close(reader)
+        os.dup2(writer, 2)
+        os.close(writer)
+        return
+    os.close(writer)
+    for one in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, signal.SIG_IGN)
+    lines: deque[bytes] = deque(maxlen=TAIL)
+    try:
+        with os.fdopen(reader, "rb") as source, os.fdopen(os.dup(2), "wb") as target:
+            copy_lines(source, lines, target)
+        text = b"".join(lines).decode("utf-8", "replace")
+        found = recognise(text)
+        if found and found.about_gpus:
+            stop = explain(project, text)
+            if stop:
+                show(str(stop))
+    finally:
+        os._exit(0)
+
+
+def has(program: str) -> bool:
+    """Whether a program is on PATH."""
+    return shutil.which(program) is not None

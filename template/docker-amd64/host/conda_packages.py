@@ -1,0 +1,124 @@
+"""The packages, which micromamba installs from conda-forge, and uv from PyPI: add, lock."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .compose import call, compose, show
+from .images import build_images, build_tools
+from .project import me
+
+if TYPE_CHECKING:
+    import argparse
+
+    from .project import Project
+
+TAKEN = ("environment.yml", "environment.yaml", "requirements.txt")  # of existing code, the first
+
+
+def conda_env(project: Project, service: str, *words: str, capture: bool = False) -> str:
+    """Run the program that knows environment files and locks, in dependencies/. Raises StopError."""
+    program = ("/usr/bin/python3", "/opt/container/conda_env.py")
+    run = compose("--progress", "quiet", "run", "--rm", "--no-deps", "-T", service, *program)
+    return call(project, [*run, *words], capture=capture)
+
+
+def take_environment(project: Project) -> None:
+    """Take what existing code lists into dependencies/environment.yml, once."""
+    dependencies = project.folder / "dependencies"
+    own = (dependencies / "environment.yml").read_text("utf-8", "replace")
+    yours = re.split(r"(?m)^  # Yours:.*\n", own, maxsplit=1)
+    if (dependencies / "conda.lock").exists() or (len(yours) > 1 and yours[1].strip()):
+        return
+    code = project.settings.path("LOCAL_CODE_DIR") or project.root
+    for name in TAKEN:
+        file = code / name
+        if not file.is_file():
+            continue
+        # An environment.yml without dependencies belongs to some other program.
+        text = file.read_text("utf-8", "replace")
+        if name.endswith(".txt") or re.search(r"(?m)^dependencies *:", text):
+            conda_env(project, "tools", "take", f"/workspace/{name}")
+            return
+
+
+def lock_options(parser: argparse.ArgumentParser) -> None:
+    """What to do beside bringing the locks up to date."""
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument("--check", action="store_true", help="only say whether they are up to date")
+    only.add_argument(
+        *("--upgrade",),
+        nargs="*",
+        metavar="NAME",
+        help="take newer versions of these packages, or of all",
+    )
+
+
+def do_lock(project: Project, options: argparse.Namespace) -> None:
+    """Bring conda.lock and the pip locks up to date, or check them."""
+    build_tools(project)
+    if options.check:
+        conda_env(project, "tools", "check")
+        show("The locks match the environment files.")
+        return
+    lock(project, options.upgrade)
+
+
+def lock(project: Project, upgrade: list[str] | None = None) -> None:
+    """Solve; `upgrade` lists packages to take newer versions of, an empty list all of them.
+
+    What the pip parts ask for is resolved beside the packages that conda installs: where they ask
+    for anything, those are installed first.
+    """
+    words = [] if upgrade is None else ["--upgrade", *upgrade]
+    take_environment(project)
+    conda_env(project, "tools", "lock", *words)
+    if conda_env(project, "tools", "pip-parts", capture=True).strip():
+        build_images(project, "pip-tools")
+        conda_env(project, "pip-tools", "pip-lock", *words)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Which packages, and where."""
+    parser.add_argument("--dev", action="store_true", help="for the dev image only")
+    parser.add_argument("--pip", action="store_true", help="from PyPI, into the pip part")
+    parser.add_argument(
+        "name", nargs="+", metavar="NAME", help="a package, with a version if you like: 'numpy<3'"
+    )
+
+
+def do_add(project: Project, options: argparse.Namespace) -> None:
+    """Add packages to the files and the locks; where no versions fit, nothing changes."""
+    build_tools(project)
+    take_environment(project)
+    dependencies = project.folder / "dependencies"
+    given = [f"--{name}" for name in ("dev", "pip") if getattr(options, name)]
+    with tempfile.TemporaryDirectory() as kept:
+        for file in (*dependencies.glob("environment*.yml"), *dependencies.glob("*.lock")):
+            shutil.copy2(file, kept)
+        try:
+            conda_env(project, "tools", "add", *given, "--", *options.name)
+            lock(project)
+        except BaseException:
+            for file in Path(kept).iterdir():
+                shutil.copy2(file, dependencies)
+            raise
+    show(f"Added to dependencies/ and its locks. Run: {me()} build")
+
+
+def lock_if_stale(project: Project) -> None:
+    """Bring the locks up to date before a build, after an edit by hand."""
+    folder = project.folder / "dependencies"
+    made = folder / "conda.lock"
+    files = folder.glob("environment*.yml")
+    if made.exists() and all(one.stat().st_mtime <= made.stat().st_mtime for one in files):
+        return
+    show("Bringing the locks in dependencies/ up to date.")
+    build_tools(project)
+    lock(project)
+    for file in folder.glob("*.lock"):
+        file.touch()

@@ -1,0 +1,257 @@
+"""The images: build, and pin, which keeps the base images what they were."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import re
+from importlib import import_module
+from typing import TYPE_CHECKING, Mapping
+
+from .compose import ask, call, check_engine, compose, image_id, show
+from .env_file import set_keys
+from .project import StopError, me
+
+if TYPE_CHECKING:
+    import argparse
+
+    from .project import Distribution, Project
+
+PINS = "compose.pins.yaml"
+PINS_HEAD = """\
+# The base images of the Dockerfile as they were when they were pinned. Builds use them until
+# ./template.sh pin takes newer ones; keep this file in git. An image that .env names wins.
+x-pins: &pins
+  build:
+    args:
+"""
+END_IS_NEAR = 90  # days before the last security update of a distribution, from which build says so
+# What the Dockerfile records in an image, so that no password may be in it.
+RECORDED = (
+    *("UV_DEFAULT_INDEX", "UV_PYTHON_INSTALL_MIRROR", "UV_PYTHON_DOWNLOADS_JSON_URL", "GIT_MIRROR"),
+    *("PYTORCH_REPO", "TORCHVISION_REPO", "MAGMA_URL"),
+)
+
+
+# ------------------------------------------------------------------------------------- building
+
+
+def build_images(
+    project: Project,
+    *services: str,
+    extra_file: str = "",
+    env: Mapping[str, str] | None = None,
+) -> None:
+    """Build services of compose.yaml; `extra_file` is the text of one more Compose file.
+
+    Raises:
+        StopError: the build failed.
+    """
+    if not extra_file:
+        call(project, compose("build", *services), to_stderr=True, env=env)
+        return
+    separator = project.settings.get("COMPOSE_PATH_SEPARATOR") or ":"
+    files = {"COMPOSE_FILE": separator.join([*project.settings.files(), "-"]), **(env or {})}
+    call(project, compose("build", *services), stdin=extra_file, to_stderr=True, env=files)
+
+
+def refuse_passwords(project: Project) -> None:
+    """Raises StopError where a value that an image would keep has a password in it."""
+    settings = project.settings
+    if re.search(r"://[^/]*@|/t/", settings.get("MAMBA_CHANNEL_ALIAS")):
+        raise StopError(
+            "MAMBA_CHANNEL_ALIAS in .env has a password, which the image would keep: passwords "
+            "belong into the file of NETRC_FILE, tokens into that of CONDA_AUTH_FILE.",
+            f"{me()} config",
+            name="password-in-image",
+        )
+    for key in RECORDED:
+        # Everybody may read as git@.
+        if re.search(r"://(?!git@)[^/]*@", settings.get(key)):
+            raise StopError(
+                f"{key} in .env has a password, which the image would keep: write it into the file "
+                "of NETRC_FILE.",
+                f"{me()} config",
+                name="password-in-image",
+            )
+    if re.search(r"://[^/]*@", settings.get("APT_MIRROR")):
+        raise StopError(
+            "APT_MIRROR in .env has a password, which the image would keep: name a mirror that "
+            "wants none.",
+            f"{me()} config",
+            name="password-in-image",
+        )
+
+
+def build_tools(project: Project) -> None:
+    """Bring the image up to date in which locks are made."""
+    refuse_passwords(project)
+    pin_bases(project)
+    if image_id(project.image("tools")):
+        call(project, compose("--progress", "quiet", "build", "tools"))
+    else:
+        build_images(project, "tools")
+
+
+def before_build(project: Project) -> None:
+    """What is true of every build, whatever is built."""
+    refuse_passwords(project)
+    pin_bases(project)
+    manager = "conda_packages" if project.package_manager == "conda" else "pip_packages"
+    import_module(f".{manager}", __package__).lock_if_stale(project)
+
+
+def build_options(parser: argparse.ArgumentParser) -> None:
+    """Which images."""
+    parser.add_argument(
+        "image", nargs="*", metavar="IMAGE", help="runtime or dev; both without a name"
+    )
+
+
+def do_build(project: Project, options: argparse.Namespace) -> None:
+    """Build images, with an up-to-date lock."""
+    images: list[str] = options.image or ["runtime", "dev"]
+    for image in images:
+        if image not in ("runtime", "dev"):
+            raise StopError(
+                f'There is no image "{image}"; there are runtime and dev.',
+                f"{me()} build dev",
+                name="usage",
+            )
+    before_build(project)
+    build_images(project, *images)
+    warn_of_end(project)
+    after = "run CMD" if images == ["runtime"] else "up"
+    show(f"Built: {' '.join(images)}. Run: {me()} {after}")
+
+
+def warn_of_end(project: Project) -> None:
+    """Say when the distribution of the images gets no more security updates."""
+    if project.distribution and not project.settings.get("BASE_IMAGE"):
+        end = end_of_updates(project.distribution, dt.datetime.now().astimezone().date())
+        if end:
+            change = f"{me()} update --data {project.distribution.answer}=..."
+            show(f"{end}. Move on with: {change}")
+
+
+def end_of_updates(distribution: Distribution, today: dt.date) -> str:
+    """What to say of a distribution whose last security update is near or past; else ""."""
+    end = dt.date.fromisoformat(distribution.maintained_until)
+    left = (end - today).days
+    if left > END_IS_NEAR:
+        return ""
+    when = f"only until {end}" if left >= 0 else f"no longer: they ended on {end}"
+    return f"{distribution.name} gets security updates {when}"
+
+
+# -------------------------------------------------------------------------- base images by digest
+
+
+def read_pins(project: Project) -> dict[str, str]:
+    """The pins of compose.pins.yaml, which this program writes, by build argument."""
+    try:
+        text = (project.folder / PINS).read_text("utf-8", "replace")
+    except OSError:
+        return {}
+    return dict(re.findall(r"(?m)^ *([A-Z0-9_]+): \$\{\1:-(.*)\}$", text))
+
+
+def write_pins(project: Project, pins: Mapping[str, str]) -> None:
+    """Write the pins for everything that is built; without any there is no file."""
+    file = project.folder / PINS
+    if not pins:
+        if file.exists():
+            file.unlink()
+        return
+    lines = [f"      {key}: ${{{key}:-{pin}}}" for key, pin in pins.items()]
+    services = [f"  {name}: *pins" for name in project.builds]
+    text = "\n".join([f"{PINS_HEAD}{chr(10).join(lines)}", "", "services:", *services, ""])
+    if not file.exists() or file.read_text("utf-8", "replace") != text:
+        temporary = file.with_name(f"{PINS}.tmp")
+        temporary.write_text(text, "utf-8")
+        temporary.replace(file)
+
+
+def name_pins(project: Project) -> None:
+    """Let COMPOSE_FILE in .env name the pins exactly where they exist, for plain Compose."""
+    if "COMPOSE_FILE" in os.environ:
+        return
+    files = project.settings.files()
+    if (PINS in files) == (project.folder / PINS).is_file():
+        return
+    if PINS in files:
+        files.remove(PINS)
+    else:
+        at = files.index("compose.yaml") + 1 if "compose.yaml" in files else len(files)
+        files.insert(at, PINS)
+    separator = project.settings.get("COMPOSE_PATH_SEPARATOR") or ":"
+    set_keys(project.folder, [f"COMPOSE_FILE={separator.join(files)}"])
+    project.forget_settings()
+
+
+def digest_of(project: Project, name: str, otherwise: str) -> str:
+    """NAME@sha256:... as its registry has it now; "" where that is not known, which is said.
+
+    The image is pulled, as the build would do it. `otherwise` is what is true then.
+    """
+    repository = name.rpartition(":")[0] if ":" in name.rpartition("/")[2] else name
+    for prefix in ("docker.io/", "library/"):
+        repository = repository[len(prefix) :] if repository.startswith(prefix) else repository
+    digests = "{{range .RepoDigests}}{{println .}}{{end}}"
+    here = ask("docker", "image", "inspect", "--format", digests, name)
+    known = ""
+    if not here.returncode:
+        pairs = (line.partition("@") for line in here.stdout.splitlines())
+        known = next((digest for found, _, digest in pairs if found == repository), "")
+        if not known:
+            show(f"{name} was made on this machine and has no digest: {otherwise}.")
+            return ""
+    elif ask("docker", "version").returncode:
+        return ""  # the build will say it
+    try:
+        said = call(project, ["docker", "pull", name], capture=True)
+    except StopError:
+        said = ""
+    found = re.search(r"(?m)^Digest: (\S+)$", said)
+    # containerd's store of images has a digest for what was made on this machine, too.
+    status = "{{.DriverStatus}}"
+    if "io.containerd.snapshotter" in ask("docker", "info", "--format", status).stdout:
+        known = ""
+    if not found and not known:
+        show(f"No registry tells the digest of {name}: {otherwise}.")
+        return ""
+    if not found:
+        show(f"The registry does not answer: {name} is pinned as it is on this machine.")
+    return f"{name}@{found.group(1) if found else known}"
+
+
+def pin_bases(project: Project, *, refresh: bool = False) -> None:
+    """Pin what the Dockerfile names and nobody has pinned yet, before anything is built on it."""
+    pins, wanted = read_pins(project), {}
+    for key, name in project.base_images.items():
+        if "@" in name:
+            continue
+        pin, own = pins.get(key, ""), project.settings.get(key)
+        if pin and pin.partition("@")[0] != name:
+            show(f"The project names {name} now: the pin of {pin.partition('@')[0]} is dropped.")
+            pin = ""
+        if own and refresh:
+            show(f"{key} is set in .env: it is not pinned.")
+        if not own and (refresh or not pin):
+            otherwise = "its pin stays" if pin else "it is not pinned"
+            found = digest_of(project, name, otherwise) or pin
+            if found != pin:
+                show(f"Pinned in {PINS}, which belongs in git: {found}")
+            pin = found
+        if pin:
+            wanted[key] = pin
+    write_pins(project, wanted)
+    name_pins(project)
+
+
+def do_pin(project: Project, _: argparse.Namespace) -> None:
+    """Pin every base image to what its tag means now."""
+    check_engine(project)
+    pin_bases(project, refresh=True)
+    for pin in read_pins(project).values():
+        print(pin)

@@ -1,0 +1,124 @@
+"""The packages, which uv resolves from PyPI: add, lock."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from .compose import call, compose, show
+from .images import build_tools
+from .project import StopError, me
+
+if TYPE_CHECKING:
+    import argparse
+
+    from .project import Project
+
+FILES = ("pyproject.toml", "base-override.txt")
+# What follows from the answers, or is part of a base image.
+OF_TORCH = r"(torch|triton|nvidia-[a-z0-9-]+)([^a-z0-9_-]|$)"
+OF_BASE = r"(torch|torchvision|torchaudio|triton|nvidia-[a-z0-9-]+)([^a-z0-9_-]|$)"
+
+
+def tools(project: Project, *words: str) -> None:
+    """Run uv in a container, in dependencies/, as the user. Raises StopError."""
+    call(project, compose("--progress", "quiet", "run", "--rm", "--no-deps", "-T", "tools", *words))
+
+
+def take_requirements(project: Project) -> None:
+    """Take a requirements.txt of existing code into dependencies/pyproject.toml, once."""
+    dependencies = project.folder / "dependencies"
+    code = project.settings.path("LOCAL_CODE_DIR") or project.root
+    file = code / "requirements.txt"
+    own = (dependencies / "pyproject.toml").read_text("utf-8", "replace")
+    taken = (dependencies / "uv.lock").exists() or not re.search(r"(?m)^dependencies = \[\]$", own)
+    if taken or not file.is_file():
+        return
+    names: list[str] = []
+    left: list[str] = []
+    for text in file.read_text("utf-8", "replace").splitlines():
+        line = re.sub(r"[ \t]#.*", "", text).rstrip("\\").strip()
+        if not line or line.startswith(("#", "--hash")):
+            continue
+        if line.startswith(("-", ".", "/", "file:")):
+            why = "an option or a local path: see uv's documentation for pyproject.toml"
+            left.append(f"{line} ({why})")
+        elif (
+            project.torch and not project.base_has_torch and re.match(OF_TORCH, line, re.IGNORECASE)
+        ):
+            change = f"{me()} update --data torch_version=..."
+            left.append(f"{line} (the PyTorch version is an answer: {change})")
+        elif project.base_has_torch and re.match(OF_BASE, line, re.IGNORECASE):
+            left.append(f"{line} (the base image has its own)")
+        else:
+            names.append(line)
+    if not names:
+        return
+    show(f"Taking {len(names)} packages from requirements.txt into dependencies/pyproject.toml.")
+    if left:
+        show("\n".join(["Left out:", *(f"  {line}" for line in left)]))
+    tools(project, "uv", "add", "--no-sync", "--raw", *names)
+
+
+def lock_options(parser: argparse.ArgumentParser) -> None:
+    """What to do beside bringing the lock up to date."""
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument("--check", action="store_true", help="only say whether it is up to date")
+    only.add_argument(
+        "--upgrade",
+        nargs="*",
+        metavar="NAME",
+        help="take newer versions of these packages, or of all",
+    )
+
+
+def do_lock(project: Project, options: argparse.Namespace) -> None:
+    """Bring uv.lock up to date, or check it."""
+    build_tools(project)
+    if options.check:
+        if not (project.folder / "dependencies" / "uv.lock").exists():
+            raise StopError(
+                "There is no dependencies/uv.lock yet.", f"{me()} lock", name="lock-missing"
+            )
+        tools(project, "uv", "lock", "--check")
+        return
+    lock(project, options.upgrade)
+
+
+def lock(project: Project, upgrade: object = None) -> None:
+    """Resolve; `upgrade` lists packages to take newer versions of, an empty list all of them."""
+    words: list[str] = []
+    if isinstance(upgrade, list):
+        words = [f"--upgrade-package={name}" for name in upgrade] or ["--upgrade"]
+    take_requirements(project)
+    tools(project, "uv", "lock", *words)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Which packages, and where."""
+    parser.add_argument("--dev", action="store_true", help="for the dev image only")
+    parser.add_argument(
+        "name", nargs="+", metavar="NAME", help="a package, with a version if you like: 'numpy<3'"
+    )
+
+
+def do_add(project: Project, options: argparse.Namespace) -> None:
+    """Add packages to pyproject.toml and uv.lock."""
+    build_tools(project)
+    take_requirements(project)
+    group = ["--group", "dev"] if options.dev else []
+    tools(project, "uv", "add", "--no-sync", *group, "--", *options.name)
+    show(f"Added to dependencies/pyproject.toml and uv.lock. Run: {me()} build")
+
+
+def lock_if_stale(project: Project) -> None:
+    """Bring the lock up to date before a build, after an edit by hand."""
+    folder = project.folder / "dependencies"
+    made = folder / "uv.lock"
+    files = [folder / name for name in FILES if (folder / name).exists()]
+    if made.exists() and all(one.stat().st_mtime <= made.stat().st_mtime for one in files):
+        return
+    show("Bringing dependencies/uv.lock up to date.")
+    build_tools(project)
+    lock(project)
+    made.touch()

@@ -1,0 +1,167 @@
+"""This machine and what the project has on it: env, over, ls, config, root, clean, completion."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .compose import become, call, compose, need_container, show
+from .env_file import ALL, set_keys
+from .project import me
+
+if TYPE_CHECKING:
+    import argparse
+
+    from .project import Project
+
+OVERRIDE = """\
+# What only you, on this machine, add to compose.yaml; git does not see it.
+# Lists are added to, values are replaced.
+services:
+  dev:
+    # ports: ["127.0.0.1:8888:8888"]
+    # volumes: ["/scratch/imagenet:/data/imagenet:ro"]
+    environment:
+      EDITOR: nano
+"""
+# It works from anywhere below a project.
+FUNCTION = """\
+# template VERB: the template.sh of the project around this folder.
+template() {
+    local folder=$PWD
+    while [ -n "$folder" ] && [ ! -x "$folder/docker-amd64/template.sh" ]; do
+        folder=${folder%/*}
+    done
+    if [ -z "$folder" ]; then
+        echo "No project with docker-amd64/template.sh is around this folder." >&2
+        return 1
+    fi
+    "$folder/docker-amd64/template.sh" "$@"
+}
+"""
+BASH = """\
+_template() {
+    if [ "$COMP_CWORD" -eq 1 ]; then
+        COMPREPLY=($(compgen -W "$(template help --names 2>/dev/null)" -- "${COMP_WORDS[1]}"))
+    else
+        COMPREPLY=($(compgen -f -- "${COMP_WORDS[COMP_CWORD]}"))
+    fi
+}
+complete -F _template template template.sh
+"""
+ZSH = """\
+_template() {
+    if [ "$CURRENT" -eq 2 ]; then
+        compadd -- ${(f)"$(template help --names 2>/dev/null)"}
+    else
+        _files
+    fi
+}
+compdef _template template template.sh
+"""
+
+
+def env_options(parser: argparse.ArgumentParser) -> None:
+    """What to do instead of filling."""
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument(
+        "--show", action="store_true", help="only print what is found on this machine"
+    )
+    only.add_argument("--json", action="store_true", help="the same as one JSON document")
+    only.add_argument(
+        "--refresh",
+        nargs="*",
+        metavar="KEY",
+        help="take this machine's values for these keys, or for all",
+    )
+    only.add_argument(
+        "--set", nargs="+", metavar="KEY=VALUE", help="change keys, quoted as Compose needs it"
+    )
+
+
+def do_env(project: Project, options: argparse.Namespace) -> None:
+    """Fill .env from this machine, or show what is there."""
+    from .fill import fill, report  # noqa: PLC0415  the probe takes time
+    from .probe import probe  # noqa: PLC0415
+
+    if options.json:
+        import json  # noqa: PLC0415
+
+        print(json.dumps(probe(project.folder).as_dict(), indent=2))
+    elif options.show:
+        from .show import table  # noqa: PLC0415
+
+        print(table(probe(project.folder)))
+    elif options.set:
+        set_keys(project.folder, options.set)
+    else:
+        keys = () if options.refresh is None else tuple(options.refresh) or ALL
+        print("\n".join(report(fill(project.folder, keys))))
+
+
+def do_over(project: Project, _: argparse.Namespace) -> None:
+    """Make compose.override.yaml, and let COMPOSE_FILE name it."""
+    name = "compose.override.yaml"
+    file = project.folder / name
+    if not file.exists():
+        file.write_text(OVERRIDE, "utf-8")
+        show(f"Made docker-amd64/{name}.")
+    files = project.settings.files()
+    if name not in files:
+        separator = project.settings.get("COMPOSE_PATH_SEPARATOR") or ":"
+        set_keys(project.folder, [f"COMPOSE_FILE={separator.join([*files, name])}"])
+    show(f"Edit it, then run: {me()} up")
+
+
+def do_ls(project: Project, _: argparse.Namespace) -> None:
+    """List what the engine has of this project."""
+    name = project.settings.get("COMPOSE_PROJECT_NAME")
+    call(project, compose("ps", "--all"))
+    call(project, ["docker", "image", "ls", "--filter", f"reference={name}"])
+    label = f"label=com.docker.compose.project={name}"
+    call(project, ["docker", "volume", "ls", "--filter", label])
+
+
+def config_options(parser: argparse.ArgumentParser) -> None:
+    """As Compose has them."""
+    parser.add_argument("-q", "--quiet", action="store_true", help="only check it")
+    parser.add_argument("--format", choices=("yaml", "json"), default="yaml", help="of the output")
+
+
+def do_config(project: Project, options: argparse.Namespace) -> None:
+    """Print the effective Compose file."""
+    words = ["--quiet"] if options.quiet else []
+    call(project, compose("--profile", "*", "config", "--format", options.format, *words))
+
+
+def root_options(parser: argparse.ArgumentParser) -> None:
+    """A command, or nothing for a shell."""
+    parser.add_argument("command", nargs="...", metavar="CMD", help="a command; a shell without")
+
+
+def do_root(project: Project, options: argparse.Namespace) -> None:
+    """Become a command of root in the dev container."""
+    need_container(project)
+    words = options.command[1:] if options.command[:1] == ["--"] else options.command
+    become(project, compose("exec", "--user", "0", "dev", *(words or ["bash"])))
+
+
+def clean_options(parser: argparse.ArgumentParser) -> None:
+    """How much."""
+    parser.add_argument("--all", action="store_true", help="also the home volume: caches, history")
+
+
+def do_clean(project: Project, options: argparse.Namespace) -> None:
+    """Remove the containers and images of this project."""
+    words = ["--volumes"] if options.all else []
+    call(project, compose("--profile", "*", "down", "--remove-orphans", "--rmi", "all", *words))
+
+
+def completion_options(parser: argparse.ArgumentParser) -> None:
+    """For which shell."""
+    parser.add_argument("shell", choices=("bash", "zsh"))
+    parser.epilog = f'For bash: eval "$({me()} completion bash)"'
+
+
+def do_completion(_: Project, options: argparse.Namespace) -> None:
+    """Print the function `template`, and what completes its verbs."""
+    print(FUNCTION + (BASH if options.shell == "bash" else ZSH), end="")

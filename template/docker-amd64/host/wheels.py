@@ -1,0 +1,49 @@
+"""The wheels of a PyTorch that this project compiles: wheels."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .compose import call
+from .images import build_images, pin_bases, refuse_passwords
+from .project import StopError, called_from
+
+if TYPE_CHECKING:
+    import argparse
+
+    from .project import Project
+
+
+def wheels_options(parser: argparse.ArgumentParser) -> None:
+    """Where they are wanted."""
+    parser.add_argument("folder", nargs="?", metavar="FOLDER", help="default: docker-amd64/wheels")
+
+
+def do_wheels(project: Project, options: argparse.Namespace) -> None:
+    """Build the image that holds nothing else, and copy them out of a container never started."""
+    folder = project.folder / "wheels"
+    if options.folder:
+        folder = Path(called_from(), options.folder).absolute()
+    refuse_passwords(project)
+    pin_bases(project)
+    build_images(project, "wheels")
+    new = folder / ".new"
+    try:
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(parents=True)
+    except OSError as error:
+        raise StopError(
+            f"The folder {folder} cannot be made: {error.strerror}.", f"ls -ld {folder.parent}"
+        ) from error
+    made = call(
+        project, ["docker", "create", project.image("wheels"), "none"], capture=True
+    ).strip()
+    try:
+        call(project, ["docker", "cp", "--quiet", f"{made}:/.", str(new)])
+        for wheel in sorted(new.glob("*.whl")):
+            print(wheel.replace(folder / wheel.name))
+    finally:
+        call(project, ["docker", "rm", made], capture=True)
+        shutil.rmtree(new, ignore_errors=True)

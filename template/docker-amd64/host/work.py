@@ -1,0 +1,320 @@
+"""The containers of the day's work: up, shell, exec, run, logs, stop, start, down, freeze."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .compose import (
+    ask,
+    become,
+    call,
+    check_engine,
+    compose,
+    compose_program,
+    container,
+    need_container,
+    need_image,
+    show,
+    watch_for_gpus,
+)
+from .failures import gpu_cause
+from .project import StopError, me
+
+if TYPE_CHECKING:
+    import argparse
+
+    from .project import Project
+
+START_LIMIT = 120  # seconds for the first start, which installs the project
+GPU_FILES = ("compose.nvidia.yaml", "compose.cdi.yaml")
+# The Compose files of which it is known what they mount.
+KNOWN_FILES = ("compose.yaml", "compose.ca.yaml", "compose.pins.yaml", *GPU_FILES)
+FOLDERS = ("LOCAL_CODE_DIR", "LOCAL_DATA_DIR", "LOCAL_OUTPUTS_DIR", "LOCAL_CHANNELS_DIR")
+
+
+# ------------------------------------------------------------------------------- before a start
+
+
+def mounted_folders(project: Project) -> dict[str, Path]:
+    """The folders of this machine that containers mount, by where they are mounted.
+
+    Raises:
+        StopError: COMPOSE_FILE names a file that is not there, or Compose cannot read one.
+    """
+    settings = project.settings
+    files = settings.files()
+    if not all((project.folder / name).exists() for name in files):
+        check_engine(project)
+    if set(files) <= set(KNOWN_FILES):
+        paths = ((key, settings.path(key)) for key in FOLDERS)
+        return {key: path for key, path in paths if path}
+    import json  # noqa: PLC0415
+
+    # A file of the user's own: Compose knows, after a quarter of a second.
+    asked = ask(*compose("--profile", "*", "config", "--format", "json"), cwd=project.folder)
+    if asked.returncode:
+        check_engine(project)
+    services = json.loads(asked.stdout)["services"].values()
+    binds = [v for s in services for v in s.get("volumes", ()) if v["type"] == "bind"]
+    return {
+        "LOCAL_CODE_DIR" if v["target"] == "/workspace" else v["target"]: Path(v["source"])
+        for v in binds
+    }
+
+
+def make_folders(project: Project) -> None:
+    """Make the folders that containers mount: Docker would make them, and as root.
+
+    Raises:
+        StopError: the folder of the code does not exist, or another cannot be made.
+    """
+    for key, folder in mounted_folders(project).items():
+        if folder.exists():
+            continue
+        if key == "LOCAL_CODE_DIR":
+            raise StopError(
+                f"LOCAL_CODE_DIR in .env names {folder}, which does not exist.",
+                f"{me()} env --refresh LOCAL_CODE_DIR",
+                name="code-folder-missing",
+            )
+        try:
+            missing = [one for one in (folder, *folder.parents) if not one.exists()][::-1]
+            folder.mkdir(parents=True)
+            if os.getuid() == 0:  # called by root for somebody else: the folders are theirs
+                for one in missing:
+                    ids = (int(project.settings.get(key)) for key in ("USRID", "GRPID"))
+                    os.chown(str(one), *ids)
+        except (OSError, ValueError) as error:
+            raise StopError(
+                f"The folder {folder} cannot be made: {error}.", f"{me()} config"
+            ) from error
+        show(f"Made the folder {folder}")
+
+
+def attach_gpus(project: Project, *, quiet: bool = False) -> None:
+    """Bring the override file for GPUs in line with GPU_IDS and CPU_OR_GPU in .env.
+
+    Where the containers get no GPU they start on the CPU, after one line. With `quiet` that line is
+    left to the container, which says it too: to ask this machine costs a quarter of a second.
+
+    Raises:
+        StopError: REQUIRE_GPU=1 and no GPU, or COMPOSE_FILE names two override files for GPUs.
+    """
+    if project.accelerator != "cuda":
+        return
+    settings = project.settings
+    named = [name for name in GPU_FILES if name in settings.files()]
+    required = settings.get("REQUIRE_GPU") == "1"
+    if len(named) > 1:
+        raise StopError(
+            f"COMPOSE_FILE in .env names {' and '.join(named)}: it may be only one of them.",
+            f"{me()} env --refresh COMPOSE_FILE",
+            name="gpu-files-both",
+        )
+    if gpus_are_settled(project, named, ask_nothing=quiet and not required):
+        return
+    from .fill import attach  # noqa: PLC0415  looks at the machine
+
+    lines, cause = attach(project.folder)
+    project.forget_settings()
+    for line in lines:
+        show(line)
+    if not cause:
+        return
+    why, remedy = cause
+    if required:
+        raise StopError(
+            f"No GPU for the containers, and REQUIRE_GPU=1: {why}.",
+            remedy or f"{me()} gpus",
+            name="gpu-required",
+        )
+    if not named and not quiet:
+        change = f" To change that: {remedy}" if remedy else ""
+        show(f"No GPU for the containers, they run on the CPU: {why}.{change}")
+
+
+def gpus_are_settled(project: Project, named: list[str], *, ask_nothing: bool) -> bool:
+    """Whether the override file that COMPOSE_FILE names is right, without a look at the machine.
+
+    With `ask_nothing`, a project whose .env says cpu is right without one, too.
+    """
+    wanted = project.settings.in_file("CPU_OR_GPU") == "gpu"
+    if not named:
+        return ask_nothing and not wanted
+    given = f'    GPUS_GIVEN: "{project.settings.get("GPU_IDS")}"'
+    try:
+        lines = (project.folder / named[0]).read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return False
+    return wanted and given in lines
+
+
+def before_start(project: Project, target: str, *, quiet: bool = False) -> None:
+    """What is true of every container before it starts."""
+    need_image(project, target)
+    attach_gpus(project, quiet=quiet)
+    make_folders(project)
+
+
+# --------------------------------------------------------------------------- the dev container
+
+
+def do_up(project: Project, _: argparse.Namespace) -> None:
+    """Start the dev container, and wait until it can be entered."""
+    before_start(project, "dev")
+    call(project, compose("up", "--detach", "--no-build", "dev"))
+    # The first start installs the project; whoever enters next expects it there.
+    deadline = time.monotonic() + START_LIMIT
+    name = container(project)
+    while not name or ask("docker", "exec", name, "test", "-e", "/tmp/.container-ready").returncode:  # noqa: S108
+        name = container(project)
+        if not name or time.monotonic() > deadline:
+            said = ask(
+                *compose("logs", "--no-log-prefix", "--tail", "20", "dev"), cwd=project.folder
+            )
+            show(said.stdout + said.stderr)
+            if "REQUIRE_GPU=1" in said.stdout:
+                why, remedy = gpu_cause(project) or ("", "")
+                why = why and f"The containers cannot get a GPU: {why}."
+                raise StopError(
+                    why or "There is no GPU in the container, and REQUIRE_GPU=1.",
+                    remedy or f"{me()} gpus",
+                    name="gpu-required",
+                )
+            raise StopError(
+                "The dev container did not start.", f"{me()} logs", name="dev-not-started"
+            )
+        time.sleep(0.2)
+    show(f"The dev container runs. Run: {me()} shell")
+
+
+def command_options(parser: argparse.ArgumentParser) -> None:
+    """A command that is passed on as it is."""
+    parser.add_argument("command", nargs="...", metavar="CMD", help="the command and its arguments")
+
+
+exec_options = shell_options = command_options
+
+
+def command_of(options: argparse.Namespace, verb: str) -> list[str]:
+    """The command of the user, without the -- that may be in front of it. Raises StopError."""
+    words: list[str] = options.command
+    if words[:1] == ["--"]:
+        words = words[1:]
+    elif words and words[0].startswith("-"):
+        raise StopError(
+            f"{verb} does not know {words[0]}. A command that starts with - is written behind --.",
+            f"{me()} {verb} --help",
+            name="usage",
+        )
+    if not words:
+        raise StopError(
+            f"{verb} needs a command, such as: {verb} python -V.",
+            f"{me()} {verb} --help",
+            name="usage",
+        )
+    return words
+
+
+def do_exec(project: Project, options: argparse.Namespace) -> None:
+    """Become a command in the dev container."""
+    words = command_of(options, "exec")
+    need_container(project)
+    become(project, compose("exec", "dev", *words))
+
+
+def do_shell(project: Project, options: argparse.Namespace) -> None:
+    """Become a shell in the dev container."""
+    need_container(project)
+    become(project, compose("exec", "dev", "bash", *options.command))
+
+
+def logs_options(parser: argparse.ArgumentParser) -> None:
+    """As Compose has them, the usual ones."""
+    parser.add_argument("-f", "--follow", action="store_true", help="wait for more")
+    parser.add_argument("-n", "--tail", metavar="LINES", help="only the last lines")
+    parser.add_argument(
+        "-t", "--timestamps", action="store_true", help="with the time of each line"
+    )
+
+
+def do_logs(project: Project, options: argparse.Namespace) -> None:
+    """Show what the dev container's entrypoint and command print."""
+    words = ["--follow"] if options.follow else []
+    words += ["--tail", options.tail] if options.tail else []
+    words += ["--timestamps"] if options.timestamps else []
+    call(project, compose("logs", *words, "dev"))
+
+
+def do_stop(project: Project, _: argparse.Namespace) -> None:
+    """Pause the dev container."""
+    call(project, compose("stop", "dev"))
+
+
+def do_start(project: Project, _: argparse.Namespace) -> None:
+    """Continue it."""
+    call(project, compose("start", "dev"))
+
+
+def do_down(project: Project, _: argparse.Namespace) -> None:
+    """Remove the containers."""
+    call(project, compose("--profile", "*", "down"))
+
+
+def freeze_options(parser: argparse.ArgumentParser) -> None:
+    """Whether to ask."""
+    parser.add_argument("-y", "--yes", action="store_true", help="write without asking")
+
+
+def do_freeze(project: Project, options: argparse.Namespace) -> int:
+    """Let update_env_file in the dev container compare and write; it asks on a terminal."""
+    need_container(project)
+    terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    words = compose("exec", *([] if terminal else ["-T"]), "-e", f"TEMPLATE_SH={me()}", "dev")
+    words += ["update_env_file", *(["-y"] if options.yes else [])]
+    status = subprocess.run(words, cwd=str(project.folder), check=False).returncode
+    if status in (126, 127):
+        raise StopError(
+            "The dev container has no update_env_file: its image is an older or a pulled one.",
+            f"{me()} build dev",
+            name="dev-image-old",
+        )
+    return status
+
+
+# ------------------------------------------------------------------------- a container of its own
+
+
+def run_options(parser: argparse.ArgumentParser) -> None:
+    """Those of `docker run` that a command needs most."""
+    parser.add_argument("-d", "--detach", action="store_true", help="do not wait for its end")
+    for short, long, value, text in (
+        ("-e", "--env", "KEY=VALUE", "set an environment variable"),
+        ("-v", "--volume", "HERE:THERE", "mount a folder"),
+        ("-w", "--workdir", "FOLDER", "run it there"),
+        ("-p", "--publish", "PORTS", "publish a port"),
+        ("", "--name", "NAME", "name the container"),
+    ):
+        flags = [short, long] if short else [long]
+        parser.add_argument(*flags, metavar=value, action="append", default=[], help=text)
+    command_options(parser)
+
+
+def do_run(project: Project, options: argparse.Namespace) -> None:
+    """Become Compose, which runs the command: signals and the exit status are the command's."""
+    words = command_of(options, "run")
+    before_start(project, "runtime", quiet=True)
+    given = ["-d"] if options.detach else []
+    for name in ("env", "volume", "workdir", "publish", "name"):
+        for value in getattr(options, name):
+            given += [f"--{name}", value]
+    program = compose_program(project)
+    if set(GPU_FILES) & set(project.settings.files()):
+        watch_for_gpus(project)
+    run = ("--progress", "quiet", "run", "--rm", "--no-deps")
+    become(project, [*program, *run, *given, "runtime", *words])

@@ -1,0 +1,166 @@
+"""`template.sh` leads to the program from anywhere, and its verbs say what they take."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from host.command import GROUPS, Verb, load, parser_of
+from tests.conftest import Generate
+
+VERBS = [verb for _, verbs in GROUPS for verb in verbs if verb.module != "ci"]
+
+
+@pytest.fixture(scope="module")
+def project(generate: Generate, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("door") / "my project"
+    return generate(folder, hook=True, accelerator="cpu", torch_version="none", project_kind="new")
+
+
+def run(
+    *words: str | Path, cwd: Path, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(word) for word in words],
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def verb(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return run("./docker-amd64/template.sh", *words, cwd=project)
+
+
+def path_without_python(folder: Path, *names: str) -> str:
+    """A PATH with the few programs that the door calls, and these."""
+    folder.mkdir()
+    for name in ("sh", "dirname", "readlink", "cat", "id", *names):
+        (folder / name).symlink_to(str(shutil.which(name)))
+    return str(folder)
+
+
+def test_it_is_called_from_anywhere(project: Path, tmp_path: Path) -> None:
+    script = project / "docker-amd64/template.sh"
+    link = tmp_path / "a link"
+    link.symlink_to(script)
+    (tmp_path / "relative").symlink_to("a link")
+    for words, folder in (
+        (["./docker-amd64/template.sh"], project),
+        (["sh", "template.sh"], script.parent),
+        (["bash", "template.sh"], script.parent),
+        (["../../docker-amd64/template.sh"], project / "src/my_project"),
+        ([str(script)], Path("/")),
+        (["./relative"], tmp_path),
+    ):
+        done = run(*words, "help", "--names", cwd=folder)
+        assert done.stdout.split()[:2] == ["build", "up"], done.stderr
+    # Nor does what Python's users set keep it from its own package.
+    unsafe = {"PYTHONSAFEPATH": "1", "PYTHONPATH": str(tmp_path)}
+    (tmp_path / "host.py").write_text("raise SystemExit('somebody else')")
+    assert run(script, "help", cwd=tmp_path, env=unsafe).returncode == 0
+    assert not list(project.rglob("__pycache__"))
+
+
+def test_without_python_it_says_what_does_the_same(project: Path, tmp_path: Path) -> None:
+    path = path_without_python(tmp_path / "bin")
+    done = run(project / "docker-amd64/template.sh", "up", cwd=tmp_path, env={"PATH": path})
+    assert done.returncode == 1
+    assert "needs Python 3.8 or newer" in done.stderr
+    for line in ("apt-get install python3", ">.env", "compose build dev", "exec dev bash"):
+        assert line in done.stderr
+
+
+def test_a_python_that_is_too_old_is_passed_over(project: Path, tmp_path: Path) -> None:
+    path = path_without_python(tmp_path / "bin")
+    for name, does in (("python3", "exit 1"), ("python3.11", f'exec "{sys.executable}" "$@"')):
+        Path(path, name).write_text(f"#!/bin/sh\n{does}\n")
+        Path(path, name).chmod(0o755)
+    script = project / "docker-amd64/template.sh"
+    assert run(script, "help", cwd=tmp_path, env={"PATH": path}).returncode == 0
+
+
+def test_the_manual_has_the_days_work_first_and_only_what_the_project_has(project: Path) -> None:
+    text = verb(project).stdout
+    assert text.index("  build ") < text.index("  up ") < text.index("  update ")
+    names = verb(project, "help", "--names").stdout.split()
+    assert names == re.findall(r"(?m)^  ([a-z]+) ", text)
+    assert not {"verify", "bench", "wheels", "ci"} & set(names)
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("one", VERBS, ids=lambda one: f"{one.module}.{one.name}")
+def test_every_verb_says_what_it_takes(one: Verb) -> None:
+    text = parser_of(one).format_help()
+    assert text.startswith(f"usage: ./docker-amd64/template.sh {one.name} ")
+    assert callable(getattr(load(one), f"do_{one.function}"))
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence", "command"),
+    [
+        (["fly"], 'There is no verb "fly".', "help"),
+        (["buidl"], 'There is no verb "buidl". Did you mean "build"?', "build"),
+        (["down", "-v"], "down does not know -v.", "down --help"),
+        (["down", "now"], "down does not know now.", "down --help"),
+        (["ls", "--all"], "ls does not know --all.", "ls --help"),
+        (["run"], "run needs a command, such as: run python -V.", "run --help"),
+        (["run", "-e"], "run: -e/--env needs a value.", "run --help"),
+        (["run", "--gpus", "all", "true"], "run does not know --gpus.", "run --help"),
+        (["exec"], "exec needs a command, such as: exec python -V.", "exec --help"),
+        (["add"], "add needs NAME.", "add --help"),
+        (["lock", "--force"], "lock does not know --force.", "lock --help"),
+        (["build", "publish"], 'There is no image "publish"', "build dev"),
+        (["env", "--refresh", "NONE"], "Neither machine nor answers decide", ""),
+        (["completion", "fish"], "completion knows", "completion --help"),
+        (["update", "newest"], "update: argument version: newest is not a version", "--help"),
+    ],
+)
+def test_a_wrong_word_is_answered_with_the_right_ones(
+    project: Path, words: list[str], sentence: str, command: str
+) -> None:
+    done = verb(project, *words)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    lines = done.stderr.strip().splitlines()
+    assert lines[0].startswith(sentence), done.stderr
+    assert not command or lines[1].startswith("  Run: ./docker-amd64/template.sh ")
+    assert lines[-1].endswith(command)
+
+
+def test_completion_works_below_the_project(project: Path) -> None:
+    script = """
+        eval "$(../docker-amd64/template.sh completion bash)"
+        template help --names
+        COMP_WORDS=(template pu) COMP_CWORD=1
+        _template && printf '%s\\n' "${COMPREPLY[@]}"
+        cd / && template help
+    """
+    done = run("bash", "-c", script, cwd=project / "src")
+    names = verb(project, "help", "--names").stdout
+    assert done.stdout == f"{names}publish\npull\n"
+    assert done.returncode == 1
+    assert "No project" in done.stderr
+
+
+def test_env_sets_keys_and_keeps_the_rest(project: Path) -> None:
+    file = project / "docker-amd64/.env"
+    before = file.read_text()
+    assert verb(project, "env", "--set", "SHM_SIZE=3gb", "APT_MIRROR=http://a b").returncode == 0
+    assert "\nSHM_SIZE=3gb\n" in file.read_text()
+    assert "\nAPT_MIRROR='http://a b'\n" in file.read_text()
+    refused = verb(project, "env", "--set", "SHM_SIZE")
+    assert refused.returncode == 1
+    assert "KEY=VALUE" in refused.stderr
+    file.write_text(before)
