@@ -14,11 +14,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
+from .env_file import bad_values
 from .project import StopError, me, read_project
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from types import ModuleType
+
+    from .project import Project
 
 FOLDER = Path(__file__).resolve().parents[1]
 
@@ -194,6 +197,24 @@ def do_help(words: Sequence[str]) -> int:
     return 0
 
 
+def need_env(project: Project) -> None:
+    """Fill .env where there is none.
+
+    Raises:
+        ProbeError: .env cannot be read or written.
+        StopError: a value in it would stop Compose or a build.
+    """
+    if not (FOLDER / ".env").is_file():
+        from .fill import fill, report  # noqa: PLC0415  only the first verb needs it
+
+        print("There is no .env yet: filling it from this machine.", file=sys.stderr)
+        print("\n".join(report(fill(FOLDER))))
+    for key, sentence in bad_values(project.settings):
+        words, _, remedy = sentence.partition(" Run: ")
+        remedy = remedy.replace("./template.sh", me())
+        raise StopError(words, remedy, name=f"bad-value-{key.lower()}")
+
+
 def start(words: Sequence[str]) -> int:
     """Do what the command line says; the exit status.
 
@@ -207,10 +228,7 @@ def start(words: Sequence[str]) -> int:
     parser = parser_of(verb)
     options = parser.parse_args(list(words[1:]))
     project = read_project(FOLDER)
-    if verb.needs_env and not (FOLDER / ".env").is_file():
-        from .fill import fill, report  # noqa: PLC0415
-
-        print("There is no .env yet: filling it from this machine.", file=sys.stderr)
-        print("\n".join(report(fill(FOLDER))))
+    if verb.needs_env:
+        need_env(project)
     status = getattr(load(verb), f"do_{verb.function}")(project, options)
     return int(status or 0)

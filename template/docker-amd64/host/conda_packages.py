@@ -21,7 +21,7 @@ TAKEN = ("environment.yml", "environment.yaml", "requirements.txt")  # of existi
 
 
 def conda_env(project: Project, service: str, *words: str, capture: bool = False) -> str:
-    """Run the program that knows environment files and locks, in dependencies/. Raises StopError."""
+    """Run the program that knows environment files and locks. Raises StopError."""
     program = ("/usr/bin/python3", "/opt/container/conda_env.py")
     run = compose("--progress", "quiet", "run", "--rm", "--no-deps", "-T", service, *program)
     return call(project, [*run, *words], capture=capture)

@@ -647,30 +647,3 @@ def read_or_explain(path: Path) -> str | None:
         return None
     except OSError as error:
         raise ProbeError(f"Cannot read {path}: {error.strerror}.") from error
-
-
-class Settings:
-    def __init__(self, folder, environ=os.environ):
-        self.folder, self.environ = folder, environ
-        self.file = read_env(read_settings(folder / ".env") or "")
-
-    def get(self, key):
-        return self.environ.get(key, self.file.get(key, ""))
-
-    def in_file(self, key):
-        return self.file.get(key, "")
-
-    def __contains__(self, key):
-        return key in self.environ or key in self.file
-
-    def path(self, key):
-        return bind_path(self.folder, self.file, key)
-
-    def files(self):
-        return [
-            n
-            for n in (self.get("COMPOSE_FILE") or "compose.yaml").split(
-                self.get("COMPOSE_PATH_SEPARATOR") or ":"
-            )
-            if n
-        ]
