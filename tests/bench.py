@@ -186,6 +186,7 @@ def bench_engine(folder: Path, runs: int) -> dict[str, Any]:
         found |= bench_dependency(made, index, set(traffic.downloads), runs)
         found |= bench_apt(made, runs)
         found |= bench_run(made, runs)
+        found |= bench_verbs(made, runs)
         found |= bench_context(made)
     return found
 
@@ -225,6 +226,19 @@ def bench_apt(made: Project, runs: int) -> dict[str, Any]:
     return {
         "dev with one more apt package (s)": times,
         "  environments rebuilt for it": [rebuilt],
+    }
+
+
+def bench_verbs(made: Project, runs: int) -> dict[str, Any]:
+    """What the program of a project takes by itself."""
+    compose = ("docker", "compose", "--profile", "*", "config", "--quiet")
+    bare = seconds(lambda: must(*compose, cwd=made.docker), runs)
+    through = seconds(lambda: made.ok("config", "--quiet"), runs)
+    return {
+        "template.sh help (s)": seconds(lambda: made.ok("help"), runs),
+        "  a verb adds to docker compose (s)": [
+            statistics.median(through) - statistics.median(bare)
+        ],
     }
 
 

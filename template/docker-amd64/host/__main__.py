@@ -18,7 +18,8 @@ def main() -> int:
         return start(sys.argv[1:])
     except ProbeError as error:
         sys.stdout.flush()
-        print(error, file=sys.stderr)
+        if str(error):
+            print(error, file=sys.stderr)
         return getattr(error, "status", 1)
     except KeyboardInterrupt:
         return 130
