@@ -344,8 +344,8 @@ def test_without_torch_no_file_speaks_of_it(questionnaire: Questionnaire, rows: 
     assert {known["service"] for known in without} == {"simple", "train", "devel"}
     for known in without:
         for path, text in questionnaire.render(known).items():
-            # The scripts are one text for every project, and know torch.
-            script = path.endswith((".sh", ".py")) and path.startswith("docker-amd64/")
+            # Programs are one text for every project, and project.json answers all their questions.
+            script = path.endswith((".sh", ".py", ".json")) and path.startswith("docker-amd64/")
             words = text.replace("TORCH_CUDA_ARCH_LIST", "")  # not only PyTorch reads it
             assert script or not re.search(r"torch|triton", words, re.IGNORECASE), path
 

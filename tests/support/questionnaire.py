@@ -135,10 +135,11 @@ class Questionnaire:
         self._worker.answers = AnswersMap(user=known)
         context = self._worker._render_context()
         render = self._worker.jinja_env.from_string
+        left_out = self._worker._path_matcher(known["left_out"].splitlines())
         texts: dict[str, str] = {}
         for source, text in self._sources.items():
             path = render(source.removesuffix(".jinja")).render(context)
-            if all(path.split("/")):  # a part of a name that renders to nothing means: no such file
+            if not left_out(Path(path)):
                 texts[path] = render(text).render(context) if source.endswith(".jinja") else text
         return texts
 
