@@ -281,7 +281,7 @@ def test_a_changed_pyproject_is_installed_anew_without_a_trace_of_the_old(
     ("files", "sentence"),
     [
         ([], "is empty: no code folder is mounted"),
-        (["notes.txt"], "is no Python project"),
+        (["notes.txt"], "is not a Python project"),
     ],
 )
 def test_one_line_says_why_no_project_is_installed(

@@ -45,7 +45,7 @@ def test_a_project_with_its_own_docker_files_works_and_none_of_its_files_changes
     new.ok("up")
     said = new.sh("run", "python", "train.py")
     assert said.stdout == "trained with 1.0\n"
-    assert said.stderr.count("is no Python project") == 1
+    assert said.stderr.count("is not a Python project") == 1
     assert new.ok("exec", "python", "train.py") == "trained with 1.0\n"
 
     assert {name: (new.folder / name).read_bytes().decode() for name in files} == files

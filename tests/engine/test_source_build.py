@@ -244,7 +244,7 @@ def test_a_damaged_cache_of_sources_is_thrown_away(
         ({"PYTORCH_REF": "v9.9.9"}, "has no tag, branch or commit v9.9.9", "git ls-remote --tags"),
         (
             {"TORCHVISION_REPO": "/mnt/sources/gone"},
-            "is no repository",
+            "is not a repository",
             "git ls-remote /mnt/sources/gone",
         ),
         ({"MAX_JOBS": "many"}, 'MAX_JOBS in .env must be a number from 1 on, not "many"', ""),

@@ -1,8 +1,8 @@
 #!/bin/bash
-# Adds the person of .env: add-user.sh USRID GRPID USR GRP [ID of one more group].
-# Writes the lines itself, because useradd refuses ids that exist, names with dots, capitals or a domain, and
-# fills a lastlog file of gigabytes for ids of ten digits. No line of the base image is changed or removed:
-# the new one stands first, so that it is the answer for its id.
+# Adds the user of .env: add-user.sh USRID GRPID USR GRP [ID of one more group].
+# It writes /etc/passwd itself, because useradd refuses ids that exist (Ubuntu 24.04 has a user 1000) and names with dots,
+# capitals or a domain, and writes gigabytes for ids of ten digits: https://github.com/moby/moby/issues/5419
+# Lines of the base image are kept. The new line is the first, so it is found for its id.
 set -euo pipefail
 uid=$1 gid=$2 user=$3 group=$4 extra=${5:-}
 home=/home/user
@@ -23,11 +23,11 @@ done
 has() { cut -d: -f"$2" "/etc/$1" | grep -Fxq -- "$3"; } # FILE FIELD VALUE
 id_of() { NAME=$2 awk -F: '$1 == ENVIRON["NAME"] {print $3; exit}' "/etc/$1"; }
 
-# A name that the base image gives to another id gets an underscore.
+# If the base image has the name with another id, append an underscore.
 while has group 1 "$group" && [[ $(id_of group "$group") != "$gid" ]]; do group+=_; done
 while has passwd 1 "$user" && [[ $(id_of passwd "$user") != "$uid" ]]; do user+=_; done
 
-prepend() { # FILE LINE; writes in place, which keeps the file's owner and mode
+prepend() { # FILE LINE; writes in place, to keep the file's owner and mode
     local rest
     rest=$(cat "/etc/$1")
     printf '%s\n%s\n' "$2" "$rest" >"/etc/$1"
@@ -37,7 +37,7 @@ if ! has group 3 "$gid"; then prepend group "$group:x:$gid:"; fi
 prepend passwd "$user:*:$uid:$gid:$user:$home:/bin/bash"
 if [[ -n $extra ]]; then
     prepend group "venv:x:$extra:$user"
-    # An sshd that the person installs would give commands a PATH of its own.
+    # An sshd that the user installs would replace the PATH of the image.
     mkdir -p /etc/ssh/sshd_config.d
     echo "SetEnv PATH=$PATH" >/etc/ssh/sshd_config.d/project.conf
 fi

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Installs the Debian or Ubuntu packages that the given lists name, from APT_MIRROR if that is set; "#" starts a comment
-# in a list.
+# Installs the Debian or Ubuntu packages of the given lists, from APT_MIRROR if that is set. In a list, "#" starts a
+# comment.
 set -euo pipefail
 
 if [[ -n ${APT_MIRROR:-} ]]; then
@@ -9,7 +9,7 @@ if [[ -n ${APT_MIRROR:-} ]]; then
 fi
 
 mapfile -t packages < <(sed -e 's/\r$//' -e 's/#.*//' -- "$@" | tr -s '[:blank:]' '\n' | sed '/^$/d')
-# For update_env_file: what somebody adds by hand later is not in this list.
+# update_env_file finds packages that were installed by hand later by comparing with this list.
 record() { mkdir -p /opt/container && apt-mark showmanual >/opt/container/apt-manual.txt; }
 
 if ((${#packages[@]} == 0)); then
@@ -20,7 +20,8 @@ fi
 options=(-o APT::Keep-Downloaded-Packages=true)
 if [[ -s /run/secrets/ca ]]; then options+=(-o Acquire::https::CAInfo=/run/secrets/ca); fi
 
-# The base image's docker-clean empties the package cache after each install: put it aside, and back at the end.
+# The base image's docker-clean deletes downloaded packages after each install, which defeats the cache mount:
+# https://docs.docker.com/reference/dockerfile/#example-cache-apt-packages
 clean=/etc/apt/apt.conf.d/docker-clean
 if [[ -f $clean ]]; then
     mv "$clean" /tmp/docker-clean

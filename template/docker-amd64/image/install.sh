@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs locked packages into /opt/venv: a part of conda.lock (NAME.txt, written by `conda_env.py split`), the pip part
-# of an environment file (pip.lock, pip-dev.lock), or both. Every file is checked against its hash. What is new comes in a
-# copy under /opt/delta too, so that the image takes it as a layer of its own and the layers below stay as they are.
+# of an environment file (pip.lock, pip-dev.lock), or both. Every file is checked against its hash. Copies what that adds
+# to /opt/delta, as hard links, so that images get only that as their next layer.
 set -euo pipefail
 
 conda_part() {
@@ -26,14 +26,16 @@ pip_part() {
 rm -rf /opt/delta
 mkdir -p /opt/delta/opt/venv
 touch /tmp/before
-sleep 0.01 # a file of the same clock tick as the mark would not count as newer
+sleep 0.01 # a file of the same clock tick would not count as newer
 for list in "$@"; do
     case $list in
         *.txt) conda_part "/opt/parts/$list" ;;
         *.lock) pip_part "$list" ;;
     esac
 done
-# Everybody may read what packages hold, and the group may write, which nobody but the user of the dev image is in.
+# Packages bring their own modes. Everybody has to read them, and the group, which only the user of the dev image is in,
+# may write.
 find /opt/venv ! -type l ! -perm -g=w,o=r -exec chmod g+w,a+rX {} +
 cd /
+# By ctime, since the times of modification in a package are those of its author.
 find opt/venv -cnewer /tmp/before ! -type d ! -name .lock -exec cp -al --parents -t /opt/delta {} +

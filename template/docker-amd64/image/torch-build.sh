@@ -12,19 +12,19 @@ wheels=/opt/wheels
 
 say() { printf 'torch-build: %s\n' "$*" >&2; }
 
-# fail SENTENCE [COMMAND]: what is wrong, and what helps; template.sh repeats both below the log of the build.
+# fail SENTENCE [COMMAND]: the cause and the remedy, which template.sh repeats below the log of the build.
 fail() {
     printf 'torch-build stopped: %s\n' "$1" >&2
     if [[ -n ${2:-} ]]; then printf 'torch-build advises: %s\n' "$2" >&2; fi
     exit 1
 }
 
-# retry COMMAND...: five times, with longer and longer pauses. What came through before stays.
+# retry COMMAND...: five times, with growing pauses. What was received before is kept.
 retry() {
     local pause=2
     until "$@"; do
         if ((pause > 16)); then
-            fail "five attempts to fetch $name failed; what came through is kept." "./template.sh build, to go on from there"
+            fail "five attempts to fetch $name failed; what was received is kept." "./template.sh build, to continue from there"
         fi
         say "$name did not come through: again in $pause s"
         sleep "$pause"
@@ -34,16 +34,16 @@ retry() {
 
 # --- sources ---------------------------------------------------------------------------------------------------
 
-# Depth is ignored for a plain path, not for its address.
+# git ignores --depth for a plain path, but not for its file:// address.
 address() { case $1 in /*) printf 'file://%s' "$1" ;; *) printf '%s' "$1" ;; esac }
 
 set_up_git() {
     export GIT_CONFIG_GLOBAL=/tmp/gitconfig GIT_TERMINAL_PROMPT=0
     rm -f "$GIT_CONFIG_GLOBAL"
-    # Folders of the host and of the cache belong to somebody else; submodules may come from such a folder, too.
+    # Folders of the host and of the cache may belong to another UID, which git refuses; a submodule may be in one, too.
     git config --global safe.directory '*'
     git config --global protocol.file.allow always
-    # A connection that has gone silent is a lost one.
+    # Give up a connection that sends less than 1000 bytes a second for a minute.
     git config --global http.lowSpeedLimit 1000
     git config --global http.lowSpeedTime 60
     if [[ -n ${SSL_CERT_FILE:-} ]]; then git config --global http.sslCAInfo "$SSL_CERT_FILE"; fi
@@ -56,12 +56,12 @@ set_up_git() {
     fi
 }
 
-# What a killed build left half written goes; what is whole stays. Nobody else has the cache meanwhile.
+# Delete what a killed build left half written, and keep the rest. The cache mount is locked, so no other build uses it.
 mend() {
     local module
     find .git -name '*.lock' -delete
     if ! git fsck --no-dangling --no-progress >/dev/null 2>&1; then
-        say "the cache of $name is damaged: it is thrown away"
+        say "the cache of $name is damaged and is deleted"
         rm -rf .git
         git init --quiet .
     fi
@@ -83,7 +83,7 @@ fetch_commit() {
             fail "$repository has no tag, branch or commit $ref." "git ls-remote --tags $repository, and see the _REF keys of .env"
             ;;
         *'not appear to be a git repo'* | *repository*'not found'* | *'could not read Username'* | *'uthentication failed'*)
-            fail "$repository is no repository, or wants a login (NETRC_FILE in .env)." "git ls-remote $repository"
+            fail "$repository is not a repository, or needs a login (NETRC_FILE in .env)." "git ls-remote $repository"
             ;;
     esac
     mend
@@ -91,7 +91,7 @@ fetch_commit() {
 }
 
 fetch_submodules() {
-    # --force: files that a damaged or older checkout left are replaced.
+    # --force replaces files that a damaged or older checkout left.
     git checkout --quiet --force --detach "$commit" && git submodule --quiet sync --recursive &&
         git submodule --quiet update --init --recursive --force --depth 1 --jobs 4 && return
     mend
@@ -120,12 +120,12 @@ cmd_git() {
     if [[ $(git rev-parse HEAD) != "$commit" || -n $(git status --porcelain --ignore-submodules=dirty) ]] ||
         git submodule status --recursive | grep -q '^[^ ]'; then
         rm -rf "${cache:?}/$name"
-        fail "the checkout of $name is not exactly $ref; its cache was thrown away." "./template.sh build"
+        fail "the checkout of $name is not exactly $ref; its cache was deleted." "./template.sh build"
     fi
     say "$name is $ref, commit $commit"
 }
 
-# --continue-at: what came through before is not sent again, unless the server wants it otherwise.
+# --continue-at does not fetch again what was received before, if the server can do that.
 download() { # ADDRESS FILE
     local status=0
     curl --fail --silent --show-error --location --connect-timeout 30 --speed-time 60 --speed-limit 1000 \
@@ -155,8 +155,8 @@ cmd_archive() {
 
 # --- compiling -------------------------------------------------------------------------------------------------
 
-# One compiler for each core, and for each 4 GiB of memory: nvcc takes that much, and more of them end in the kernel's
-# killing one. A container that may use less than the machine has counts what it may use.
+# One compiler for each core, and for each 4 GiB of memory: nvcc can take that much, and the kernel kills one when memory
+# ends. The limits of the container count, if it has some.
 compilers() {
     local cores memory limit quota period
     if [[ -n ${MAX_JOBS:-} ]]; then
@@ -182,7 +182,7 @@ compilers() {
     echo $((cores > 1 ? cores : 1))
 }
 
-# targets: the compute capabilities of CCA, checked against the compiler now and not after hours.
+# targets: the compute capabilities of CCA. The compiler is asked now, instead of failing after hours.
 targets() {
     local target known list=()
     read -r -a list <<<"${TORCH_CUDA_ARCH_LIST//;/ }"
@@ -191,7 +191,7 @@ targets() {
     if known=$(nvcc --list-gpu-code 2>/dev/null); then
         for target in "${list[@]}"; do
             target=${target%+PTX}
-            # The list leaves out 9.0a and its like, so nvcc itself is asked.
+            # The list does not have 9.0a and the like, so try them.
             if ! nvcc -arch="sm_${target//./}" --dryrun -x cu -c /dev/null -o /dev/null >/dev/null 2>&1; then
                 fail "nvcc of this CUDA cannot compile for $target of CCA in .env; it can for ${known//$'\n'/ }." \
                     "./template.sh env --refresh CCA"
@@ -201,21 +201,22 @@ targets() {
     printf '%s\n' "${list[@]}"
 }
 
-# A tag v2.15.0 makes version 2.15.0; for anything else the sources find a name of their own.
+# A tag v2.15.0 is version 2.15.0; for anything else the sources choose a version.
 version() { if [[ $1 =~ ^v?([0-9]+(\.[0-9]+)+(rc[0-9]+)?)$ ]]; then echo "${BASH_REMATCH[1]}"; fi; }
 
 prepare() { # SOURCE
     cd "/opt/src/$1"
     mkdir -p "$wheels"
     MAX_JOBS=$(compilers)
-    # The log is of this build alone: others may use the same cache meanwhile.
+    # A log of this build alone, because others may use the same cache meanwhile.
     export MAX_JOBS CCACHE_DIR=/var/cache/ccache CCACHE_STATSLOG=/tmp/ccache.log
     if [[ ${USE_CUDA:-0} == 1 ]]; then
         TORCH_CUDA_ARCH_LIST=$(targets | paste -sd ';')
         export TORCH_CUDA_ARCH_LIST
         say "$1 for compute capabilities $TORCH_CUDA_ARCH_LIST"
     fi
-    # The same source gives the same wheel, byte by byte, so far as its build allows it.
+    # So that the same source makes the same wheel, byte by byte, as far as its build allows:
+    # https://reproducible-builds.org/docs/source-date-epoch/
     SOURCE_DATE_EPOCH=$(git log -1 --format=%ct 2>/dev/null || stat --format %Y .)
     export SOURCE_DATE_EPOCH
     say "$1: $MAX_JOBS compilers at once (MAX_JOBS)"
@@ -242,7 +243,7 @@ cmd_magma() {
         target=${target%+PTX}
         sm+=("sm_${target//./}")
     done
-    # PyTorch links the static library alone; the code for CPUs it finds in PyTorch's own BLAS.
+    # PyTorch links the static library, and with it the BLAS that PyTorch has anyway.
     cmake -S . -B /tmp/magma -DCMAKE_BUILD_TYPE=Release -DCMAKE_POSITION_INDEPENDENT_CODE=ON -DBUILD_SHARED_LIBS=OFF \
         -DMAGMA_ENABLE_CUDA=ON -DUSE_FORTRAN=OFF -DLAPACK_LIBRARIES="-l$([[ $BLAS == MKL ]] && echo mkl_core || echo openblas)" \
         -DGPU_TARGET="${sm[*]}"
@@ -260,7 +261,7 @@ cmd_pytorch() {
     launchers
     PYTORCH_BUILD_VERSION=$(version "$1")
     if [[ -n $PYTORCH_BUILD_VERSION ]]; then export PYTORCH_BUILD_VERSION PYTORCH_BUILD_NUMBER=0; fi
-    # NVIDIA's images have NCCL; compiling another one takes a clone and a quarter of an hour.
+    # NVIDIA's images have NCCL; to compile another one takes a quarter of an hour.
     if [[ -f /usr/include/nccl.h ]]; then export USE_SYSTEM_NCCL=1; fi
     wheel
     uv pip install --no-deps "$wheels"/torch-*.whl
@@ -271,7 +272,8 @@ cmd_torchvision() {
     prepare torchvision
     BUILD_VERSION=$(version "$1")
     if [[ -n $BUILD_VERSION ]]; then export BUILD_VERSION; fi
-    # It is no CMake project: PyTorch's own build tools read these. They mistake ccache for an unknown compiler.
+    # torchvision builds with torch.utils.cpp_extension, not CMake, so ccache has to be part of the compilers' names. That
+    # module's check of the compiler does not know ccache.
     export CC='ccache gcc' CXX='ccache g++' PYTORCH_NVCC='ccache nvcc' TORCH_DONT_CHECK_COMPILER_ABI=1
     export FORCE_CUDA=${USE_CUDA:-0}
     wheel

@@ -1,9 +1,9 @@
 #!/bin/bash
-# uv, for a base image that brings PyTorch: /opt/base has an index in which each package of the base has one
-# version, the base's own. They are resolved like any other and never installed. Where somebody wants another
-# version, a sentence after uv's words names him.
+# Wraps uv for a base image with its own PyTorch: the index in /opt/base has each package of the base image in one version,
+# the one that is there. uv resolves with them, and never installs them. If something needs another version, a sentence
+# after uv's output names it.
 set -uo pipefail
-export XDG_CONFIG_DIRS=/opt/base # uv/uv.toml there names the index
+export XDG_CONFIG_DIRS=/opt/base # its uv/uv.toml names the index; `uv add` would write UV_INDEX into pyproject.toml
 
 base() { python3 -sB /opt/base/base_packages.py "$@"; }
 
