@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 
 from host import env_file, fill
 from host.env_file import ALL, GONE, RECORD, ProbeError, merge, quote, read_env
-from host.facts import Access, Engine, Facts, Gpu, Mig, Person, chosen_gpus
+from host.facts import Engine, Person
+from host.gpu_facts import Access, Gpu, Mig, chosen_gpus
+from host.gpu_facts import GpuFacts as Facts
 
 # ------------------------------------------------------------------ what is written is what is read
 

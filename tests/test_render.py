@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import yaml
 
-from host.facts import Facts
-from host.gpus import overlays
+from host.gpu_facts import GpuFacts
+from host.gpus import override_texts
 from tests import smoke
 from tests.conftest import ROOT, Generate
 from tests.support.pairs import cover_items
@@ -555,7 +555,7 @@ def test_compose_accepts_either_overlay_for_gpus_and_there_is_one_mechanism(
             assert not (folder / "compose.cdi.yaml").exists()
             continue
         with_gpus += 1
-        for name, text in overlays(gpu_ids, Facts()).items():
+        for name, text in override_texts(gpu_ids, GpuFacts()).items():
             (folder / name).write_text(text)
         services = effective(folder, COMPOSE_FILE=f"compose.yaml:compose.{way}.yaml")["services"]
         for name, service in services.items():

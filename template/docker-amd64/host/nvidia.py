@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .ask import Output, command, gather, kill_group, read_json, read_text
-from .facts import Gpu, Graphics, Mig
+from .gpu_facts import Gpu, Graphics, Mig
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -258,9 +258,9 @@ def nvidia_smi(deadline: float) -> Graphics:
     def query() -> Output:
         return ask(f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits")
 
-    said = gather({"rows": query, "banner": ask, "list": lambda: ask("-L")}, limit=GPU_LIMIT)
+    answers = gather({"rows": query, "banner": ask, "list": lambda: ask("-L")}, limit=GPU_LIMIT)
     late = Output(None, timed_out=True)
-    rows, banner, listing = (said.get(name, late) for name in ("rows", "banner", "list"))
+    rows, banner, listing = (answers.get(name, late) for name in ("rows", "banner", "list"))
     if "not a valid field" in rows.out + rows.err:
         fields = fields[:4]  # drivers before 510 know no compute_cap, before 450 no MIG
         rows = query()

@@ -13,13 +13,13 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .gpus import OVERLAYS
+from .accelerator import OVERRIDE_FILES
 from .project import UpdateError, run
 
 if TYPE_CHECKING:
     from .project import Project
 
-HOST_FILES = (".env", *OVERLAYS.values())  # what the probe writes and git does not see
+HOST_FILES = (".env", *OVERRIDE_FILES.values())  # written for this host; git ignores them
 
 
 def running(project: Project) -> int:
