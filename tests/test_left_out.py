@@ -35,7 +35,6 @@ NAMES_GPUS = {
     "host/eject.py": "an override file that .env may name",
     "host/find_copier.py": "the package of Copier's Python",
     "host/__main__.py": "the verbs",
-    "image/update_env_file.py": "packages of conda",
 }
 
 
@@ -76,6 +75,15 @@ def test_a_project_for_the_cpu_has_no_line_about_gpus(kinds: dict[str, Path]) ->
         assert GPU_WORDS.search((kinds["cpu"] / name).read_text()), f"{name} has no such word"
 
 
+def test_a_project_has_no_line_about_the_other_package_manager(kinds: dict[str, Path]) -> None:
+    conda = re.compile("conda|mamba", re.IGNORECASE)
+    of_uv = re.compile(r"uv\.lock|\bpyproject|installed_pip")
+    for kind, docker in kinds.items():
+        with_conda = KINDS[kind].get("package_manager") == "conda"
+        found = lines_with(of_uv if with_conda else conda, docker)
+        assert found == [], kind
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_module_of_host_imports(kinds: dict[str, Path], kind: str) -> None:
     names = [f"host.{path.stem}" for path in kinds[kind].glob("host/*.py")]
@@ -106,7 +114,12 @@ def test_the_hook_and_a_project_for_the_cpu_write_the_same_env(
 ) -> None:
     env = environment(tmp_path / "bin", nvml="mixed", engine="nvidia")
     docker = generate(tmp_path / "project", accelerator="cpu") / "docker-amd64"
-    command = [sys.executable, ROOT / "hooks/post_generate.py", "--no-ask", "--accelerator=cpu"]
+    command = [
+        sys.executable,
+        str(ROOT / "hooks/post_generate.py"),
+        "--no-ask",
+        "--accelerator=cpu",
+    ]
     shown = subprocess.run(
         command, cwd=docker.parent, env=env, capture_output=True, text=True, check=True
     ).stdout

@@ -359,11 +359,11 @@ def test_what_keeps_the_packages_of_a_base_is_there_where_the_base_has_some(
         own = {"image/uv.sh", "dependencies/base-override.txt"}
         found = {name for name in own if f"docker-amd64/{name}" in files}
         assert found == (own if known["service"] in GIVEN else set())
-        if found or known["conda"]:
+        if found:
             assert files["docker-amd64/image/base_packages.py"] == program
         assert ("/opt/base" in files["docker-amd64/Dockerfile"]) == bool(found)
         uses = "base_packages" in files["docker-amd64/Dockerfile"]
-        assert uses == (bool(found) or known["conda"])
+        assert uses == bool(found)
         assert uses == ("docker-amd64/image/base_packages.py" in files)
 
 
