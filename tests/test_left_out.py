@@ -26,7 +26,10 @@ KINDS: dict[str, dict[str, Any]] = {
     "conda-cuda": {"accelerator": "cuda", "package_manager": "conda"},
     "ngc": {"service": "ngc"},
 }
-GPU_FILES = {f"host/{name}.py" for name in ("gpu_env", "gpu_facts", "gpus", "load", "nvidia")}
+GPU_FILES = {
+    *(f"host/{name}.py" for name in ("gpu_env", "gpu_facts", "gpus", "load", "nvidia")),
+    "torch_on_gpus.py",
+}
 GPU_WORDS = re.compile("nvidia|cuda|gpu", re.IGNORECASE)
 # Where a project for the CPU may have such a word, and why.
 NAMES_GPUS = {
@@ -35,6 +38,8 @@ NAMES_GPUS = {
     "host/eject.py": "an override file that .env may name",
     "host/find_copier.py": "the package of Copier's Python",
     "host/__main__.py": "the verbs",
+    "bench.py": "asks whether this project has the file for GPUs",
+    "verify.py": "the same, and whether PyTorch is a build for the CPU",
 }
 
 
@@ -48,8 +53,8 @@ def kinds(generate: Generate, tmp_path_factory: pytest.TempPathFactory) -> dict[
 
 
 def programs(docker: Path) -> Iterator[tuple[str, str]]:
-    """Name and text of the Python files of a project, of host/ and image/."""
-    for path in sorted([*docker.glob("host/*.py"), *docker.glob("image/*.py")]):
+    """Name and text of the Python files of docker-amd64."""
+    for path in sorted(docker.rglob("*.py")):
         yield str(path.relative_to(docker)), path.read_text()
 
 
