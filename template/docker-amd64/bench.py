@@ -4,7 +4,7 @@
     python bench.py [--seconds S] [--dtype TYPE[,TYPE]] [--device DEVICE] [--service NAME]
     python bench.py --compare A.json B.json
 
-A table for people goes to stderr, one JSON document to stdout: throughput of each model, its
+It prints a table to stderr and one JSON document to stdout: throughput of each model, its
 sizes, and the environment. The sizes depend on the kind of device only, so two results of one
 machine are comparable. --compare reads two results; it needs no PyTorch.
 Exit status: 0 if every model was measured, 1 if one could not be, 2 for a wrong option.
@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 SEED = 0
 BATCHES = 9  # timed batches; their median counts
 LEAST_BATCHES = 3  # where one iteration alone takes longer than a batch should
-WARM_UP = 0.25  # part of the time that goes by unmeasured: clocks rise, cuDNN chooses, caches fill
+WARM_UP = 0.25  # part of the time that is not measured: clocks rise, cuDNN chooses, caches fill
 BUSY = 10.0  # percent of spread beyond which a median says little
 TYPES = ("float32", "bfloat16", "float16")
 
@@ -40,7 +40,7 @@ class Model(NamedTuple):
 
     Attributes:
         step: one iteration.
-        amount: what one iteration gets through, in `unit` seconds.
+        amount: what one iteration does, in `unit` seconds.
         unit: such as tokens/s.
     """
 
@@ -245,10 +245,10 @@ def bench(torch: Any, device: Any, dtypes: list[str], seconds: float) -> list[di
 
 def sentence(error: BaseException) -> str:
     """The first line of what an error says; for a lack of memory, that it is one."""
-    said = (str(error).strip() or repr(error)).splitlines()[0]
-    if isinstance(error, MemoryError) or re.search(r"out of memory|can't allocate memory", said):
-        return f"out of memory: {said}"
-    return said
+    message = (str(error).strip() or repr(error)).splitlines()[0]
+    if isinstance(error, MemoryError) or re.search(r"out of memory|can't allocate memory", message):
+        return f"out of memory: {message}"
+    return message
 
 
 def row(result: dict[str, Any]) -> str:

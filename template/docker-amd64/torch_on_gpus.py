@@ -121,8 +121,8 @@ def check_gpu(torch: Any, driver: str) -> Row:
             square = torch.ones(2, 2, device=f"cuda:{index}")
             float((square @ square).sum())
     except Exception as error:  # noqa: BLE001  (CUDA reports through RuntimeError and its kin)
-        said = str(error).strip() or repr(error)
-        return ("GPU", "fails", said.splitlines()[0])
+        message = str(error).strip() or repr(error)
+        return ("GPU", "fails", message.splitlines()[0])
     if not count:
         return ("GPU", "fails", "there is a driver, but PyTorch sees no GPU")
     return ("GPU", "ok", f"{count} seen, each multiplied a matrix")

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Checks inside the container what the answers of the project promise.
 
-    python verify.py            a table for people
+    python verify.py            a table
     python verify.py --json     one JSON document
 
 It reads what was asked from the environment: CHOSEN_ACCELERATOR (cuda or cpu), CHOSEN_TORCH,

@@ -73,9 +73,9 @@ class Accelerator:
         return Suggestion()
 
     def write_overrides(
-        self, folder: Path, settings: Mapping[str, str], facts: Facts, who: tuple[int, int] | None
+        self, folder: Path, settings: Mapping[str, str], facts: Facts, owner: tuple[int, int] | None
     ) -> list[str]:
-        """Write the override files beside .env, for the owner `who`; return what went wrong."""
+        """Write the override files beside .env, for the owner `owner`; return what went wrong."""
         return []
 
     def notes(self, facts: Facts, settings: Mapping[str, str], *, changed: bool) -> list[str]:

@@ -76,7 +76,7 @@ class Facts:
         """The user inside containers whose new files belong to the user at work on the host.
 
         Under rootless Docker id 0 inside is the user outside. A root at work for somebody else
-        (`sudo`, a root shell) must leave no files of root behind, so there it is the owner of the
+        (`sudo`, a root shell) must leave no files of root behind: there, it is the owner of the
         project folder.
         """
         if self.engine.kind == "docker-rootless":

@@ -136,33 +136,33 @@ def compose_project_name(name: str, user: str, folder: Path) -> str:
     return f"{clean(name, 63 - 8 - len(user)) or 'project'}-{user}-{path}"
 
 
-def outside_root(facts: Facts) -> tuple[int, int] | None:
-    """Whom a root at work for somebody else has to give new files; None where that is not so."""
-    at_work = facts.host_user
+def new_file_owner(facts: Facts) -> tuple[int, int] | None:
+    """The ids of the user whom a root at work for somebody else gives new files, else None."""
+    user = facts.host_user
     root = facts.user is not None and facts.user.uid == 0
-    return (at_work.uid, at_work.gid) if root and at_work else None
+    return (user.uid, user.gid) if root and user else None
 
 
-def make_folder(path: Path, who: tuple[int, int] | None) -> tuple[list[Path], str]:
-    """Create a folder and its missing parents for `who`; return them, or why that failed."""
+def make_folder(path: Path, owner: tuple[int, int] | None) -> tuple[list[Path], str]:
+    """Create a folder and its missing parents for `owner`; return them, or why that failed."""
     try:
         missing = [one for one in (path, *path.parents) if not one.exists()][::-1]
         for one in missing:
             one.mkdir()
-            if who:
-                os.chown(one, *who)
+            if owner:
+                os.chown(one, *owner)
     except OSError as error:
         return [], f"Cannot create {path}: {error.strerror}."
     return missing, ""
 
 
-def keep_out_of_git(folder: Path, who: tuple[int, int] | None) -> None:
+def keep_out_of_git(folder: Path, owner: tuple[int, int] | None) -> None:
     """Let a new folder of the project ignore itself: data and results are too large for git."""
     try:
         file = folder / ".gitignore"
         file.write_text("*\n")
-        if who:
-            os.chown(file, *who)
+        if owner:
+            os.chown(file, *owner)
     except OSError:
         return
 
@@ -235,15 +235,15 @@ def fill(
     notes += suggestion.notes
     answered = {key: value for key, value in (answered or {}).items() if key not in values}
     merged = merge(example, current, values, refresh, answered, decided=suggestion.decided)
-    who = outside_root(facts)
+    owner = new_file_owner(facts)
     try:
-        write_env(path, merged.text, who)
+        write_env(path, merged.text, owner)
     except OSError as error:
         raise ProbeError(f"Cannot write {path}: {error.strerror}.") from error
     settings = read_env(merged.text)
-    notes += computing.write_overrides(folder, settings, facts, who)
+    notes += computing.write_overrides(folder, settings, facts, owner)
     changed = current is None or "COMPOSE_FILE" in refresh
-    folders, problems = make_folders(folder, settings, who)
+    folders, problems = make_folders(folder, settings, owner)
     return Filled(
         created=current is None,
         merged=merged,
@@ -255,16 +255,16 @@ def fill(
 
 
 def make_folders(
-    folder: Path, settings: Mapping[str, str], who: tuple[int, int] | None
+    folder: Path, settings: Mapping[str, str], owner: tuple[int, int] | None
 ) -> tuple[list[Path], list[str]]:
     """Make the missing data folders that .env names; return them, and what could not be done."""
     folders: list[Path] = []
     problems: list[str] = []
     for bind in filter(None, (bind_path(folder, settings, key) for key in BIND_DIRS)):
-        made, problem = make_folder(bind, who)
+        made, problem = make_folder(bind, owner)
         folders += made[-1:]
         if made and folder.parent in bind.parents:
-            keep_out_of_git(bind, who)
+            keep_out_of_git(bind, owner)
         problems += [problem] if problem else []
     return folders, problems
 

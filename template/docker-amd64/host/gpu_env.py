@@ -100,12 +100,12 @@ class NvidiaGpus(Accelerator):
         )
 
     def write_overrides(
-        self, folder: Path, settings: Mapping[str, str], facts: Facts, who: tuple[int, int] | None
+        self, folder: Path, settings: Mapping[str, str], facts: Facts, owner: tuple[int, int] | None
     ) -> list[str]:
         """Write both override files for GPU_IDS, the shell's before that of .env.
 
-        Both, so that a user who prefers the other one only has to name it in COMPOSE_FILE. `who` is
-        the user and group id they are given by a caller who is root.
+        Both, so that a user who prefers the other one only has to name it in COMPOSE_FILE. A
+        caller who is root gives them to `owner`, a user and a group id.
         """
         found = gpu_facts(facts)
         gpu_ids = os.environ.get("GPU_IDS", settings.get("GPU_IDS", ""))
@@ -118,8 +118,8 @@ class NvidiaGpus(Accelerator):
             try:
                 if not path.is_file() or path.read_bytes() != text.encode():
                     path.write_text(text)
-                    if who:
-                        os.chown(path, *who)
+                    if owner:
+                        os.chown(path, *owner)
             except OSError as error:
                 notes.append(f"Cannot write {path}: {error.strerror}.")
         return notes

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 ACCESS_NAMES = {"cdi": "CDI", "nvidia": "NVIDIA's runtime"}
 KIND = "nvidia.com/gpu"
-PODMAN_DIRS = ("/etc/cdi", "/var/run/cdi")  # where an engine looks that is not told otherwise
+PODMAN_DIRS = ("/etc/cdi", "/var/run/cdi")  # where an engine looks by default
 # The newest CDI version that older engines read; newer ones say themselves what they could read.
 # moby pull request 47706; the notes of NVIDIA Container Toolkit 1.19.1.
 READABLE = {("docker", 25): (0, 6, 0), ("podman", 4): (0, 6, 0)}
@@ -130,7 +130,7 @@ def split_ids(gpu_ids: str) -> list[str]:
 
 
 def cdi_names(gpu_ids: str, gpus: Sequence[Gpu], names: Sequence[str]) -> list[str]:
-    """GPU_IDS in the words of the CDI files; an id that they do not know stays as it is."""
+    """GPU_IDS in the words of the CDI files; an id that they do not know is kept."""
     wanted, known = split_ids(gpu_ids), known_ids(gpus)
     if not wanted and ("all" in names or not gpus):
         return ["all"]

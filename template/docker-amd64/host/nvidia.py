@@ -115,7 +115,7 @@ def open_nvml() -> Any:
 
 
 def read_nvml(nvml: Any) -> Graphics:
-    """What NVML (pynvml or `Nvml`) says; what a GPU does not support stays unknown."""
+    """What NVML (pynvml or `Nvml`) says; what a GPU does not support is unknown."""
 
     def maybe(name: str, *args: Any) -> Any:
         try:
@@ -161,7 +161,7 @@ def read_nvml(nvml: Any) -> Graphics:
 
 
 class NvmlChild:
-    """NVML, asked in a forked process: a hang or a crash in the driver's library stays there.
+    """NVML, asked in a forked process: a hang or a crash in the driver's library ends there.
 
     A fork, because a new interpreter would cost more than all the rest of the probe.
     """

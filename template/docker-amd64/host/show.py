@@ -1,4 +1,4 @@
-"""The facts for people: as a table, and in single lines."""
+"""The facts for reading: as a table, and in single lines."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def engine_line(found: Engine) -> str:
 def table(facts: Facts) -> str:
     """All facts as a table of two columns."""
 
-    def shown(who: Person | None) -> str:
-        return f"{who.uid}:{who.gid} ({who.name}:{who.group})" if who else ""
+    def shown(user: Person | None) -> str:
+        return f"{user.uid}:{user.gid} ({user.name}:{user.group})" if user else ""
 
     def gibibytes(size: int | None) -> str:
         return f"{size / 1024:.1f} GiB" if size is not None else "unknown"

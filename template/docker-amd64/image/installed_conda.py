@@ -83,7 +83,7 @@ def asked_for(venv: Path, records: dict[str, dict[str, Any]]) -> set[str]:
 
 
 def history_of(venv: Path) -> str:
-    """The log of what was installed; in each step, what it removes stands before what it adds.
+    """The log of what was installed; in each step, what it removes precedes what it adds.
 
     `micromamba update` is recorded as both, and means that the package is wanted.
     """
@@ -251,7 +251,7 @@ def with_conda_env(
 ) -> dict[str, str]:
     """The environment files with these packages, made in a folder of their own.
 
-    What is locked for dev only stays there. What conda_env.py refuses is left out, and notes say
+    What is locked for dev only is kept there. What conda_env.py refuses is left out, and notes say
     why.
     """
     lock = places.dependencies
@@ -260,7 +260,7 @@ def with_conda_env(
     pip_in_dev = both[0] - both[1]
     wanted = [(spec, ["--dev"] if name_of(spec) in in_dev else []) for spec in specs]
     wanted += [(line, ["--pip"] + ["--dev"] * (name_of(line) in pip_in_dev)) for line in pip]
-    # Like this program, without anything of the environment: PyYAML lies beside conda_env.py.
+    # Like this program, without anything of the environment: PyYAML is beside conda_env.py.
     program = [sys.executable, "-EsSB", str(places.container / "conda_env.py"), "add"]
     names = [path.name for path in places.dependencies.glob("environment*.yml")]
     with copies(places.dependencies, names) as folder:

@@ -55,7 +55,7 @@ def uv(folder: Path, *arguments: str) -> str:
     """What uv prints on stdout.
 
     Raises:
-        Stop: uv is not there, or fails; it has said why.
+        Stop: uv is not there, or fails; its message is shown.
     """
     try:
         result = subprocess.run(
@@ -82,7 +82,7 @@ def lines_without_markers(text: str) -> list[str]:
 def found_by_uv(places: Places) -> Found:
     """What is installed in the environment and not in uv.lock.
 
-    A package that another one brought along comes by itself; one whose version changed is wanted.
+    A dependency of another package is left to the resolver, unless its version changed.
 
     Raises:
         Stop: there is no lock, or uv fails.
@@ -123,7 +123,7 @@ def with_uv_add(places: Places, wanted: list[str]) -> dict[str, str]:
     """pyproject.toml and uv.lock with these packages, made in a folder of their own.
 
     Raises:
-        Stop: uv cannot add them; it has said why.
+        Stop: uv cannot add them; its message is shown.
     """
     names = ("pyproject.toml", "uv.lock")
     with copies(places.dependencies, names) as folder:

@@ -68,7 +68,7 @@ class Changes(NamedTuple):
 
 
 def say(text: str) -> None:
-    """Print a line for people; stdout has the diff and nothing else."""
+    """Print a line to stderr; stdout has the diff and nothing else."""
     print(text, file=sys.stderr, flush=True)
 
 
@@ -156,7 +156,7 @@ def apt_added(places: Places) -> Found:
 
 
 def with_lines(text: str, names: list[str]) -> str:
-    """A list with more lines at its end; all that was in it stays as it is."""
+    """A list with more lines at its end; the others are not changed."""
     end = "\r\n" if "\r\n" in text else "\n"
     if text and not text.endswith("\n"):
         text += end
@@ -167,7 +167,7 @@ def with_lines(text: str, names: list[str]) -> str:
 
 
 def template_sh() -> str:
-    """The name by which the person called template.sh, when that started this program."""
+    """The name by which the user called template.sh, when that started this program."""
     return os.environ.get("TEMPLATE_SH") or "./template.sh"
 
 
@@ -202,7 +202,7 @@ def diff_of(name: str, before: str, after: str) -> str:
     return "".join(marked)
 
 
-def show(places: Places, changes: Changes) -> None:
+def show_changes(places: Places, changes: Changes) -> None:
     """Print the difference of each file."""
     for name, text in changes.files.items():
         if name in changes.summaries:
@@ -213,8 +213,8 @@ def show(places: Places, changes: Changes) -> None:
         sys.stdout.buffer.flush()
 
 
-def agreed() -> bool:
-    """The person's answer; without a terminal there is nobody to ask."""
+def confirmed() -> bool:
+    """Whether the user agrees; without a terminal nobody is asked."""
     if not sys.stdin.isatty():
         say("Nothing is written without -y.")
         return False
@@ -222,7 +222,7 @@ def agreed() -> bool:
     return sys.stdin.readline().strip() in ("y", "Y", "yes")
 
 
-def write(folder: Path, files: dict[str, str]) -> None:
+def write_files(folder: Path, files: dict[str, str]) -> None:
     """Write each file whole or not at all, with the mode that it has.
 
     Raises:
@@ -260,16 +260,16 @@ def main(arguments: list[str], places: Places, package_changes: Callable[[Places
     if not changes.files:
         say("Nothing is installed in dev that the files do not list.")
         return 0
-    show(places, changes)
+    show_changes(places, changes)
     if not os.access(str(places.dependencies), os.W_OK):
         say(
             f"The project's {FOLDER} cannot be written from here. Keep the diff with "
             "update_env_file >my.diff, then in the project's folder: patch -p1 <my.diff"
         )
         return 0
-    if not arguments and not agreed():
+    if not arguments and not confirmed():
         return 0
-    write(places.dependencies, changes.files)
+    write_files(places.dependencies, changes.files)
     where = "Run" if "TEMPLATE_SH" in os.environ else "Run outside"
     say(f"Written. {where}: {template_sh()} build")
     return 0
