@@ -6,7 +6,10 @@ SHELL := /bin/sh
 BIN := .venv/bin
 
 # Read by the recipes from the environment, so that blanks and quotes in them survive.
-export DIR REF ARGS VERSION
+export DIR REF DATA ARGS VERSION
+# Nor does make take what follows a dollar sign in them for a variable of its own.
+override DIR := $(value DIR)
+override DATA := $(value DATA)
 
 # The first Python that is new enough; PYTHON=... chooses another.
 define find_python
@@ -47,13 +50,10 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: new
-new: ## a new project: make new DIR=../myproj  (REF=v0.1.0 or REF=HEAD for another version)
+new: ## a new project: make new DIR=../myproj  (DATA='service=train jit=no' answers; REF=v0.1.0 or REF=HEAD, a version)
 	@[ -n "$$DIR" ] || { echo "Say where the project goes: make new DIR=../myproj" >&2; exit 2; }
 	@$(MAKE) --no-print-directory --silent .venv/installed-generate
-	@set -- copy --trust; \
-	[ -z "$$REF" ] || set -- "$$@" --vcs-ref "$$REF"; \
-	if [ ! -t 0 ] || [ ! -t 1 ]; then set -- "$$@" --defaults; fi; \
-	$(BIN)/python -m copier "$$@" "$(CURDIR)" "$$DIR"
+	@$(BIN)/python -B -m hooks.generate.new_project
 
 .PHONY: setup
 setup: .venv/installed-dev ## everything that work on the template needs, into .venv

@@ -109,6 +109,103 @@ def test_nothing_is_asked_without_a_terminal(project: Path, tmp_path: Path) -> N
     assert "8 x NVIDIA H200" in result.stdout
 
 
+# ----------------------------------------------------------------- nobody answered; no git around
+
+TAKEN = "project_kind=new, service=simple, accelerator=cpu, package_manager=pip"
+
+
+def with_git(tmp_path: Path, shell_folder: Path) -> dict[str, str]:
+    """A machine that has git, and a person's shell in a folder."""
+    env = environment(tmp_path / "bin") | {"PWD": str(shell_folder)}
+    (tmp_path / "bin/git").symlink_to(shutil.which("git") or "/usr/bin/git")
+    return env
+
+
+def test_answers_taken_by_default_are_said_with_the_command_that_changes_one(
+    project: Path, tmp_path: Path
+) -> None:
+    env = with_git(tmp_path, tmp_path)
+    lines = run(project, env, "--no-ask", f"--by-default={TAKEN}").stdout.splitlines()
+    assert len(lines) <= 12
+    assert f"Answers taken by default (all are in .copier-answers.yml): {TAKEN}." in lines
+    (change,) = [line for line in lines if "template.sh update" in line]
+    assert change.endswith(
+        ": cd 'my project' && ./docker-amd64/template.sh update --data accelerator=cuda"
+    )
+    again = run(project, env, "--no-ask", f"--by-default={TAKEN}").stdout
+    assert "by default" not in again  # a copy over a project takes the answers that it has
+    assert "begin with git" not in again
+
+
+@pytest.mark.parametrize(
+    ("taken", "example"),
+    [
+        ("service=simple, accelerator=cuda", "service=train"),
+        ("accelerator=cuda, package_manager=pip", "NAME=VALUE"),
+    ],
+)
+def test_the_example_is_another_answer_than_the_one_that_was_taken(
+    project: Path, tmp_path: Path, taken: str, example: str
+) -> None:
+    lines = run(project, with_git(tmp_path, project), f"--by-default={taken}").stdout.splitlines()
+    assert [line for line in lines if line.endswith(f"template.sh update --data {example}")]
+
+
+def test_where_the_questions_were_seen_no_answer_is_said_again(
+    project: Path, tmp_path: Path
+) -> None:
+    told = run(project, with_git(tmp_path, project), "--ask", "--by-default=").stdout
+    assert "To begin with git: git init && " in told
+    assert "by default" not in told
+    assert "template.sh update" not in told
+
+
+def test_a_choice_that_fails_has_the_one_command_that_changes_answers(
+    project: Path, tmp_path: Path
+) -> None:
+    taken = "service=simple, accelerator=cuda, torch_version=2.15.0, cuda_version=13.2"
+    lines = said(project, tmp_path, "mixed", *answers("2.15.0", "13.2"), f"--by-default={taken}")
+    assert len([line for line in lines if "template.sh update" in line]) == 1
+    assert len(lines) <= 12
+
+
+@pytest.mark.parametrize(
+    ("ignored", "committed"),
+    [
+        (True, ["--all"]),
+        (False, ["docker-amd64", ".copier-answers.yml"]),
+    ],
+    ids=["new", "code that was there"],
+)
+def test_the_command_that_begins_with_git_works_as_it_is_printed(
+    project: Path, tmp_path: Path, ignored: bool, committed: list[str]
+) -> None:
+    (project / ".copier-answers.yml").write_text("service: simple\n")
+    (project / "weights.bin").write_text("large")
+    if ignored:
+        (project / ".gitignore").write_text("weights.bin\n.env\n")
+    env = with_git(tmp_path, tmp_path)
+    lines = run(project, env).stdout.splitlines()
+    (command,) = [line.partition(": ")[2] for line in lines if line.startswith("To begin with git")]
+    assert f" add {' '.join(committed)} && " in command
+    subprocess.run(["sh", "-ec", command], cwd=tmp_path, check=True, capture_output=True)
+    names = subprocess.run(
+        ["git", "ls-files"], cwd=project, check=True, capture_output=True, text=True
+    ).stdout.split()
+    assert {".copier-answers.yml", "docker-amd64/.env.example"} <= {*names}
+    assert "weights.bin" not in names
+
+
+@pytest.mark.parametrize("place", [".", ".."])
+def test_in_a_repository_nobody_is_told_to_begin_one(
+    project: Path, tmp_path: Path, place: str
+) -> None:
+    (project / place / ".git").mkdir()
+    told = run(project, with_git(tmp_path, project)).stdout
+    assert "begin with git" not in told
+    assert told.splitlines()[-1] == "Next: ./docker-amd64/template.sh build dev"
+
+
 # ------------------------------------------------------------------------- whatever happens, exit 0
 
 

@@ -13,7 +13,7 @@ import pexpect
 import pytest
 import yaml
 
-from tests.conftest import Generate
+from tests.conftest import Generate, InGit
 
 UP, ENTER, CLEAR = "\x1b[A", "\r", "\x15"
 
@@ -104,7 +104,9 @@ def test_a_person_who_only_presses_enter_gets_a_project_of_defaults(
         MANAGER,
         *LAST_CHOICES,
     )
-    seen(child, "Next: cd 'My Project!' && ./docker-amd64/template.sh build dev")
+    shown = seen(child, "Next: cd 'My Project!' && ./docker-amd64/template.sh build dev")
+    assert "To begin with git: git -C 'My Project!' init && " in shown
+    assert "taken by default" not in shown  # all were seen
     assert status(child) == 0
     by_default = generate(tmp_path / "other/My Project!")
     assert answers(tmp_path / "My Project!") == answers(by_default)
@@ -162,3 +164,32 @@ def test_ctrl_c_leaves_nothing_behind(
     child.sendintr()
     assert status(child) == 1
     assert not (tmp_path / "project").exists()
+
+
+@pytest.mark.parametrize("option", ["--trust", "--skip-tasks"])
+def test_who_saw_no_question_is_told_the_answers_that_were_not_given(
+    start: Start, template: Path, tmp_path: Path, option: str
+) -> None:
+    given = ("--defaults", "--data", "service=simple", "--data", "accelerator=cpu")
+    child = start("copy", option, *given, template, tmp_path / "My Project!")
+    verb = "build dev" if option == "--trust" else "env"
+    shown = seen(child, f"&& ./docker-amd64/template.sh {verb}")
+    assert status(child) == 0
+    taken = "Answers taken by default (all are in .copier-answers.yml): project_kind=new, package_"
+    assert taken in shown
+    (line,) = [line for line in shown.splitlines() if line.startswith(taken)]
+    assert "service=" not in line
+    assert shown.splitlines()[-1].startswith("Next: cd '")
+
+
+def test_an_update_says_nothing_of_defaults(
+    tmp_path: Path, generate: Generate, in_git: InGit, start: Start
+) -> None:
+    project = generate(tmp_path / "project", hook=True)
+    in_git(project)
+    child = start("update", "--trust", "--defaults", "--vcs-ref", "HEAD", cwd=project)
+    child.expect(pexpect.EOF)
+    shown = child.before or ""
+    assert "Engine: " in shown
+    assert "by default" not in shown
+    assert "begin with git" not in shown

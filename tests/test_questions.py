@@ -411,6 +411,21 @@ def test_a_folder_with_code_is_taken_for_existing_code(
     assert yaml.safe_load((tmp_path / ".copier-answers.yml").read_text())["project_kind"] == kind
 
 
+@pytest.mark.parametrize("manager", ["pip", "conda"])
+@pytest.mark.parametrize("service", ["simple", "train", "devel", "ngc", "hub"])
+def test_a_service_alone_is_answer_enough_on_a_machine_without_a_gpu(
+    plain: Path, tmp_path: Path, service: str, manager: str
+) -> None:
+    given = {"service": service, "package_manager": manager}
+    if manager == "conda" and service in ("ngc", "hub"):
+        return
+    run_copy(str(plain), tmp_path, data=given, defaults=True, quiet=True, skip_tasks=True)
+    kept = yaml.safe_load((tmp_path / ".copier-answers.yml").read_text())
+    # Who asks for NVIDIA's image generates on a laptop for a server.
+    assert kept["accelerator"] == ("cpu" if service == "simple" else "cuda")
+    assert ("cuda_version" in kept) == (service not in ("simple", "ngc"))
+
+
 def test_the_default_answers_work_together_for_every_torch(
     questionnaire: Questionnaire, known: Any
 ) -> None:

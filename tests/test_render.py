@@ -57,7 +57,7 @@ CONDA_STAGES = STAGES | {
     "deps": "deps-conda",
 }
 CONDA_STAGES_WITH_TORCH = CONDA_STAGES | {"deps-torch": "builder", "deps-conda": "deps-torch"}
-MOST_LINES = 180  # of a Dockerfile
+MOST_LINES = 320  # of a Dockerfile
 
 # What is answered in the combinations, beside everything that a service asks: not every Python
 # with every distribution, and not every kind of project with every service. The pairs that are

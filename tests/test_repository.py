@@ -13,7 +13,6 @@ import yaml
 from tests.conftest import ROOT
 from tests.support.git import git
 from tests.support.locks import LOCKS, locked_versions, pyproject, unlocked
-from tests.support.process import run
 
 
 @pytest.mark.parametrize("group", LOCKS)
@@ -71,36 +70,31 @@ def test_a_tag_leads_to_the_commit_that_was_released_and_none_is_unknown(
             assert [*map(int, version.split("."))] > newest, tag
 
 
-@pytest.fixture
-def fresh_clone(template: Path, tmp_path: Path) -> Path:
-    """A clone of the repository whose setup is done already, by the environment of these tests."""
-    clone = tmp_path / "clone"
-    git(tmp_path, "clone", "--quiet", str(template), str(clone))
-    (clone / ".venv").mkdir()
-    (clone / ".venv" / "pyvenv.cfg").touch()
-    (clone / ".venv" / "installed-generate").touch()
-    return clone
-
-
-def test_make_new_generates_a_project_into_a_folder_with_blanks(fresh_clone: Path) -> None:
-    programs = f"BIN={Path(sys.executable).parent}"
-    target = fresh_clone.parent / "my new project"
-    result = run("make", programs, "new", f"DIR={target}", cwd=fresh_clone, input="")
-    assert result.returncode == 0, result.stderr
-    assert (target / "docker-amd64" / ".env").is_file()
-
-
-def test_make_new_without_a_folder_says_in_one_sentence_what_is_missing(fresh_clone: Path) -> None:
-    result = run("make", "new", cwd=fresh_clone, input="")
-    assert result.returncode == 2
-    assert result.stderr.startswith("Say where the project goes: make new DIR=../myproj\n")
-
-
 def test_the_changelog_tells_what_the_current_version_brings() -> None:
     version = pyproject(ROOT)["project"]["version"]
     changelog = (ROOT / "CHANGELOG.md").read_text()
     (text,) = re.findall(rf"(?ms)^## \[{re.escape(version)}\][^\n]*\n(.*?)(?=^## |\Z)", changelog)
     assert re.search(r"(?m)^- ", text)
+
+
+def test_each_place_that_the_developers_page_names_exists() -> None:
+    page = (ROOT / "docs/developing.md").read_text()
+    section = page.split("\n## Where is ...?\n")[1].split("\n## ")[0]
+    rows = re.findall(r"(?m)^\| ([^|]+\?) \| (.+) \|$", section)
+    assert len(rows) >= 5
+    for question, place in rows:
+        paths = [word for word in re.findall(r"`([^`]+)`", place) if re.search(r"[./]", word)]
+        assert paths, question
+        for path in paths:
+            assert list(ROOT.glob(path.rstrip("/"))), f"{question} {path}"
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs/decisions").iterdir()), ids=lambda p: p.name)
+def test_a_decision_has_a_context_and_a_consequence_on_one_screen(page: Path) -> None:
+    assert re.fullmatch(r"\d{4}-[a-z0-9-]+\.md", page.name)
+    text = page.read_text()
+    assert re.findall(r"(?m)^## (.*)$", text) == ["Context", "Decision", "Consequence"]
+    assert len(text.splitlines()) <= 60
 
 
 def tracked_files() -> list[Path]:

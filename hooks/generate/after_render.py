@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ FOLDER = Path("docker-amd64")
 MOST_LINES = 5  # of the report on .env
 MOST_OPTIONS = 8  # that a person is offered where his choice does not work
 KEEP = "Keep my choice"
+COMMITTED = "once the project is committed"  # an update starts from a commit
+# What `by_default` of the answers may have, and the other answer that an example shows.
+EXAMPLES = {"accelerator=cpu": "accelerator=cuda", "service=simple": "service=train"}
 RENOVATE = (  # where Renovate looks for its settings, and takes the first
     *("renovate.json", "renovate.json5", ".github/renovate.json", ".github/renovate.json5"),
     *(".gitlab/renovate.json", ".gitlab/renovate.json5"),
@@ -52,6 +56,7 @@ class Answers:
     package_manager: str = "pip"
     code_dir: str = "."
     answers_file: str = ANSWERS
+    by_default: str = ""
 
     @classmethod
     def parse(cls, arguments: Sequence[str]) -> Answers:
@@ -233,7 +238,7 @@ def match_lines(facts: GpuFacts, answers: Answers, way: str, *, ask: bool) -> li
         except (ImportError, EOFError, OSError, KeyboardInterrupt):
             command = told.command
     way = way if command.startswith(f"./{FOLDER}/") else ""  # else it is no command of the project
-    change = f"To change it, once the project is committed: {way}{command}" if command else ""
+    change = f"To change it, {COMMITTED}: {way}{command}" if command else ""
     return [told.line, told.why, *([change] if change else [])]
 
 
@@ -302,6 +307,41 @@ def answers_lines(project: Path, name: str) -> list[str]:
     return [f"{lost}. To have it back: {back}; then {again}"]
 
 
+def in_git(project: Path) -> bool:
+    """Whether a project is part of a repository, its own or one around it."""
+    return any((folder / ".git").exists() for folder in (project, *project.parents))
+
+
+def git_lines(project: Path, answers_file: str, shell_folder: str | None) -> list[str]:
+    """How to begin with git where there is none, as a command for the person's shell."""
+    if in_git(project) or not shutil.which("git"):
+        return []
+    here = Path(shell_folder).resolve() if shell_folder else project
+    git = "git" if here == project else f"git -C {shlex.quote(os.path.relpath(project, here))}"
+    # Code that was there without a .gitignore may have data and results beside it: not all of it.
+    whole = (project / ".gitignore").is_file()
+    what = "--all" if whole else f"{FOLDER} {shlex.quote(answers_file)}"
+    commit = 'commit -m "As it was generated"'
+    return [f"To begin with git: {git} init && {git} add {what} && {git} {commit}"]
+
+
+def default_lines(answers: Answers, way: str, *, told: bool) -> list[str]:
+    """Which answers nobody gave, and how to change one; nothing where the questions were seen.
+
+    `told` says that a line above has a command that changes answers.
+    """
+    taken = answers.by_default
+    if not taken:
+        return []
+    lines = [f"Answers taken by default (all are in {answers.answers_file}): {taken}."]
+    if not told:
+        pairs = taken.split(", ")
+        other = next((other for pair, other in EXAMPLES.items() if pair in pairs), "NAME=VALUE")
+        command = f"{way}./{FOLDER}/template.sh update --data {other}"
+        lines.append(f"To change one, {COMMITTED}: {command}")
+    return lines
+
+
 def run(project: Path, arguments: Sequence[str], *, ask: bool) -> list[str]:
     """Do the hook's work in a project's root folder; the lines to show. Raises ProbeError."""
     folder = project / FOLDER
@@ -309,6 +349,7 @@ def run(project: Path, arguments: Sequence[str], *, ask: bool) -> list[str]:
         raise ProbeError(f"There is no folder {FOLDER} in {project}.")
     answers, way = Answers.parse(arguments), way_to(project, os.environ.get("PWD"))
     updated = updated_project(project, answers, way)
+    new = not updated and not (folder / ".env").exists()  # not one that is generated once more
     kept = update_lines(after_update.settle, updated)
     facts = gpu_facts(probe(folder))
     try:
@@ -321,17 +362,23 @@ def run(project: Path, arguments: Sequence[str], *, ask: bool) -> list[str]:
         used = chosen_gpus(facts, read_env(filled.merged.text).get("GPU_IDS", ""))
     except Exception as error:  # noqa: BLE001  the rest of the work does not need it
         print(not_filled(error), file=sys.stderr)
-    build = f"Next: {way}./{FOLDER}/template.sh build dev"
+    judged = match_lines(used, answers, way, ask=ask)
     return [
         *host_lines(facts),
         *(env_lines(filled) if filled else []),
         *notes,
         *package_lines(project, answers),
-        *match_lines(used, answers, way, ask=ask),
+        *judged,
         *ci_lines(project),
         *([] if updated else answers_lines(project, answers.answers_file)),
         *kept,
-        *(update_lines(after_update.lines, updated) if updated else [build]),
+        *(default_lines(answers, way, told=COMMITTED in "".join(judged)) if new else []),
+        *(git_lines(project, answers.answers_file, os.environ.get("PWD")) if new else []),
+        *(
+            update_lines(after_update.lines, updated)
+            if updated
+            else [f"Next: {way}./{FOLDER}/template.sh build dev"]
+        ),
     ]
 
 

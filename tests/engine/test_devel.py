@@ -65,7 +65,7 @@ def test_a_login_shell_finds_the_compiler_of_the_base_image(cuda: Project) -> No
 def test_without_a_gpu_the_example_is_plain_cpp_and_all_of_it_is_tested(
     project: MakeProject,
 ) -> None:
-    new = project("cpp", service="devel")
+    new = project("cpp", service="devel", accelerator="cpu")
     new.build()
     new.ok("up")
     said = new.ok("exec", "pytest", "-q", "tests")

@@ -19,10 +19,11 @@ CUDA = {"accelerator": "cuda", "cuda_version": "13.0", "linux_distro": "ubuntu-2
 SERVICES: dict[str, dict[str, Any]] = {
     "simple-cpu": {"service": "simple"},
     "simple-cuda": {"service": "simple", **CUDA, "torch_version": "2.13.0"},
-    "train-cpu": {"service": "train", "torch_version": "2.13.0"},
+    "train-cpu": {"service": "train", "accelerator": "cpu", "torch_version": "2.13.0"},
     "train-cuda": {"service": "train", **CUDA, "torch_version": "2.13.0"},
     "train-source-cpu": {
         "service": "train",
+        "accelerator": "cpu",
         "torch_version": "2.13.0",
         "pytorch_build": "source",
         "blas": "openblas",
@@ -34,7 +35,7 @@ SERVICES: dict[str, dict[str, Any]] = {
         "pytorch_build": "source",
         "magma": True,
     },
-    "devel-cpu": {"service": "devel"},
+    "devel-cpu": {"service": "devel", "accelerator": "cpu"},
     "devel-cuda": {"service": "devel", **CUDA, "torch_version": "2.13.0"},
     "ngc": {"service": "ngc", "accelerator": "cuda", "ngc_release": "26.08"},
     "hub": {

@@ -5,6 +5,9 @@ other line as it is; a value that differs from what this machine suggests is kep
 asks for it. The last line of .env records the example of that day: its keys, so that one which
 leaves it is told from a key of the user's, and the values that answers decided, so that a value
 which the user never touched can follow the answers.
+
+This is the one reader: what it returns is what Docker Compose makes of the same file. Where Compose
+refuses a file, it raises ProbeError, which names the line.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 # ruff: noqa: PLC0415  what only some calls need is imported there: the probe has to be quick
 
@@ -77,60 +80,244 @@ class Entry:
     active: bool = False
 
 
-ACTIVE = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_.]*)\s*=[ \t]*(.*)", re.DOTALL)
-COMMENTED = re.compile(r"#\s?([A-Z_][A-Z0-9_]*)=(.*)", re.DOTALL)
+# How Compose reads the file, for the sets and patterns below:
+# https://github.com/compose-spec/compose-go/blob/main/dotenv/parser.go and template/template.go
+BLANKS = "\t\v\f\r \x85\xa0"  # within a line
+SPACES = (
+    BLANKS + "\n\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
+)
+SKIPPED = re.compile(rf"(?:[{SPACES}]|#.*)*")
+NAME = re.compile(
+    rf"(?:export(?=[\t\n\f\r ])[{BLANKS}]*)?([\w.\-\[\]{BLANKS}]*)([=:\n]|\Z)[{BLANKS}]*"
+)
 QUOTED = re.compile(r"""'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)\"""", re.DOTALL)
+BEHIND = re.compile(rf"[{BLANKS}]*(?:#.*)?(?:\n|\Z)")
+ESCAPE = r'\\(?:([abfnrtv$"\\])|0([0-9]{0,3}))'  # compiled where a file has one
+ESCAPES = dict(zip('abfnrtv"\\', '\a\b\f\n\r\t\v"\\'))
+VARIABLE = r"(?a:\$(?:(\$)|([A-Za-z_]\w*)|\{(?:([A-Za-z_]\w*)(?:(:?[-+?])(.*))?\})?))"
+COMMENTED = re.compile(r"#\s?([A-Z_][A-Z0-9_]*=.*)")
 
 
-def decode(raw: str) -> str:
-    """The string that the right-hand side of an assignment stands for, variables not expanded."""
-    quoted = QUOTED.match(raw)
-    if quoted and raw[0] == "'":
-        return quoted.group(1)
-    if quoted:
-        return re.sub(r'\\(["\\$])', r"\1", quoted.group(2))
-    return re.sub(r"(^|\s)#.*", "", raw).strip()
+def refusal(text: str, at: int, why: str) -> ProbeError:
+    """What Compose refuses at a place of the file; `why` continues a sentence."""
+    return ProbeError(f"Line {text.count(chr(10), 0, at) + 1} of .env {why}")
+
+
+def unescape(text: str, dollar: str) -> str:
+    """The text between double quotes as Compose reads it, with `dollar` for an escaped one."""
+
+    def character(match: re.Match[str]) -> str:
+        letter, octal = match.groups()
+        if letter:
+            return ESCAPES.get(letter, dollar)
+        return chr(int(octal, 8)) if re.fullmatch("[0-3][0-7]{2}", octal) else "\\" + octal
+
+    text = text.replace('\\"', '"')
+    return re.sub(ESCAPE, character, text) if "\\" in text else text
+
+
+def assignments(text: str) -> Iterator[tuple[int, int, str, str, str | None]]:
+    """What an .env file sets: start, end, key, value and, unless it is literal, what to expand.
+
+    Variables in the value are not expanded. Raises ProbeError where Compose refuses the file, and
+    for text behind a closing quote, which bash adds to the value and Compose does not.
+    """
+    at = int(text.startswith("\ufeff"))
+    while True:
+        skipped = SKIPPED.match(text, at)
+        start = skipped.end() if skipped else at
+        if start == len(text):
+            return
+        name = NAME.match(text, start)
+        key = name.group(1).rstrip(SPACES) if name else " "
+        if not name or " " in key:
+            why = "is not KEY=VALUE, and Compose refuses the file. Correct it, or put # before it."
+            raise refusal(text, start, why)
+        at = name.end()
+        if name.group(2) not in ("=", ":"):
+            continue  # a key without a value: the shell's, which counts anyway
+        if text[at : at + 1] in ("'", '"'):
+            quoted = QUOTED.match(text, at)
+            if not quoted:
+                why = f"opens a quote for {key} that no line closes. Close it on that line."
+                raise refusal(text, start, why)
+            behind = BEHIND.match(text, quoted.end())
+            if not behind:
+                why = f"has text behind the closing quote of {key}. Put it inside the quotes."
+                raise refusal(text, quoted.end(), why)
+            at, double = behind.end(), quoted.group(2)
+            if double is None:
+                value, template = quoted.group(1).replace("\\'", "'"), None
+            else:
+                value, template = unescape(double, "$"), unescape(double, "$$")
+        else:
+            end = text.find("\n", at)
+            end = len(text) if end < 0 else end
+            value = template = text[at:end].partition(" #")[0].rstrip(SPACES)
+            at = end
+        yield start, at, key, value, template
+
+
+def expand(template: str, find: Callable[[str], str | None]) -> str:
+    """A text with its variables, as Compose expands them. Raises ValueError where it refuses to."""
+
+    def value(match: re.Match[str]) -> str:
+        escaped, bare, braced, operator, rest = match.groups()
+        name = bare or braced
+        if escaped:
+            return "$"
+        if not name:
+            raise ValueError(
+                "has a ${ that Compose cannot read. Write ${NAME}, or $$ for a dollar sign."
+            )
+        found = find(name)
+        if not operator:
+            return found or ""
+        # The pattern went to the last brace of the line; the word ends at the one that fits.
+        depth, at, rest = 1, 0, rest + "}"
+        while at < len(rest) and depth:
+            depth -= rest[at] == "}"
+            if rest[at] == "{":
+                depth, at = depth + 1, at + 1  # Compose skips a character here
+            at += 1
+        word, behind = (rest[:-1], "") if depth else (rest[: at - 1], rest[at:])
+        word = expand(word, find)  # Compose 2 does so even where it does not use the word
+        unset = found is None or (operator[0] == ":" and not found)
+        if unset and operator[-1] == "?":
+            raise ValueError(f"requires {name}, which has no value. Set {name} above that line.")
+        replaced = {"-": unset, "+": not unset, "?": False}[operator[-1]]
+        return (word if replaced else found or "") + expand(behind, find)
+
+    return re.sub(VARIABLE, value, template) if "$" in template else template
 
 
 def parse_env(text: str) -> list[Entry]:
-    """The lines of an .env file, with LF line ends; a quoted value may make one of several."""
-    lines = text.lstrip("\ufeff").replace("\r\n", "\n").split("\n")
-    if not lines[-1]:
-        lines.pop()
-    entries: list[Entry] = []
-    while lines:
-        line = lines.pop(0)
-        active, commented = ACTIVE.fullmatch(line), COMMENTED.fullmatch(line)
-        if active:
-            if active.group(2)[:1] in ("'", '"') and not QUOTED.match(active.group(2)):
-                whole = ACTIVE.fullmatch("\n".join([line, *lines]))
-                quoted = QUOTED.match(whole.group(2)) if whole else None
-                for _ in range(quoted.group().count("\n") if quoted else 0):
-                    line += "\n" + lines.pop(0)
-                active = ACTIVE.fullmatch(line) or active
-            entries.append(Entry(line, active.group(1), decode(active.group(2)), active=True))
-        elif commented:
-            entries.append(Entry(line, commented.group(1), decode(commented.group(2))))
-        else:
-            entries.append(Entry(line))
-    return entries
+    """The lines of an .env file, with LF line ends; a quoted value may make one of several.
 
-
-def unclosed(text: str) -> str:
-    """The first line that opens a quote which no line of the file closes, or an empty string.
-
-    Whatever is put below it becomes a part of its value, for Compose and bash as well.
+    Raises ProbeError (`assignments`).
     """
-    for entry in parse_env(text):
-        active = ACTIVE.fullmatch(entry.text) if entry.active else None
-        if active and active.group(2)[:1] in ("'", '"') and not QUOTED.match(active.group(2)):
-            return entry.text
-    return ""
+    text = text[text.startswith("\ufeff") :].replace("\r\n", "\n")
+    entries: list[Entry] = []
+    done = 0
+    for begin, behind, key, value, _ in assignments(text):
+        start, end = text.rfind("\n", 0, begin) + 1, behind - (text[behind - 1] == "\n")
+        entries += map(commented, text[done:start].split("\n")[:-1])
+        entries.append(Entry(text[start:end], key, value, active=bool(key)))
+        done = end + 1
+    lines = text[done:].split("\n")
+    return entries + [commented(line) for line in (lines if lines[-1] else lines[:-1])]
+
+
+def commented(line: str) -> Entry:
+    """A line that sets nothing; with the key that it sets when its # is taken away."""
+    match = COMMENTED.fullmatch(line)
+    try:
+        for _, _, key, value, _ in assignments(match.group(1)) if match else ():
+            return Entry(line, key, value)
+    except ProbeError:
+        pass
+    return Entry(line)
 
 
 def read_env(text: str) -> dict[str, str]:
-    """The keys and values of an .env file, variables not expanded; a key's last line counts."""
-    return {entry.key: entry.value for entry in parse_env(text) if entry.active}
+    """The keys and values of an .env file, variables not expanded; a key's last line counts.
+
+    Raises ProbeError where Compose refuses the file.
+    """
+    return {key: value for _, _, key, value, _ in assignments(text) if key}
+
+
+class Settings:
+    """What Compose uses for `${KEY}` in `folder`: the shell's variables, then .env, expanded.
+
+    Variables in .env are the shell's too, then those of the lines above. The file is read once.
+    Raises ProbeError where Compose refuses it.
+    """
+
+    def __init__(self, folder: Path, environ: Mapping[str, str] = os.environ) -> None:
+        """Read .env in `folder`; one that is not there is an empty one."""
+        self.folder, self.environ = folder, environ
+        self.file: dict[str, str] = {}
+        text = read_or_explain(folder / ".env") or ""
+        start = 0
+        try:
+            for start, _, key, value, template in assignments(text):  # noqa: B007  used below
+                self.file[key] = value if template is None else expand(template, self._find)
+        except ValueError as error:
+            raise refusal(text, start, str(error)) from error
+
+    def _find(self, key: str) -> str | None:
+        return self.environ.get(key, self.file.get(key))
+
+    def __contains__(self, key: str) -> bool:
+        """Whether the shell or .env sets a key, if only to nothing."""
+        return self._find(key) is not None
+
+    def get(self, key: str) -> str:
+        """The value of a key, "" if it is not set."""
+        return self._find(key) or ""
+
+    def in_file(self, key: str) -> str:
+        """The value of a key in .env alone, "" if it is not set there."""
+        return self.file.get(key, "")
+
+    def path(self, key: str) -> Path | None:
+        """The file or folder that Compose mounts for a key; None if it is unset, or HOME is.
+
+        As in Compose: what follows `~` is below HOME, and a relative path starts at the folder.
+        """
+        value = self.get(key)
+        if value.startswith("~"):
+            home = self.environ.get("HOME", "")
+            value = home and f"{home}/{value[1:]}"
+        return Path(os.path.normpath(self.folder / value)) if value else None
+
+    def files(self) -> list[str]:
+        """The Compose files, as COMPOSE_FILE names them."""
+        return [name for name in self.names() if name] or ["compose.yaml"]
+
+    def names(self) -> list[str]:
+        """What stands between the separators of COMPOSE_FILE, empty names too."""
+        return self.get("COMPOSE_FILE").split(self.get("COMPOSE_PATH_SEPARATOR") or os.pathsep)
+
+
+# What a value must be, as a pattern and in words: with another one Compose or a build stops, and
+# what they say does not name the key. docker/go-units reads sizes, compose-go names of projects.
+NUMBER = "a number from 0 to 2147483647"
+RULES = {
+    "USRID": (r"\d{1,10}", NUMBER),
+    "GRPID": (r"\d{1,10}", NUMBER),
+    "COMPOSE_PROJECT_NAME": (
+        r"[a-z0-9][a-z0-9_-]*",
+        "small letters, digits, - and _, a letter or digit first",
+    ),
+    "SHM_SIZE": (r"(?i:(\d+\.?\d*|\.\d+) ?(b|[kmgtp](i?b)?)?)?", "a size such as 16gb"),
+    "TZ": (r"\S*", "the name of a time zone such as Europe/Berlin"),
+    "GPU_IDS": (r"[\w:./=,\s-]*", "the ids of GPUs, separated by commas"),
+    "CPU_OR_GPU": ("cpu|gpu", "cpu or gpu"),
+    "REQUIRE_GPU": ("[01]?", "0 or 1"),
+}
+
+
+def bad_values(settings: Settings) -> list[tuple[str, str]]:
+    """The keys with values at which Compose or a build stops; each with a sentence and a remedy."""
+    bad: list[tuple[str, str]] = []
+    for key, (pattern, words) in RULES.items():
+        value = settings.get(key)
+        fits = re.fullmatch(pattern, value, re.ASCII)
+        if key in settings and not (fits and (words != NUMBER or int(value) < 2**31)):
+            where, mend = ".env", f"./template.sh env --refresh {key}"
+            if key in settings.environ:
+                where, mend = "the shell", f"unset {key}"
+            bad.append((key, f'{key} in {where} is "{value}", but must be {words}. Run: {mend}'))
+    if "COMPOSE_FILE" in settings.file and "COMPOSE_FILE" not in settings.environ:
+        for name in settings.names():
+            remote = name == "-" or "://" in name
+            if not remote and not (name and (settings.folder / name).is_file()):
+                lacks = f"names {name}, which does not exist" if name else "contains an empty name"
+                mend = "./template.sh env --refresh COMPOSE_FILE"
+                bad.append(("COMPOSE_FILE", f"COMPOSE_FILE in .env {lacks}. Run: {mend}"))
+    return bad
 
 
 # ----------------------------------------------------------------------------------------- merging
@@ -422,20 +609,6 @@ def replace_file(path: Path, data: bytes, who: tuple[int, int] | None) -> None:
         raise
 
 
-def bind_path(folder: Path, settings: Mapping[str, str], key: str) -> Path | None:
-    """The folder that Compose will mount for `key`, or None if it is unset or cannot be told.
-
-    As in Compose: the shell's variable goes before .env, `~/` is the home folder, and a relative
-    path starts at `folder`.
-    """
-    value = os.path.expandvars(os.environ.get(key, settings.get(key, "")))
-    if value == "~" or value.startswith("~/"):
-        value = str(Path.home()) + value[1:]
-    if not value or "$" in value or value.startswith("~"):
-        return None
-    return Path(os.path.normpath(folder / value))
-
-
 def set_keys(folder: Path, settings: Sequence[str]) -> None:
     """Change keys of .env, each given as KEY=VALUE. Raises ProbeError."""
     path = folder.absolute() / ".env"
@@ -460,11 +633,9 @@ def set_keys(folder: Path, settings: Sequence[str]) -> None:
 
 
 def read_settings(path: Path) -> str | None:
-    """The text of .env, or None if there is none. Raises ProbeError if nothing can be put in it."""
+    """The text of .env, or None if there is none. Raises ProbeError where Compose refuses it."""
     text = read_or_explain(path)
-    line = unclosed(text or "")
-    if line:
-        raise ProbeError(f"In {path} a quote is not closed: {line}")
+    read_env(text or "")
     return text
 
 

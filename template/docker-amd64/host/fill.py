@@ -13,8 +13,8 @@ from .env_file import (
     FILLED,
     Merge,
     ProbeError,
+    Settings,
     answer_lines,
-    bind_path,
     merge,
     parse_env,
     read_env,
@@ -243,7 +243,7 @@ def fill(
     settings = read_env(merged.text)
     notes += computing.write_overrides(folder, settings, facts, owner)
     changed = current is None or "COMPOSE_FILE" in refresh
-    folders, problems = make_folders(folder, settings, owner)
+    folders, problems = make_folders(Settings(folder), owner)
     return Filled(
         created=current is None,
         merged=merged,
@@ -254,16 +254,14 @@ def fill(
     )
 
 
-def make_folders(
-    folder: Path, settings: Mapping[str, str], owner: tuple[int, int] | None
-) -> tuple[list[Path], list[str]]:
+def make_folders(settings: Settings, owner: tuple[int, int] | None) -> tuple[list[Path], list[str]]:
     """Make the missing data folders that .env names; return them, and what could not be done."""
     folders: list[Path] = []
     problems: list[str] = []
-    for bind in filter(None, (bind_path(folder, settings, key) for key in BIND_DIRS)):
+    for bind in filter(None, map(settings.path, BIND_DIRS)):
         made, problem = make_folder(bind, owner)
         folders += made[-1:]
-        if made and folder.parent in bind.parents:
+        if made and settings.folder.parent in bind.parents:
             keep_out_of_git(bind, owner)
         problems += [problem] if problem else []
     return folders, problems

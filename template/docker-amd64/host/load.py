@@ -8,8 +8,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .ask import command, gather, read_text
-from .env_file import read_env
+from .ask import command, gather
+from .env_file import Settings
 from .gpu_env import without_gpus
 from .gpu_facts import gpu_facts
 from .gpus import known_ids, split_ids
@@ -54,8 +54,7 @@ def columns(rows: Sequence[Sequence[str]]) -> list[str]:
 def listing(folder: Path, facts: Facts) -> str:
     """A line for each GPU and MIG instance; `*` marks those that the containers get."""
     program = shutil.which("nvidia-smi") or shutil.which(str(WSL_LIBRARIES / "nvidia-smi"))
-    settings = read_env(read_text(folder / ".env"))
-    gpu_ids = os.environ.get("GPU_IDS", settings.get("GPU_IDS", ""))
+    settings = Settings(folder)
     found = gpu_facts(facts)
     if not found.gpus:
         return f"No GPU: {found.gpu_note or 'none was found'}."
@@ -71,7 +70,7 @@ def listing(folder: Path, facts: Facts) -> str:
     in_use: dict[str, list[str]] = {}
     for uuid, pid, *_ in answers.get("apps", []):
         in_use.setdefault(uuid, []).append(process_owner(pid))
-    known, wanted = known_ids(found.gpus), split_ids(gpu_ids)
+    known, wanted = known_ids(found.gpus), split_ids(settings.get("GPU_IDS"))
 
     def mark(uuid: str) -> str:
         return "*" if not wanted or set(wanted) & {*known.get(uuid, []), uuid} else ""
@@ -92,8 +91,8 @@ def listing(folder: Path, facts: Facts) -> str:
             here = [mark(part.uuid), f"{index}:{slot}", name, size, "", users(part.uuid), part.uuid]
             rows.append(here)
     text = columns(rows)
-    if "CPU_OR_GPU" in settings:
+    if "CPU_OR_GPU" in settings.file:
         text.append("* what the containers get: GPU_IDS in .env, or all where that is empty")
-        cause = without_gpus(facts, settings)
+        cause = without_gpus(facts, settings.file)
         text += [f"But they get none now: {cause[0]}.", f"  Run: {cause[1]}"] if cause else []
     return "\n".join(text)

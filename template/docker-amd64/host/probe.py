@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .accelerator import accelerator
 from .ask import LOOK_LIMIT, gather, read_text
 from .engine import ENGINE_LIMIT, engine
-from .env_file import bind_path, read_env, unwritable
+from .env_file import Settings, unwritable
 from .facts import Engine, Facts, Person
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def probe(folder: Path | None = None) -> Facts:
         return next((one for one in owners if one and one.uid != 0), owners[0])
 
     def data_owner() -> Person | None:
-        data = bind_path(folder, read_env(read_text(folder / ".env")), "LOCAL_DATA_DIR")
+        data = Settings(folder, environ).path("LOCAL_DATA_DIR")
         return owner(data, environ) if data else None
 
     hardware = accelerator()
