@@ -16,6 +16,7 @@ from typing import NoReturn
 import pytest
 
 import base_packages
+import stand_ins
 from tests.support.process import run
 from tests.support.wheels import make_wheel
 
@@ -200,7 +201,7 @@ def test_what_base_override_names_is_free_and_with_torch_its_libraries(
     ],
 )
 def test_a_version_counts_as_the_release_that_it_became(version: str, counts_as: str) -> None:
-    assert base_packages.stands_as(version) == counts_as
+    assert stand_ins.stands_as(version) == counts_as
 
 
 def test_packages_of_the_base_keep_their_commands_with_the_python_of_the_environment(
@@ -382,7 +383,7 @@ def test_what_the_base_has_is_not_installed_again(image: Image) -> None:
     skip = [f"--no-install-package={name}" for name in names]
     assert image.uv("sync", "--frozen", *skip).returncode == 0
     folders = [str(path) for path in (image.project / ".venv").glob("lib/*/site-packages")]
-    assert base_packages.find(folders).keys() == {"lightning"}
+    assert stand_ins.find(folders).keys() == {"lightning"}
 
 
 # --- checking what is installed ------------------------------------------------------------------
@@ -464,9 +465,9 @@ def test_without_any_packaging_the_message_says_so(monkeypatch: pytest.MonkeyPat
     def missing(name: str) -> NoReturn:
         raise ImportError(name)
 
-    monkeypatch.setattr(base_packages, "import_module", missing)
+    monkeypatch.setattr(stand_ins, "import_module", missing)
     with pytest.raises(ImportError, match="neither packaging nor pip"):
-        base_packages.import_packaging(Path("/nowhere"))
+        stand_ins.import_packaging(Path("/nowhere"))
 
 
 def test_an_unknown_word_is_answered_with_the_known_ones(

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import bench
+import torch_on_gpus
 
 SCRIPT = Path(bench.__file__)
 
@@ -102,7 +103,7 @@ def test_a_model_that_fails_is_named_and_the_others_go_on(
 
     models = {"convolution": fail, "matrix product": work}
     monkeypatch.setattr(bench, "MODELS", models)
-    bad, good = bench.bench(fake(), "cuda", ["float32"], 0.01)
+    bad, good = bench.bench(fake(), torch_on_gpus.Gpu(fake()), ["float32"], 0.01)
     assert bad["model"] == "convolution"
     assert bad["error"].startswith(says)
     assert "\n" not in bad["error"]
@@ -113,30 +114,26 @@ def test_a_model_that_fails_is_named_and_the_others_go_on(
 
 
 def test_every_kind_of_device_has_sizes_for_every_model() -> None:
-    for sizes in bench.SIZES.values():
-        assert sizes.keys() == bench.MODELS.keys()
+    for device in (bench.Cpu, torch_on_gpus.Gpu):
+        assert device.sizes.keys() == bench.MODELS.keys()
 
 
 @pytest.mark.parametrize(
-    ("capability", "types"),
-    [((7, 5), ["float32"]), ((8, 0), ["float32", "bfloat16"]), ((12, 0), ["float32", "bfloat16"])],
+    ("capability", "native"), [((7, 5), False), ((8, 0), True), ((12, 0), True)]
 )
-def test_bfloat16_is_measured_where_a_gpu_has_it(
-    capability: tuple[int, int], types: list[str]
-) -> None:
+def test_bfloat16_is_measured_where_a_gpu_has_it(capability: tuple[int, int], native: bool) -> None:
     torch = SimpleNamespace(cuda=SimpleNamespace(get_device_capability=lambda _: capability))
-    assert bench.supported(torch, "cuda") == types
+    assert torch_on_gpus.Gpu(torch).has_bfloat16() == native
 
 
 @pytest.mark.parametrize(
-    ("flags", "types"),
-    [("sse avx512f", ["float32"]), ("avx512_bf16 amx_bf16", ["float32", "bfloat16"])],
+    ("flags", "native"), [("sse avx512f", False), ("avx512_bf16 amx_bf16", True)]
 )
 def test_bfloat16_is_measured_where_a_cpu_has_it(
-    monkeypatch: pytest.MonkeyPatch, flags: str, types: list[str]
+    monkeypatch: pytest.MonkeyPatch, flags: str, native: bool
 ) -> None:
     monkeypatch.setattr(bench, "read", lambda _: f"model name\t: A CPU\nflags\t\t: fpu {flags}\n")
-    assert bench.supported(None, "cpu") == types
+    assert bench.Cpu(None).has_bfloat16() == native
 
 
 def command(*options: str | Path, cwd: Path, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -163,7 +160,6 @@ def test_without_pytorch_there_is_one_sentence(tmp_path: Path) -> None:
         (["--dtype", "float32,int8"], "there are float32, bfloat16, float16, not float32,int8"),
         (["--seconds", "-1"], "-1 is no number of seconds"),
         (["--seconds", "nan"], "nan is no number of seconds"),
-        (["--device", "tpu"], "invalid choice: 'tpu'"),
         (["--compare", "only-one.json"], "expected 2 arguments"),
         (["--yaml"], "unrecognized arguments: --yaml"),
     ],

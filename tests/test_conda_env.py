@@ -18,9 +18,9 @@ from typing import Any
 
 import pytest
 
-import base_packages
 import conda_env
 import conda_file
+import stand_ins
 from tests.support.process import run
 from tests.support.wheels import make_wheel
 
@@ -500,7 +500,7 @@ def test_it_runs_in_an_image_where_its_files_lie_in_one_folder(
 ) -> None:
     folder = tmp_path / "container"
     folder.mkdir()
-    for module in (conda_env, conda_file, base_packages):
+    for module in (conda_env, conda_file, stand_ins):
         shutil.copy(str(module.__file__), folder)
     result = run(sys.executable, folder / "conda_env.py", "add", "scipy", cwd=project.folder)
     assert result.returncode == 0, result.stderr

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from host import fill as filling
 from host import gpus, load
 from host.env_file import ALL, read_env, set_keys
-from host.facts import Access, Engine, Facts, Gpu, Mig, chosen_gpus
+from host.facts import Engine
 from host.fill import fill, report
+from host.gpu_facts import Access, Gpu, GpuFacts, Mig, chosen_gpus
 from tests.fakes.machine import environment
+from tests.support.program import put_program, run_program
 
-PACKAGE = Path(filling.__file__).parent
 FIRST = "GPU-00000001-1111-2222-3333-444444444444"
 SECOND = "GPU-00000002-1111-2222-3333-444444444444"
 PART = "MIG-00000051-1111-2222-3333-444444444444"
@@ -33,17 +31,9 @@ REQUIRE_GPU=0
 """
 
 
-def host(env: dict[str, str], *args: str) -> str:
-    """What `python -m host ARGS` prints on such a machine."""
-    result = subprocess.run(
-        [sys.executable, "-B", "-m", "host", *args],
-        cwd=PACKAGE.parent,
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+def host(env: dict[str, str], *args: str, folder: Path | None = None) -> str:
+    """What a verb prints on such a machine."""
+    result = run_program(*args, env=env, folder=folder)
     assert result.returncode == 0, result.stderr
     return result.stdout
 
@@ -55,7 +45,7 @@ def access_on(tmp_path: Path, spec: str = "", **machine: Any) -> dict[str, Any]:
     if spec:
         (cdi / "nvidia.yaml").write_text(spec)
     env = environment(tmp_path / "bin", cdi=str(cdi), **machine)
-    found: dict[str, Any] = json.loads(host(env, "json"))["access"]
+    found: dict[str, Any] = json.loads(host(env, "env", "--json"))["access"]
     return found
 
 
@@ -63,7 +53,7 @@ def access_on(tmp_path: Path, spec: str = "", **machine: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("engine", "spec", "ways"),
+    ("engine", "spec", "kinds"),
     [
         ("nvidia", "", ["nvidia"]),
         ("cdi", SPEC, ["cdi"]),
@@ -75,9 +65,9 @@ def access_on(tmp_path: Path, spec: str = "", **machine: Any) -> dict[str, Any]:
     ],
 )
 def test_a_host_with_gpus_gets_the_way_that_fits_it(
-    tmp_path: Path, engine: str, spec: str, ways: list[str]
+    tmp_path: Path, engine: str, spec: str, kinds: list[str]
 ) -> None:
-    assert access_on(tmp_path, spec, engine=engine, nvml="mixed")["ways"] == ways
+    assert access_on(tmp_path, spec, engine=engine, nvml="mixed")["kinds"] == kinds
 
 
 @pytest.mark.parametrize(
@@ -122,7 +112,7 @@ def test_a_host_without_a_way_is_told_why_and_what_helps(
     tmp_path: Path, machine: dict[str, str], spec: str, note: str, fix: str
 ) -> None:
     found = access_on(tmp_path, spec, **machine)
-    assert found["ways"] == []
+    assert found["kinds"] == []
     assert note in found["note"]
     assert fix in found["fix"]
     assert not found["note"].endswith(".")
@@ -195,8 +185,8 @@ def test_overlays_name_the_gpus_of_gpu_ids_and_nothing_is_left_open(
     ids: list[str] | None,
     devices: list[str],
 ) -> None:
-    facts = Facts(gpus=found, access=Access(("cdi",), names))
-    request, cdi = reserved(gpus.overlays(gpu_ids, facts))
+    facts = GpuFacts(gpus=found, access=Access(("cdi",), names))
+    request, cdi = reserved(gpus.override_texts(gpu_ids, facts))
     assert request["driver"] == "nvidia"
     assert request["capabilities"] == ["gpu", "compute", "utility"]
     assert (request.get("device_ids"), request.get("count")) == (ids, None if ids else "all")
@@ -210,20 +200,20 @@ def test_overlays_name_the_gpus_of_gpu_ids_and_nothing_is_left_open(
 def test_compute_capabilities_are_those_of_gpus_named_in_any_way(
     gpu_ids: str, found: tuple[Gpu, ...], kept: int
 ) -> None:
-    assert len(chosen_gpus(Facts(gpus=found), gpu_ids).gpus) == kept
+    assert len(chosen_gpus(GpuFacts(gpus=found), gpu_ids).gpus) == kept
 
 
 # -------------------------------------------------------------------------- .env: machine and user
 
 
-def facts_with(*ways: str, gpus_found: tuple[Gpu, ...] = TWO, reachable: bool = True) -> Facts:
-    """A machine with GPUs, whose engine hands them over in these ways."""
-    note = "" if ways else "the NVIDIA Container Toolkit is not installed"
-    return Facts(
+def facts_with(*kinds: str, gpus_found: tuple[Gpu, ...] = TWO, reachable: bool = True) -> GpuFacts:
+    """A machine with GPUs, whose engine hands them over in these kinds."""
+    note = "" if kinds else "the NVIDIA Container Toolkit is not installed"
+    return GpuFacts(
         gpus=gpus_found,
         gpu_status="found" if gpus_found else "none",
         engine=Engine(kind="docker", reachable=reachable),
-        access=Access(ways, ("0", "1", "all"), note, "" if ways else "sudo apt-get install it"),
+        access=Access(kinds, ("0", "1", "all"), note, "" if kinds else "sudo apt-get install it"),
     )
 
 
@@ -243,13 +233,13 @@ def said(folder: Path) -> tuple[str, str]:
 
 
 def test_the_machine_decides_where_the_user_does_not(folder: Path) -> None:
-    for ways, mode, files in [
+    for kinds, mode, files in [
         (("cdi", "nvidia"), "gpu", "cdi.yaml"),
         (("nvidia",), "gpu", "nvidia.yaml"),
         ((), "cpu", "yaml"),
         (("cdi",), "gpu", "cdi.yaml"),
     ]:
-        fill(folder, facts=facts_with(*ways))
+        fill(folder, facts=facts_with(*kinds))
         assert said(folder) == (mode, files)
     before = (folder / ".env").read_text()
     fill(folder, facts=facts_with("cdi"))
@@ -305,7 +295,7 @@ def test_there_is_never_more_than_one_overlay_and_the_users_files_stay(folder: P
 def test_a_machine_that_gives_no_answer_changes_nothing(folder: Path) -> None:
     fill(folder, facts=facts_with("cdi"))
     before = (folder / ".env").read_text()
-    for facts in (Facts(gpu_status="unknown"), facts_with(reachable=False)):
+    for facts in (GpuFacts(gpu_status="unknown"), facts_with(reachable=False)):
         fill(folder, facts=facts)
         assert (folder / ".env").read_text() == before
 
@@ -372,7 +362,9 @@ def test_the_report_says_how_containers_get_gpus_or_why_not(folder: Path) -> Non
 
 def listing(tmp_path: Path, folder: Path, env: str, **machine: str) -> list[list[str]]:
     (folder / ".env").write_text(env)
-    said = host(environment(tmp_path / "bin", **machine), "gpus", "--project", str(folder))
+    for name in ("compose.yaml", "compose.nvidia.yaml"):
+        (folder / name).touch()
+    said = host(environment(tmp_path / "bin", **machine), "gpus", folder=put_program(folder))
     return [line.split("  ") for line in said.splitlines()]
 
 

@@ -17,7 +17,8 @@ from hooks import matcher as match
 from hooks import post_generate
 from hooks.generate import after_render
 from host.env_file import read_env
-from host.facts import Engine, Facts, Gpu, Mig
+from host.facts import Engine, Facts
+from host.gpu_facts import Gpu, GpuFacts, Mig
 from tests.conftest import Generate
 from tests.fakes.machine import environment
 
@@ -314,7 +315,7 @@ def test_without_questionary_all_gpus_are_taken(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "questionary", None)
-    two = Facts(gpus=(Gpu("a", "GPU-a"), Gpu("b", "GPU-b")), gpu_status="found")
+    two = GpuFacts(gpus=(Gpu("a", "GPU-a"), Gpu("b", "GPU-b")), gpu_status="found")
     assert after_render.choose(two, project / "docker-amd64", ask=True) == {}
 
 
@@ -324,13 +325,15 @@ def test_without_questionary_all_gpus_are_taken(
 def test_mig_instances_are_what_a_person_chooses_from() -> None:
     parts = (Mig("H100 MIG 1g.10gb", "MIG-1", 9984), Mig("H100 MIG 3g.40gb", "MIG-2"))
     gpus = (Gpu("H100", "GPU-a", mig_enabled=True, mig=parts), Gpu("H100", "GPU-b"))
-    choices = after_render.gpu_choices(Facts(gpus=gpus))
+    choices = after_render.gpu_choices(GpuFacts(gpus=gpus))
     assert list(choices) == ["MIG-1", "MIG-2", "GPU-b"]
     assert choices["MIG-1"] == "0: H100 MIG 1g.10gb, 10 GiB (MIG-1)"
 
 
 def test_an_engine_without_trouble_takes_one_line() -> None:
-    facts = Facts(engine=Engine(kind="docker", reachable=True, version="28.5.2"), gpu_note="none")
+    facts = GpuFacts(
+        engine=Engine(kind="docker", reachable=True, version="28.5.2"), gpu_note="none"
+    )
     assert len(after_render.host_lines(facts)) == 2
 
 

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import yaml
 
-from host.facts import Facts
-from host.gpus import overlays
+from host.gpu_facts import GpuFacts
+from host.gpus import override_texts
 from tests import smoke
 from tests.conftest import ROOT, Generate
 from tests.support.pairs import cover_items
@@ -371,11 +371,11 @@ def test_what_keeps_the_packages_of_a_base_is_there_where_the_base_has_some(
         own = {"image/uv.sh", "dependencies/base-override.txt"}
         found = {name for name in own if f"docker-amd64/{name}" in files}
         assert found == (own if known["service"] in GIVEN else set())
-        if found or known["conda"]:
+        if found:
             assert files["docker-amd64/image/base_packages.py"] == program
         assert ("/opt/base" in files["docker-amd64/Dockerfile"]) == bool(found)
         uses = "base_packages" in files["docker-amd64/Dockerfile"]
-        assert uses == (bool(found) or known["conda"])
+        assert uses == bool(found)
         assert uses == ("docker-amd64/image/base_packages.py" in files)
 
 
@@ -575,7 +575,7 @@ def test_compose_accepts_either_overlay_for_gpus_and_there_is_one_mechanism(
             assert not (folder / "compose.cdi.yaml").exists()
             continue
         with_gpus += 1
-        for name, text in overlays(gpu_ids, Facts()).items():
+        for name, text in override_texts(gpu_ids, GpuFacts()).items():
             (folder / name).write_text(text)
         services = effective(folder, COMPOSE_FILE=f"compose.yaml:compose.{way}.yaml")["services"]
         for name, service in services.items():

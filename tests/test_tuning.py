@@ -15,6 +15,7 @@ import container_tuning as tuning
 from tests.conftest import Generate
 
 SOURCE = Path(tuning.__file__)
+DOCKER = SOURCE.parents[1]
 
 
 def cgroups(folder: Path, membership: str, files: dict[str, str]) -> tuple[str, str]:
@@ -149,10 +150,16 @@ def test_a_shell_gets_the_very_values_and_runs_none_of_them(tmp_path: Path) -> N
     assert not (tmp_path / "no").exists()
 
 
-@pytest.mark.parametrize("name", ["container_tuning.py", "bench.py"])
-def test_a_script_runs_on_python_3_8_and_can_be_included_as_it_is(name: str) -> None:
-    text = (SOURCE.parent / name).read_text("utf-8")
-    assert not re.search(r"\{[{%#]", text)
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("bench.py", "torch_on_gpus.py", "verify.py", "image/container_tuning.py"),
+        *("image/installed_conda.py", "image/installed_pip.py", "image/update_env_file.py"),
+    ],
+)
+def test_a_program_of_the_image_runs_on_python_3_8_without_packages(name: str) -> None:
+    text = (DOCKER / name).read_text("utf-8")
+    own = [DOCKER / "torch_on_gpus.py", DOCKER / "image/update_env_file.py"]
     tree = ast.parse(text, feature_version=(3, 8))
     imported = {
         alias.name.partition(".")[0]
@@ -164,7 +171,7 @@ def test_a_script_runs_on_python_3_8_and_can_be_included_as_it_is(name: str) -> 
         for node in ast.walk(tree)
         if isinstance(node, ast.ImportFrom)
     }
-    assert imported <= set(sys.stdlib_module_names) | {"torch"}
+    assert imported <= {*sys.stdlib_module_names, "torch", *(path.stem for path in own)}
 
 
 def test_what_every_python_runs_imports_nothing_and_has_annotations_that_3_8_can_read() -> None:
@@ -207,17 +214,25 @@ def test_a_project_sees_the_settings_that_concern_it_each_with_its_reason(
         assert part.startswith(f"# {state}"), part
 
 
-@pytest.mark.parametrize("torch", ["2.13.0", "none"])
-def test_the_scripts_in_a_project_are_those_of_the_hooks(
-    generate: Generate, tmp_path: Path, torch: str
+@pytest.mark.parametrize(
+    ("accelerator", "torch", "programs"),
+    [
+        ("cpu", "none", set()),
+        ("cuda", "none", set()),
+        ("cpu", "2.13.0", {"bench.py", "verify.py"}),
+        ("cuda", "2.13.0", {"bench.py", "torch_on_gpus.py", "verify.py"}),
+    ],
+)
+def test_the_programs_of_an_image_are_there_and_enter_its_build(
+    generate: Generate, tmp_path: Path, accelerator: str, torch: str, programs: set[str]
 ) -> None:
-    folder = generate(tmp_path / "p", torch_version=torch) / "docker-amd64"
-    hooks = SOURCE.parent
-    assert (folder / "image/container_tuning.py").read_bytes() == SOURCE.read_bytes()
-    if torch == "none":
-        assert not (folder / "bench.py").exists()
-    else:
-        assert (folder / "bench.py").read_bytes() == (hooks / "bench.py").read_bytes()
-    listed = (folder / ".dockerignore").read_text().splitlines()
-    assert ("!bench.py" in listed) == (torch != "none")
+    folder = generate(tmp_path / "p", accelerator=accelerator, torch_version=torch)
+    docker = folder / "docker-amd64"
+    assert {path.name for path in docker.glob("*.py")} == programs
+    listed = (docker / ".dockerignore").read_text().splitlines()
+    assert {line[1:] for line in listed if line.endswith(".py")} == programs
     assert "!tuning.env" in listed
+    copied = re.findall(
+        r"(?m)^COPY .*tuning\.env (.*)dependencies/pre-run", (docker / "Dockerfile").read_text()
+    )
+    assert [set(names.split()) for names in copied] == [programs, programs]

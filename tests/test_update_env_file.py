@@ -17,13 +17,15 @@ from typing import Any
 import pytest
 
 import conda_env
+import installed_conda
+import installed_pip
 import update_env_file
-from tests.conftest import ROOT, Generate
+from tests.conftest import ROOT
 from tests.support.process import run
 from tests.support.wheels import make_wheel
 from update_env_file import Places, Stop
 
-SCRIPT = Path(update_env_file.__file__)
+PROGRAMS = [Path(installed_pip.__file__), Path(installed_conda.__file__)]
 UV = Path(sys.executable).parent / "uv"
 NOTHING = "Nothing is installed in dev that the files do not list.\n"
 PYPROJECT = """\
@@ -120,7 +122,9 @@ class Container:
     def update(self, *arguments: str, answer: str | None = None) -> int:
         """Run the program; with an answer there is a terminal."""
         self.patch.setattr(sys, "stdin", io.StringIO() if answer is None else Terminal(answer))
-        return update_env_file.main(list(arguments), self.places)
+        conda = (self.places.venv / "conda-meta").is_dir()
+        changes = (installed_conda if conda else installed_pip).package_changes
+        return update_env_file.main(list(arguments), self.places, changes)
 
     # --- conda ---
 
@@ -666,32 +670,34 @@ def test_files_keep_their_mode(dev: Container) -> None:
     assert (dev.dependencies / "apt-dev.txt").stat().st_mode & 0o777 == 0o664
 
 
-def start(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def start(program: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Start the program as its first line does."""
-    first = SCRIPT.read_text().splitlines()[0]
-    assert first == "#!/opt/venv/bin/python -IS"
-    return run(sys.executable, "-IS", SCRIPT, *arguments, env={**os.environ, **environment})
+    first = program.read_text().splitlines()[0]
+    assert first == "#!/opt/venv/bin/python -BIS"
+    return run(sys.executable, "-BIS", program, *arguments, env={**os.environ, **environment})
 
 
-def test_a_broken_package_of_the_person_does_not_matter(tmp_path: Path) -> None:
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.stem)
+def test_a_broken_package_of_the_person_does_not_matter(tmp_path: Path, program: Path) -> None:
     (tmp_path / "json.py").write_text("raise RuntimeError('broken')\n")
-    result = start("--help", PYTHONPATH=str(tmp_path))
+    result = start(program, "--help", PYTHONPATH=str(tmp_path))
     assert result.returncode == 0
     assert "update_env_file -y" in result.stdout
 
 
-def test_a_wrong_option_and_a_wrong_place_are_one_sentence() -> None:
-    wrong = start("--yes")
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.stem)
+def test_a_wrong_option_and_a_wrong_place_are_one_sentence(program: Path) -> None:
+    wrong = start(program, "--yes")
     assert (wrong.returncode, wrong.stderr) == (2, 'update_env_file knows -y, not "--yes".\n')
     if not Places().dependencies.exists():
-        outside = start()
+        outside = start(program)
         sentence = "/opt/dependencies is not there: this is not the dev container.\n"
         assert (outside.returncode, outside.stderr) == (1, sentence)
 
 
 def test_it_reads_a_conda_lock_as_conda_env_writes_it() -> None:
     # It stands alone in the image, so that it knows two things of its own.
-    assert conda_env.PUBLIC == update_env_file.PUBLIC_CHANNELS
+    assert conda_env.PUBLIC == installed_conda.PUBLIC_CHANNELS
     packages = {
         part: [
             conda_env.Locked.parse(
@@ -701,11 +707,6 @@ def test_it_reads_a_conda_lock_as_conda_env_writes_it() -> None:
         for part in conda_env.PARTS
     }
     text = conda_env.text_of(conda_env.Lock("", {}, packages))
-    assert update_env_file.conda_locked(text) == dict.fromkeys(conda_env.PARTS, "1")
-    dev = text.partition(update_env_file.DEV_PART)[2]
-    assert update_env_file.conda_locked(dev) == {"dev": "1"}
-
-
-def test_each_project_has_the_program_byte_for_byte(tmp_path: Path, generate: Generate) -> None:
-    folder = generate(tmp_path / "new") / "docker-amd64"
-    assert (folder / "image/update_env_file.py").read_bytes() == SCRIPT.read_bytes()
+    assert installed_conda.conda_locked(text) == dict.fromkeys(conda_env.PARTS, "1")
+    dev = text.partition(installed_conda.DEV_PART)[2]
+    assert installed_conda.conda_locked(dev) == {"dev": "1"}

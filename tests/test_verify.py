@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import torch_on_gpus
 import verify
 from hooks.compat.table import load
 from hooks.matcher.hosts import targets
@@ -59,13 +60,14 @@ def run(
     monkeypatch: pytest.MonkeyPatch, found: Any, driver: str = "595.58.03", **environ: str
 ) -> dict[str, tuple[str, str]]:
     monkeypatch.setattr(verify, "import_torch", lambda: (found, "" if found else "ImportError: no"))
+    monkeypatch.setattr(torch_on_gpus, "host_driver", lambda: driver)
     asked = {
         "CHOSEN_ACCELERATOR": "cuda",
         "CHOSEN_TORCH": "2.15.0",
         "CHOSEN_CUDA": "13.2",
         **environ,
     }
-    return {check.name: check[1:] for check in verify.verify(asked, driver)}
+    return {check.name: check[1:] for check in verify.verify(asked)}
 
 
 def test_a_good_container_passes_every_check(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,7 +161,7 @@ def test_on_a_base_that_brings_it_pytorch_must_be_the_one_of_the_base(
     monkeypatch: pytest.MonkeyPatch, base: str, found: Any, status: str, says: str
 ) -> None:
     monkeypatch.setattr(verify, "import_torch", lambda: (found, ""))
-    checks = {check.name: check for check in verify.verify({}, "", base)}
+    checks = {check.name: check for check in verify.verify({}, base)}
     assert checks["PyTorch of the base"].status == status
     assert says in checks["PyTorch of the base"].says
     assert "PyTorch version" not in checks
@@ -167,18 +169,18 @@ def test_on_a_base_that_brings_it_pytorch_must_be_the_one_of_the_base(
 
 def test_what_the_base_brings_is_read_from_its_record(tmp_path: Path) -> None:
     record = tmp_path / "packages.json"
-    assert verify.of_base(str(record)) is None
+    assert verify.base_torch(str(record)) is None
     record.write_text('{"packages": {"torch": {"version": "2.13.0+cu130"}}}')
-    assert verify.of_base(str(record)) == "2.13.0+cu130"
+    assert verify.base_torch(str(record)) == "2.13.0+cu130"
     record.write_text('{"packages": {}}')
-    assert verify.of_base(str(record)) == ""
+    assert verify.base_torch(str(record)) == ""
 
 
 def test_a_torch_of_the_base_that_does_not_import_is_a_failure(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(verify, "import_torch", lambda: (None, "OSError: no libcudart"))
-    (check,) = verify.verify({}, "", "2.13.0+cu130")
+    (check,) = verify.verify({}, "2.13.0+cu130")
     assert check == ("PyTorch", "fails", "it does not import: OSError: no libcudart")
 
 
@@ -189,7 +191,7 @@ def test_the_compiled_list_is_found_without_a_gpu() -> None:
     found = torch()
     found.cuda.get_arch_list = refuse
     found._C = SimpleNamespace(_cuda_getArchFlags=lambda: "sm_80 compute_120")
-    assert verify.compiled_list(found) == ["sm_80", "compute_120"]
+    assert torch_on_gpus.compiled_list(found) == ["sm_80", "compute_120"]
 
 
 def test_verify_and_the_matcher_agree_about_every_wheel_and_gpu() -> None:
@@ -206,17 +208,17 @@ def test_verify_and_the_matcher_agree_about_every_wheel_and_gpu() -> None:
                 for cc in ccs:
                     major, minor = map(int, cc.split("."))
                     has = coverage(targets(tuple(code)), cc, table) is not Coverage.NONE
-                    assert verify.covers(arches, (major, minor)) == has, f"{variant} {cc}"
+                    assert torch_on_gpus.covers(arches, (major, minor)) == has, f"{variant} {cc}"
 
 
 def test_the_jetson_modules_are_those_of_the_table() -> None:
     table = load()
     names = table.jetson_cc | {old for old, new in table.renamed.items() if new in table.jetson_cc}
-    assert {f"{major}.{minor}" for major, minor in verify.JETSON} == names
+    assert {f"{major}.{minor}" for major, minor in torch_on_gpus.JETSON} == names
 
 
 def test_the_oldest_drivers_are_those_of_the_table() -> None:
-    families = {str(major): driver for major, driver in verify.FAMILIES.items()}
+    families = {str(major): driver for major, driver in torch_on_gpus.FAMILIES.items()}
     assert families == load().families
 
 
@@ -226,10 +228,10 @@ def test_the_driver_is_read_from_the_kernel(tmp_path: Path) -> None:
         "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.95.05  Release Build\n"
         "GCC version:  gcc version 12.2.0\n"
     )
-    assert verify.host_driver(str(file)) == "580.95.05"
+    assert torch_on_gpus.host_driver(str(file)) == "580.95.05"
     file.write_text("NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  Tue Mar  5\n")
-    assert verify.host_driver(str(file)) == "550.54.15"
-    assert verify.host_driver(str(tmp_path / "none")) == ""
+    assert torch_on_gpus.host_driver(str(file)) == "550.54.15"
+    assert torch_on_gpus.host_driver(str(tmp_path / "none")) == ""
 
 
 def command(folder: Path, *options: str, **environ: str) -> subprocess.CompletedProcess[str]:

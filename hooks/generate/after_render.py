@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from hooks.update import after_update
 from host.checkout import ANSWERS
 from host.env_file import ProbeError, read_env
-from host.facts import Facts, chosen_gpus
 from host.fill import Filled, fill, report
+from host.gpu_facts import GpuFacts, chosen_gpus, gpu_facts
 from host.probe import probe
 from host.show import engine_line
 
@@ -76,7 +76,7 @@ class Answers:
         return [name.strip() for name in self.target_gpus.split(",") if name.strip()]
 
 
-def gpu_choices(facts: Facts) -> dict[str, str]:
+def gpu_choices(facts: GpuFacts) -> dict[str, str]:
     """What a container can be given, UUID to a label: each GPU, or its MIG instances."""
     choices: dict[str, str] = {}
     for index, gpu in enumerate(facts.gpus):
@@ -105,7 +105,7 @@ def uses_gpu_ids(folder: Path) -> bool:
     return example.is_file() and "GPU_IDS" in read_env(example.read_text("utf-8", "replace"))
 
 
-def choose(facts: Facts, folder: Path, *, ask: bool) -> dict[str, str]:
+def choose(facts: GpuFacts, folder: Path, *, ask: bool) -> dict[str, str]:
     """The values of .env that a person picks: the GPUs, where there is a choice not yet made."""
     choices = gpu_choices(facts)
     asked_before = folder / ".env"
@@ -119,7 +119,7 @@ def choose(facts: Facts, folder: Path, *, ask: bool) -> dict[str, str]:
     return {"GPU_IDS": ticked} if ticked else {}
 
 
-def host_lines(facts: Facts) -> list[str]:
+def host_lines(facts: GpuFacts) -> list[str]:
     """This machine in one or two lines, and how to mend its engine if it needs that."""
     names = [gpu.name for gpu in facts.gpus]
     found = ", ".join(
@@ -166,7 +166,7 @@ def target_cca(answers: Answers) -> tuple[dict[str, str], list[str]]:
     return {}, [f"{why}, so CCA is all that this project compiles for; the answer cca can name it."]
 
 
-def judge(facts: Facts, answers: Answers) -> tuple[Choice, Advice] | None:
+def judge(facts: GpuFacts, answers: Answers) -> tuple[Choice, Advice] | None:
     """What the matcher says of the answers on these GPUs; None where there is nothing to judge.
 
     Raises:
@@ -217,7 +217,7 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
-def match_lines(facts: Facts, answers: Answers, way: str, *, ask: bool) -> list[str]:
+def match_lines(facts: GpuFacts, answers: Answers, way: str, *, ask: bool) -> list[str]:
     """The verdict on the answers: one line where they work, else why not and what to type.
 
     `way` leads from the person's shell to the project, see `way_to`.
@@ -351,7 +351,7 @@ def run(project: Path, arguments: Sequence[str], *, ask: bool) -> list[str]:
     updated = updated_project(project, answers, way)
     new = not updated and not (folder / ".env").exists()  # not one that is generated once more
     kept = update_lines(after_update.settle, updated)
-    facts = probe(folder)
+    facts = gpu_facts(probe(folder))
     try:
         answered, notes = target_cca(answers)
     except Exception:  # noqa: BLE001  the verdict meets the same trouble, and tells it

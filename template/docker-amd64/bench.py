@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Measures PyTorch inside the container, so that two images can be compared on one machine.
 
-    python bench.py [--seconds S] [--dtype TYPE[,TYPE]] [--device cpu|cuda] [--service NAME]
+    python bench.py [--seconds S] [--dtype TYPE[,TYPE]] [--device DEVICE] [--service NAME]
     python bench.py --compare A.json B.json
 
-A table for people goes to stderr, one JSON document to stdout: throughput of each model, its
+It prints a table to stderr and one JSON document to stdout: throughput of each model, its
 sizes, and the environment. The sizes depend on the kind of device only, so two results of one
 machine are comparable. --compare reads two results; it needs no PyTorch.
 Exit status: 0 if every model was measured, 1 if one could not be, 2 for a wrong option.
@@ -23,33 +23,16 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
 SEED = 0
 BATCHES = 9  # timed batches; their median counts
 LEAST_BATCHES = 3  # where one iteration alone takes longer than a batch should
-WARM_UP = 0.25  # part of the time that goes by unmeasured: clocks rise, cuDNN chooses, caches fill
+WARM_UP = 0.25  # part of the time that is not measured: clocks rise, cuDNN chooses, caches fill
 BUSY = 10.0  # percent of spread beyond which a median says little
 TYPES = ("float32", "bfloat16", "float16")
-# Variables that change how fast PyTorch is; those that are set are reported.
-TUNING = re.compile(
-    r"(TUNED_)?OMP_|KMP_|GOMP_|MKL_|OPENBLAS_|MALLOC_|LD_PRELOAD$|CUDA_(MODULE|DEVICE_ORDER|LAUNCH|CACHE)"
-    r"|PYTORCH_|TORCH_|TORCHINDUCTOR_|NVIDIA_(TF32|PYTORCH_VERSION|VISIBLE)|CUBLAS|CUDNN|NCCL_"
-)
-
-SIZES: dict[str, dict[str, dict[str, int]]] = {
-    "cpu": {
-        "transformer block": {"batch": 2, "tokens": 128, "width": 256, "heads": 8},
-        "convolution": {"batch": 2, "pixels": 56, "channels": 64, "layers": 4},
-        "matrix product": {"n": 1024},
-    },
-    "cuda": {
-        "transformer block": {"batch": 8, "tokens": 1024, "width": 1024, "heads": 16},
-        "convolution": {"batch": 64, "pixels": 56, "channels": 256, "layers": 4},
-        "matrix product": {"n": 8192},
-    },
-}
 
 
 class Model(NamedTuple):
@@ -57,7 +40,7 @@ class Model(NamedTuple):
 
     Attributes:
         step: one iteration.
-        amount: what one iteration gets through, in `unit` seconds.
+        amount: what one iteration does, in `unit` seconds.
         unit: such as tokens/s.
     """
 
@@ -190,27 +173,71 @@ def measure(
     }
 
 
-def bench(torch: Any, device: str, dtypes: list[str], seconds: float) -> list[dict[str, Any]]:
+class Cpu:
+    """The processor, as it is measured; `torch_on_gpus.Gpu` has the same for a GPU.
+
+    Variables that match `tuning` change how fast PyTorch is; those that are set are reported.
+    """
+
+    name = "cpu"
+    sizes = {  # noqa: RUF012
+        "transformer block": {"batch": 2, "tokens": 128, "width": 256, "heads": 8},
+        "convolution": {"batch": 2, "pixels": 56, "channels": 64, "layers": 4},
+        "matrix product": {"n": 1024},
+    }
+    tuning = (
+        "(TUNED_)?OMP_|KMP_|GOMP_|MKL_|OPENBLAS_|MALLOC_|LD_PRELOAD$|PYTORCH_|TORCH_|TORCHINDUCTOR_"
+    )
+
+    def __init__(self, torch: Any) -> None:
+        """Measure with this PyTorch."""
+        self.torch = torch
+
+    def wait(self) -> None:
+        """Return when the work is done: at once, since a step returns only then."""
+
+    def free_memory(self) -> None:
+        """Give back what PyTorch keeps for later: nothing."""
+
+    def has_bfloat16(self) -> bool:
+        """Whether the processor computes in it and does not only imitate it."""
+        return bool({"avx512_bf16", "amx_bf16"} & set(cpu_info("flags").split()))
+
+    def facts(self) -> dict[str, Any]:
+        """What may explain why two results differ, besides `environment`."""
+        return {}
+
+    def title(self) -> str:
+        """What is measured, for the head of the table."""
+        return f"{cpu_info('model name') or None}, {self.torch.get_num_threads()} threads"
+
+
+def devices(torch: Any) -> dict[str, Any]:
+    """The devices that PyTorch can use here, by its names for them, the fastest first."""
+    found: list[Any] = [Cpu(torch)]
+    with contextlib.suppress(ImportError):  # a project for the CPU has no such file
+        found = import_module("torch_on_gpus").gpus(torch) + found
+    return {device.name: device for device in found}
+
+
+def bench(torch: Any, device: Any, dtypes: list[str], seconds: float) -> list[dict[str, Any]]:
     """Measure every model in every type; what fails has an `error` of one sentence in its place."""
     results = []
-    wait = torch.cuda.synchronize if device == "cuda" else (lambda: None)
     for dtype in dtypes:
         for name, make in MODELS.items():
-            sizes = SIZES[device][name]
+            sizes = device.sizes[name]
             result: dict[str, Any] = {"model": name, "dtype": dtype, "sizes": sizes}
             try:
                 torch.manual_seed(SEED)
-                like = {"device": device, "dtype": getattr(torch, dtype)}
+                like = {"device": device.name, "dtype": getattr(torch, dtype)}
                 model = make(torch, like, sizes)
-                measured = measure(model.step, wait, seconds)
+                measured = measure(model.step, device.wait, seconds)
                 throughput = 1000 * model.amount / measured["median_ms"]
                 result.update(throughput=throughput, unit=model.unit, **measured)
             except Exception as error:  # noqa: BLE001  (PyTorch reports through RuntimeError and its kin)
                 result["error"] = sentence(error)
             model = None  # type: ignore[assignment]
-            if device == "cuda":
-                with contextlib.suppress(Exception):
-                    torch.cuda.empty_cache()
+            device.free_memory()
             print(row(result), file=sys.stderr, flush=True)
             results.append(result)
     return results
@@ -218,10 +245,10 @@ def bench(torch: Any, device: str, dtypes: list[str], seconds: float) -> list[di
 
 def sentence(error: BaseException) -> str:
     """The first line of what an error says; for a lack of memory, that it is one."""
-    said = (str(error).strip() or repr(error)).splitlines()[0]
-    if isinstance(error, MemoryError) or re.search(r"out of memory|can't allocate memory", said):
-        return f"out of memory: {said}"
-    return said
+    message = (str(error).strip() or repr(error)).splitlines()[0]
+    if isinstance(error, MemoryError) or re.search(r"out of memory|can't allocate memory", message):
+        return f"out of memory: {message}"
+    return message
 
 
 def row(result: dict[str, Any]) -> str:
@@ -235,15 +262,6 @@ def row(result: dict[str, Any]) -> str:
         f"{head} {shown} {result['unit']:9} {result['median_ms']:9.3f} ms"
         f"  spread {result['spread_percent']:.1f} %"
     )
-
-
-def supported(torch: Any, device: str) -> list[str]:
-    """float32, and bfloat16 where the device computes in it and does not only imitate it."""
-    if device == "cuda":
-        native = torch.cuda.get_device_capability(0) >= (8, 0)
-    else:
-        native = bool({"avx512_bf16", "amx_bf16"} & set(cpu_info("flags").split()))
-    return ["float32", "bfloat16"] if native else ["float32"]
 
 
 def read(path: str) -> str:
@@ -268,49 +286,36 @@ def attempt(ask: Callable[[], Any]) -> Any:
         return None
 
 
-def beside(module: str, function: str) -> Any:
-    """The value of a function of another script of the image, or None where it is not there."""
+def cpu_limit() -> float | None:
+    """How many CPUs' time the container may use, or None where nothing limits it."""
     try:
-        return getattr(__import__(module), function)()
-    except ImportError:
+        return float(import_module("container_tuning").cpu_limit())
+    except (ImportError, TypeError):  # outside of the image, or without a limit
         return None
 
 
 def environment(
-    torch: Any, device: str, environ: dict[str, str], service: str = ""
+    torch: Any, device: Any, environ: dict[str, str], service: str = ""
 ) -> dict[str, Any]:
     """All that may explain why two results differ; None where it is not known."""
     system = re.search(r'(?m)^PRETTY_NAME="?([^"\n]*)', read("/etc/os-release"))
-    gpus = []
-    for index in range(torch.cuda.device_count() if device == "cuda" else 0):
-        found = torch.cuda.get_device_properties(index)
-        gpus.append(
-            {
-                "name": found.name,
-                "compute_capability": f"{found.major}.{found.minor}",
-                "memory_gib": round(found.total_memory / 2**30, 1),
-            }
-        )
+    tuning = re.compile("|".join(one.tuning for one in devices(torch).values()))
     return {
         "service": service or None,
         "system": system.group(1) if system else None,
         "kernel": platform.release(),
         "python": platform.python_version(),
         "torch": str(torch.__version__),
-        "cuda": attempt(lambda: torch.version.cuda),
-        "cudnn": attempt(torch.backends.cudnn.version),
-        "driver": beside("verify", "host_driver") or None,
-        "device": device,
-        "gpus": gpus,
+        "device": device.name,
         "cpu": cpu_info("model name") or None,
         "cpus": attempt(lambda: len(os.sched_getaffinity(0))) or os.cpu_count(),
-        "cpu_limit": beside("container_tuning", "cpu_limit"),
+        "cpu_limit": cpu_limit(),
         "threads": torch.get_num_threads(),
         "interop_threads": attempt(torch.get_num_interop_threads),
         "float32_matmul_precision": attempt(torch.get_float32_matmul_precision),
-        "cudnn_tf32": attempt(lambda: bool(torch.backends.cudnn.allow_tf32)),
+        **device.facts(),
         "chosen": {key: value for key, value in environ.items() if key.startswith("CHOSEN_")},
-        "tuning": {key: environ[key] for key in sorted(environ) if TUNING.match(key)},
+        "tuning": {key: environ[key] for key in sorted(environ) if tuning.match(key)},
     }
 
 
@@ -363,7 +368,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser = Parser(prog="bench", allow_abbrev=False, description="Measure PyTorch.")
     parser.add_argument("--seconds", type=duration, default=2.0, help="for each model and type")
     parser.add_argument("--dtype", type=types, help="such as float32,bfloat16")
-    parser.add_argument("--device", choices=["cpu", "cuda"])
+    parser.add_argument("--device", help="by default the fastest that is there")
     parser.add_argument("--service", default="", help="a name for the image in the result")
     parser.add_argument("--compare", nargs=2, metavar=("A.json", "B.json"))
     return parser.parse_args(arguments)
@@ -379,16 +384,16 @@ def main(arguments: list[str]) -> int:
     except Exception as error:  # noqa: BLE001  (a broken library raises OSError, or anything)
         print(f"bench: PyTorch does not import: {type(error).__name__}: {error}", file=sys.stderr)
         return 1
-    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if device == "cuda" and not torch.cuda.is_available():
-        print("bench: PyTorch sees no GPU in this container.", file=sys.stderr)
+    found = devices(torch)
+    name = options.device or next(iter(found))
+    if name not in found:
+        print(f"bench: there is no device {name} here, only {', '.join(found)}.", file=sys.stderr)
         return 1
-    dtypes = options.dtype or supported(torch, device)
+    device = found[name]
+    native = ["float32", "bfloat16"] if device.has_bfloat16() else ["float32"]
     about = environment(torch, device, dict(os.environ), options.service)
-    processor = f"{about['cpu']}, {about['threads']} threads"
-    where = about["gpus"][0]["name"] if about["gpus"] else processor
-    print(f"PyTorch {about['torch']} on {where}", file=sys.stderr, flush=True)
-    results = bench(torch, device, dtypes, options.seconds)
+    print(f"PyTorch {about['torch']} on {device.title()}", file=sys.stderr, flush=True)
+    results = bench(torch, device, options.dtype or native, options.seconds)
     if max(result.get("spread_percent", 0.0) for result in results) > BUSY:
         print("The spread is large: something else computes on this machine.", file=sys.stderr)
     print(json.dumps({"environment": about, "seed": SEED, "results": results}, indent=2))

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Checks inside the container what the answers of the project promise.
 
-    python verify.py            a table for people
+    python verify.py            a table
     python verify.py --json     one JSON document
 
 It reads what was asked from the environment: CHOSEN_ACCELERATOR (cuda or cpu), CHOSEN_TORCH,
@@ -20,13 +20,7 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-DRIVER_FILE = "/proc/driver/nvidia/version"
 BASE_FILE = "/opt/base/packages.json"
-# Oldest driver of each CUDA family (minor-version compatibility); a test holds it to the table.
-FAMILIES = {11: "450.80.02", 12: "525.60.13", 13: "580"}
-# Jetson modules share no binary code with other GPUs of their major version.
-JETSON = {(3, 2), (5, 3), (6, 2), (7, 2), (8, 7), (10, 1), (11, 0)}
-
 PASSED, FAILED, SKIPPED = "ok", "fails", "skipped"
 
 
@@ -38,11 +32,6 @@ class Check(NamedTuple):
     says: str
 
 
-def numbers(version: str) -> tuple[int, ...]:
-    """The integers of a version, so that versions compare rightly."""
-    return tuple(int(part) for part in re.findall(r"\d+", version))
-
-
 def import_torch() -> tuple[Any, str]:
     """PyTorch and "", or None and the reason why it does not import."""
     try:
@@ -52,51 +41,7 @@ def import_torch() -> tuple[Any, str]:
     return torch, ""
 
 
-def compiled_list(torch: Any) -> list[str]:
-    """What PyTorch is compiled for, such as ["sm_80", "compute_120"]; works without a GPU."""
-    try:
-        found = list(torch.cuda.get_arch_list())
-    except Exception:  # noqa: BLE001  (some releases ask the driver first)
-        found = []
-    if not found:
-        flags = getattr(getattr(torch, "_C", None), "_cuda_getArchFlags", None)
-        found = (flags() or "").split() if flags else []
-    return found
-
-
-def capability(arch: str) -> tuple[int, int]:
-    """(8, 6) for "sm_86", (12, 0) for "compute_120" and "sm_120a"."""
-    digits = re.sub(r"\D", "", arch)
-    return int(digits[:-1]), int(digits[-1])
-
-
-def covers(compiled: list[str], wanted: tuple[int, int]) -> bool:
-    """Whether code of the list runs on a GPU: the rules of docs/compatibility.md."""
-    for arch in compiled:
-        built = capability(arch)
-        special = arch[-1:] in ("a", "f")
-        if built == wanted:
-            return True
-        if special or built > wanted:
-            continue
-        if arch.startswith("compute_"):
-            return True
-        if built[0] == wanted[0] and not {built, wanted} & JETSON:
-            return True
-    return False
-
-
-def host_driver(path: str = DRIVER_FILE) -> str:
-    """The version of the kernel's driver, or "" where there is none."""
-    try:
-        text = Path(path).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-    match = re.search(r"Kernel Module\s+(?:for \S+\s+)?(\d{3,4}\.\d+(?:\.\d+)*)", text)
-    return match.group(1) if match else ""
-
-
-def of_base(path: str = BASE_FILE) -> str | None:
+def base_torch(path: str = BASE_FILE) -> str | None:
     """The version of PyTorch that the base image brings, "" where it may be replaced, or None."""
     if not Path(path).exists():
         return None
@@ -140,75 +85,27 @@ def check_build(torch: Any, accelerator: str, wanted: str) -> Check:
         return Check("CUDA build", SKIPPED, f"CUDA {found}; nothing was asked for")
     if found is None:
         return Check("CUDA build", FAILED, "CUDA was asked, but PyTorch is a CPU build")
-    if wanted and wanted != "none" and numbers(found)[:2] != numbers(wanted)[:2]:
+    if wanted and wanted != "none" and found.split(".")[:2] != wanted.split(".")[:2]:
         return Check("CUDA build", FAILED, f"CUDA {wanted} was asked, it is {found}")
     return Check("CUDA build", PASSED, f"CUDA {found}")
 
 
-def check_code(torch: Any, cca: str) -> Check:
-    """PyTorch has code for each compute capability of TORCH_CUDA_ARCH_LIST."""
-    wanted = re.findall(r"(\d{1,2})\.(\d)", cca)
-    if getattr(getattr(torch, "version", None), "cuda", None) is None:
-        return Check("code for the GPUs", SKIPPED, "PyTorch has no CUDA")
-    if not wanted:
-        return Check("code for the GPUs", SKIPPED, "CCA in .env names no compute capability")
-    compiled = compiled_list(torch)
-    if not compiled:
-        return Check("code for the GPUs", FAILED, "PyTorch does not say what it is compiled for")
-    missing = [
-        f"{major}.{minor}"
-        for major, minor in wanted
-        if not covers(compiled, (int(major), int(minor)))
-    ]
-    listed = " ".join(compiled)
-    if missing:
-        says = f"no code for {', '.join(missing)}: PyTorch is compiled for {listed}"
-        return Check("code for the GPUs", FAILED, says)
-    return Check("code for the GPUs", PASSED, f"{cca}: covered by {listed}")
-
-
-def check_driver(torch: Any, driver: str) -> Check:
-    """The host's driver is new enough for the CUDA of PyTorch."""
-    cuda = getattr(getattr(torch, "version", None), "cuda", None)
-    if not driver:
-        return Check("driver", SKIPPED, "no NVIDIA driver is seen in this container")
-    if cuda is None:
-        return Check("driver", SKIPPED, "PyTorch has no CUDA")
-    needs = FAMILIES.get(numbers(cuda)[0])
-    if needs is None:
-        says = f"{driver}; the driver that CUDA {cuda} needs is not known"
-        return Check("driver", SKIPPED, says)
-    if numbers(driver) < numbers(needs):
-        says = f"{driver} is too old: CUDA {cuda} needs {needs} or newer"
-        return Check("driver", FAILED, says)
-    return Check("driver", PASSED, f"{driver} runs CUDA {cuda}")
-
-
-def check_gpu(torch: Any, driver: str) -> Check:
-    """PyTorch computes on every GPU that it sees."""
+def gpu_checks(torch: Any, capabilities: str) -> list[Check]:
+    """The checks about GPUs, in an image that was made for them."""
     try:
-        # Under WSL there is a GPU but no driver file.
-        if not driver and not torch.cuda.is_available():
-            return Check("GPU", SKIPPED, "no NVIDIA driver is seen in this container")
-        count = torch.cuda.device_count()
-        for index in range(count):
-            square = torch.ones(2, 2, device=f"cuda:{index}")
-            float((square @ square).sum())
-    except Exception as error:  # noqa: BLE001  (CUDA reports through RuntimeError and its kin)
-        said = str(error).strip() or repr(error)
-        return Check("GPU", FAILED, said.splitlines()[0])
-    if not count:
-        return Check("GPU", FAILED, "there is a driver, but PyTorch sees no GPU")
-    return Check("GPU", PASSED, f"{count} seen, each multiplied a matrix")
+        import torch_on_gpus  # noqa: PLC0415  (a project for the CPU has no such file)
+    except ImportError:
+        return []
+    driver = torch_on_gpus.host_driver()
+    return [Check(*row) for row in torch_on_gpus.checks(torch, capabilities, driver)]
 
 
-def verify(environ: dict[str, str], driver: str, base: str | None = None) -> list[Check]:
-    """All checks, in the order in which a person wants to read them.
+def verify(environ: dict[str, str], base: str | None = None) -> list[Check]:
+    """All checks, in the order in which one wants to read them.
 
     Args:
         environ: the variables that the text of the module names.
-        driver: version of the host's driver, "" where there is none.
-        base: what `of_base` says.
+        base: what `base_torch` gives.
     """
     accelerator = environ.get("CHOSEN_ACCELERATOR", "").strip()
     wanted = environ.get("CHOSEN_TORCH", "").strip()
@@ -224,12 +121,7 @@ def verify(environ: dict[str, str], driver: str, base: str | None = None) -> lis
     ]
     if accelerator == "cpu":
         return checks
-    return [
-        *checks,
-        check_code(torch, environ.get("TORCH_CUDA_ARCH_LIST", "").strip()),
-        check_driver(torch, driver),
-        check_gpu(torch, driver),
-    ]
+    return [*checks, *gpu_checks(torch, environ.get("TORCH_CUDA_ARCH_LIST", "").strip())]
 
 
 def main(arguments: list[str]) -> int:
@@ -237,7 +129,7 @@ def main(arguments: list[str]) -> int:
     if [argument for argument in arguments if argument != "--json"]:
         print("verify: the only option is --json", file=sys.stderr)
         return 2
-    checks = verify(dict(os.environ), host_driver(), of_base())
+    checks = verify(dict(os.environ), base_torch())
     good = all(check.status != FAILED for check in checks)
     if "--json" in arguments:
         report = {"ok": good, "checks": [check._asdict() for check in checks]}

@@ -54,7 +54,7 @@ def test_two_results_can_be_compared_from_any_folder(torch_project: Project) -> 
         (["runtime", "dev"], "bench does not know dev."),
         (["--seconds"], "bench: --seconds needs a value."),
         (["--seconds", "soon"], "bench: argument --seconds: soon is no number of seconds"),
-        (["--device", "cuda"], "bench: PyTorch sees no GPU in this container."),
+        (["--device", "cuda"], "bench: there is no device cuda here, only cpu."),
         (["--compare", "none.json", "none.json"], "is no result of bench."),
     ],
 )

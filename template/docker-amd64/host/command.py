@@ -117,7 +117,7 @@ class Parser(argparse.ArgumentParser):
         for pattern, sentence in (
             (r"unrecognized arguments: (.*)", "{verb} does not know {0}."),
             (r"the following arguments are required: (.*)", "{verb} needs {0}."),
-            (r"argument ([^:]*): expected \w+ arguments?", "{verb}: {0} needs a value."),
+            (r"argument ([^:]*): expected .* arguments?", "{verb}: {0} needs a value."),
             (
                 r"argument [^:]*: invalid choice: (.*) \(choose from (.*)\)",
                 "{verb} knows {1}, not {0}.",

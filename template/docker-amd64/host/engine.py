@@ -14,7 +14,7 @@ from .ask import LOOK_LIMIT, Output, command, read_json
 from .facts import Engine
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
 ENGINE_LIMIT = 4.0  # seconds for each question to the container engine
 GO_JSON = "{{json .}}"  # `docker info` knows no shorter form before version 23
@@ -90,7 +90,7 @@ def read_docker(said: Output) -> Engine:
         local=is_here(str(info.get("Name"))),
         runtimes=tuple(info.get("Runtimes") or ()),
         cdi_dirs=tuple(info.get("CDISpecDirs") or ()),
-        cdi_devices=None if devices is None else gpus_of(devices),
+        cdi_devices=None if devices is None else tuple(str(one.get("ID")) for one in devices),
         warnings=tuple(info.get("Warnings") or ()),
     )
 
@@ -98,12 +98,6 @@ def read_docker(said: Output) -> Engine:
 def version_of(text: object) -> tuple[int, ...]:
     """The first two numbers of a version."""
     return tuple(int(part) for part in re.findall(r"\d+", str(text))[:2])
-
-
-def gpus_of(devices: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """What CDI calls the NVIDIA GPUs, of the devices that an engine found."""
-    ids = [str(device.get("ID", "")).partition("nvidia.com/gpu=") for device in devices]
-    return tuple(name for before, _, name in ids if name and not before)
 
 
 def read_podman(info: Mapping[str, Any]) -> Engine:

@@ -1,8 +1,8 @@
-"""What can be known of a machine: the engine, the GPUs, the person at work, and the rest."""
+"""What can be known of a machine: the engine, the users, and the rest."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 
@@ -42,66 +42,12 @@ class Engine:
     local: bool = True
     runtimes: tuple[str, ...] = ()
     cdi_dirs: tuple[str, ...] = ()  # where it looks for CDI files
-    cdi_devices: tuple[str, ...] | None = None  # GPUs that CDI gives it; None: it does not say
+    cdi_devices: tuple[str, ...] | None = None  # what CDI gives it; None: it does not say
     warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Mig:
-    """One MIG instance: a slice of a GPU that is used like a GPU of its own."""
-
-    name: str
-    uuid: str
-    memory_mib: int | None = None
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """One physical NVIDIA GPU; `compute_capability` looks like "8.9", `index` is nvidia-smi's."""
-
-    name: str
-    uuid: str
-    compute_capability: str | None = None
-    memory_mib: int | None = None
-    mig_enabled: bool = False
-    mig: tuple[Mig, ...] = ()
-    index: int | None = None
-
-
-@dataclass(frozen=True)
-class Access:
-    """How the engine can hand GPUs to containers.
-
-    `ways` are cdi and nvidia, those that work here, the better one first; `cdi_names` is what CDI
-    calls the GPUs. `note` says why there is no way, or what hinders the better one, with no full
-    stop, and `fix` is the command that helps, if there is one.
-    """
-
-    ways: tuple[str, ...] = ()
-    cdi_names: tuple[str, ...] = ()
-    note: str = ""
-    fix: str = ""
-
-
-@dataclass(frozen=True)
-class Graphics:
-    """What the NVIDIA driver says.
-
-    `gpu_status` is found, none (surely no GPU) or unknown (a driver that gives no answer);
-    `driver` looks like "550.54.15", `cuda` is the newest CUDA that it runs, like "12.4";
-    `gpu_source` is nvml, nvidia-smi or none; `gpu_note` says in one sentence why there is no GPU.
-    """
-
-    gpus: tuple[Gpu, ...] = ()
-    driver: str | None = None
-    cuda: str | None = None
-    gpu_status: str = "none"
-    gpu_source: str = "none"
-    gpu_note: str = ""
-
-
-@dataclass(frozen=True)
-class Facts(Graphics):
+class Facts:
     """Everything the probe found. What is not known has its default; an owner, if not the user."""
 
     user: Person | None = None
@@ -114,37 +60,25 @@ class Facts(Graphics):
     selinux: bool = False  # enforcing
     ca_bundle: str = ""
     engine: Engine = field(default_factory=Engine)
-    access: Access = field(default_factory=Access)
 
     def as_dict(self) -> dict[str, Any]:
         """The facts as plain dictionaries, lists, strings and numbers, ready for JSON."""
         return asdict(self)
 
     @property
-    def gpu_ids(self) -> tuple[str, ...]:
-        """What a container can be given: a GPU's UUID, or its MIG instances' where MIG is on."""
-        ids: list[str] = []
-        for gpu in self.gpus:
-            ids += [part.uuid for part in gpu.mig] if gpu.mig_enabled else [gpu.uuid]
-        return tuple(ids)
+    def host_user(self) -> Person | None:
+        """The user at work on the host: the caller, or for root the project folder's owner."""
+        root = self.user is not None and self.user.uid == 0
+        return (self.project_owner if root else None) or self.user
 
     @property
-    def compute_capabilities(self) -> tuple[str, ...]:
-        """Those of the GPUs, each once, lowest first, such as ("7.0", "8.9")."""
-        known = {gpu.compute_capability for gpu in self.gpus if gpu.compute_capability}
-        return tuple(sorted(known, key=lambda text: [int(part) for part in text.split(".")]))
+    def container_user(self) -> Person | None:
+        """The user inside containers whose new files belong to the user at work on the host.
 
-
-def chosen_gpus(facts: Facts, gpu_ids: str) -> Facts:
-    """The facts with only the GPUs that GPU_IDS names; with all of them where it names none.
-
-    A GPU is named by its UUID or index, or by those of one of its MIG instances.
-    """
-    wanted = set(gpu_ids.replace(" ", "").split(","))
-    kept: list[Gpu] = []
-    for at, gpu in enumerate(facts.gpus):
-        index = at if gpu.index is None else gpu.index
-        parts = [one for slot, part in enumerate(gpu.mig) for one in (part.uuid, f"{index}:{slot}")]
-        if wanted & {gpu.uuid, str(index), *parts}:
-            kept.append(gpu)
-    return replace(facts, gpus=tuple(kept)) if kept else facts
+        Under rootless Docker id 0 inside is the user outside. A root at work for somebody else
+        (`sudo`, a root shell) must leave no files of root behind: there, it is the owner of the
+        project folder.
+        """
+        if self.engine.kind == "docker-rootless":
+            return Person(0, 0, "root", "root")
+        return self.host_user

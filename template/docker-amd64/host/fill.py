@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from .accelerator import accelerator, compose_files, override_in
 from .env_file import (
     ALL,
     FILLED,
@@ -23,32 +24,18 @@ from .env_file import (
     unwritable,
     write_env,
 )
-from .facts import Facts, chosen_gpus
-from .gpu_env import (
-    CA_OVERLAY,
-    PINS_OVERLAY,
-    decide_gpus,
-    followed_gpus,
-    gpu_notes,
-    gpu_or_cpu,
-    split_files,
-    with_overlay,
-    without_gpus,
-    write_overlays,
-)
-from .machine import identity, worker
 from .probe import probe
+from .project import CA_FILE, PINS_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
-    from .gpu_env import Gpus
+    from .accelerator import Suggestion
+    from .facts import Facts
 
 # ruff: noqa: PLC0415  what only some calls need is imported there: the probe has to be quick
 
-FOLLOWED = ("CA_BUNDLE", "GPU_IDS")  # COMPOSE_FILE follows the one in .env, CCA the other
-REMEMBERED = ("CPU_OR_GPU", "COMPOSE_FILE")  # see gpu_env.Gpus
 NOTHING = ".env: nothing to add."
 BIND_DIRS = ("LOCAL_DATA_DIR", "LOCAL_OUTPUTS_DIR")  # a missing LOCAL_CODE_DIR is a mistake to show
 
@@ -58,19 +45,23 @@ def env_values(
     folder: Path,
     example: str,
     current: Mapping[str, str] | None = None,
-    way: str | None = None,
+    suggestion: Suggestion | None = None,
 ) -> dict[str, str]:
     """The values that this machine suggests for keys of `example`, the text of .env.example.
 
-    `folder` is where .env lies, `current` what it says now: CCA is that of the GPUs in its GPU_IDS.
-    `way` is how the containers get GPUs, if not as `decide_gpus` says without a record.
-    What is not known is left out, so that the example's safe default (or the user's value) stands:
-    the GPU keys when driver or engine give no answer, CA_BUNDLE when no variable names one.
+    `folder` is where .env lies, `current` what it says now; `suggestion` is the accelerator's, if
+    not the one without a record. What is not known is left out, so that the example's safe default
+    (or the user's value) is kept, such as CA_BUNDLE when no variable names one.
     """
     current = current or {}
-    defaults = {entry.key: entry.value for entry in parse_env(example) if entry.key}
-    values = {"TZ": facts.timezone}
-    inside, outside = identity(facts), worker(facts)
+    defaults = read_defaults(example)
+    if suggestion is None:
+        computing = accelerator(defaults)
+        suggestion = computing.suggestion(
+            facts, example=defaults, settings=current, before=current, decided={}, refresh=()
+        )
+    values = {"TZ": facts.timezone, **suggestion.values}
+    inside, outside = facts.container_user, facts.host_user
     if inside:
         values.update(USRID=str(inside.uid), GRPID=str(inside.gid))
         values.update(USR=inside.name, GRP=inside.group)
@@ -80,43 +71,56 @@ def env_values(
     memory = [size for size in (facts.memory_mib, facts.engine.memory_mib) if size]
     if memory:
         values["SHM_SIZE"] = f"{max(min(memory) // 2048, 1)}gb"
-    if facts.gpu_status != "unknown":
-        values["GPU_IDS"] = ",".join(facts.gpu_ids)
-    if gpu_or_cpu(facts):
-        values["CPU_OR_GPU"] = gpu_or_cpu(facts)
-    # "auto", and behind it what that means where no GPU is seen
-    auto, _, without_gpu = defaults.get("CCA", "").partition(" ")
-    if auto == "auto":
-        used = chosen_gpus(facts, current.get("GPU_IDS", ""))
-        values["CCA"] = " ".join(used.compute_capabilities) or without_gpu
     if facts.ca_bundle:
         values["CA_BUNDLE"] = facts.ca_bundle
     trusts = current.get("CA_BUNDLE", facts.ca_bundle) if "CA_BUNDLE" in defaults else ""
-    if way is None and "CPU_OR_GPU" in defaults:
-        way = decide_gpus(facts, current, {}).way
+    default = defaults.get("COMPOSE_FILE", "")
     values["COMPOSE_FILE"] = compose_file(
-        defaults.get("COMPOSE_FILE", ""), current, folder, trusts=bool(trusts), way=way
+        default, current, folder, trusts=bool(trusts), override=suggestion.override
     )
     return {key: value for key, value in values.items() if key in defaults}
 
 
+def read_defaults(example: str) -> dict[str, str]:
+    """The keys of .env.example, those in comments too, and their values."""
+    return {entry.key: entry.value for entry in parse_env(example) if entry.key}
+
+
 def compose_file(
-    default: str, current: Mapping[str, str], folder: Path, *, trusts: bool, way: str | None
+    default: str, current: Mapping[str, str], folder: Path, *, trusts: bool, override: str | None
 ) -> str:
     """COMPOSE_FILE: the example's files, then the user's own that exist, in the user's order.
 
-    Behind the example's files go compose.pins.yaml where it is there, compose.ca.yaml where
-    `trusts` wants it too, and the overlay for GPUs by `way`; None is a project that has none.
+    After the example's files come compose.pins.yaml where it is there, compose.ca.yaml where
+    `trusts` wants it too, and the accelerator's file `override`; None leaves that as it is.
     """
-    yours, separator = split_files(current)
+    yours, separator = compose_files(current)
     base = default.split(":")
     files = [name for name in yours if name in base or (folder / name).is_file()]
-    files = [name for name in dict.fromkeys(files) if name not in (PINS_OVERLAY, CA_OVERLAY)]
+    files = [name for name in dict.fromkeys(files) if name not in (PINS_FILE, CA_FILE)]
     files = [*(name for name in base if name not in files), *files]
-    wanted = (PINS_OVERLAY, CA_OVERLAY) if trusts else (PINS_OVERLAY,)
+    wanted = (PINS_FILE, CA_FILE) if trusts else (PINS_FILE,)
     behind = max(files.index(name) for name in base) + 1
     files[behind:behind] = [name for name in wanted if (folder / name).is_file()]
-    return separator.join(files if way is None else with_overlay(files, base, way))
+    return separator.join(files if override is None else with_override(files, base, override))
+
+
+def with_override(files: Sequence[str], base: Sequence[str], override: str) -> list[str]:
+    """Compose files with one override file of the accelerator, or none, after the template's."""
+    others = [name for name in files if not override_in([name])]
+    before = (*base, PINS_FILE, CA_FILE)
+    at = max((others.index(one) + 1 for one in before if one in others), default=0)
+    return [*others[:at], *([override] if override else []), *others[at:]]
+
+
+def followed_values(suggestion: Suggestion, before: Mapping[str, str]) -> dict[str, str]:
+    """The keys that change in .env without a refresh; of COMPOSE_FILE only the override file."""
+    followed = dict(suggestion.followed)
+    files, separator = compose_files(before)
+    override = suggestion.override
+    if "COMPOSE_FILE" in before and override is not None and override_in(files) != override:
+        followed["COMPOSE_FILE"] = separator.join(with_override(files, ["compose.yaml"], override))
+    return followed
 
 
 def compose_project_name(name: str, user: str, folder: Path) -> str:
@@ -131,47 +135,50 @@ def compose_project_name(name: str, user: str, folder: Path) -> str:
     return f"{clean(name, 63 - 8 - len(user)) or 'project'}-{user}-{path}"
 
 
-def outside_root(facts: Facts) -> tuple[int, int] | None:
-    """Whom a root at work for somebody else has to give new files; None where that is not so."""
-    person_at_work = worker(facts)
+def new_file_owner(facts: Facts) -> tuple[int, int] | None:
+    """The ids of the user whom a root at work for somebody else gives new files, else None."""
+    user = facts.host_user
     root = facts.user is not None and facts.user.uid == 0
-    return (person_at_work.uid, person_at_work.gid) if root and person_at_work else None
+    return (user.uid, user.gid) if root and user else None
 
 
-def make_folder(path: Path, who: tuple[int, int] | None) -> tuple[list[Path], str]:
-    """Create a folder and its missing parents for `who`; return them, or why that failed."""
+def make_folder(path: Path, owner: tuple[int, int] | None) -> tuple[list[Path], str]:
+    """Create a folder and its missing parents for `owner`; return them, or why that failed."""
     try:
         missing = [one for one in (path, *path.parents) if not one.exists()][::-1]
         for one in missing:
             one.mkdir()
-            if who:
-                os.chown(one, *who)
+            if owner:
+                os.chown(one, *owner)
     except OSError as error:
         return [], f"Cannot create {path}: {error.strerror}."
     return missing, ""
 
 
-def keep_out_of_git(folder: Path, who: tuple[int, int] | None) -> None:
+def keep_out_of_git(folder: Path, owner: tuple[int, int] | None) -> None:
     """Let a new folder of the project ignore itself: data and results are too large for git."""
     try:
         file = folder / ".gitignore"
         file.write_text("*\n")
-        if who:
-            os.chown(file, *who)
+        if owner:
+            os.chown(file, *owner)
     except OSError:
         return
 
 
 @dataclass(frozen=True)
 class Filled:
-    """What `fill` did; `notes` are sentences about what it could not do, `gpus` one about GPUs."""
+    """What `fill` did; `notes` are sentences about what it could not do.
+
+    `accelerator` has one about what the containers compute on.
+    """
 
     created: bool
     merged: Merge
     facts: Facts
     folders: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
-    gpus: tuple[str, ...] = ()
+    accelerator: tuple[str, ...] = ()
 
 
 def fill(
@@ -183,7 +190,7 @@ def fill(
 ) -> Filled:
     """Merge .env.example into .env with this machine's values; make the data folders it names.
 
-    `chosen` goes before what the probe suggests: it is what a person picked. `answered` is what the
+    `chosen` goes before what the probe suggests: it is what the user picked. `answered` is what the
     answers mean (`merge`); where the example leaves a key to the machine, the machine decides.
     `refresh` names keys of FILLED, or of the example. Raises ProbeError.
     """
@@ -199,15 +206,21 @@ def fill(
     answers = answer_lines(parse_env(example))
     check_keys(refresh, [*FILLED, *answers])
     facts = facts or probe(folder)
-    settings = {**read_env(current or ""), **(chosen or {})}
-    for key in FOLLOWED:  # what is refreshed will be this machine's, and others follow that
+    defaults, before = read_defaults(example), read_env(current or "")
+    computing = accelerator(defaults)
+    settings = {**before, **(chosen or {})}
+    for key in ("CA_BUNDLE", *computing.chosen_keys):  # other values depend on these
         if key in refresh or tuple(refresh) == ALL:
             settings.pop(key, None)
-    gpus = gpus_of_env(facts, example, current or "", refresh)
-    way = gpus.way if gpus else None
-    values = {**env_values(facts, folder, example, settings, way), **(chosen or {})}
-    if gpus and tuple(refresh) != ALL:
-        followed = followed_gpus(gpus, read_env(current or ""))
+    recorded = split_record(current or "")[1].items()
+    decided = {key: record.given for key, record in recorded if record}
+    named = FILLED if tuple(refresh) == ALL else refresh
+    suggestion = computing.suggestion(
+        facts, example=defaults, settings=settings, before=before, decided=decided, refresh=named
+    )
+    values = {**env_values(facts, folder, example, settings, suggestion), **(chosen or {})}
+    if tuple(refresh) != ALL:
+        followed = followed_values(suggestion, before)
         values.update(followed)
         refresh = [*refresh, *followed]
     notes = [
@@ -218,50 +231,39 @@ def fill(
     for key, reason in unwritable(values).items():
         notes.append(f"{key} was left out: {reason}.")
         del values[key]
-    used = chosen_gpus(facts, settings.get("GPU_IDS", ""))
-    if "CCA" in values and "CCA" not in settings and not used.compute_capabilities:
-        notes.append(
-            f"CCA: no GPU to ask; it is all that this project compiles for, {values['CCA']}."
-        )
+    notes += suggestion.notes
     answered = {key: value for key, value in (answered or {}).items() if key not in values}
-    decided = gpus.wrote if gpus else {}
-    merged = merge(example, current, values, refresh, answered, decided=decided)
-    who = outside_root(facts)
+    merged = merge(example, current, values, refresh, answered, decided=suggestion.decided)
+    owner = new_file_owner(facts)
     try:
-        write_env(path, merged.text, who)
+        write_env(path, merged.text, owner)
     except OSError as error:
         raise ProbeError(f"Cannot write {path}: {error.strerror}.") from error
     settings = read_env(merged.text)
-    told: list[str] = []
-    if gpus:
-        notes += write_overlays(folder, settings, facts, who)
-        told = gpu_notes(facts, settings, news=current is None or "COMPOSE_FILE" in refresh)
-    folders, problems = make_folders(Settings(folder), who)
-    all_notes = (*notes, *problems)
-    return Filled(current is None, merged, facts, tuple(folders), all_notes, tuple(told))
+    notes += computing.write_overrides(folder, settings, facts, owner)
+    changed = current is None or "COMPOSE_FILE" in refresh
+    folders, problems = make_folders(Settings(folder), owner)
+    return Filled(
+        created=current is None,
+        merged=merged,
+        facts=facts,
+        folders=tuple(folders),
+        notes=(*notes, *problems),
+        accelerator=tuple(computing.notes(facts, settings, changed=changed)),
+    )
 
 
-def make_folders(settings: Settings, who: tuple[int, int] | None) -> tuple[list[Path], list[str]]:
+def make_folders(settings: Settings, owner: tuple[int, int] | None) -> tuple[list[Path], list[str]]:
     """Make the missing data folders that .env names; return them, and what could not be done."""
     folders: list[Path] = []
     problems: list[str] = []
     for bind in filter(None, map(settings.path, BIND_DIRS)):
-        made, problem = make_folder(bind, who)
+        made, problem = make_folder(bind, owner)
         folders += made[-1:]
         if made and settings.folder.parent in bind.parents:
-            keep_out_of_git(bind, who)
+            keep_out_of_git(bind, owner)
         problems += [problem] if problem else []
     return folders, problems
-
-
-def gpus_of_env(facts: Facts, example: str, current: str, refresh: Collection[str]) -> Gpus | None:
-    """What .env, whose text is `current`, shall say about GPUs; None in a project without them."""
-    if "CPU_OR_GPU" not in read_env(example):
-        return None
-    record = split_record(current)[1].items()
-    wrote = {key: said.given for key, said in record if said and key in REMEMBERED}
-    named = FILLED if tuple(refresh) == ALL else refresh
-    return decide_gpus(facts, read_env(current), wrote, named)
 
 
 def check_keys(refresh: Collection[str], decided: Sequence[str]) -> None:
@@ -273,14 +275,15 @@ def check_keys(refresh: Collection[str], decided: Sequence[str]) -> None:
 
 
 def attach(folder: Path) -> tuple[list[str], tuple[str, str] | None]:
-    """Bring COMPOSE_FILE and the overlays in line with .env before containers start.
+    """Bring COMPOSE_FILE and the override files in line with .env before containers start.
 
-    Returns what changed or is wrong, and `without_gpus`. Raises ProbeError.
+    Returns what changed or is wrong; and why containers cannot use the accelerator, with what
+    helps. Raises ProbeError.
     """
     filled = fill(folder)
-    cause = without_gpus(filled.facts, read_env(filled.merged.text))
-    known = replace(filled.merged, differing=()), () if cause else filled.gpus
-    lines = report(replace(filled, merged=known[0], gpus=known[1]))
+    cause = accelerator().missing(filled.facts, read_env(filled.merged.text))
+    known = replace(filled.merged, differing=()), () if cause else filled.accelerator
+    lines = report(replace(filled, merged=known[0], accelerator=known[1]))
     return [line for line in lines if line != NOTHING], cause
 
 
@@ -310,4 +313,4 @@ def report(filled: Filled) -> list[str]:
     if merged.gone:
         lines.append(f".env: {', '.join(merged.gone)} left .env.example; kept under a comment.")
     lines += [f"Created {folder}." for folder in filled.folders]
-    return [*lines, *filled.notes, *filled.gpus]
+    return [*lines, *filled.notes, *filled.accelerator]

@@ -1,152 +1,205 @@
-"""What .env says about GPUs: cpu or gpu, and the overlay of COMPOSE_FILE."""
+"""GPUs as the accelerator of a project: the facts about them, and what .env says of them."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-from .gpus import OVERLAYS, WAYS, overlays, unknown_ids, way_of
+from .accelerator import OVERRIDE_FILES, Accelerator, Suggestion, compose_files
+from .gpu_facts import GpuFacts, Graphics, chosen_gpus, gpu_facts
+from .gpus import (
+    ACCESS_NAMES,
+    access,
+    access_kind,
+    access_lines,
+    gpu_lines,
+    override_texts,
+    unknown_ids,
+)
+from .nvidia import NvmlChild, graphics
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
     from .facts import Facts
 
-PINS_OVERLAY = "compose.pins.yaml"  # what `template.sh pin` writes: named where it is there
-CA_OVERLAY = "compose.ca.yaml"
+DECIDED = ("CPU_OR_GPU", "COMPOSE_FILE")  # what is recorded of these keys
 REFRESH = "./template.sh env --refresh"
 
 
-def split_files(current: Mapping[str, str]) -> tuple[list[str], str]:
-    """The files of COMPOSE_FILE, and what separates them."""
-    separator = current.get("COMPOSE_PATH_SEPARATOR") or ":"
-    return [name for name in current.get("COMPOSE_FILE", "").split(separator) if name], separator
+class NvidiaGpus(Accelerator):
+    """NVIDIA GPUs; the facts are `GpuFacts`."""
+
+    chosen_keys = ("GPU_IDS",)
+
+    def sources(self) -> dict[str, Callable[[], Any]]:
+        """What the driver is asked, in a child process."""
+        child: NvmlChild | None
+        try:
+            child = NvmlChild()
+        except (AttributeError, OSError):  # Windows has no fork; its driver comes with nvidia-smi
+            child = None
+        return {"graphics": lambda: graphics(child)}
+
+    def facts(self, answers: Mapping[str, Any]) -> GpuFacts:
+        """The facts, and which GPU access the engine has."""
+        others = dict(answers)
+        failed = Graphics(gpu_status="unknown", gpu_note="the driver's answer is odd")
+        found = GpuFacts(**vars(others.pop("graphics", failed)), **others)
+        return replace(found, access=access(found.engine, found))
+
+    def rows(self, facts: Facts) -> list[tuple[str, str]]:
+        """The driver, the GPUs, and how containers get them."""
+        found = gpu_facts(facts)
+        driver = f"{found.driver} (CUDA {found.cuda or 'unknown'})" if found.driver else ""
+        return [
+            ("driver", driver),
+            *(("GPU", line) for line in gpu_lines(found)),
+            *(("containers", line) for line in access_lines(found)),
+        ]
+
+    def suggestion(
+        self,
+        facts: Facts,
+        *,
+        example: Mapping[str, str],
+        settings: Mapping[str, str],
+        before: Mapping[str, str],
+        decided: Mapping[str, str],
+        refresh: Collection[str],
+    ) -> Suggestion:
+        """The GPU keys, and the override file.
+
+        GPU_IDS and CPU_OR_GPU are left out when driver or engine give no answer: the example's safe
+        default, or the user's value, is kept. CCA is that of the GPUs in GPU_IDS.
+        """
+        found = gpu_facts(facts)
+        used = chosen_gpus(found, settings.get("GPU_IDS", ""))
+        values: dict[str, str] = {}
+        notes: list[str] = []
+        if found.gpu_status != "unknown":
+            values["GPU_IDS"] = ",".join(found.gpu_ids)
+        if cpu_or_gpu(found):
+            values["CPU_OR_GPU"] = cpu_or_gpu(found)
+        # "auto", and behind it what that means where no GPU is seen
+        auto, _, without_gpu = example.get("CCA", "").partition(" ")
+        if auto == "auto":
+            values["CCA"] = " ".join(used.compute_capabilities) or without_gpu
+            if "CCA" not in settings and not used.compute_capabilities:
+                every = "all architectures of this CUDA build"
+                notes.append(f"CCA: no GPU found; compiling for {every}, {without_gpu}.")
+        mode, kind, remember = decide(found, before, decided, refresh)
+        return Suggestion(
+            values=values,
+            followed={"CPU_OR_GPU": mode} if before.get("CPU_OR_GPU", mode) != mode else {},
+            override=OVERRIDE_FILES.get(kind, ""),
+            decided=remember,
+            notes=tuple(notes),
+        )
+
+    def write_overrides(
+        self, folder: Path, settings: Mapping[str, str], facts: Facts, owner: tuple[int, int] | None
+    ) -> list[str]:
+        """Write both override files for GPU_IDS, the shell's before that of .env.
+
+        Both, so that a user who prefers the other one only has to name it in COMPOSE_FILE. A
+        caller who is root gives them to `owner`, a user and a group id.
+        """
+        found = gpu_facts(facts)
+        gpu_ids = os.environ.get("GPU_IDS", settings.get("GPU_IDS", ""))
+        notes = [
+            f"GPU_IDS names {one}, which this machine does not have: ./template.sh gpus lists them."
+            for one in (unknown_ids(gpu_ids, found.gpus) if found.gpus else [])
+        ]
+        for name, text in override_texts(gpu_ids, found).items():
+            path = folder / name
+            try:
+                if not path.is_file() or path.read_bytes() != text.encode():
+                    path.write_text(text)
+                    if owner:
+                        os.chown(path, *owner)
+            except OSError as error:
+                notes.append(f"Cannot write {path}: {error.strerror}.")
+        return notes
+
+    def notes(self, facts: Facts, settings: Mapping[str, str], *, changed: bool) -> list[str]:
+        """How containers get GPUs, if that `changed`; else why they get none of those there are."""
+        cause = without_gpus(facts, settings)
+        kind = access_kind(compose_files(settings)[0])
+        if not cause:
+            how = f"The containers get GPUs by {ACCESS_NAMES[kind]} ({OVERRIDE_FILES[kind]})."
+            return [how] if changed else []
+        if not gpu_facts(facts).gpus or "CPU_OR_GPU" in cause[0]:  # reported, or the user's will
+            return []
+        return [f"The containers get no GPU: {cause[0]}. To mend it: {cause[1]}"]
+
+    def missing(self, facts: Facts, settings: Mapping[str, str]) -> tuple[str, str] | None:
+        """See `without_gpus`."""
+        return without_gpus(facts, settings)
 
 
-def with_overlay(files: Sequence[str], base: Sequence[str], way: str) -> list[str]:
-    """Compose files with the overlay of one way to GPUs and no other, behind the template's own."""
-    others = [name for name in files if way_of([name]) == "none"]
-    before = (*base, PINS_OVERLAY, CA_OVERLAY)
-    at = max((others.index(one) + 1 for one in before if one in others), default=0)
-    return [*others[:at], *([OVERLAYS[way]] if way in OVERLAYS else []), *others[at:]]
-
-
-@dataclass(frozen=True)
-class Gpus:
-    """What .env shall say about GPUs: CPU_OR_GPU, and the way whose overlay COMPOSE_FILE names.
-
-    `wrote` is to be remembered: what a machine decided, so that the user's own choice is told from
-    it the next time.
-    """
-
-    mode: str
-    way: str
-    wrote: Mapping[str, str]
-
-
-def gpu_or_cpu(facts: Facts) -> str:
+def cpu_or_gpu(facts: GpuFacts) -> str:
     """CPU_OR_GPU as this machine suggests it; nothing where driver or engine give no answer."""
     if facts.gpu_status == "unknown" or (facts.gpus and not facts.engine.reachable):
         return ""
-    return "gpu" if facts.access.ways else "cpu"
+    return "gpu" if facts.access.kinds else "cpu"
 
 
-def decide_gpus(
-    facts: Facts,
+def decide(
+    facts: GpuFacts,
     settings: Mapping[str, str],
-    wrote: Mapping[str, str],
-    refresh: Collection[str] = (),
-) -> Gpus:
-    """CPU_OR_GPU and the way to GPUs: the machine's, until the user says something else in .env.
+    decided: Mapping[str, str],
+    refresh: Collection[str],
+) -> tuple[str, str, dict[str, str]]:
+    """CPU_OR_GPU, the kind of GPU access, and what is to be recorded of both.
 
-    `settings` are the keys of .env, `wrote` what a machine last decided there. Who writes
-    CPU_OR_GPU decides whether there is an overlay; who changes the overlay in COMPOSE_FILE, which.
+    They are the machine's until the user writes something else into .env: `settings` are the keys
+    of .env, `decided` what a machine last decided there. Who writes CPU_OR_GPU decides whether
+    there is an override file; who changes the override file in COMPOSE_FILE, which.
     """
-    machine, ways = gpu_or_cpu(facts), facts.access.ways
-    mode, way = settings.get("CPU_OR_GPU"), way_of(split_files(settings)[0])
+    remember = {key: decided[key] for key in DECIDED if key in decided}
+    machine, kinds = cpu_or_gpu(facts), facts.access.kinds
+    mode, kind = settings.get("CPU_OR_GPU"), access_kind(compose_files(settings)[0])
     new_files = "COMPOSE_FILE" not in settings or "COMPOSE_FILE" in refresh
-    own_mode = mode is not None and "CPU_OR_GPU" not in refresh and mode != wrote.get("CPU_OR_GPU")
-    own_way = not new_files and way != wrote.get("COMPOSE_FILE", "none")
+    own_mode = (
+        mode is not None and "CPU_OR_GPU" not in refresh and mode != remember.get("CPU_OR_GPU")
+    )
+    own_kind = not new_files and kind != remember.get("COMPOSE_FILE", "none")
     if not own_mode:
         mode = machine or mode or "cpu"
-    if not machine:  # nothing is known now: all stays as it is
-        best = "none" if "COMPOSE_FILE" in refresh else way
+    if not machine:  # nothing is known now: all is kept as it is
+        best = "none" if "COMPOSE_FILE" in refresh else kind
     elif mode != "gpu":
         best = "none"
     else:
-        best = way if way in ways and not new_files else next(iter(ways), "none")
+        best = kind if kind in kinds and not new_files else next(iter(kinds), "none")
     # A user who changed COMPOSE_FILE meant it, unless CPU_OR_GPU now says the opposite.
-    kept = own_way and (way != "none") == (mode == "gpu")
-    kept = kept or (own_way and not (own_mode and "CPU_OR_GPU" in wrote))
-    remember = dict(wrote)
+    kept = own_kind and (kind != "none") == (mode == "gpu")
+    kept = kept or (own_kind and not (own_mode and "CPU_OR_GPU" in remember))
     if not own_mode:
         remember["CPU_OR_GPU"] = str(mode)
     if not kept:
         remember["COMPOSE_FILE"] = best
-    return Gpus(str(mode), way if kept else best, remember)
-
-
-def followed_gpus(gpus: Gpus, before: Mapping[str, str]) -> dict[str, str]:
-    """The keys that .env has with another value than `gpus`; of COMPOSE_FILE only the overlay."""
-    followed: dict[str, str] = {}
-    if before.get("CPU_OR_GPU", gpus.mode) != gpus.mode:
-        followed["CPU_OR_GPU"] = gpus.mode
-    files, separator = split_files(before)
-    if "COMPOSE_FILE" in before and way_of(files) != gpus.way:
-        followed["COMPOSE_FILE"] = separator.join(with_overlay(files, ["compose.yaml"], gpus.way))
-    return followed
-
-
-def write_overlays(
-    folder: Path, settings: Mapping[str, str], facts: Facts, who: tuple[int, int] | None
-) -> list[str]:
-    """Write both overlays for GPU_IDS, the shell's before that of .env; what there is to say of it.
-
-    Both, so that a person who prefers the other one only has to name it in COMPOSE_FILE. `who` is
-    the user and group id they are given by a caller who is root.
-    """
-    gpu_ids = os.environ.get("GPU_IDS", settings.get("GPU_IDS", ""))
-    notes = [
-        f"GPU_IDS names {one}, which this machine does not have: ./template.sh gpus lists them."
-        for one in (unknown_ids(gpu_ids, facts.gpus) if facts.gpus else [])
-    ]
-    for name, text in overlays(gpu_ids, facts).items():
-        path = folder / name
-        try:
-            if not path.is_file() or path.read_bytes() != text.encode():
-                path.write_text(text)
-                if who:
-                    os.chown(path, *who)
-        except OSError as error:
-            notes.append(f"Cannot write {path}: {error.strerror}.")
-    return notes
-
-
-def gpu_notes(facts: Facts, settings: Mapping[str, str], *, news: bool) -> list[str]:
-    """How the containers get GPUs, where that is news; else why they get none that is there."""
-    cause = without_gpus(facts, settings)
-    way = way_of(split_files(settings)[0])
-    if not cause:
-        return [f"The containers get GPUs by {WAYS[way]} ({OVERLAYS[way]})."] if news else []
-    if not facts.gpus or "CPU_OR_GPU" in cause[0]:  # said elsewhere, or the user's will
-        return []
-    return [f"The containers get no GPU: {cause[0]}. To mend it: {cause[1]}"]
+    return str(mode), kind if kept else best, remember
 
 
 def without_gpus(facts: Facts, settings: Mapping[str, str]) -> tuple[str, str] | None:
     """Why containers get no GPU as .env is, with no full stop, and what helps; None if they do."""
-    way = way_of(split_files(settings)[0])
-    access, overlay = facts.access, OVERLAYS.get(way, "")
-    if way in access.ways:
+    found = gpu_facts(facts)
+    kind = access_kind(compose_files(settings)[0])
+    override = OVERRIDE_FILES.get(kind, "")
+    if kind in found.access.kinds:
         return None
-    if not access.ways:
-        useless = bool(overlay) and not facts.gpus
-        return access.note, f"{REFRESH} COMPOSE_FILE CPU_OR_GPU" if useless else access.fix
-    if overlay:
-        why = f"{overlay} does not fit: this engine hands GPUs over by {WAYS[access.ways[0]]}"
+    if not found.access.kinds:
+        useless = bool(override) and not found.gpus
+        refresh = f"{REFRESH} COMPOSE_FILE CPU_OR_GPU"
+        return found.access.note, refresh if useless else found.access.fix
+    if override:
+        name = ACCESS_NAMES[found.access.kinds[0]]
+        why = f"{override} does not fit: this engine hands GPUs over by {name}"
         return why, f"{REFRESH} COMPOSE_FILE"
     if settings.get("CPU_OR_GPU") != "gpu":
         return "CPU_OR_GPU in .env says cpu", f"{REFRESH} CPU_OR_GPU"
-    return "COMPOSE_FILE in .env names no overlay", f"{REFRESH} COMPOSE_FILE"
+    return "COMPOSE_FILE in .env names no override file for GPUs", f"{REFRESH} COMPOSE_FILE"

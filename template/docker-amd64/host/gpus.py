@@ -1,9 +1,9 @@
-"""How an engine hands GPUs to containers, and the two Compose files that ask it to.
+"""GPU access: how containers get GPUs from the engine, and the two override files that ask for it.
 
-There are two ways. By CDI, a file on the host says what belongs to a GPU; it has to be made for the
-driver that runs, and be readable by the engine. By NVIDIA's runtime, a hook of the engine looks at
-the driver itself. Docker knows both, Podman only CDI. A project uses one of them at a time: the
-overlay that COMPOSE_FILE in .env names.
+There are two kinds. With CDI, a file on the host says what belongs to a GPU; it has to be made for
+the driver that runs, and be readable by the engine. With NVIDIA's runtime, a hook of the engine
+looks at the driver itself. Docker knows both, Podman only CDI. A project uses one of them at a
+time: that of the override file which COMPOSE_FILE in .env names.
 """
 
 from __future__ import annotations
@@ -14,18 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .accelerator import OVERRIDE_FILES, override_in
 from .ask import read_json, read_text
-from .facts import Access
+from .gpu_facts import Access
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from .facts import Engine, Facts, Gpu
+    from .facts import Engine
+    from .gpu_facts import Gpu, GpuFacts
 
-OVERLAYS = {"cdi": "compose.cdi.yaml", "nvidia": "compose.nvidia.yaml"}  # the better way first
-WAYS = {"cdi": "CDI", "nvidia": "NVIDIA's runtime"}
+ACCESS_NAMES = {"cdi": "CDI", "nvidia": "NVIDIA's runtime"}
 KIND = "nvidia.com/gpu"
-PODMAN_DIRS = ("/etc/cdi", "/var/run/cdi")  # where an engine looks that is not told otherwise
+PODMAN_DIRS = ("/etc/cdi", "/var/run/cdi")  # where an engine looks by default
 # The newest CDI version that older engines read; newer ones say themselves what they could read.
 # moby pull request 47706; the notes of NVIDIA Container Toolkit 1.19.1.
 READABLE = {("docker", 25): (0, 6, 0), ("podman", 4): (0, 6, 0)}
@@ -65,12 +66,12 @@ def read_spec(path: str, text: str) -> Spec | None:
         names = [str(device.get("name")) for device in devices if isinstance(device, dict)]
     else:
 
-        def said(key: str) -> list[str]:
+        def values(key: str) -> list[str]:
             value = r":[ \t]*[\"']?([^\"'\s,}]+)"
             return re.findall(r"^[ \t-]*(?:\{[ \t]*)?" + key + value, text, re.MULTILINE)
 
-        kind, version = (next(iter(said(key)), "") for key in ("kind", "cdiVersion"))
-        names = said("name")
+        kind, version = (next(iter(values(key)), "") for key in ("kind", "cdiVersion"))
+        names = values("name")
     if kind != KIND:
         return None
     drivers = re.findall(r"/lib(?:cuda|nvidia-ml)\.so\.(\d+\.\d+(?:\.\d+)?)", text)
@@ -129,7 +130,7 @@ def split_ids(gpu_ids: str) -> list[str]:
 
 
 def cdi_names(gpu_ids: str, gpus: Sequence[Gpu], names: Sequence[str]) -> list[str]:
-    """GPU_IDS in the words of the CDI files; an id that they do not know stays as it is."""
+    """GPU_IDS in the words of the CDI files; an id that they do not know is kept."""
     wanted, known = split_ids(gpu_ids), known_ids(gpus)
     if not wanted and ("all" in names or not gpus):
         return ["all"]
@@ -137,9 +138,17 @@ def cdi_names(gpu_ids: str, gpus: Sequence[Gpu], names: Sequence[str]) -> list[s
     return [next((name for name in known.get(one, [one]) if name in names), one) for one in wanted]
 
 
+def gpus_of(devices: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """What CDI calls the GPUs, of the devices that it gives an engine; None: it does not say."""
+    if devices is None:
+        return None
+    return tuple(one[len(KIND) + 1 :] for one in devices if one.startswith(f"{KIND}="))
+
+
 def by_cdi(found: Engine, driver: str | None, gpus: Sequence[Gpu]) -> tuple[tuple[str, ...], str]:
     """The names that CDI knows the GPUs by; or none, and in half a sentence why not."""
     podman = found.kind == "podman"
+    seen = gpus_of(found.cdi_devices)
     folders = PODMAN_DIRS if podman else found.cdi_dirs
     specs = read_specs(folders) if found.local else []
     limit = READABLE.get((found.kind, (numbers(found.version) or (0,))[0]))
@@ -147,25 +156,25 @@ def by_cdi(found: Engine, driver: str | None, gpus: Sequence[Gpu]) -> tuple[tupl
         return (), ""
     names = tuple(name for spec in specs for name in spec.names)
     for spec in specs:
-        unread = found.cdi_devices is not None and not set(spec.names) & set(found.cdi_devices)
+        unread = seen is not None and not set(spec.names) & set(seen)
         if unread or (limit and numbers(spec.version) > limit):
             what = f"{spec.path} (CDI {spec.version}) cannot be read by this engine"
-            said = next((text for text in found.warnings if spec.path in text), "")
-            return (), what + (f": {said.rpartition(': ')[2]}" if said else "")
+            warning = next((text for text in found.warnings if spec.path in text), "")
+            return (), what + (f": {warning.rpartition(': ')[2]}" if warning else "")
         if driver and spec.drivers and driver not in spec.drivers:
             return (), f"{spec.path} was made for driver {spec.drivers[0]}, and {driver} runs"
-    names = names if found.cdi_devices is None else found.cdi_devices
+    names = names if seen is None else seen
     missing = [ids[0] for ids in known_ids(gpus).values() if not set(ids) & set(names)]
     if names and missing and specs:
         return (), f"{specs[-1].path} does not know {missing[0]}"
     return (() if missing else names), ""
 
 
-# --------------------------------------------------------------------------------- the way to GPUs
+# -------------------------------------------------------------------------------------- GPU access
 
 
-def access(found: Engine, facts: Facts) -> Access:
-    """The ways in which this engine hands over the GPUs, or why there is none and what helps."""
+def access(found: Engine, facts: GpuFacts) -> Access:
+    """The GPU access of this engine, or why it has none and what helps."""
     if not facts.gpu_ids:
         if facts.gpus:
             note = "MIG is on, but no GPU has an instance"
@@ -175,13 +184,13 @@ def access(found: Engine, facts: Facts) -> Access:
     if not found.reachable:
         return Access(note=found.problem, fix=found.fix)
     names, problem = by_cdi(found, facts.driver, facts.gpus)
-    ways = (["cdi"] if names else []) + (["nvidia"] if by_runtime(found, facts) else [])
-    if ways or problem:
-        return Access(tuple(ways), names, problem, GENERATE if problem else "")
-    return Access(note=why_none(found), fix=mend(found))
+    kinds = (["cdi"] if names else []) + (["nvidia"] if by_runtime(found, facts) else [])
+    if kinds or problem:
+        return Access(tuple(kinds), names, problem, GENERATE if problem else "")
+    return Access(note=why_no_access(found), fix=access_command(found))
 
 
-def by_runtime(found: Engine, facts: Facts) -> bool:
+def by_runtime(found: Engine, facts: GpuFacts) -> bool:
     """Whether `driver: nvidia` works: the runtime is registered, or its hook is where it looks.
 
     Docker Desktop has it built in on Windows, which is seen from WSL.
@@ -192,7 +201,7 @@ def by_runtime(found: Engine, facts: Facts) -> bool:
     return "nvidia" in found.runtimes or bool(hook)
 
 
-def why_none(found: Engine) -> str:
+def why_no_access(found: Engine) -> str:
     """Why an engine that answers hands over no GPU, in half a sentence."""
     if found.kind == "docker-desktop":
         return "Docker Desktop hands GPUs to containers on Windows only"
@@ -203,8 +212,8 @@ def why_none(found: Engine) -> str:
     return "the NVIDIA Container Toolkit is not installed"
 
 
-def mend(found: Engine) -> str:
-    """The command that gives an engine its way to the GPUs."""
+def access_command(found: Engine) -> str:
+    """The command that gives an engine GPU access."""
     if found.kind == "docker-desktop":
         return "docker context use default   (Docker Engine has to be installed)"
     cdi = found.kind == "podman" or (found.rootless and found.cdi_dirs)
@@ -212,17 +221,39 @@ def mend(found: Engine) -> str:
     return command if shutil.which("nvidia-ctk") else f"{INSTALL} && {command}   (first {GUIDE})"
 
 
-# ------------------------------------------------------------------------------------ the overlays
+def gpu_lines(facts: GpuFacts) -> list[str]:
+    """A line for each GPU and MIG instance, or one that says why there is none."""
+    lines: list[str] = []
+    for gpu in facts.gpus:
+        details = [f"compute capability {gpu.compute_capability or 'unknown'}"]
+        details += [f"{gpu.memory_mib / 1024:.0f} GiB"] if gpu.memory_mib else []
+        lines.append(f"{gpu.name} ({', '.join([*details, gpu.uuid])})")
+        lines += [f"  {part.name} ({part.uuid})" for part in gpu.mig]
+        if gpu.mig_enabled and not gpu.mig:
+            lines.append("  MIG is on but has no instance: nothing can run on this GPU")
+    return lines or [f"none: {facts.gpu_note}" if facts.gpu_note else "none"]
 
 
-def way_of(files: Iterable[str]) -> str:
-    """The way whose overlay is among these Compose files: cdi, nvidia or none."""
-    names = {Path(name).name: way for way, name in OVERLAYS.items()}
-    return next((names[Path(file).name] for file in files if Path(file).name in names), "none")
+def access_lines(facts: GpuFacts) -> list[str]:
+    """How containers can get the GPUs, and what prevents it; nothing without a GPU."""
+    if not facts.gpus:
+        return []
+    kinds = " or ".join(ACCESS_NAMES[kind] for kind in facts.access.kinds)
+    lines = [f"get GPUs by {kinds}"] if kinds else []
+    return [*lines, *([f"{facts.access.note}: {facts.access.fix}"] if facts.access.note else [])]
 
 
-def overlays(gpu_ids: str, facts: Facts) -> dict[str, str]:
-    """The texts of both overlays for the GPUs of GPU_IDS, by file name."""
+# ------------------------------------------------------------------------------ the override files
+
+
+def access_kind(files: Iterable[str]) -> str:
+    """The kind of GPU access that these Compose files ask for: cdi, nvidia or none."""
+    kinds = {name: kind for kind, name in OVERRIDE_FILES.items()}
+    return kinds.get(override_in(files), "none")
+
+
+def override_texts(gpu_ids: str, facts: GpuFacts) -> dict[str, str]:
+    """The texts of both override files for the GPUs of GPU_IDS, by file name."""
     gpu_ids = re.sub(r"[^\w,:./ -]", "", gpu_ids)  # no id has what could break these files
     ids = split_ids(gpu_ids)
     devices = [f"{KIND}={name}" for name in cdi_names(gpu_ids, facts.gpus, facts.access.cdi_names)]
@@ -241,15 +272,15 @@ def overlays(gpu_ids: str, facts: Facts) -> dict[str, str]:
             {selection}
 """
     return {
-        OVERLAYS["nvidia"]: overlay(WAYS["nvidia"], gpu_ids, request),
-        OVERLAYS["cdi"]: overlay(WAYS["cdi"], gpu_ids, f"  devices:{listed(devices, 4)}\n"),
+        OVERRIDE_FILES["nvidia"]: override_text("nvidia", gpu_ids, request),
+        OVERRIDE_FILES["cdi"]: override_text("cdi", gpu_ids, f"  devices:{listed(devices, 4)}\n"),
     }
 
 
-def overlay(way: str, gpu_ids: str, request: str) -> str:
-    """The text of an overlay; template.sh and the entrypoint read GPUS_GIVEN."""
+def override_text(kind: str, gpu_ids: str, request: str) -> str:
+    """The text of an override file; template.sh and the entrypoint read GPUS_GIVEN."""
     return f"""\
-# This machine's GPUs for the containers, by {way}. ./template.sh writes this file
+# This machine's GPUs for the containers, by {ACCESS_NAMES[kind]}. ./template.sh writes this file
 # from GPU_IDS in .env: change it there. COMPOSE_FILE in .env names it where it is used.
 x-gpus: &gpus
   environment:

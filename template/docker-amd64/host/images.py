@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Mapping
 
 from .compose import ask, call, check_engine, compose, image_id, show
 from .env_file import set_keys
-from .project import StopError, me
+from .project import PINS_FILE, StopError, me
 
 if TYPE_CHECKING:
     import argparse
 
     from .project import Distribution, Project
 
-PINS = "compose.pins.yaml"
 PINS_HEAD = """\
 # The base images of the Dockerfile as they were when they were pinned. Builds use them until
 # ./template.sh pin takes newer ones; keep this file in git. An image that .env names wins.
@@ -150,7 +149,7 @@ def end_of_updates(distribution: Distribution, today: dt.date) -> str:
 def read_pins(project: Project) -> dict[str, str]:
     """The pins of compose.pins.yaml, which this program writes, by build argument."""
     try:
-        text = (project.folder / PINS).read_text("utf-8", "replace")
+        text = (project.folder / PINS_FILE).read_text("utf-8", "replace")
     except OSError:
         return {}
     return dict(re.findall(r"(?m)^ *([A-Z0-9_]+): \$\{\1:-(.*)\}$", text))
@@ -158,7 +157,7 @@ def read_pins(project: Project) -> dict[str, str]:
 
 def write_pins(project: Project, pins: Mapping[str, str]) -> None:
     """Write the pins for everything that is built; without any there is no file."""
-    file = project.folder / PINS
+    file = project.folder / PINS_FILE
     if not pins:
         if file.exists():
             file.unlink()
@@ -167,7 +166,7 @@ def write_pins(project: Project, pins: Mapping[str, str]) -> None:
     services = [f"  {name}: *pins" for name in project.builds]
     text = "\n".join([f"{PINS_HEAD}{chr(10).join(lines)}", "", "services:", *services, ""])
     if not file.exists() or file.read_text("utf-8", "replace") != text:
-        temporary = file.with_name(f"{PINS}.tmp")
+        temporary = file.with_name(f"{PINS_FILE}.tmp")
         temporary.write_text(text, "utf-8")
         temporary.replace(file)
 
@@ -177,13 +176,13 @@ def name_pins(project: Project) -> None:
     if "COMPOSE_FILE" in os.environ:
         return
     files = project.settings.files()
-    if (PINS in files) == (project.folder / PINS).is_file():
+    if (PINS_FILE in files) == (project.folder / PINS_FILE).is_file():
         return
-    if PINS in files:
-        files.remove(PINS)
+    if PINS_FILE in files:
+        files.remove(PINS_FILE)
     else:
         at = files.index("compose.yaml") + 1 if "compose.yaml" in files else len(files)
-        files.insert(at, PINS)
+        files.insert(at, PINS_FILE)
     separator = project.settings.get("COMPOSE_PATH_SEPARATOR") or ":"
     set_keys(project.folder, [f"COMPOSE_FILE={separator.join(files)}"])
     project.forget_settings()
@@ -241,7 +240,7 @@ def pin_bases(project: Project, *, refresh: bool = False) -> None:
             otherwise = "its pin stays" if pin else "it is not pinned"
             found = digest_of(project, name, otherwise) or pin
             if found != pin:
-                show(f"Pinned in {PINS}, which belongs in git: {found}")
+                show(f"Pinned in {PINS_FILE}, which belongs in git: {found}")
             pin = found
         if pin:
             wanted[key] = pin

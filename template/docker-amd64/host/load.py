@@ -1,4 +1,4 @@
-"""The GPUs as people who share them look at them: memory, load, and whose programs run there."""
+"""The GPUs as users who share them look at them: memory, load, and whose programs run there."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from .ask import command, gather
 from .env_file import Settings
 from .gpu_env import without_gpus
+from .gpu_facts import gpu_facts
 from .gpus import known_ids, split_ids
-from .machine import owner
 from .nvidia import GPU_LIMIT, WSL_LIBRARIES
-from .probe import probe
+from .probe import owner, probe
 
 if TYPE_CHECKING:
     import argparse
@@ -29,12 +29,12 @@ NUMBER = re.compile(r"\d+")
 
 def query(program: str, what: str) -> list[list[str]]:
     """The rows of an `nvidia-smi` query; none where it fails or takes too long."""
-    said = command([program, what, "--format=csv,noheader,nounits"], GPU_LIMIT)
-    rows = said.out.splitlines() if said.status == 0 else []
+    answer = command([program, what, "--format=csv,noheader,nounits"], GPU_LIMIT)
+    rows = answer.out.splitlines() if answer.status == 0 else []
     return [[cell.strip() for cell in row.split(",")] for row in rows if "," in row]
 
 
-def who(pid: str, proc: Path = PROC) -> str:
+def process_owner(pid: str, proc: Path = PROC) -> str:
     """The owner of a process, or its number where /proc does not tell."""
     found = owner(proc / pid, os.environ)
     return found.name if found else f"process {pid}"
@@ -57,30 +57,31 @@ def listing(folder: Path, facts: Facts) -> str:
     """A line for each GPU and MIG instance; `*` marks those that the containers get."""
     program = shutil.which("nvidia-smi") or shutil.which(str(WSL_LIBRARIES / "nvidia-smi"))
     settings = Settings(folder)
-    if not facts.gpus:
-        return f"No GPU: {facts.gpu_note or 'none was found'}."
-    fields = "uuid,memory.used,memory.total,utilization.gpu"
-    said = {}
+    found = gpu_facts(facts)
+    if not found.gpus:
+        return f"No GPU: {found.gpu_note or 'none was found'}."
+    fields = ("uuid", "memory.used", "memory.total", "utilization.gpu")
+    answers = {}
     if program:
-        asked = {
-            "gpus": lambda: query(program, f"--query-gpu={fields}"),
+        queries = {
+            "gpus": lambda: query(program, f"--query-gpu={','.join(fields)}"),
             "apps": lambda: query(program, "--query-compute-apps=gpu_uuid,pid"),
         }
-        said = gather(asked, GPU_LIMIT)
-    loads = {row[0]: row[1:] for row in said.get("gpus", []) if len(row) == len(fields.split(","))}
-    people: dict[str, list[str]] = {}
-    for uuid, pid, *_ in said.get("apps", []):
-        people.setdefault(uuid, []).append(who(pid))
-    known, wanted = known_ids(facts.gpus), split_ids(settings.get("GPU_IDS"))
+        answers = gather(queries, GPU_LIMIT)
+    loads = {row[0]: row[1:] for row in answers.get("gpus", []) if len(row) == len(fields)}
+    in_use: dict[str, list[str]] = {}
+    for uuid, pid, *_ in answers.get("apps", []):
+        in_use.setdefault(uuid, []).append(process_owner(pid))
+    known, wanted = known_ids(found.gpus), split_ids(settings.get("GPU_IDS"))
 
     def mark(uuid: str) -> str:
         return "*" if not wanted or set(wanted) & {*known.get(uuid, []), uuid} else ""
 
     def users(uuid: str) -> str:
-        return ", ".join(sorted(set(people.get(uuid, []))))
+        return ", ".join(sorted(set(in_use.get(uuid, []))))
 
     rows = [["", "GPU", "NAME", "MEMORY", "LOAD", "IN USE BY", "UUID"]]
-    for at, gpu in enumerate(facts.gpus):
+    for at, gpu in enumerate(found.gpus):
         index = str(at if gpu.index is None else gpu.index)
         used, total, load = loads.get(gpu.uuid, ["", "", ""])
         busy = f"{load} %" if NUMBER.fullmatch(load) else ""

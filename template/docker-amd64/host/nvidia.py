@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .ask import Output, command, gather, kill_group, read_json, read_text
-from .facts import Gpu, Graphics, Mig
+from .gpu_facts import Gpu, Graphics, Mig
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,7 +115,7 @@ def open_nvml() -> Any:
 
 
 def read_nvml(nvml: Any) -> Graphics:
-    """What NVML (pynvml or `Nvml`) says; what a GPU does not support stays unknown."""
+    """What NVML (pynvml or `Nvml`) says; what a GPU does not support is unknown."""
 
     def maybe(name: str, *args: Any) -> Any:
         try:
@@ -161,7 +161,7 @@ def read_nvml(nvml: Any) -> Graphics:
 
 
 class NvmlChild:
-    """NVML, asked in a forked process: a hang or a crash in the driver's library stays there.
+    """NVML, asked in a forked process: a hang or a crash in the driver's library ends there.
 
     A fork, because a new interpreter would cost more than all the rest of the probe.
     """
@@ -258,9 +258,9 @@ def nvidia_smi(deadline: float) -> Graphics:
     def query() -> Output:
         return ask(f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits")
 
-    said = gather({"rows": query, "banner": ask, "list": lambda: ask("-L")}, limit=GPU_LIMIT)
+    answers = gather({"rows": query, "banner": ask, "list": lambda: ask("-L")}, limit=GPU_LIMIT)
     late = Output(None, timed_out=True)
-    rows, banner, listing = (said.get(name, late) for name in ("rows", "banner", "list"))
+    rows, banner, listing = (answers.get(name, late) for name in ("rows", "banner", "list"))
     if "not a valid field" in rows.out + rows.err:
         fields = fields[:4]  # drivers before 510 know no compute_cap, before 450 no MIG
         rows = query()

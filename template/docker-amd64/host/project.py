@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SCRIPT = "./docker-amd64/template.sh"
+# Override files that COMPOSE_FILE names where they are used: what `pin` writes, and certificates.
+PINS_FILE = "compose.pins.yaml"
+CA_FILE = "compose.ca.yaml"
 
 
 def me() -> str:

@@ -1,10 +1,10 @@
-"""The facts for people: as a table, and in single lines."""
+"""The facts for reading: as a table, and in single lines."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .gpus import WAYS
+from .accelerator import accelerator
 
 if TYPE_CHECKING:
     from .facts import Engine, Facts, Person
@@ -25,34 +25,11 @@ def engine_line(found: Engine) -> str:
     return ", ".join(parts)
 
 
-def gpu_lines(facts: Facts) -> list[str]:
-    """A line for each GPU and MIG instance, or one that says why there is none."""
-    lines: list[str] = []
-    for gpu in facts.gpus:
-        details = [f"compute capability {gpu.compute_capability or 'unknown'}"]
-        details += [f"{gpu.memory_mib / 1024:.0f} GiB"] if gpu.memory_mib else []
-        lines.append(f"{gpu.name} ({', '.join([*details, gpu.uuid])})")
-        lines += [f"  {part.name} ({part.uuid})" for part in gpu.mig]
-        if gpu.mig_enabled and not gpu.mig:
-            lines.append("  MIG is on but has no instance: nothing can run on this GPU")
-    return lines or [f"none: {facts.gpu_note}" if facts.gpu_note else "none"]
-
-
-def access_lines(facts: Facts) -> list[str]:
-    """How containers can get the GPUs, and what stands in the way; nothing without a GPU."""
-    access = facts.access
-    if not facts.gpus:
-        return []
-    ways = " or ".join(WAYS[way] for way in access.ways)
-    lines = [f"get GPUs by {ways}"] if ways else []
-    return [*lines, *([f"{access.note}: {access.fix}"] if access.note else [])]
-
-
 def table(facts: Facts) -> str:
     """All facts as a table of two columns."""
 
-    def shown(who: Person | None) -> str:
-        return f"{who.uid}:{who.gid} ({who.name}:{who.group})" if who else ""
+    def shown(user: Person | None) -> str:
+        return f"{user.uid}:{user.gid} ({user.name}:{user.group})" if user else ""
 
     def gibibytes(size: int | None) -> str:
         return f"{size / 1024:.1f} GiB" if size is not None else "unknown"
@@ -71,8 +48,6 @@ def table(facts: Facts) -> str:
         ("WSL", str(facts.wsl) if facts.wsl else ""),
         ("SELinux", "enforcing" if facts.selinux else ""),
         ("certificates", facts.ca_bundle),
-        ("driver", f"{facts.driver} (CUDA {facts.cuda or 'unknown'})" if facts.driver else ""),
-        *(("GPU", line) for line in gpu_lines(facts)),
-        *(("containers", line) for line in access_lines(facts)),
+        *accelerator().rows(facts),
     ]
     return "\n".join(f"{name:14} {value}" for name, value in rows if value)

@@ -13,13 +13,13 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .accelerator import OVERRIDE_FILES
 from .checkout import UpdateError, run
-from .gpus import OVERLAYS
 
 if TYPE_CHECKING:
     from .checkout import Checkout
 
-HOST_FILES = (".env", *OVERLAYS.values())  # what the probe writes and git does not see
+HOST_FILES = (".env", *OVERRIDE_FILES.values())  # written for this host; git ignores them
 
 
 def running(project: Checkout) -> int:

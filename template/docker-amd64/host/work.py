@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .accelerator import OVERRIDE_FILES
 from .compose import (
     ask,
     become,
@@ -23,7 +24,7 @@ from .compose import (
     watch_for_gpus,
 )
 from .failures import gpu_cause
-from .project import StopError, me
+from .project import CA_FILE, PINS_FILE, StopError, me
 
 if TYPE_CHECKING:
     import argparse
@@ -31,9 +32,9 @@ if TYPE_CHECKING:
     from .project import Project
 
 START_LIMIT = 120  # seconds for the first start, which installs the project
-GPU_FILES = ("compose.nvidia.yaml", "compose.cdi.yaml")
+GPU_FILES = tuple(OVERRIDE_FILES.values())
 # The Compose files of which it is known what they mount.
-KNOWN_FILES = ("compose.yaml", "compose.ca.yaml", "compose.pins.yaml", *GPU_FILES)
+KNOWN_FILES = ("compose.yaml", CA_FILE, PINS_FILE, *GPU_FILES)
 FOLDERS = ("LOCAL_CODE_DIR", "LOCAL_DATA_DIR", "LOCAL_OUTPUTS_DIR", "LOCAL_CHANNELS_DIR")
 
 

@@ -7,30 +7,36 @@
     base_packages.py why        reads uv's failure from stdin, says who wanted another version
 
 Kept are torch and its family, numpy, CUDA libraries, everything that came from no index, and what
-the base's constraint file for pip names; not kept is what base-override.txt names. For each of them
-uv finds a stand-in wheel in an index that has one version, the base's. So the resolver chooses
-other packages to fit, or says that none does. A stand-in holds no code: where one is installed, as
-in the environment in which a package is built, it makes the base's own package seen.
-
-Standard library only, Python 3.8 or newer; versions are compared by the `packaging` that pip has.
+the base's constraint file for pip names; not kept is what base-override.txt names. Each of them has
+a stand-in (stand_ins.py). Where one is installed, as in the environment in which a package is
+built, it makes the base's own package seen.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
 import re
 import sys
-import zipfile
-from importlib import import_module
-from importlib.metadata import Distribution, distributions
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+from stand_ins import (
+    ASKING,
+    Package,
+    Unmet,
+    find,
+    import_packaging,
+    normal,
+    stands_as,
+    unmet,
+    write_stand_in,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from importlib.metadata import Distribution
 
 HOME = Path("/opt/base")
 VENV = Path("/opt/venv")
@@ -44,44 +50,7 @@ BROUGHT_BY_TORCH = r"triton|pytorch-triton|nvidia-.*|cuda-.*"
 # The environment has its own, to install the project with: an old base has them too old for that.
 TOOLS = {"packaging", "pip", "setuptools", "wheel"}
 
-VERSION = re.compile(
-    r"v?(?P<release>(?:\d+!)?\d+(?:\.\d+)*)"
-    r"(?:[-_.]?(?:a|b|c|rc|alpha|beta|pre|preview)[-_.]?\d*)?"
-    r"(?:-(?P<implicit>\d+)|[-_.]?(?:post|rev|r)[-_.]?(?P<post>\d*))?"
-    r"(?:[-_.]?dev[-_.]?\d*)?"
-    r"(?:\+(?P<local>[a-z0-9]+(?:[-_.][a-z0-9]+)*))?",
-    re.IGNORECASE,
-)
-# In uv's words: "your project", "all versions of a", "a==1.0", "my-dependencies:dev" depends on ...
-ASKING = r"([\w.-]+(?::[\w-]+)?)(?:\[[\w,-]*\])?((?:[<>=!~]=?[\w.+!*,<>=~]*)?)"
 REQUIREMENT = re.compile(r"([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*(.*)")
-
-
-class Package(NamedTuple):
-    """A distribution of the base image; `stands_as` is the version that the resolver sees."""
-
-    name: str
-    version: str
-    stands_as: str
-    requires: list[str]
-    entry_points: str
-
-
-def normal(name: str) -> str:
-    """The one spelling of a distribution's name."""
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
-def stands_as(version: str) -> str:
-    """The version as a requirement is meant: NVIDIA's 2.14.0a0+4fdf77b counts as 2.14.0."""
-    match = VERSION.fullmatch(version)
-    if match is None:
-        digits = re.match(r"\d+(\.\d+)*", version)
-        return digits.group() if digits else "0"
-    post = match["implicit"] or match["post"]
-    parts = re.split(r"[-_.]", (match["local"] or "").lower())
-    local = ".".join(str(int(part)) if part.isdigit() else part for part in parts)
-    return match["release"] + (f".post{post}" if post else "") + (f"+{local}" if local else "")
 
 
 def without_comment(line: str) -> str:
@@ -103,16 +72,6 @@ def name_of(line: str) -> str:
     """The name of a requirement's distribution, "" where there is none."""
     match = REQUIREMENT.match(line)
     return normal(match.group(1)) if match else ""
-
-
-def find(folders: list[str]) -> dict[str, Distribution]:
-    """The distributions in these folders by their names; of two, the one that is imported."""
-    found: dict[str, Distribution] = {}
-    for distribution in distributions(path=folders):
-        name = distribution.metadata["Name"]
-        if name and distribution.version:  # a broken one may lack either
-            found.setdefault(normal(name), distribution)
-    return found
 
 
 def is_kept(name: str, distribution: Distribution) -> bool:
@@ -151,32 +110,6 @@ def keep(
         for name, distribution in sorted(found.items())
         if name not in free and (name in constrained or is_kept(name, distribution))
     }
-
-
-def write_stand_in(folder: Path, package: Package, base_folders: list[str]) -> None:
-    """Write a wheel without code, and the page of an index that names it.
-
-    It is the same, byte by byte, for the same package. Its .pth file makes the folders of the base
-    seen where it is installed.
-    """
-    module = package.name.replace("-", "_")
-    info = f"{module}-{package.stands_as}.dist-info"
-    about = f"Metadata-Version: 2.1\nName: {package.name}\nVersion: {package.stands_as}\n"
-    content = {
-        f"base-image-{package.name}.pth": "".join(f"{path}\n" for path in base_folders),
-        f"{info}/METADATA": f"{about}Summary: stands for {package.version} of the base image\n",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    if package.entry_points:
-        content[f"{info}/entry_points.txt"] = package.entry_points
-    content[f"{info}/RECORD"] = "".join(f"{path},,\n" for path in [*content, f"{info}/RECORD"])
-    folder.mkdir(parents=True)
-    wheel = f"{module}-{package.stands_as}-py3-none-any.whl"
-    with zipfile.ZipFile(folder / wheel, "w") as archive:
-        for path, text in content.items():
-            archive.writestr(zipfile.ZipInfo(path), text)
-    link = wheel.replace("+", "%2B")
-    (folder / "index.html").write_text(f'<a href="{link}">{wheel}</a>\n', encoding="utf-8")
 
 
 def write_commands(folder: Path, found: dict[str, Distribution], taken: Iterable[str]) -> None:
@@ -253,47 +186,6 @@ def load(home: Path) -> Record:
     row = json.loads((home / "packages.json").read_text(encoding="utf-8"))
     packages = {name: Package(**package) for name, package in row["packages"].items()}
     return Record(packages, row["versions"], row["freed"], row["constraints"])
-
-
-def import_packaging(venv: Path) -> Any:
-    """The module packaging.requirements: its own, or the copy in the pip of base or environment.
-
-    Raises:
-        ImportError: none of the three is there.
-    """
-    sys.path.extend(map(str, venv.glob("lib/python*/site-packages")))
-    for name in ("packaging", "pip._vendor.packaging"):
-        with contextlib.suppress(ImportError):
-            return import_module(f"{name}.requirements")
-    raise ImportError("neither packaging nor pip is in the base image or in /opt/venv")
-
-
-class Unmet(NamedTuple):
-    """A requirement line of `who` that `version`, the one that is there, does not meet."""
-
-    who: str
-    line: str
-    name: str
-    version: str
-
-
-def unmet(who: str, lines: Iterable[str], versions: dict[str, str], packaging: Any) -> list[Unmet]:
-    """The requirements without extras that these versions do not meet; who is not there, is met."""
-    found = []
-    for line in lines:
-        try:
-            requirement = packaging.Requirement(line)
-        except packaging.InvalidRequirement:
-            continue
-        name = normal(requirement.name)
-        asks = f"{name}{requirement.specifier}"
-        if name not in versions or (
-            requirement.marker and not requirement.marker.evaluate({"extra": ""})
-        ):
-            continue
-        if not requirement.specifier.contains(versions[name], prereleases=True):
-            found.append(Unmet(who, asks, name, versions[name]))
-    return found
 
 
 def way_out(name: str) -> str:

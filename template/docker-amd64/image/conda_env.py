@@ -30,9 +30,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
-# In an image the three lie in one folder.
-import base_packages
 import conda_file
+
+# In an image the three lie in one folder.
+import stand_ins
 from conda_file import CUDA, DEV, MAIN, Environment, FileError
 
 if TYPE_CHECKING:
@@ -655,7 +656,7 @@ def present(lock: Lock) -> tuple[dict[str, str], dict[str, str]]:
 
     Those of the part dev need not be installed: their names in conda.lock say what they will be.
     """
-    found = base_packages.find([str(path) for path in VENV.glob("lib/python*/site-packages")])
+    found = stand_ins.find([str(path) for path in VENV.glob("lib/python*/site-packages")])
     dev = {
         conda_file.pip_name(conda_file.PYPI_NAMES.get(package.name, package.name)): package.version
         for package in lock.parts["dev"]
@@ -742,13 +743,13 @@ def write_pip_lock(
     """
     lines = pip_lines(files, name)
     kept = {
-        each: base_packages.Package(each, version, base_packages.stands_as(version), [], "")
+        each: stand_ins.Package(each, version, stand_ins.stands_as(version), [], "")
         for each, version in versions.items()
     }
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
         for package in kept.values():
-            base_packages.write_stand_in(work / "index" / package.name, package, [])
+            stand_ins.write_stand_in(work / "index" / package.name, package, [])
         asked = [*lines, *extras_of(lines), *given]
         (work / "pip.txt").write_text("".join(f"{line}\n" for line in asked), encoding="utf-8")
         out = work / name
@@ -783,15 +784,15 @@ def write_pip_lock(
 
 def extras_of(lines: Iterable[str]) -> list[str]:
     """What the extras of packages that conda has ask for: a stand-in knows no extras."""
-    packaging = base_packages.import_packaging(VENV)
-    found = base_packages.find([str(path) for path in VENV.glob("lib/python*/site-packages")])
+    packaging = stand_ins.import_packaging(VENV)
+    found = stand_ins.find([str(path) for path in VENV.glob("lib/python*/site-packages")])
     asked = []
     for line in lines:
         try:
             wanted = packaging.Requirement(line)
         except packaging.InvalidRequirement:
             continue
-        distribution = found.get(base_packages.normal(wanted.name))
+        distribution = found.get(stand_ins.normal(wanted.name))
         for need in (distribution.requires or []) if distribution else []:
             requirement = packaging.Requirement(need)
             marker = requirement.marker
@@ -822,17 +823,17 @@ def check_hashes(name: str, text: str) -> None:
             )
 
 
-def clash(words: str, kept: dict[str, base_packages.Package]) -> str:
+def clash(words: str, kept: dict[str, stand_ins.Package]) -> str:
     """The sentence on who wants another version than conda's, "" where nobody does."""
-    packaging = base_packages.import_packaging(VENV)
+    packaging = stand_ins.import_packaging(VENV)
     words = " ".join(words.split())
     for name, package in kept.items():
         wanted = rf"({re.escape(name)}(?:\[[\w,-]*\])?[<>=!~][^\s;]*)"
-        asks = re.findall(rf"{base_packages.ASKING} depends? on {wanted}", words)
+        asks = re.findall(rf"{stand_ins.ASKING} depends? on {wanted}", words)
         asks += [("", "", line) for line in re.findall(rf"you require {wanted}", words)]
         for who, version, line in asks:
             there = {name: package.stands_as}
-            for problem in base_packages.unmet(who, [line.rstrip(".,")], there, packaging):
+            for problem in stand_ins.unmet(who, [line.rstrip(".,")], there, packaging):
                 asking = (
                     f"{who}{version.replace('==', ' ')} needs" if who else "A pip part asks for"
                 )

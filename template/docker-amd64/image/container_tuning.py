@@ -84,7 +84,7 @@ def apply(
 ) -> None:
     """Set what is not set.
 
-    OMP_NUM_THREADS counts as set by a person unless it is what this function set in a parent
+    OMP_NUM_THREADS counts as set by the user unless it is what this function set in a parent
     process, which TUNED_OMP_NUM_THREADS tells.
 
     Args:
