@@ -304,10 +304,10 @@ def wrong_project(version: str) -> Iterator[Problem]:
 
 def stale() -> Iterator[Problem]:
     """What is made from other files is what it would be now."""
-    for module, (file, _) in GENERATED.items():
-        if not is_fresh(module):
+    for file, (module, _) in GENERATED.items():
+        if not is_fresh(file):
             yield Problem(
-                f"{file.relative_to(ROOT)} is not what the tables say now.",
+                f"{file.relative_to(ROOT)} is older than what it is made from.",
                 f"{PYTHON} -m {module}",
             )
     for group, lock in LOCKS.items():

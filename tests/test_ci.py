@@ -17,6 +17,8 @@ import pytest
 import yaml
 
 from hooks.generate import after_render
+from host import ci
+from host.project import StopError, read_project
 from tests.conftest import ROOT, Generate
 from tests.support.git import git
 from tests.support.workflow import SCRIPT, Step, github_steps, gitlab_steps, read
@@ -128,7 +130,7 @@ def test_each_file_follows_the_schema_of_its_reader(projects: dict[str, Path]) -
 def test_both_hosts_run_the_same_steps_in_the_same_order(projects: dict[str, Path]) -> None:
     for job in ("check", "publish"):
         there = {
-            tuple(step.words[1] for step in github_steps(read(project / WORKFLOW), job, VALUES))
+            tuple(step.verb for step in github_steps(read(project / WORKFLOW), job, VALUES))
             for project in of(projects, "github")
         }
         for project in of(projects, "gitlab"):
@@ -136,7 +138,7 @@ def test_both_hosts_run_the_same_steps_in_the_same_order(projects: dict[str, Pat
             name = (
                 f"{yaml.safe_load((project / '.copier-answers.yml').read_text())['project_name']}"
             )
-            there.add(tuple(step.words[1] for step in gitlab_steps(pipeline, f"{name}:{job}")))
+            there.add(tuple(step.verb for step in gitlab_steps(pipeline, f"{name}:{job}")))
         assert len(there) == 1, job
         (verbs,) = there
         assert verbs[0] == ("markers" if job == "check" else "engine")
@@ -161,7 +163,7 @@ def test_only_the_job_for_pushes_may_write_to_the_registry(github: Path) -> None
         (checkout,) = (step for step in job["steps"] if "uses" in step)
         assert checkout["with"] == {"persist-credentials": False}
     assert not any("WRITE_CACHE" in step.env for step in steps(github, "check"))
-    assert "publish" not in {step.words[1] for step in steps(github, "check")}
+    assert "publish" not in {step.verb for step in steps(github, "check")}
 
 
 def test_no_text_from_outside_becomes_part_of_a_command(projects: dict[str, Path]) -> None:
@@ -186,18 +188,49 @@ def test_actions_and_images_are_those_of_the_pins(projects: dict[str, Path]) -> 
 
 def test_what_runs_at_last_is_what_the_project_has(projects: dict[str, Path]) -> None:
     for name, project in projects.items():
-        script = (project / "docker-amd64/ci.sh").read_text()
         package = next((project / "src").iterdir()).name if (project / "src").is_dir() else ""
-        assert (f"smoke=(python -c 'import {package}')" in script) == bool(package), name
-        assert ("smoke=(python -V)" in script) != bool(package), name
+        runtime = ["python", "-c", f"import {package}"] if package else ["python", "-V"]
+        here = read_project(project / "docker-amd64")
+        assert [ci.command_for(here, image) for image in ("dev", "runtime")] == [
+            ["pytest"],
+            runtime,
+        ], name
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[test]\ndev = pytest -x -k 'a or b'\n", ["pytest", "-x", "-k", "a or b"]),
+        ("[test]\ndev = bash -c 'echo 50% $HOME #'\n", ["bash", "-c", "echo 50% $HOME #"]),
+        ("[test]\ndev =\n", []),
+        ("[test]\ndev = pytest '\n", None),
+        ("[test]\nruntime = true\n", None),
+        ("dev = pytest\n", None),
+        ("<<<<<<< before updating\n", None),
+        (None, None),
+    ],
+)
+def test_the_commands_of_the_tests_are_those_of_ci_ini(
+    github: Path, text: str | None, words: list[str] | None
+) -> None:
+    here = read_project(github / "docker-amd64")
+    (github / "docker-amd64/ci.ini").unlink()
+    if text is not None:
+        (github / "docker-amd64/ci.ini").write_text(text)
+    if words is not None:
+        assert ci.command_for(here, "dev") == words
+    else:
+        with pytest.raises(StopError) as stop:
+            ci.command_for(here, "dev")
+        assert stop.value.name == "ci-commands"
 
 
 def test_without_ci_nothing_of_it_is_there(generate: Generate, tmp_path: Path) -> None:
     project = generate(tmp_path / "project")
     names = {str(path.relative_to(project)) for path in project.rglob("*")}
-    assert not [name for name in names if re.search(r"\.git(hub|lab)|renovate|ci\.sh", name)]
+    assert not [name for name in names if re.search(r"\.git(hub|lab)|renovate|/ci\.", name)]
     readme = (project / "docker-amd64/README.md").read_text()
-    assert "ci.sh" not in readme
+    assert "ci.ini" not in readme
     assert "\n## CI\n" not in readme
 
 
@@ -216,14 +249,14 @@ def test_what_a_project_had_for_its_host_stays(
 # --- markers -------------------------------------------------------------------------------------
 
 
-def ci(project: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-    return run("docker-amd64/ci.sh", *arguments, cwd=project, env=env)
+def run_ci(project: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return run("docker-amd64/template.sh", "ci", *arguments, cwd=project, env=env)
 
 
 def test_a_project_without_conflicts_passes(github: Path, in_git: InGit) -> None:
     (github / "notes.rst").write_text("Title\n=======\n\n<<< and >>> are no markers\n")
     in_git(github)
-    result = ci(github, "markers")
+    result = run_ci(github, "markers")
     assert (result.returncode, result.stderr) == (0, "No conflict was left behind.\n")
 
 
@@ -236,20 +269,20 @@ def test_a_conflict_marker_is_named_with_file_and_line(
     (github / "a größe.txt").write_text(text)
     if committed:
         in_git(github)
-    result = ci(github, "markers")
+    result = run_ci(github, "markers")
     assert result.returncode == 1
     assert "a größe.txt:2:<<<<<<< before updating\n" in result.stderr
     assert "a größe.txt:6:>>>>>>> after updating\n" in result.stderr
     assert ":4:" not in result.stderr
-    assert "solve them, remove *.rej, and commit.\n  Run: git status\n" in result.stderr
+    assert "solve them, delete *.rej, and commit.\n  Run: git status\n" in result.stderr
     (github / ".gitattributes").write_text('"a größe.txt" conflict-markers\n')
-    assert ci(github, "markers").returncode == 0
+    assert run_ci(github, "markers").returncode == 0
 
 
 def test_what_copier_could_not_merge_is_named(github: Path, in_git: InGit) -> None:
     in_git(github)
     (github / "docker-amd64/Dockerfile.rej").write_text("@@ -1 +1 @@\n")
-    result = ci(github, "markers")
+    result = run_ci(github, "markers")
     assert result.returncode == 1
     assert result.stderr.startswith("docker-amd64/Dockerfile.rej: a change that did not fit\n")
 
@@ -266,13 +299,13 @@ def test_an_unfinished_merge_is_named(github: Path, in_git: InGit) -> None:
     (github / "README.md").write_text("mine\n")
     in_git(github)
     assert run("git", "merge", "--quiet", "other", cwd=github).returncode == 1
-    result = ci(github, "markers")
+    result = run_ci(github, "markers")
     assert result.returncode == 1
     assert "README.md: not merged\n" in result.stderr
 
 
 def test_outside_git_it_says_so(github: Path) -> None:
-    result = ci(github, "markers", GIT_CEILING_DIRECTORIES=str(github.parent))
+    result = run_ci(github, "markers", GIT_CEILING_DIRECTORIES=str(github.parent))
     assert result.returncode == 1
     assert "The project is not in git" in result.stderr
 
@@ -280,9 +313,9 @@ def test_outside_git_it_says_so(github: Path) -> None:
 # --- what is refused before an engine is asked ---------------------------------------------------
 
 
-@pytest.mark.parametrize("tag", ["", "v1+x", "v1/2", "$(touch x)", "-rf", "ü", "v" * 129, "a b"])
+@pytest.mark.parametrize("tag", ["", "v1+x", "v1/2", "$(touch x)", "ü", "v" * 129, "a b"])
 def test_what_cannot_be_the_tag_of_an_image_is_refused(github: Path, tag: str) -> None:
-    result = ci(github, "publish", tag, IMAGE="registry.example/team/work")
+    result = run_ci(github, "publish", tag, IMAGE="registry.example/team/work")
     assert result.returncode == 1
     assert f'"{tag}" cannot be the tag of an image' in result.stderr
     assert not (github / "x").exists()
@@ -293,7 +326,7 @@ def test_what_cannot_be_the_tag_of_an_image_is_refused(github: Path, tag: str) -
 )
 def test_what_is_no_image_in_a_registry_is_refused(github: Path, image: str) -> None:
     for verb in (["publish", "v1"], ["login"]):
-        result = ci(github, *verb, IMAGE=image)
+        result = run_ci(github, *verb, IMAGE=image)
         assert result.returncode == 1
         assert re.search('\nIMAGE (names no|is ").*\\.\n', result.stderr), result.stderr
 
@@ -303,27 +336,28 @@ def test_the_name_of_a_repository_becomes_lower_case_and_passwords_are_asked_for
 ) -> None:
     image = steps(github, "check")[0].env["IMAGE"]
     assert image == "ghcr.io/Some-Body/My-Work"
-    result = ci(github, "login", IMAGE=image, REGISTRY_USER="", REGISTRY_PASSWORD="")
+    result = run_ci(github, "login", IMAGE=image, REGISTRY_USER="", REGISTRY_PASSWORD="")
     assert result.stderr.endswith("  Run: docker login ghcr.io\n")
 
 
 def test_what_is_not_committed_is_not_published(github: Path, in_git: InGit) -> None:
     in_git(github)
     (github / "new.txt").write_text("x\n")
-    result = ci(github, "publish", "v1", IMAGE="registry.example/team/work")
+    result = run_ci(github, "publish", "v1", IMAGE="registry.example/team/work")
     assert result.returncode == 1
     assert "?? new.txt\n" in result.stderr
     assert "There are changes that are not committed" in result.stderr
 
 
 def test_a_word_that_is_no_verb_is_refused_and_help_names_all_that_are(github: Path) -> None:
-    assert 'There is no verb "deploy".' in ci(github, "deploy").stderr
-    script = (github / "docker-amd64/ci.sh").read_text()
-    verbs = set(re.findall(r"(?m)^cmd_(\w+)\(\)", script))
-    assert verbs == set(re.findall(r"(?m)^  ([a-z]+) ", ci(github).stdout))
+    refused = run_ci(github, "deploy")
+    assert (refused.returncode, "deploy" in refused.stderr) == (1, True)
+    verbs = {step.name for step in ci.STEPS}
+    assert verbs == set(re.findall(r"(?m)^    ([a-z]+) ", run_ci(github).stdout))
+    assert run_ci(github).returncode == 0
     manual = (ROOT / "docs/ci.md").read_text()
-    assert verbs - set(re.findall(r"(?:`|ci\.sh )([a-z]+)", manual)) == set()
-    called = {step.words[1] for job in ("check", "publish") for step in steps(github, job)}
+    assert verbs - set(re.findall(r"(?:`|template\.sh ci )([a-z]+)", manual)) == set()
+    called = {step.verb for job in ("check", "publish") for step in steps(github, job)}
     assert called == verbs - {"place"}
 
 
@@ -359,22 +393,13 @@ def runner(tmp_path: Path) -> dict[str, str]:
     for name, text in {"docker": DOCKER, "sudo": SUDO}.items():
         (here / name).write_text(text.format(here=here))
         (here / name).chmod(0o755)
-    # What the runner has, and not every machine that tests: jq, for this one filter.
-    filter_file = here / "jq"
-    filter_file.write_text(
-        f"#!{sys.executable}\nimport json, sys\ncontent = json.load(sys.stdin)\n"
-        "assert sys.argv[1] == '.features[\"containerd-snapshotter\"] = true'\n"
-        "content.setdefault('features', {})['containerd-snapshotter'] = True\n"
-        "print(json.dumps(content))\n"
-    )
-    filter_file.chmod(0o755)
     path = f"{here}:{os.environ['PATH']}"
     return {"PATH": path, "CI": "true", "FAKE_COMPOSE": "2.40.3-3", "HERE": str(here)}
 
 
 def engine(project: Path, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["docker-amd64/ci.sh", "engine"],
+        ["docker-amd64/template.sh", "ci", "engine"],
         cwd=project,
         env={**os.environ, **env},
         capture_output=True,
@@ -435,7 +460,7 @@ def test_a_workflow_is_placed_in_the_root_for_its_folder(
     project = repository / folder
     shutil.copytree(github, project)
     in_git(repository)
-    result = ci(project, "place")
+    result = run_ci(project, "place")
     assert result.returncode == 0, result.stderr
     (placed,) = (repository / ".github/workflows").iterdir()
     workflow, own = read(placed), read(project / WORKFLOW)
@@ -451,11 +476,11 @@ def test_a_workflow_is_placed_in_the_root_for_its_folder(
     text = (project / WORKFLOW).read_text()
     (project / WORKFLOW).write_text(text.replace("minutes: 90", "minutes: 80"))
     (repository / renovate).write_text("{}\n")
-    assert ci(project, "place").returncode == 0
+    assert run_ci(project, "place").returncode == 0
     assert read(placed)["jobs"]["check"]["timeout-minutes"] == 80
     assert (repository / renovate).read_text() == "{}\n"
     placed.write_text("name: mine\n")
-    result = ci(project, "place")
+    result = run_ci(project, "place")
     assert result.returncode == 1
     assert "is there already, and was not made from this project" in result.stderr
     assert placed.read_text() == "name: mine\n"
@@ -469,14 +494,14 @@ def test_a_pipeline_is_placed_and_included_once(
     shutil.copytree(gitlab, project)
     in_git(repository)
     for _ in range(2):
-        assert ci(project, "place").returncode == 0
+        assert run_ci(project, "place").returncode == 0
     target = ".gitlab/image-team-work.gitlab-ci.yml"
     assert read(repository / ".gitlab-ci.yml") == {"include": [{"local": target}]}
     variables = read(repository / target)[".gitlab-plain"]["variables"]
     assert variables["PROJECT"] == "team/work"
     assert variables["IMAGE"] == "$CI_REGISTRY_IMAGE/gitlab-plain"
     (repository / ".gitlab-ci.yml").write_text("stages: [mine]\n")
-    result = ci(project, "place")
+    result = run_ci(project, "place")
     assert result.returncode == 1
     assert f"the line   - local: {target}\n" in result.stderr
     assert (repository / ".gitlab-ci.yml").read_text() == "stages: [mine]\n"
@@ -485,7 +510,7 @@ def test_a_pipeline_is_placed_and_included_once(
 def test_in_the_root_there_is_nothing_to_place(github: Path, gitlab: Path, in_git: InGit) -> None:
     for project in (github, gitlab):
         in_git(project)
-        assert ci(project, "place").returncode == 0
+        assert run_ci(project, "place").returncode == 0
         assert git(project, "status", "--porcelain") == ""
 
 
@@ -499,9 +524,9 @@ def test_the_hook_says_where_the_host_finds_nothing(
         below = tmp_path / host / "work"
         shutil.copytree(project, below, ignore=shutil.ignore_patterns(".git"))
         in_git(below.parent)
-        assert after_render.ci_lines(below) == [f"{host} {told}./docker-amd64/ci.sh place"]
+        assert after_render.ci_lines(below) == [f"{host} {told}./docker-amd64/template.sh ci place"]
     (gitlab / ".gitlab-ci.yml").write_text("stages: [mine]\n")
-    assert after_render.ci_lines(gitlab) == [f"GitLab {told}./docker-amd64/ci.sh place"]
+    assert after_render.ci_lines(gitlab) == [f"GitLab {told}./docker-amd64/template.sh ci place"]
     (github / "renovate.json5").write_text("{}\n")
     assert after_render.ci_lines(github) == [
         "Renovate reads renovate.json5 only, not .github/renovate.json."
@@ -538,11 +563,11 @@ def test_renovate_finds_the_digests_that_the_project_pins(
     project = shutil.copytree(projects[f"github {kind}"], tmp_path / "project")
     (tmp_path / "docker").write_text(PINNER)
     (tmp_path / "docker").chmod(0o755)
-    dockerfile = project / "docker-amd64/Dockerfile"
-    text = dockerfile.read_text()
+    described = project / "docker-amd64/host/project.json"
+    data = json.loads(described.read_text())
     if kind == "plain":  # a registry with a port, too
-        text = text.replace("ARG UV_IMAGE=", "ARG UV_IMAGE=127.0.0.1:5000/")
-        dockerfile.write_text(text)
+        data["base_images"]["UV_IMAGE"] = f"127.0.0.1:5000/{data['base_images']['UV_IMAGE']}"
+        described.write_text(json.dumps(data))
     env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     command = ["docker-amd64/template.sh", "pin"]
     subprocess.run(command, cwd=project, env=env, check=True, capture_output=True, timeout=60)
@@ -553,10 +578,10 @@ def test_renovate_finds_the_digests_that_the_project_pins(
     for folder in ("", "team/work/"):
         assert python_pattern(files.strip("/")).search(f"{folder}docker-amd64/{pins.name}")
     found = [groups.groupdict() for groups in python_pattern(match).finditer(pins.read_text())]
-    named = re.findall(r"(?m)^ARG \w+_IMAGE=(.+):(.+)$", text)
-    assert len(named) > 1
+    assert len(found) > 1
     assert found == [
-        {"depName": name, "currentValue": tag, "currentDigest": DIGEST} for name, tag in named
+        {"depName": name, "currentValue": tag, "currentDigest": DIGEST}
+        for name, _, tag in (image.rpartition(":") for image in data["base_images"].values())
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -222,13 +223,14 @@ def test_nothing_once_offered_is_gone() -> None:
     assert set(OFFERED) <= {release.version for release in make_choices.offered(TABLE)}
 
 
-@pytest.mark.parametrize("module", GENERATED)
-def test_what_is_made_from_the_tables_is_fresh(module: str) -> None:
-    assert is_fresh(module), f"run python -m {module}"
+@pytest.mark.parametrize("file", GENERATED, ids=lambda file: file.name)
+def test_what_is_made_from_other_files_is_fresh(file: Path) -> None:
+    assert is_fresh(file), f"run python -m {GENERATED[file][0]}"
 
 
 def test_what_is_held_to_be_fresh_is_all_that_a_new_release_makes_again() -> None:
-    assert tuple(GENERATED) == GENERATORS
+    modules = dict.fromkeys(module for module, _ in GENERATED.values())
+    assert tuple(name for name in modules if name.startswith("hooks.compat.")) == GENERATORS
 
 
 def test_what_the_questions_read_survives_jinja_and_stays_small() -> None:

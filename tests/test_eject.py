@@ -43,9 +43,7 @@ def test_what_others_need_of_a_project_without_a_template_is_said(
     (folder / "docker-amd64/compose.cdi.yaml").write_text("services: {}\n")
     asked = template_sh(folder, "eject").stdout
     assert "git add --force compose.cdi.yaml" in asked
-    assert (
-        "where it goes, they go too.\n  .github/workflows/image.yml .github/renovate.json" in asked
-    )
+    assert "delete these too:\n  .github/workflows/image.yml .github/renovate.json" in asked
     (command,) = re.findall(r"(?m)^ +(sed .*>\.env),", asked)
     own = folder / "docker-amd64/.env"
     own.unlink()

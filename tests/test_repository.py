@@ -6,13 +6,15 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Generate
 from tests.support.git import git
 from tests.support.locks import LOCKS, locked_versions, pyproject, unlocked
+from tests.support.process import run
 
 
 @pytest.mark.parametrize("group", LOCKS)
@@ -127,13 +129,26 @@ def test_no_file_names_the_package_mirrors_of_the_machine_it_was_written_on() ->
         assert not [host for host in hosts if host in text], path
 
 
-def test_every_verb_of_template_sh_is_in_both_manuals() -> None:
-    script = (ROOT / "template/docker-amd64/template.sh").read_text()
-    usage = script.split("<<MANUAL")[1].split("\nMANUAL")[0]
-    lines = re.findall(r"(?m)^  ([a-z]+(?:, [a-z]+)*) ", usage)
-    verbs = {verb for line in lines for verb in line.split(", ")}
-    assert len(verbs) > 15
-    for manual in ("docs/work.md", "template/docker-amd64/README.md.jinja"):
-        rows = re.findall(r"(?m)^\| (`.*?) \|(?= [^|])", (ROOT / manual).read_text())
-        named = {word for row in rows for word in re.findall(r"`([a-z]+)", row)}
-        assert verbs <= named, manual
+@pytest.mark.parametrize(
+    "answers",
+    [
+        {"accelerator": "cpu", "torch_version": "none"},
+        {"accelerator": "cpu", "package_manager": "conda", "extras": ["ci"]},
+        {"service": "train", "accelerator": "cuda", "pytorch_build": "source"},
+    ],
+    ids=["plain", "conda", "source"],
+)
+def test_the_manual_of_a_project_has_the_verbs_that_the_project_has(
+    generate: Generate, tmp_path: Path, answers: dict[str, Any]
+) -> None:
+    project = generate(tmp_path / "project", **answers)
+    table = re.search(
+        r"(?m)^## Verbs\n\n\| verb \| does \|\n\|---\|---\|\n((?:\|.*\n)+)\n",
+        (project / "docker-amd64/README.md").read_text(),
+    )
+    assert table
+    named = re.findall(r"(?m)^\| `([a-z]+)", table[1])
+    names = run("docker-amd64/template.sh", "help", "--names", cwd=project)
+    assert named == names.stdout.split()
+    assert ("wheels" in named) == ("pytorch_build" in answers)
+    assert ("ci" in named) == ("extras" in answers)

@@ -15,7 +15,7 @@ import pytest
 from host.command import GROUPS, Verb, load, parser_of
 from tests.conftest import Generate
 
-VERBS = [verb for _, verbs in GROUPS for verb in verbs if verb.module != "ci"]
+VERBS = [verb for _, verbs in GROUPS for verb in verbs]
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from hooks.update import after_update
 from host.env_file import read_env, set_keys
 from tests.conftest import ROOT, SNAPSHOT_TAG, Generate, InGit
 from tests.support.git import git
@@ -145,7 +146,7 @@ def test_a_file_that_the_template_has_no_more_goes_unless_it_was_changed(
         in_git(project)
         capfd.readouterr()
         update(project)
-        told = f"{old} is the template's no more. You had changed it, so it stays."
+        told = f"The template has removed {old}. You had changed it, so it is kept."
         assert (told in capfd.readouterr().out) == bool(mine)
         assert (project / old).exists() == bool(mine)
         if mine:
@@ -173,3 +174,59 @@ def test_a_released_question_keeps_its_name_and_its_choices(releases: dict[str, 
             assert set(rows.get(part, {})) <= set(table.get(part, {})), f"{part} of {version}"
         distros = yaml.safe_load(git(ROOT, "show", f"{commit}:hooks/pins/pins.yml"))["distros"]
         assert set(distros) <= set(pins["distros"])
+
+
+def test_who_had_changed_a_file_that_moved_is_told_where_it_is(
+    releases: dict[str, str],
+    generate: Generate,
+    tmp_path: Path,
+    in_git: InGit,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    assert "0.5.2" in releases
+    project = generate(
+        tmp_path / "project", hook=True, version="v0.5.2", project_kind="new", extras=["ci"]
+    )
+    edits = {
+        "ci.sh": ("tests=(pytest)", "tests=(pytest -x)"),
+        "packages.sh": ("\n\n", "\n\n# mine\n"),
+        "template.sh": ("    down) engine docker compose", "    down) engine mine docker compose"),
+    }
+    for name, (old, new) in edits.items():
+        path = project / DOCKER / name
+        assert old in path.read_text(), name
+        path.write_text(path.read_text().replace(old, new, 1))
+    in_git(project)
+    capfd.readouterr()
+    update(project)
+    told = capfd.readouterr().out
+    for name in ("ci.sh", "packages.sh"):
+        assert (project / DOCKER / name).exists()
+    for name, moved in after_update.MOVED.items():
+        assert moved.sentence.format(now=moved.now[0]) in told, name
+    assert f"{DOCKER}/template.sh" in conflicts(project)
+    (command,) = re.findall(r"git checkout --theirs .*", told)
+    git(project, *command.split()[1:])
+    fresh = ROOT / "template" / DOCKER / "template.sh"
+    assert (project / DOCKER / "template.sh").read_bytes() == fresh.read_bytes()
+
+
+def test_who_calls_a_file_that_moved_is_told_its_new_name(
+    releases: dict[str, str],
+    generate: Generate,
+    tmp_path: Path,
+    in_git: InGit,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    assert "0.5.2" in releases
+    project = generate(
+        tmp_path / "project", hook=True, version="v0.5.2", project_kind="new", extras=["ci"]
+    )
+    (project / "Makefile").write_text("check:\n\t./docker-amd64/ci.sh test\n")
+    in_git(project)
+    capfd.readouterr()
+    update(project)
+    told = capfd.readouterr().out
+    assert not (project / DOCKER / "ci.sh").exists()
+    assert "docker-amd64/ci.sh, which Makefile still names." in told
+    assert after_update.MOVED["docker-amd64/ci.sh"].sentence in told

@@ -378,8 +378,8 @@ def test_an_env_that_cannot_be_read_hides_nothing_of_what_an_update_did(
         env.write("MY_NAME='not closed\n")
     done = template_sh(project, "update")
     assert done.returncode == 0, done.stderr
-    assert "a quote is not closed" in done.stderr
-    assert f"{readme} is the template's no more. You had changed it, so it stays." in done.stdout
+    assert "MY_NAME" in done.stderr
+    assert f"The template has removed {readme}. You had changed it, so it is kept." in done.stdout
     assert "## Mine: " in (project / readme).read_text()
 
 

@@ -269,7 +269,7 @@ def package_lines(project: Path, answers: Answers) -> list[str]:
 
 def ci_lines(project: Path) -> list[str]:
     """What the host of the repository does not find where it looks, and the command that helps."""
-    if not (project / FOLDER / "ci.sh").is_file():
+    if not (project / FOLDER / "host/ci.py").is_file():
         return []
     pipeline = FOLDER / "image.gitlab-ci.yml"
     on_gitlab = (project / pipeline).is_file()
@@ -285,7 +285,7 @@ def ci_lines(project: Path) -> list[str]:
         lost = False
     host = "GitLab" if on_gitlab else "GitHub"
     where = f"{host} looks into the repository's root only, now and after each update"
-    lines = [f"{where}: ./{FOLDER}/ci.sh place"] if lost else []
+    lines = [f"{where}: ./{FOLDER}/template.sh ci place"] if lost else []
     settings = [name for name in RENOVATE if (project / name).is_file()]
     if len(settings) > 1:
         lines.append(f"Renovate reads {settings[0]} only, not {' or '.join(settings[1:])}.")

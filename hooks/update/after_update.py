@@ -23,6 +23,31 @@ FOLDER = "docker-amd64"
 CONFLICT = "between <<<<<<< and >>>>>>>"
 
 
+class Moved(NamedTuple):
+    """Where the content of a file of older versions is now; `now` is new with it."""
+
+    now: tuple[str, ...]
+    sentence: str
+
+
+# Who has changed one of these is told where that change belongs.
+MOVED = {
+    f"{FOLDER}/ci.sh": Moved(
+        (f"{FOLDER}/host/ci.py",),
+        f"ci.sh is now `template.sh ci`, and its test commands are in {FOLDER}/ci.ini.",
+    ),
+    f"{FOLDER}/packages.sh": Moved(
+        (f"{FOLDER}/host/pip_packages.py", f"{FOLDER}/host/conda_packages.py"),
+        "packages.sh is now {now}.",
+    ),
+    f"{FOLDER}/template.sh": Moved(
+        (f"{FOLDER}/host/command.py",),
+        f"The verbs of template.sh are now in {FOLDER}/host/: make your change there, and take the "
+        f"new template.sh with: git checkout --theirs {FOLDER}/template.sh",
+    ),
+}
+
+
 class Project(NamedTuple):
     """An updated project: its folder, its answers file, and the template with its older version.
 
@@ -114,12 +139,31 @@ def bring_back(project: Project) -> list[str]:
         ]
     for name in changed:
         project.git("checkout", "HEAD", "--", name)
-    if not changed:
-        return []
-    names = ", ".join(changed)
-    if len(changed) == 1:
-        return [f"{names} is the template's no more. You had changed it, so it stays."]
-    return [f"{names} are the template's no more. You had changed them, so they stay."]
+    lines = []
+    if changed:
+        it = "it, so it is" if len(changed) == 1 else "them, so they are"
+        lines.append(f"The template has removed {', '.join(changed)}. You had changed {it} kept.")
+    for name in gone:
+        used = callers(project, name) if name in MOVED and name not in changed else []
+        if used:
+            lines.append(f"The template has removed {name}, which {listed(used)} still names.")
+        if used or name in changed:
+            lines += moved_lines(project, name)
+    return lines
+
+
+def moved_lines(project: Project, name: str) -> list[str]:
+    """Where this update has put the content of a file, if it has moved."""
+    moved = MOVED.get(name, Moved((), ""))
+    for now in moved.now:
+        if (project.root / now).exists() and not project.committed(now):
+            return [moved.sentence.format(now=now)]
+    return []
+
+
+def callers(project: Project, name: str) -> list[str]:
+    """The project's own files that name another one."""
+    return project.names("grep", "-lzF", name, "--", ".", f":(exclude){name}")
 
 
 def merge_lists(project: Project) -> None:
@@ -253,6 +297,8 @@ def settle(project: Project) -> list[str]:
     """Undo what Copier did to the person's files, before anything reads them; what to show."""
     kept = bring_back(project)
     merge_lists(project)
+    for name in conflicts(project.root):
+        kept += moved_lines(project, name)
     return kept
 
 

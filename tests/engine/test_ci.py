@@ -1,6 +1,6 @@
 """CI of a generated project: the steps of its workflow, run as a hosting service would run them.
 
-The engine is the second one, which keeps images in containerd's store as `ci.sh engine` wants it.
+The engine is the second one, which keeps images in containerd's store as `ci engine` wants it.
 Each run starts from a fresh clone without .env; the registry is on 127.0.0.1.
 """
 
@@ -108,12 +108,12 @@ class Service:
             read(checkout.folder / ".github/workflows/image.yml"), job, values
         ):
             failed = any(result.returncode for result in results.values())
-            left_out = only and step.words[1] not in only
+            left_out = only and step.verb not in only
             if left_out or not holds[step.condition] or (failed and step.condition != "always()"):
                 continue
             env = {**self.more, **step.env, "GITHUB_REF_NAME": ref, "CI": "true"}
             env["IMAGE"] = env["IMAGE"].replace("ghcr.io", self.registry.address)
-            results[step.words[1]] = checkout.owner.run(
+            results[step.verb] = checkout.owner.run(
                 *("bash", "-e", "-c", step.run), cwd=checkout.folder, env=env
             )
         return results
@@ -281,9 +281,12 @@ def test_a_failing_test_and_code_that_ruff_dislikes_fail(
 ) -> None:
     assert not published["build"].returncode
     checkout = service.clone("first")
+    results = service.run(checkout, "check", only=("build",))
+    assert not any(result.returncode for result in results.values()), said(results)
     checkout.write("tests/test_inside.py", "import os\n\n\ndef test_wrong():\n    assert False\n")
     env = {**service.more, "IMAGE": service.image}
     for verb, words in {"style": "`os` imported but unused", "test": "1 failed, 1 passed"}.items():
-        result = checkout.owner.run(*("docker-amd64/ci.sh", verb), cwd=checkout.folder, env=env)
+        command = ("docker-amd64/template.sh", "ci", verb)
+        result = checkout.owner.run(*command, cwd=checkout.folder, env=env)
         assert result.returncode, verb
         assert words in result.stdout

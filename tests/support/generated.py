@@ -1,24 +1,30 @@
-"""The files of the repository that are made from the tables, and what they have to be."""
+"""The files of the repository that are made from others, and what they have to be."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from hooks.compat import make_choices, make_docs, table
+from hooks.generate import make_manual
 
-# The module that makes a file (python -m MODULE writes it), the file, and the text it must have.
-GENERATED: dict[str, tuple[Path, Callable[[], str]]] = {
-    "hooks.compat.table": (table.PACKED, table.packed_text),
-    "hooks.compat.make_choices": (
-        make_choices.FILE,
+# A file, the module that makes it (python -m MODULE writes it), and the text that it must have.
+GENERATED: dict[Path, tuple[str, Callable[[], str]]] = {
+    table.PACKED: ("hooks.compat.table", table.packed_text),
+    make_choices.FILE: (
+        "hooks.compat.make_choices",
         lambda: make_choices.choices_text(table.load()),
     ),
-    "hooks.compat.make_docs": (make_docs.FILE, lambda: make_docs.text(table.load())),
+    make_docs.FILE: ("hooks.compat.make_docs", lambda: make_docs.text(table.load())),
+    **{
+        file: ("hooks.generate.make_manual", partial(make_manual.text_of, file))
+        for file in (make_manual.MANUAL, make_manual.DOCS)
+    },
 }
 
 
-def is_fresh(module: str) -> bool:
-    """Whether a file of `GENERATED` is what its module makes of the tables as they are now."""
-    file, text = GENERATED[module]
+def is_fresh(file: Path) -> bool:
+    """Whether a file of `GENERATED` is what its module makes now."""
+    _, text = GENERATED[file]
     return file.exists() and file.read_text(encoding="utf-8") == text()

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-SCRIPT = "./docker-amd64/ci.sh"
+SCRIPT = "./docker-amd64/template.sh"
 EXPRESSION = re.compile(r"\$\{\{ *([\w.]+) *\}\}")
 
 
@@ -28,6 +28,11 @@ class Step:
         """The command as a list, without variables in front of it."""
         words = shlex.split(self.run)
         return words[words.index(SCRIPT) :] if SCRIPT in words else words
+
+    @property
+    def verb(self) -> str:
+        """The step: the VERB of `template.sh ci VERB`."""
+        return self.words[self.words.index("ci") + 1]
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -93,7 +93,7 @@ GROUPS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
             Verb("ls", "upkeep", "list the containers, images and volumes of this project"),
             Verb("config", "upkeep", "print the effective Compose file"),
             Verb("root", "upkeep", "a root shell in the dev container, for emergencies"),
-            Verb("clean", "upkeep", "remove containers and images; --all: the home volume too"),
+            Verb("clean", "upkeep", "remove the containers and images of this project"),
         ),
     ),
     (
@@ -208,7 +208,9 @@ def need_env(project: Project) -> None:
         from .fill import fill, report  # noqa: PLC0415  only the first verb needs it
 
         print("There is no .env yet: filling it from this machine.", file=sys.stderr)
-        print("\n".join(report(fill(FOLDER))))
+        # Stdout is left to what the verb was asked for.
+        print("\n".join(report(fill(FOLDER))), file=sys.stderr)
+        project.forget_settings()
     for key, sentence in bad_values(project.settings):
         words, _, remedy = sentence.partition(" Run: ")
         remedy = remedy.replace("./template.sh", me())
@@ -224,10 +226,18 @@ def start(words: Sequence[str]) -> int:
     name = words[0] if words else "help"
     if name in ("help", "-h", "--help"):
         return do_help(words[1:])
+    return call_verb(name, *words[1:])
+
+
+def call_verb(name: str, *words: str, project: Project | None = None) -> int:
+    """Do a verb; the exit status. A verb can do another one by this, and hands in its project.
+
+    Raises:
+        ProbeError: something the user can put right.
+    """
     verb = find_verb(name)
-    parser = parser_of(verb)
-    options = parser.parse_args(list(words[1:]))
-    project = read_project(FOLDER)
+    options = parser_of(verb).parse_args(words)
+    project = project or read_project(FOLDER)
     if verb.needs_env:
         need_env(project)
     status = getattr(load(verb), f"do_{verb.function}")(project, options)

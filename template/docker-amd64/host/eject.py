@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from .project import Project
 
-HELPERS = ("template.sh", "host")
+HELPERS = ("template.sh", "host", "ci.ini")
 TEXT = """\
 Without its answers, {answers}, this project is one that you wrote: no update can reach it any more.
 Everything else stays and works as before; nothing in it needs Hearth or Copier.
@@ -34,7 +34,7 @@ GPUS = """.
       GPUs come to his containers from {overlay}, which is on this machine only:
       git add --force {overlay}"""
 CI = """
-Checks that run with each push call ci.sh: where it goes, they go too.
+The checks of each push call template.sh. If you delete it, delete these too:
   {files}
 """
 WORKFLOWS = (
@@ -67,7 +67,7 @@ def do_eject(project: Project, options: argparse.Namespace) -> int:
         gpus=GPUS.format(overlay=overlay) if overlay else ".",
     )
     workflows = [name for name in WORKFLOWS if (root / name).exists()]
-    if "ci.sh" in helpers and workflows:
+    if "ci" in project.extras and workflows:
         text += CI.format(files=" ".join(workflows))
     print(text)
     if not options.yes and not (sys.stdin.isatty() and sys.stdout.isatty()):

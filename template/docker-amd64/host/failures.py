@@ -334,14 +334,15 @@ def engine_kind(text: str) -> str:
     return "docker-rootless" if "/run/user/" in text else "docker"
 
 
+def registry_of(image_name: str) -> str:
+    """The registry that the name of an image means."""
+    host = image_name.partition("/")[0]
+    return host if re.search(r"[.:]|^localhost$", host) else "docker.io"
+
+
 def words_for(failure: Failure, text: str, image_name: str = "") -> tuple[str, str]:
     """The cause and the remedy of a failure, with what its text names."""
-    host = image_name.partition("/")[0]
-    known = {
-        "me": me(),
-        "image": image_name,
-        "registry": host if re.search(r"[.:]|^localhost$", host) else "docker.io",
-    }
+    known = {"me": me(), "image": image_name, "registry": registry_of(image_name)}
     for pattern in failure.patterns:
         found = re.search(pattern, text, re.DOTALL)
         if found:

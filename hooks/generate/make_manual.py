@@ -1,0 +1,155 @@
+"""Makes the tables of verbs in the manuals from the command line of projects, host/command.py.
+
+python -m hooks.generate.make_manual            write them
+python -m hooks.generate.make_manual --check    say whether they are fresh (exit status 1 if not)
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCKER = ROOT / "template" / "docker-amd64"
+if str(DOCKER) not in sys.path:
+    sys.path.insert(0, str(DOCKER))
+    sys.dont_write_bytecode = True  # nothing is written beside what projects get
+
+from host.command import GROUPS, Verb, parser_of  # noqa: E402  see above
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MODULE = "hooks.generate.make_manual"
+MANUAL = DOCKER / "README.md.jinja"  # every project's
+DOCS = ROOT / "docs" / "work.md"  # of all projects
+# What is between these lines is made here; the first pair is not in a rendered manual.
+MARKS = {
+    MANUAL: (f"{{# Made by `python -m {MODULE}`. #}}", "{# End of what it makes. #}"),
+    DOCS: (f"<!-- Made by `python -m {MODULE}`. -->", "<!-- End of what it makes. -->"),
+}
+HEAD = "| verb | does |\n|---|---|"
+# Which projects have a module that others do not have, in the words of docs/work.md.
+NEEDS = {
+    "ci": "with `extras: ci`",
+    "conda_packages": "conda",
+    "load": "with `accelerator: cuda`",
+    "measure": "with PyTorch",
+    "pip_packages": "pip",
+    "wheels": "with `pytorch_build: source`",
+}
+
+
+def file_of(verb: Verb) -> str:
+    """The file of a verb's module as `left_out` in copier.yml names it."""
+    return f"/docker-amd64/host/{verb.module}.py"
+
+
+def left_out() -> str:
+    """The text of `left_out` in copier.yml: which file goes with which answer."""
+    settings = yaml.safe_load((ROOT / "copier.yml").read_text(encoding="utf-8"))
+    text: str = settings["left_out"]["default"]
+    return text
+
+
+def values_of(action: argparse.Action) -> str:
+    """What an argument takes, such as `[NAME...]`; "" for a flag."""
+    name = action.metavar or "|".join(map(str, action.choices or [])) or action.dest.upper()
+    if isinstance(name, tuple):
+        return " ".join(name)
+    shapes = {"?": f"[{name}]", "*": f"[{name}...]", "+": f"{name}...", "...": f"{name}..."}
+    return "" if action.nargs == 0 else shapes.get(str(action.nargs), name)
+
+
+def arguments_of(verb: Verb) -> tuple[list[argparse.Action], list[argparse.Action]]:
+    """The positional arguments of a verb, and its options."""
+    actions = [one for one in parser_of(verb)._actions if one.dest != "help"]
+    positional = [one for one in actions if not one.option_strings]
+    return positional, [one for one in actions if one.option_strings]
+
+
+def option_of(action: argparse.Action) -> str:
+    """An option with what it takes, by its short name if it has one."""
+    return f"{action.option_strings[0]} {values_of(action)}".rstrip()
+
+
+def row(*cells: str) -> str:
+    """A row of a table."""
+    escaped = (cell.replace("|", r"\|") for cell in cells)
+    return f"| {' | '.join(escaped)} |"
+
+
+def manual_row(verb: Verb) -> str:
+    """The row of a verb in a project's manual: how it is called, and what it does."""
+    positional, options = arguments_of(verb)
+    words = [verb.name, *(f"[{option_of(one)}]" for one in options), *map(values_of, positional)]
+    return row(f"`{' '.join(words)}`", verb.help)
+
+
+def docs_row(verb: Verb) -> str:
+    """The row of a verb in docs/work.md, with its options and the projects that have it."""
+    positional, options = arguments_of(verb)
+    call = " ".join([verb.name, *map(values_of, positional)])
+    where = f" ({NEEDS[verb.module]})" if file_of(verb) in left_out() else ""
+    texts = [f"`{option_of(one)}`: {one.help}" for one in options]
+    return row(f"`{call}`", ". ".join([verb.help + where, *(["; ".join(texts)] if texts else [])]))
+
+
+def manual_lines() -> Iterator[str]:
+    """The table of a project's manual: a row only where the project has the verb's module."""
+    dropped = left_out()
+    yield HEAD
+    for heading, verbs in GROUPS:
+        yield f"| **{heading}** | |"
+        for file, of_file in groupby(verbs, file_of):
+            rows = map(manual_row, of_file)
+            if file in dropped:
+                yield from (f"{{% if '{file}' not in left_out %}}", *rows, "{% endif %}")
+            else:
+                yield from rows
+
+
+def docs_lines() -> Iterator[str]:
+    """The table of docs/work.md: every verb that a project can have."""
+    yield HEAD
+    for heading, verbs in GROUPS:
+        yield f"| **{heading}** | |"
+        yield from map(docs_row, verbs)
+
+
+LINES = {MANUAL: manual_lines, DOCS: docs_lines}
+
+
+def text_of(file: Path) -> str:
+    """The text that a manual must have.
+
+    Raises:
+        ValueError: the marks are not in it, once each and in their order.
+    """
+    start, end = MARKS[file]
+    before, rest = file.read_text(encoding="utf-8").split(f"{start}\n")
+    _, after = rest.split(f"{end}\n")
+    # Markdown reads a comment right before a table as a part of it.
+    blank = "\n" if file == DOCS else ""
+    return f"{before}{start}\n{blank}{chr(10).join(LINES[file]())}\n{blank}{end}\n{after}"
+
+
+def main(arguments: list[str]) -> int:
+    """Write the tables, or with --check compare them with the command line."""
+    stale = [file for file in LINES if file.read_text(encoding="utf-8") != text_of(file)]
+    if "--check" in arguments:
+        for file in stale:
+            print(f"stale: {file.relative_to(ROOT)}; run python -m {MODULE}")
+        return 1 if stale else 0
+    for file in stale:
+        file.write_text(text_of(file), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
