@@ -36,7 +36,7 @@ from .gpu_env import (
     without_gpus,
     write_overlays,
 )
-from .machine import identity, worker
+from .machine import identity, system_bundle, worker
 from .probe import probe
 
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ def fill(
         )
     answers = answer_lines(parse_env(example))
     check_keys(refresh, [*FILLED, *answers])
-    facts = facts or probe(folder)
+    facts = with_system_bundle(facts or probe(folder), refresh)
     settings = {**read_env(current or ""), **(chosen or {})}
     for key in FOLLOWED:  # what is refreshed will be this machine's, and others follow that
         if key in refresh or tuple(refresh) == ALL:
@@ -239,6 +239,13 @@ def fill(
     folders, problems = make_folders(Settings(folder), who)
     all_notes = (*notes, *problems)
     return Filled(current is None, merged, facts, tuple(folders), all_notes, tuple(told))
+
+
+def with_system_bundle(facts: Facts, refresh: Collection[str]) -> Facts:
+    """The facts, with the certificates that this machine trusts where CA_BUNDLE is asked for."""
+    if "CA_BUNDLE" not in refresh or facts.ca_bundle:
+        return facts
+    return replace(facts, ca_bundle=system_bundle())
 
 
 def make_folders(settings: Settings, who: tuple[int, int] | None) -> tuple[list[Path], list[str]]:

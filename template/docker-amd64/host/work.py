@@ -22,7 +22,6 @@ from .compose import (
     show,
     watch_for_gpus,
 )
-from .failures import gpu_cause
 from .project import StopError, me
 
 if TYPE_CHECKING:
@@ -77,11 +76,9 @@ def make_folders(project: Project) -> None:
         if folder.exists():
             continue
         if key == "LOCAL_CODE_DIR":
-            raise StopError(
-                f"LOCAL_CODE_DIR in .env names {folder}, which does not exist.",
-                f"{me()} env --refresh LOCAL_CODE_DIR",
-                name="code-folder-missing",
-            )
+            from .failures import failed  # noqa: PLC0415
+
+            raise failed("code-folder-missing", project, path=str(folder))
         try:
             missing = [one for one in (folder, *folder.parents) if not one.exists()][::-1]
             folder.mkdir(parents=True)
@@ -179,6 +176,8 @@ def do_up(project: Project, _: argparse.Namespace) -> None:
             )
             show(said.stdout + said.stderr)
             if "REQUIRE_GPU=1" in said.stdout:
+                from .look import gpu_cause  # noqa: PLC0415
+
                 why, remedy = gpu_cause(project) or ("", "")
                 why = why and f"The containers cannot get a GPU: {why}."
                 raise StopError(
