@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from hooks.generate import failure_tables
 from hooks.generate.after_render import host_lines
-from host import failures, look, show
+from host import failures, look, pip_packages, show
 from host.ask import Output
 from host.engine import broken
 from host.facts import Facts
@@ -155,6 +157,30 @@ def test_a_broken_dependency_file_is_named_with_its_line(project: Project) -> No
     assert cause.startswith("Line 9 of dependencies/pyproject.toml cannot be read: missing comma")
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="reads TOML with the standard library")
+@pytest.mark.parametrize(
+    ("entries", "line", "reason"),
+    [
+        ('["numpy"', 2, "Unclosed array"),
+        ('[\n    "numpy",\n    "torch >> 3",\n]', 4, "torch >> 3 is not a package with a version"),
+        (
+            '["numpy==2.1.0, <3; python_version > \'3.8\'", "x[a,b] ~= 1.0", "y @ https://y/y.whl"]',
+            0,
+            "",
+        ),
+        ('["a_b.c", "d (>=1,<2)", "e==1.*", "f===1!2+cpu"]', 0, ""),
+        ('["numpy=3"]', 2, "numpy=3 is not"),
+        ('["my package"]', 2, "my package is not"),
+    ],
+)
+def test_a_dependency_file_that_uv_cannot_read_is_found_before(
+    entries: str, line: int, reason: str
+) -> None:
+    found = pip_packages.invalid_line(f"[project]\ndependencies = {entries}\n")
+    assert (found or (0, ""))[0] == line
+    assert reason in (found or (0, ""))[1]
+
+
 def test_what_is_imported_under_another_name_is_named(project: Project) -> None:
     text = "Because sklearn was not found in the package registry and your project"
     cause, command = sentence(project, text)
@@ -200,3 +226,7 @@ def test_the_image_of_a_registry_is_named(project: Project) -> None:
     stop = explain(project, "denied: no", image_name=IMAGE)
     assert stop
     assert stop.command == "docker login registry.example:5000"
+
+
+def test_the_tables_of_the_documentation_are_fresh() -> None:
+    assert failure_tables.main(["--check"]) == 0, "run python -m hooks.generate.failure_tables"

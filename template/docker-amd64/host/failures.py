@@ -214,8 +214,8 @@ FAILURES: tuple[Failure, ...] = (
     ),
     Failure(
         "gpu-driver-too-old",
-        ("unsatisfied condition: cuda>={cuda}, please",),
-        "The NVIDIA driver is too old for the CUDA {cuda} of this image. Update the driver, or "
+        ("unsatisfied condition: cuda>={version}, please",),
+        "The NVIDIA driver is too old for CUDA {version} of this image. Update the driver, or "
         "choose a CUDA that it runs.",
         "nvidia-smi",
         only="cuda",
@@ -522,8 +522,8 @@ FAILURES: tuple[Failure, ...] = (
             "project.dependencies[{at}]` must be pep508",
             "project.dependencies[{at}]`.",
         ),
-        "dependencies/pyproject.toml cannot be read: {reason}.",
-        EDIT + "dependencies/pyproject.toml",
+        "Line {number} of dependencies/pyproject.toml cannot be read: {reason}.",
+        '"${{EDITOR:-vi}}" +{number} {folder}/dependencies/pyproject.toml',
         only="pip",
         look="dependency file",
     ),
@@ -542,6 +542,21 @@ FAILURES: tuple[Failure, ...] = (
         "{me} add --help",
         only="pip",
         look="package",
+    ),
+    Failure(
+        "package-mistaken",
+        ("`{package}` is often confused for `{meant}`",),
+        "The package {package} is not the one that is meant, which is {meant}.",
+        "{me} add {meant}",
+        only="pip",
+    ),
+    Failure(
+        "package-build",
+        ("Failed to build `{package}`",),
+        "{package} has no wheel for this Python, and its source could not be built. What it needs "
+        "from apt belongs into apt-build.txt.",
+        EDIT + "dependencies/apt-build.txt",
+        only="pip",
     ),
     Failure(
         "no-versions-fit",

@@ -199,19 +199,16 @@ def env_value(case: Case) -> Seen:
 
 def dependency_file(case: Case) -> Seen:
     """The line that cannot be read, and why."""
-    file, reason = f"{case.known['folder']}/{DEPENDENCIES}", "its TOML is invalid"
-    if "number" in case.known:
-        line = int(case.known["number"])
+    number = case.known.get("number", "")
+    if number:
         found = re.search(
             r"TOML parse error at line[^\n]*\n(?:.*\|[^\n]*\n)+\s*([^\n]+)", case.text
         )
-        reason = found.group(1).strip() if found else reason
-    else:
-        given = re.search(r'GIVEN VALUE:\s*"([^\n]*)"', case.text)
-        line = line_of(case.project, DEPENDENCIES, given.group(1)) if given else 0
-        reason = f"{given.group(1) if given else 'a line'} is not a package with a version"
-    cause = f"Line {line} of dependencies/pyproject.toml cannot be read: {reason}."
-    return {"cause": cause, "remedy": edit(file, line)}
+        return {"reason": found.group(1).strip() if found else "its TOML is invalid"}
+    given = re.search(r'GIVEN VALUE:\s*"([^\n]*)"', case.text)
+    line = line_of(case.project, DEPENDENCIES, given.group(1)) if given else 0
+    what = given.group(1) if given else "an entry"
+    return {"number": str(line), "reason": f"{what} is not a package with a version"}
 
 
 def requirement(case: Case) -> Seen:
