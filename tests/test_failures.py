@@ -35,7 +35,13 @@ def real_texts() -> dict[str, list[str]]:
 
 
 TEXTS = real_texts()
-WITHOUT_TEXT = {"image-not-built", "container-not-running", "code-folder-missing", "mount-missing"}
+WITHOUT_TEXT = {
+    "image-not-built",
+    "container-not-running",
+    "container-not-started",
+    "code-folder-missing",
+    "mount-missing",
+}
 
 
 @pytest.fixture

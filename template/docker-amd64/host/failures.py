@@ -137,6 +137,7 @@ FAILURES: tuple[Failure, ...] = (
     Failure("env-missing", ("there is no .env yet",), "The project has no .env yet.", "{me} env"),
     Failure("image-not-built", (), "The image {image} is not built yet.", "{me} build {target}"),
     Failure("container-not-running", (), "The dev container is not running.", "{me} up"),
+    Failure("container-not-started", (), "The dev container did not start.", "{me} logs"),
     Failure(
         "code-folder-missing",
         (),
@@ -369,7 +370,7 @@ FAILURES: tuple[Failure, ...] = (
     Failure(
         "pin-gone",
         ("failed to resolve source metadata for {image}:...@sha256:...not found",),
-        "The registry no longer has the image that compose.pins.yaml names.",
+        "The registry no longer has what compose.pins.yaml names.",
         "{me} pin",
     ),
     Failure(
@@ -623,6 +624,8 @@ FAILURES: tuple[Failure, ...] = (
 
 Known = Dict[str, str]
 CLOSING = "`')]\""
+# Words that may have blanks in them.
+WORDS = {"{said}": ".+", "{advice}": ".+", "{path}": "[^\n`'\"]+"}
 
 
 def pattern(text: str) -> str:
@@ -637,7 +640,7 @@ def pattern(text: str) -> str:
         else:
             until = parts[at + 1][:1]
             word = f"[^\n{re.escape(until)}]+" if until and until in CLOSING else r"[^\s`'\",]+"
-            made += f"(?P<{part[1:-1]}>{'.+' if part in ('{said}', '{advice}') else word})"
+            made += f"(?P<{part[1:-1]}>{WORDS.get(part, word)})"
     return made
 
 

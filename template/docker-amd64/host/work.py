@@ -185,11 +185,19 @@ def do_up(project: Project, _: argparse.Namespace) -> None:
                     remedy or f"{me()} gpus",
                     name="gpu-required",
                 )
-            raise StopError(
-                "The dev container did not start.", f"{me()} logs", name="dev-not-started"
-            )
+            raise why_not_started(project, said.stdout + said.stderr)
         time.sleep(0.2)
     show(f"The dev container runs. Run: {me()} shell")
+
+
+def why_not_started(project: Project, text: str) -> StopError:
+    """The failure of a dev container that ended while it was started, or did not get ready."""
+    from .failures import explain, failed  # noqa: PLC0415
+
+    words = compose("ps", "--all", "--format", "{{.ExitCode}}", "dev")
+    status = ask(*words, cwd=project.folder).stdout.strip()
+    stop = explain(project, text, status=int(status) if status.isdigit() else 0)
+    return stop or failed("container-not-started", project)
 
 
 def command_options(parser: argparse.ArgumentParser) -> None:
