@@ -252,9 +252,9 @@ def test_a_value_of_env_that_its_key_cannot_have(plain_project: Project) -> None
     plain_project.set_env(SHM_SIZE="lots")
     result = plain_project.sh("run", "true")
     plain_project.write("docker-amd64/.env", before)
-    sentence, _, name = ending(result, "invalid size: 'lots'")
+    sentence, _, name = ending(result)
     assert name == "env-value"
-    assert sentence.startswith("SHM_SIZE in line ")
+    assert sentence.startswith("SHM_SIZE in .env")
 
 
 def test_a_broken_override_file_is_shown_in_composes_own_words(plain_project: Project) -> None:

@@ -83,8 +83,8 @@ def invalid_line(text: str) -> tuple[int, str] | None:
         data = toml.loads(text)
     except ValueError as error:
         reason, _, place = str(error).partition(" (at ")
-        line = re.match(r"line (\d+)", place)
-        return int(line.group(1)) if line else text.count("\n"), reason
+        found = re.match(r"line (\d+)", place)
+        return int(found.group(1)) if found else text.count("\n"), reason
     project = data.get("project", {})
     lists = [
         project.get("dependencies", []),
