@@ -79,7 +79,7 @@ def test_a_host_with_gpus_gets_the_way_that_fits_it(
         ({"nvml": "mig-empty", "engine": "nvidia"}, "", "no GPU has an instance", "mig -lgip"),
         ({"nvml": "mixed"}, "", "Toolkit is not installed", "apt-get install nvidia-container"),
         ({"nvml": "mixed", "engine": "desktop"}, "", "on Windows only", "context use default"),
-        ({"nvml": "mixed", "engine": "daemon-down"}, "", "daemon is not running", "docker"),
+        ({"nvml": "mixed", "engine": "daemon-down"}, "", "engine is not running", "docker"),
         ({"nvml": "mixed", "engine": "podman"}, "", "needs a CDI file", "cdi generate"),
         (
             {"nvml": "mixed", "engine": "cdi"},

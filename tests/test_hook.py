@@ -92,7 +92,7 @@ def test_many_differences_do_not_flood_the_screen(project: Path, tmp_path: Path)
 def test_a_machine_in_trouble_is_told_one_command_that_helps(project: Path, tmp_path: Path) -> None:
     result = run(project, environment(tmp_path / "bin", engine="no-permission", nvml="mismatch"))
     assert result.returncode == 0
-    assert "to mend it: sudo usermod -aG docker" in result.stdout
+    assert "Run: sudo usermod -aG docker" in result.stdout
     assert "GPU: none (the NVIDIA driver in the kernel and its library differ" in result.stdout
 
 

@@ -128,7 +128,7 @@ def host_lines(facts: GpuFacts) -> list[str]:
     )
     driver = f", driver {facts.driver} (CUDA {facts.cuda or 'unknown'})" if facts.driver else ""
     lines = [f"Engine: {engine_line(facts.engine)}"]
-    lines += [f"  to mend it: {facts.engine.fix}"] if facts.engine.fix else []
+    lines += [f"  Run: {facts.engine.fix}"] if facts.engine.fix else []
     return [*lines, f"GPU: {found}{driver}" if found else f"GPU: none ({facts.gpu_note})"]
 
 

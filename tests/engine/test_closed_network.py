@@ -49,7 +49,8 @@ def test_an_unknown_certificate_ends_in_one_sentence_and_a_known_one_builds_with
     assert "invalid peer certificate" in "\n".join(raw)
     assert empty == ""
     assert "inspects TLS" in sentence
-    assert command.endswith("template.sh env --refresh CA_BUNDLE")
+    assert sentence.endswith("(failure: build-certificate)")
+    assert command.endswith("template.sh env --refresh CA_BUNDLE COMPOSE_FILE")
 
     closed_project.write("docker-amd64/ca.pem", authority.read_text())
     address = bridge_address()

@@ -278,7 +278,7 @@ def test_an_image_that_wants_a_newer_driver_said_by_a_stand_in_of_the_hook(
     ):
         sentence, command = advice(with_gpus.sh("up"), r"unsatisfied condition: cuda>=13\.2")
     assert "The NVIDIA driver is too old" in sentence
-    assert command.endswith("update --data cuda_version=...")
+    assert command.endswith("update --data cuda_version=12.4")
 
 
 # -------------------------------------------------------------------- the other store for images

@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import sys
 
-from .command import start
+from .command import FOLDER, start
 from .env_file import ProbeError
+from .project import StopError, read_project
 
 
 def main() -> int:
@@ -20,7 +21,14 @@ def main() -> int:
         sys.stdout.flush()
         if str(error):
             print(error, file=sys.stderr)
-        return getattr(error, "status", 1)
+        if isinstance(error, StopError):
+            return error.status
+        from .failures import explain  # noqa: PLC0415  takes a while to import
+
+        stop = explain(read_project(FOLDER), str(error))
+        if stop:
+            print(stop, file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # `template.sh ls | head`

@@ -214,7 +214,8 @@ def need_env(project: Project) -> None:
     for key, sentence in bad_values(project.settings):
         words, _, remedy = sentence.partition(" Run: ")
         remedy = remedy.replace("./template.sh", me())
-        raise StopError(words, remedy, name=f"bad-value-{key.lower()}")
+        name = "compose-file-missing" if key == "COMPOSE_FILE" else "env-value"
+        raise StopError(words, remedy, name=name)
 
 
 def start(words: Sequence[str]) -> int:

@@ -12,13 +12,14 @@ from collections import deque
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Mapping, NoReturn
 
-from .failures import explain, recognise
-from .project import StopError, me
+from .project import StopError
 
 if TYPE_CHECKING:
     from .project import Project
 
 TAIL = 400  # lines of what a command said that may tell why it failed
+
+# ruff: noqa: PLC0415  the table of failures takes a while to import, and few calls fail
 
 
 def compose(*words: str) -> list[str]:
@@ -100,9 +101,11 @@ def call(
         raise
     shown.join()
     if status:
+        from .failures import explain
+
         text = b"".join(lines).decode("utf-8", "replace")
-        stop = explain(project, text, image_name=image_name)
-        raise stop or SilentError(status if status > 0 else 128 - status)
+        status = status if status > 0 else 128 - status
+        raise explain(project, text, image_name=image_name, status=status) or SilentError(status)
     return b"".join(output).decode("utf-8", "replace")
 
 
@@ -121,6 +124,8 @@ class SilentError(StopError):
 
 def no_program(project: Project, name: str) -> StopError:
     """What to say where there is no docker command."""
+    from .failures import explain
+
     show(f"{name}: command not found")
     return explain(project, f"{name}: command not found") or StopError(
         f"There is no command {name}."
@@ -154,6 +159,8 @@ def check_engine(project: Project) -> None:
     for words in (["docker", "version"], compose("config", "--quiet")):
         asked = ask(*words, cwd=project.folder)
         if asked.returncode:
+            from .failures import explain
+
             show(asked.stderr.rstrip())
             raise explain(project, asked.stderr) or SilentError(1)
 
@@ -170,9 +177,9 @@ def need_image(project: Project, target: str) -> None:
     if image_id(name):
         return
     check_engine(project)
-    raise StopError(
-        f"The image {name} is not built yet.", f"{me()} build {target}", name="image-not-built"
-    )
+    from .failures import failed
+
+    raise failed("image-not-built", project, image=name, target=target)
 
 
 def container(project: Project) -> str:
@@ -187,7 +194,9 @@ def need_container(project: Project) -> None:
         return
     need_image(project, "dev")
     check_engine(project)
-    raise StopError("The dev container is not running.", f"{me()} up", name="container-not-running")
+    from .failures import failed
+
+    raise failed("container-not-running", project)
 
 
 def become(project: Project, words: list[str]) -> NoReturn:
@@ -240,11 +249,11 @@ def watch_for_gpus(project: Project) -> None:
         with os.fdopen(reader, "rb") as source, os.fdopen(os.dup(2), "wb") as target:
             copy_lines(source, lines, target)
         text = b"".join(lines).decode("utf-8", "replace")
-        found = recognise(text)
-        if found and found.about_gpus:
-            stop = explain(project, text)
-            if stop:
-                show(str(stop))
+        from .failures import explain
+
+        stop = explain(project, text)
+        if stop and stop.name.startswith("gpu-"):
+            show(str(stop))
     finally:
         os._exit(0)
 

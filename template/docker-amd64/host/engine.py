@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .ask import LOOK_LIMIT, Output, command, read_json
@@ -18,8 +16,6 @@ if TYPE_CHECKING:
 
 ENGINE_LIMIT = 4.0  # seconds for each question to the container engine
 GO_JSON = "{{json .}}"  # `docker info` knows no shorter form before version 23
-INSTALL_DOCKER = "see https://docs.docker.com/engine/install/"
-INSTALL_COMPOSE = "see https://docs.docker.com/compose/install/linux/"
 
 
 def engine() -> Engine:
@@ -30,13 +26,12 @@ def engine() -> Engine:
         said = command(["podman", "info", "--format", "json"], ENGINE_LIMIT)
         found = read_podman(read_json(said.out)) if said.status == 0 else broken("podman", said)
     else:
-        return Engine(problem="there is no docker command", fix=INSTALL_DOCKER)
+        return failing(Engine(), "docker: command not found")
     if found.compose == "none":
         found = standalone_compose(found)
     if found.reachable and found.compose in ("none", "v1"):
-        what = "is version 1, which is too old" if found.compose == "v1" else "is missing"
-        problem = f"Docker Compose {what}; version 2 or later is needed"
-        found = replace(found, problem=problem, fix=INSTALL_COMPOSE)
+        what = "is version 1" if found.compose == "v1" else "is missing"
+        found = failing(found, f"Docker Compose {what}")
     return found
 
 
@@ -117,27 +112,26 @@ def read_podman(info: Mapping[str, Any]) -> Engine:
 
 
 def broken(name: str, said: Output) -> Engine:
-    """Why an engine gives no answer, and the one command that helps."""
-    text, kind = said.err.strip(), name
-    systemd = Path("/run/systemd/system").is_dir()
-    start = "sudo systemctl start docker" if systemd else "sudo service docker start"
-    if "/.docker/desktop/" in text or "/.docker/run/" in text:  # the sockets of Desktop
-        kind = "docker-desktop"
-        mac = sys.platform == "darwin"
-        start = "open -a Docker" if mac else "systemctl --user start docker-desktop"
-    elif "/run/user/" in text:
-        kind, start = "docker-rootless", "systemctl --user start docker"
-    if said.timed_out:
-        problem, fix = f"the engine did not answer within {ENGINE_LIMIT:g} s", f"{name} info"
-    elif "permission denied" in text and "socket" in text:
-        problem = "you have no permission on the engine's socket"
-        fix = 'sudo usermod -aG docker "$USER"   (then log in again)'
-    elif "annot connect to the Docker daemon" in text or "daemon running" in text:
-        problem, fix = "the Docker daemon is not running", start
-    else:
-        first = (text.splitlines() or ["no answer"])[0][:200]
-        problem, fix = f"`{name} info` failed: {first}", f"{name} info"
-    return Engine(kind=kind, rootless=kind == "docker-rootless", problem=problem, fix=fix)
+    """The engine that gives no answer, with why and the one command that helps."""
+    from .failures import engine_kind  # noqa: PLC0415  takes a while to import
+
+    text = f"no answer within {ENGINE_LIMIT:g} s" if said.timed_out else said.err.strip()
+    kind = engine_kind(text) if name == "docker" else name
+    found = failing(Engine(kind=kind, rootless=kind == "docker-rootless"), text)
+    if found.problem:
+        return found
+    first = (text.splitlines() or ["no answer"])[0][:200]
+    return replace(found, problem=f"`{name} info` failed: {first.rstrip('.')}.", fix=f"{name} info")
+
+
+def failing(found: Engine, text: str) -> Engine:
+    """An engine with the words of the table of failures on a text, if a row knows it."""
+    from .failures import explain  # noqa: PLC0415  takes a while to import
+
+    stop = explain(None, text)
+    if stop is None:
+        return found
+    return replace(found, problem=stop.sentence, fix=stop.command, failure=stop.name)
 
 
 def standalone_compose(found: Engine) -> Engine:

@@ -22,7 +22,8 @@ class Engine:
 
     `kind` is docker, docker-rootless, docker-desktop, podman or none; `compose` is plugin (`docker
     compose`), standalone (`docker-compose` 2 or later), v1, podman-compose or none. `problem` is
-    one sentence, empty when all is well, and `fix` the command or address that helps. `local` means
+    one sentence, empty when all is well, `fix` the command that helps, and `failure` the id of both
+    in the table of failures. `local` means
     that its files are those of this machine.
     `disk_free_mib` is known when `root_dir` is a folder of this machine. `memory_mib` is what
     containers can have: under Docker Desktop less than the host has.
@@ -39,6 +40,7 @@ class Engine:
     memory_mib: int | None = None
     problem: str = ""
     fix: str = ""
+    failure: str = ""
     local: bool = True
     runtimes: tuple[str, ...] = ()
     cdi_dirs: tuple[str, ...] = ()  # where it looks for CDI files

@@ -24,7 +24,7 @@ from .env_file import (
     unwritable,
     write_env,
 )
-from .probe import probe
+from .probe import probe, system_bundle
 from .project import CA_FILE, PINS_FILE
 
 if TYPE_CHECKING:
@@ -205,7 +205,7 @@ def fill(
         )
     answers = answer_lines(parse_env(example))
     check_keys(refresh, [*FILLED, *answers])
-    facts = facts or probe(folder)
+    facts = with_system_bundle(facts or probe(folder), refresh)
     defaults, before = read_defaults(example), read_env(current or "")
     computing = accelerator(defaults)
     settings = {**before, **(chosen or {})}
@@ -251,6 +251,13 @@ def fill(
         notes=(*notes, *problems),
         accelerator=tuple(computing.notes(facts, settings, changed=changed)),
     )
+
+
+def with_system_bundle(facts: Facts, refresh: Collection[str]) -> Facts:
+    """The facts, with the certificates that this machine trusts where CA_BUNDLE is asked for."""
+    if "CA_BUNDLE" not in refresh or facts.ca_bundle:
+        return facts
+    return replace(facts, ca_bundle=system_bundle())
 
 
 def make_folders(settings: Settings, owner: tuple[int, int] | None) -> tuple[list[Path], list[str]]:

@@ -182,7 +182,7 @@ def access(found: Engine, facts: GpuFacts) -> Access:
         fix = "nvidia-smi" if facts.gpu_status == "unknown" else ""
         return Access(note=facts.gpu_note or "no GPU was found", fix=fix)
     if not found.reachable:
-        return Access(note=found.problem, fix=found.fix)
+        return Access(note=found.problem.rstrip("."), fix=found.fix)
     names, problem = by_cdi(found, facts.driver, facts.gpus)
     kinds = (["cdi"] if names else []) + (["nvidia"] if by_runtime(found, facts) else [])
     if kinds or problem:

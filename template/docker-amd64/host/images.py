@@ -87,9 +87,10 @@ def build_tools(project: Project) -> None:
     refuse_passwords(project)
     pin_bases(project)
     if image_id(project.image("tools")):
-        call(project, compose("--progress", "quiet", "build", "tools"))
-    else:
-        build_images(project, "tools")
+        quiet = ask(*compose("--progress", "quiet", "build", "tools"), cwd=project.folder)
+        if not quiet.returncode:
+            return
+    build_images(project, "tools")  # shows what goes wrong, which a quiet build does not
 
 
 def before_build(project: Project) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from .compose import call, compose, show
@@ -18,6 +19,14 @@ FILES = ("pyproject.toml", "base-override.txt")
 # What follows from the answers, or is part of a base image.
 OF_TORCH = r"(torch|triton|nvidia-[a-z0-9-]+)([^a-z0-9_-]|$)"
 OF_BASE = r"(torch|torchvision|torchaudio|triton|nvidia-[a-z0-9-]+)([^a-z0-9_-]|$)"
+
+# A requirement as PEP 508 has it, as far as mistakes of typing go.
+REQUIREMENT = re.compile(
+    r"""\s*[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?\s*(?:\[[^]]*\])?\s*
+    (?:@\s*\S+ | \(?\s*(?:(?:~=|===|[=!<>]=|[<>])\s*[\w.*+!-]+\s*,?\s*)*\)?)
+    \s*(?:;.*)?""",
+    re.VERBOSE,
+)
 
 
 def tools(project: Project, *words: str) -> None:
@@ -60,6 +69,46 @@ def take_requirements(project: Project) -> None:
     tools(project, "uv", "add", "--no-sync", "--raw", *names)
 
 
+def invalid_line(text: str) -> tuple[int, str] | None:
+    """The first line of a pyproject.toml that uv could not read, and why; None if all is well.
+
+    uv takes 60 lines to say it, the last of which are about something else. A Python before 3.11
+    has no reader of TOML: there, uv says it.
+    """
+    try:
+        toml = import_module("tomllib")
+    except ImportError:
+        return None
+    try:
+        data = toml.loads(text)
+    except ValueError as error:
+        reason, _, place = str(error).partition(" (at ")
+        found = re.match(r"line (\d+)", place)
+        return int(found.group(1)) if found else text.count("\n"), reason
+    project = data.get("project", {})
+    lists = [
+        project.get("dependencies", []),
+        *project.get("optional-dependencies", {}).values(),
+        *data.get("dependency-groups", {}).values(),
+    ]
+    for one in (one for names in lists for one in names if isinstance(one, str)):
+        if not REQUIREMENT.fullmatch(one):
+            line = next((at for at, line in enumerate(text.splitlines(), 1) if one in line), 1)
+            return line, f"{one} is not a package with a version"
+    return None
+
+
+def check_file(project: Project) -> None:
+    """Raises StopError where uv could not read dependencies/pyproject.toml."""
+    file = project.folder / "dependencies" / "pyproject.toml"
+    found = invalid_line(file.read_text("utf-8", "replace"))
+    if found:
+        from .failures import failed  # noqa: PLC0415  takes a while to import
+
+        number, reason = found
+        raise failed("dependency-file-invalid", project, number=str(number), reason=reason)
+
+
 def lock_options(parser: argparse.ArgumentParser) -> None:
     """What to do beside bringing the lock up to date."""
     only = parser.add_mutually_exclusive_group()
@@ -74,6 +123,7 @@ def lock_options(parser: argparse.ArgumentParser) -> None:
 
 def do_lock(project: Project, options: argparse.Namespace) -> None:
     """Bring uv.lock up to date, or check it."""
+    check_file(project)
     build_tools(project)
     if options.check:
         if not (project.folder / "dependencies" / "uv.lock").exists():
@@ -104,6 +154,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def do_add(project: Project, options: argparse.Namespace) -> None:
     """Add packages to pyproject.toml and uv.lock."""
+    check_file(project)
     build_tools(project)
     take_requirements(project)
     group = ["--group", "dev"] if options.dev else []
@@ -118,6 +169,7 @@ def lock_if_stale(project: Project) -> None:
     files = [folder / name for name in FILES if (folder / name).exists()]
     if made.exists() and all(one.stat().st_mtime <= made.stat().st_mtime for one in files):
         return
+    check_file(project)
     show("Bringing dependencies/uv.lock up to date.")
     build_tools(project)
     lock(project)

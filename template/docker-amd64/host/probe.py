@@ -18,7 +18,7 @@ from .env_file import Settings, unwritable
 from .facts import Engine, Facts, Person
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 # ruff: noqa: PLC0415  what only some calls need is imported there: the probe has to be quick
 
@@ -159,13 +159,32 @@ def wsl(root: Path = Path("/")) -> int:
     return 2 if "microsoft-standard" in release or "WSL2" in release else 1
 
 
+CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+SYSTEM_BUNDLES = (  # of Debian, Fedora, SUSE and Alpine
+    *("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"),
+    *("/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"),
+)
+
+
+def first_bundle(paths: Iterable[str]) -> str:
+    """The first of these files that has a certificate, or an empty string."""
+    for path in map(Path, filter(None, paths)):
+        if path.is_file() and "-----BEGIN CERTIFICATE-----" in read_text(path):
+            return str(path.absolute())
+    return ""
+
+
 def ca_bundle(environ: Mapping[str, str]) -> str:
     """The certificate file that the environment names for other programs, or an empty string.
 
     A machine behind a proxy that inspects TLS has such a variable; its images need the same file.
     """
-    for key in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
-        path = Path(environ.get(key) or os.devnull)
-        if path.is_file() and "-----BEGIN CERTIFICATE-----" in read_text(path):
-            return str(path.absolute())
-    return ""
+    return first_bundle(environ.get(key, "") for key in CA_VARIABLES)
+
+
+def system_bundle() -> str:
+    """The file of the certificates that this machine trusts, or an empty string.
+
+    It is in .env only when asked for: most machines need none.
+    """
+    return first_bundle(SYSTEM_BUNDLES)

@@ -33,7 +33,8 @@ class StopError(ProbeError):
 
     def __init__(self, sentence: str, command: str = "", *, name: str = "", status: int = 1):
         """Take the sentence and the command; `name` is the failure's id in failures.py."""
-        super().__init__(f"\n{sentence}" + (f"\n  Run: {command}" if command else ""))
+        shown = f" (failure: {name})" if name and name != "usage" else ""
+        super().__init__(f"\n{sentence}{shown}" + (f"\n  Run: {command}" if command else ""))
         self.name, self.sentence, self.command, self.status = name, sentence, command, status
 
 

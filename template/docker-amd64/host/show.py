@@ -21,8 +21,10 @@ def engine_line(found: Engine) -> str:
     compose = "podman-compose" if found.compose == "podman-compose" else "Compose"
     parts = [f"{names.get(found.kind, 'none')} {found.version}".strip()]
     parts += [f"{compose} {found.compose_version}"] if found.compose != "none" else []
-    parts += [found.problem] if found.problem else []
-    return ", ".join(parts)
+    line = ", ".join(parts)
+    if not found.problem:
+        return line
+    return f"{line}: {found.problem}" + (f" (failure: {found.failure})" if found.failure else "")
 
 
 def table(facts: Facts) -> str:
@@ -40,7 +42,7 @@ def table(facts: Facts) -> str:
         ("project owner", shown(facts.project_owner)),
         ("data owner", shown(facts.data_owner)),
         ("engine", engine_line(found)),
-        ("to mend it", found.fix),
+        ("run", found.fix),
         ("free disk", f"{gibibytes(free)} in {found.root_dir}" if free is not None else ""),
         ("memory", gibibytes(facts.memory_mib)),
         ("cores", str(facts.cores)),

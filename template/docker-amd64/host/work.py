@@ -23,7 +23,6 @@ from .compose import (
     show,
     watch_for_gpus,
 )
-from .failures import gpu_cause
 from .project import CA_FILE, PINS_FILE, StopError, me
 
 if TYPE_CHECKING:
@@ -78,11 +77,9 @@ def make_folders(project: Project) -> None:
         if folder.exists():
             continue
         if key == "LOCAL_CODE_DIR":
-            raise StopError(
-                f"LOCAL_CODE_DIR in .env names {folder}, which does not exist.",
-                f"{me()} env --refresh LOCAL_CODE_DIR",
-                name="code-folder-missing",
-            )
+            from .failures import failed  # noqa: PLC0415
+
+            raise failed("code-folder-missing", project, path=str(folder))
         try:
             missing = [one for one in (folder, *folder.parents) if not one.exists()][::-1]
             folder.mkdir(parents=True)
@@ -180,6 +177,8 @@ def do_up(project: Project, _: argparse.Namespace) -> None:
             )
             show(said.stdout + said.stderr)
             if "REQUIRE_GPU=1" in said.stdout:
+                from .look import gpu_cause  # noqa: PLC0415
+
                 why, remedy = gpu_cause(project) or ("", "")
                 why = why and f"The containers cannot get a GPU: {why}."
                 raise StopError(
@@ -187,11 +186,19 @@ def do_up(project: Project, _: argparse.Namespace) -> None:
                     remedy or f"{me()} gpus",
                     name="gpu-required",
                 )
-            raise StopError(
-                "The dev container did not start.", f"{me()} logs", name="dev-not-started"
-            )
+            raise why_not_started(project, said.stdout + said.stderr)
         time.sleep(0.2)
     show(f"The dev container runs. Run: {me()} shell")
+
+
+def why_not_started(project: Project, text: str) -> StopError:
+    """The failure of a dev container that ended while it was started, or did not get ready."""
+    from .failures import explain, failed  # noqa: PLC0415
+
+    words = compose("ps", "--all", "--format", "{{.ExitCode}}", "dev")
+    status = ask(*words, cwd=project.folder).stdout.strip()
+    stop = explain(project, text, status=int(status) if status.isdigit() else 0)
+    return stop or failed("container-not-started", project)
 
 
 def command_options(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,143 @@
+"""Makes the tables of failures in the documentation from the one in host/failures.py.
+
+python -m hooks.generate.failure_tables            write docs/operate.md and the project's manual
+python -m hooks.generate.failure_tables --check    say whether both are fresh (exit status 1 if not)
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from itertools import groupby
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "template" / "docker-amd64"))
+
+from host.failures import FAILURES, Failure, Unknown
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs" / "operate.md"
+MANUAL = ROOT / "template" / "docker-amd64" / "README.md.jinja"
+MARK, END = "failures: made by python -m hooks.generate.failure_tables", "end of failures"
+# The answers with which a project can meet the rows of a kind, in the manual's template.
+MET = {
+    "base-torch": "given",
+    "conda": "conda",
+    "cuda": "accelerator == 'cuda'",
+    "pip": "not conda",
+    "source": "source",
+}
+MANUAL_ROWS = {  # those that people meet in the first weeks
+    "engine-not-running",
+    "engine-permission",
+    "compose-missing",
+    "env-missing",
+    "gpu-runtime-missing",
+    "gpu-unknown",
+    "gpu-files-changed",
+    "gpu-driver-too-old",
+    "disk-full",
+    "port-taken",
+    "build-certificate",
+    "package-missing",
+    "conda-package-missing",
+    "no-versions-fit",
+    "index-blocked",
+}
+
+
+def code(text: str) -> str:
+    """A text as code, also one with back-ticks and bars in a table."""
+    text = text.replace("|", "\\|")
+    return f"`` {text} ``" if "`" in text else f"`{text}`"
+
+
+def words(text: str) -> str:
+    """A text of the table for people: what is not known here is a word in capitals."""
+    known = Unknown(me="template.sh", folder="docker-amd64")
+    return re.sub(r"\{\w+\}", lambda found: found.group().format_map(known), text)
+
+
+def causes(failure: Failure) -> str:
+    """The sentences of a row."""
+    if failure.cause in ("{line}", "{said}"):
+        return "the line says it"
+    return words(failure.cause).replace("<", "&lt;").replace("|", "\\|")
+
+
+def commands(failure: Failure) -> str:
+    """The command of a row, for each kind of engine and host that has its own."""
+    remedy = failure.remedy
+    by_kind = {"": remedy} if isinstance(remedy, str) else remedy
+    lines: list[str] = []
+    for kind, command in by_kind.items():
+        shown = code(words(command).replace("{{", "{").replace("}}", "}"))
+        if command == "{advice}":
+            shown = "the command that it prints"
+        lines.append(f"{kind}: {shown}" if kind else shown)
+    return "<br>".join(lines)
+
+
+def seen(failure: Failure) -> str:
+    """What programs say, up to three of the texts of a row."""
+    texts = [code(words(text)) for text in failure.texts[:3]]
+    return ", ".join(texts) or "(`template.sh` finds it)"
+
+
+def docs_table() -> str:
+    """The table of all failures."""
+    lines = ["| failure | a program says | cause | command |", "|---|---|---|---|"]
+    lines += [
+        f"| `{one.name}` | {seen(one)} | {causes(one)} | {commands(one)} |" for one in FAILURES
+    ]
+    return "\n".join(lines)
+
+
+def manual_rows() -> str:
+    """The rows of the manual, each where the answers let the project meet it."""
+    lines: list[str] = []
+    wanted = [one for one in FAILURES if one.name in MANUAL_ROWS]
+    for only, failures in groupby(wanted, key=lambda one: one.only):
+        rows = [manual_row(one) for one in failures]
+        lines += [f"{{% if {MET[only]} %}}", *rows, "{% endif %}"] if only else rows
+    return "\n".join(lines)
+
+
+def manual_row(failure: Failure) -> str:
+    """A row of the manual: one text, and the command for most people."""
+    text, command = code(words(failure.texts[0])), commands(failure).partition("<br>")[0]
+    return f"| {text} | {causes(failure)} {command} |"
+
+
+def with_table(file: Path, begin: str, table: str, end: str) -> str:
+    """The text of a file with this table between two lines."""
+    before, _, rest = file.read_text(encoding="utf-8").partition(begin)
+    _, _, after = rest.partition(end)
+    return f"{before}{begin}\n{table}\n{end}{after}"
+
+
+def docs() -> str:
+    """The text that docs/operate.md must have."""
+    return with_table(DOCS, f"<!-- {MARK} -->", f"\n{docs_table()}\n", f"<!-- {END} -->")
+
+
+def manual() -> str:
+    """The text that the manual's template must have."""
+    return with_table(MANUAL, f"{{# {MARK} #}}", manual_rows(), f"{{# {END} #}}")
+
+
+def main(arguments: list[str]) -> int:
+    """Write both files, or with --check compare them with the table."""
+    stale = 0
+    for file, text in ((DOCS, docs()), (MANUAL, manual())):
+        if "--check" in arguments:
+            fresh = file.read_text(encoding="utf-8") == text
+            stale |= not fresh
+            print(f"{file.name} is {'fresh' if fresh else 'stale'}")
+        else:
+            file.write_text(text, encoding="utf-8")
+    return stale
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

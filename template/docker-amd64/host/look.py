@@ -1,0 +1,274 @@
+"""What this machine adds to a failure: which disk is full, who holds a port, where a line is.
+
+A look returns what more is known, with `cause` or `remedy` in place of those of its row; None if it
+is another failure.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Callable, Dict, Mapping, NamedTuple, Optional
+
+from .ask import command, read_text
+from .project import me
+
+if TYPE_CHECKING:
+    from .project import Project
+
+LIMIT = 4.0  # seconds for a question to the engine
+SMALL = 256 << 20  # bytes of free space under which a disk is full
+Seen = Optional[Dict[str, str]]
+
+
+class Case(NamedTuple):
+    """A failure that was recognised: where, what was said, and what is known so far."""
+
+    project: Project
+    text: str
+    known: Mapping[str, str]
+
+
+# What people import, and the package that it is in.
+IMPORTED = {
+    "bs4": "beautifulsoup4",
+    "cv2": "opencv-python-headless",
+    "dotenv": "python-dotenv",
+    "pil": "pillow",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+}
+
+
+def edit(file: str, line: int = 0) -> str:
+    """The command that opens a file in the user's editor, at a line."""
+    return f'"${{EDITOR:-vi}}" {f"+{line} " if line else ""}{shlex.quote(file)}'
+
+
+# ------------------------------------------------------------------------------- this machine
+
+
+def port(case: Case) -> Seen:
+    """Which port it is, and which container or process has it."""
+    found = re.search(
+        r"(?:host port for|listen tcp\d?|Bind for) (?:\[[^]]*\]|[\d.]+):(\d+)", case.text
+    )
+    if not found:
+        return {}
+    number = found.group(1)
+    asked = ["docker", "ps", "--filter", f"publish={number}", "--format", "{{.Names}}"]
+    held = command(asked, LIMIT).out.split()
+    who = f"the container {held[0]}" if held else process_on(int(number))
+    cause = f"Port {number} of this machine is taken by {who or 'a process of another user'}."
+    if not who:
+        return {"cause": cause, "remedy": f"sudo ss -ltnp 'sport = :{number}'"}
+    override = case.project.folder / "compose.override.yaml"
+    lines = read_text(override).splitlines()
+    at = next((at for at, line in enumerate(lines, 1) if f"{number}:" in line), 0)
+    if not at:
+        return {"cause": f"{cause} Choose another one.", "remedy": f"{me()} config"}
+    cause += " Choose another one in compose.override.yaml."
+    return {"cause": cause, "remedy": edit(f"{case.known['folder']}/{override.name}", at)}
+
+
+def process_on(number: int) -> str:
+    """The process that listens on a port, "" if none is seen: those of others only root sees."""
+    inodes: set[str] = set()
+    for table in ("tcp", "tcp6"):
+        for line in read_text(Path("/proc/net", table)).splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == number:
+                inodes.add(f"socket:[{fields[9]}]")
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            mine = {os.readlink(str(one)) for one in (process / "fd").iterdir()}
+        except OSError:  # it is another user's, or has ended
+            continue
+        if mine & inodes:
+            return f"{read_text(process / 'comm').strip()} (process {process.name})"
+    return ""
+
+
+def disk(case: Case) -> Seen:
+    """Which disk is full: the project's, the engine's, or one of a container."""
+    asked = command(["docker", "info", "--format", "{{.DockerRootDir}}"], LIMIT)
+    folders = {
+        "the project's folder": case.project.folder,
+        "the engine": Path(asked.out.strip() or "/"),
+    }
+    free = {name: free_space(folder) for name, folder in folders.items()}
+    full = [name for name, size in free.items() if size < SMALL]
+    if "the engine" in full:
+        where = str(folders["the engine"])
+        return {"cause": f"The disk of the engine is full: {where}."}
+    if full:
+        where = str(case.project.root)
+        remedy = f"du -xhd1 {shlex.quote(where)} | sort -h"
+        return {"cause": f"The disk of the project's folder is full: {where}.", "remedy": remedy}
+    cause = (
+        "A container's own file system is full, such as /dev/shm (SHM_SIZE in .env) or /tmp; the "
+        "disks of this machine are not."
+    )
+    return {"cause": cause, "remedy": f"{me()} exec df -h"}
+
+
+def free_space(folder: Path) -> int:
+    """Free bytes where a folder is; none where it is not seen, since the engine is elsewhere."""
+    try:
+        return shutil.disk_usage(str(folder)).free
+    except OSError:
+        return 0
+
+
+def closed_folders(case: Case) -> Seen:
+    """What opens the folders of a path to others; another row if the path does not exist."""
+    path = Path(case.known["path"])
+    try:
+        path.stat()
+    except OSError:
+        return None
+    closed = [one for one in (*reversed(path.parents), path) if not one.stat().st_mode & 0o001]
+    if not closed:
+        return {}
+    return {"remedy": f"chmod o+x {' '.join(shlex.quote(str(one)) for one in closed)}"}
+
+
+# ------------------------------------------------------------------------- networks and images
+
+
+def certificates(case: Case) -> Seen:
+    """Where a file of certificates is on this machine, and where was looked for one."""
+    from .probe import CA_VARIABLES, SYSTEM_BUNDLES, ca_bundle, system_bundle  # noqa: PLC0415
+
+    named = case.project.settings.get("CA_BUNDLE")
+    if named:
+        host = re.search(r"https://([^/\s:`)\"]+)(?::(\d+))?", case.text)
+        cause = f"CA_BUNDLE in .env names {named}, in which the proxy's certificate is missing."
+        if not host:
+            return {"cause": cause, "remedy": edit(f"{case.known['folder']}/.env")}
+        where = f"{host.group(1)}:{host.group(2) or 443}"
+        remedy = f"openssl s_client -showcerts -connect {where} </dev/null"
+        return {"cause": cause, "remedy": remedy}
+    found = ca_bundle(os.environ) or system_bundle()
+    why = "A proxy inspects TLS, and the build does not trust its certificate."
+    if found:
+        return {"cause": f"{why} This machine trusts those of {found}: the build can, too."}
+    places = ", ".join((*CA_VARIABLES, *SYSTEM_BUNDLES))
+    cause = f"{why} CA_BUNDLE in .env has to name a file with it; none was found in {places}."
+    return {"cause": cause, "remedy": edit(f"{case.known['folder']}/.env")}
+
+
+def base_image(case: Case) -> Seen:
+    """The key of .env that replaces the image, and the base image that is built on."""
+    seen = {
+        "base": case.project.settings.get("BASE_IMAGE") or case.project.base_images["BASE_IMAGE"]
+    }
+    short = case.known.get("image", "").partition("@")[0]
+    for key, default in case.project.base_images.items():
+        if short and (case.project.settings.get(key) or default).endswith(short):
+            return {**seen, "key": key}
+    return {**seen, "key": "BASE_IMAGE"}
+
+
+# ------------------------------------------------------------------------------------- files
+
+DEPENDENCIES = "dependencies/pyproject.toml"
+
+
+def line_of(project: Project, name: str, word: str) -> int:
+    """The first line with a word in a file of docker-amd64, 0 if there is none."""
+    lines = read_text(project.folder / name).splitlines()
+    return next((at for at, line in enumerate(lines, 1) if word in line), 0)
+
+
+def env_value(case: Case) -> Seen:
+    """The line of .env with the value and its key, if it is there and not in the shell."""
+    value = case.known["value"]
+    line = line_of(case.project, ".env", f"={value}") or line_of(case.project, ".env", value)
+    if not line:
+        cause = f'A key of .env has the value "{value}" in this shell, which it cannot have.'
+        return {"cause": cause, "remedy": f"env | grep -F -- ={shlex.quote(value)}"}
+    key = read_text(case.project.folder / ".env").splitlines()[line - 1].partition("=")[0]
+    cause = f'{key} in line {line} of .env cannot have the value "{value}".'
+    return {"cause": cause, "remedy": edit(f"{case.known['folder']}/.env", line)}
+
+
+def dependency_file(case: Case) -> Seen:
+    """The line that cannot be read, and why."""
+    number = case.known.get("number", "")
+    if number:
+        found = re.search(
+            r"TOML parse error at line[^\n]*\n(?:.*\|[^\n]*\n)+\s*([^\n]+)", case.text
+        )
+        return {"reason": found.group(1).strip() if found else "its TOML is invalid"}
+    given = re.search(r'GIVEN VALUE:\s*"([^\n]*)"', case.text)
+    line = line_of(case.project, DEPENDENCIES, given.group(1)) if given else 0
+    what = given.group(1) if given else "an entry"
+    return {"number": str(line), "reason": f"{what} is not a package with a version"}
+
+
+def requirement(case: Case) -> Seen:
+    """The line of the file with a requirement, if it is not only on the command line."""
+    line = line_of(case.project, DEPENDENCIES, case.known["requirement"])
+    file = f"{case.known['folder']}/{DEPENDENCIES}"
+    return {"remedy": edit(file, line)} if line else {}
+
+
+def package(case: Case) -> Seen:
+    """The package that is meant, or the line of the file that names it."""
+    name = case.known["package"]
+    meant = IMPORTED.get(name.lower())
+    if meant:
+        cause = f"The package index has no {name}: what is imported as {name} is in {meant}."
+        return {"cause": cause, "remedy": f"{me()} add {meant}"}
+    return requirement(case._replace(known={**case.known, "requirement": name}))
+
+
+# ------------------------------------------------------------------------------------- GPUs
+
+
+def gpus(case: Case) -> Seen:
+    """Why containers get no GPU on this machine, and what helps, as the probe sees it."""
+    found = gpu_cause(case.project) if case.project.accelerator == "cuda" else None
+    if not found:
+        return {}
+    seen = {"cause": f"The containers cannot get a GPU: {found[0]}."}
+    return {**seen, "remedy": found[1]} if found[1] else seen
+
+
+def gpu_cause(project: Project) -> tuple[str, str] | None:
+    """Why containers get no GPU on this machine, and what helps; None if they do."""
+    from .gpu_env import without_gpus  # noqa: PLC0415  only projects for GPUs have it
+    from .probe import probe  # noqa: PLC0415
+
+    settings = project.settings
+    keys = ("COMPOSE_FILE", "COMPOSE_PATH_SEPARATOR", "CPU_OR_GPU", "GPU_IDS")
+    return without_gpus(probe(project.folder), {key: settings.in_file(key) for key in keys})
+
+
+def driver(case: Case) -> Seen:
+    """The CUDA that the driver runs, as an answer."""
+    said = command(["nvidia-smi"], LIMIT).out
+    runs = re.search(r"CUDA Version: (\d+\.\d+)", said)
+    if not runs or case.project.service in ("ngc", "hub"):
+        return {}
+    return {"remedy": f"{me()} update --data cuda_version={runs.group(1)}"}
+
+
+LOOKS: dict[str, Callable[[Case], Seen]] = {
+    "base image": base_image,
+    "certificates": certificates,
+    "closed folders": closed_folders,
+    "dependency file": dependency_file,
+    "disk": disk,
+    "driver": driver,
+    "env value": env_value,
+    "gpus": gpus,
+    "package": package,
+    "port": port,
+    "requirement": requirement,
+}

@@ -1,0 +1,238 @@
+"""The table of failures: each row is recognised by real texts, and speaks in one way everywhere."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hooks.generate import failure_tables
+from hooks.generate.after_render import host_lines
+from host import failures, look, pip_packages, show
+from host.ask import Output
+from host.engine import broken
+from host.failures import FAILURES, Failure, explain, recognise, remedy_for
+from host.gpu_facts import GpuFacts as Facts
+from host.project import Project
+
+KINDS = ("docker", "docker-rootless", "docker-desktop", "podman")
+IMAGE = "registry.example:5000/team/work:1"
+
+
+def real_texts() -> dict[str, list[str]]:
+    """What programs say, by the row that it is about."""
+    _, *rows = re.split(
+        r"(?m)^=== (.*)\n", (Path(__file__).parent / "failure_texts.txt").read_text()
+    )
+    return {
+        name: [text.strip("\n") for text in re.split(r"(?m)^---$", texts)]
+        for name, texts in zip(rows[::2], rows[1::2], strict=True)
+    }
+
+
+TEXTS = real_texts()
+WITHOUT_TEXT = {
+    "image-not-built",
+    "container-not-running",
+    "container-not-started",
+    "code-folder-missing",
+    "mount-missing",
+}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """A project of which only the files exist that a look reads."""
+    folder = tmp_path / "docker-amd64"
+    (folder / "dependencies").mkdir(parents=True)
+    (folder / ".env").write_text("")
+    data = {
+        "name": "demo",
+        "service": "simple",
+        "package_manager": "pip",
+        "accelerator": "cpu",
+        "torch": "",
+        "base_has_torch": False,
+        "compiles_torch": False,
+        "package": "",
+        "answers_file": ".copier-answers.yml",
+        "extras": [],
+        "base_images": {"BASE_IMAGE": "debian:bookworm-slim", "UV_IMAGE": "ghcr.io/astral-sh/uv:1"},
+        "builds": ["dev"],
+    }
+    return Project(folder, data)
+
+
+@pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: failure.name)
+def test_a_row_has_an_id_sentences_and_a_command_for_every_engine(failure: Failure) -> None:
+    assert re.fullmatch(r"[a-z]+(-[a-z]+)+", failure.name)
+    if failure.cause not in ("{line}", "{said}"):  # the sentences of another program
+        assert failure.cause.endswith((".", "{line}"))
+        for sentence in re.split(r"(?<=[.:]) ", failure.cause):
+            assert len(sentence.split()) <= 25
+    for kind in KINDS:
+        command = failures.speak(failure, {"me": "./template.sh", "folder": "."}, kind).command
+        assert command
+        if failure.remedy != "{advice}":
+            assert "..." not in command
+            assert not re.search(r"[.,:]$| then | or |\(", command.replace("docker.io", ""))
+            assert shlex.split(command)
+
+
+def test_the_ids_are_unique_and_every_row_with_words_has_a_real_text() -> None:
+    names = [failure.name for failure in FAILURES]
+    assert len(names) == len(set(names))
+    assert set(names) == set(TEXTS) | WITHOUT_TEXT
+    assert {failure.look for failure in FAILURES} - {""} == set(look.LOOKS)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [(name, text) for name, texts in TEXTS.items() for text in texts]
+)
+def test_a_real_text_is_recognised_as_its_row(name: str, text: str) -> None:
+    for said in (text, f"#1 0.1 before\n{text}\nafter it\n"):
+        found = recognise(said, registry=name.startswith("registry-"))
+        assert found
+        assert found.name == name
+
+
+@pytest.mark.parametrize("text", ["", "exit status 2", "something else went wrong", "error: oops"])
+def test_an_unknown_text_is_nobodys(project: Project, text: str) -> None:
+    assert recognise(text) is None
+    assert recognise(text, registry=True) is None
+    assert explain(project, text, status=1) is None
+
+
+@pytest.mark.parametrize("name", ["engine-not-running", "engine-permission", "docker-missing"])
+def test_env_the_hook_and_a_verb_say_the_same(project: Project, name: str) -> None:
+    for text in TEXTS[name]:
+        verb = explain(project, text)
+        assert verb
+        engine = broken("docker", Output(1, "", text))
+        assert (engine.problem, engine.fix, engine.failure) == (verb.sentence, verb.command, name)
+        facts = replace(Facts(), engine=engine)
+        for shown in (show.table(facts), "\n".join(host_lines(facts)), str(verb)):
+            assert f"{verb.sentence} (failure: {name})" in shown
+            assert verb.command in shown
+
+
+def test_a_stopped_engine_is_started_as_its_kind_wants_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = failures.row("engine-not-running")
+
+    def command(kind: str, *hosts: str) -> str:
+        monkeypatch.setattr(failures, "hosts", lambda: iter(hosts))
+        return remedy_for(row, kind)
+
+    assert command("docker") == "sudo systemctl start docker"
+    assert command("docker", "no-systemd") == "sudo service docker start"
+    assert command("docker-rootless", "ubuntu") == "systemctl --user start docker"
+    assert command("docker-desktop", "mac") == "open -a Docker"
+    assert command("podman") == "systemctl --user start podman.socket"
+
+
+def test_an_exit_status_alone_can_tell(project: Project) -> None:
+    stop = explain(project, "Killed\n", status=137)
+    assert stop
+    assert stop.name == "memory-used-up"
+
+
+def sentence(project: Project, text: str) -> tuple[str, str]:
+    """The cause and the command of a text in a project."""
+    stop = explain(project, text)
+    assert stop
+    return stop.sentence, stop.command
+
+
+def test_a_broken_dependency_file_is_named_with_its_line(project: Project) -> None:
+    file = project.folder / "dependencies" / "pyproject.toml"
+    file.write_text('[project]\ndependencies = [\n    "numpy >> 3",\n]\n')
+    said = "configuration error: `project.dependencies[0]` must be pep508\n"
+    said += 'GIVEN VALUE:\n    "numpy >> 3"\n'
+    cause, command = sentence(project, said)
+    assert cause.startswith("Line 3 of dependencies/pyproject.toml")
+    assert "numpy >> 3" in cause
+    assert "+3 " in command
+    toml = (
+        "  cause: TOML parse error at line 9, column 1\n    |\n  9 | [dependency-groups]\n    | ^\n"
+    )
+    cause, _ = sentence(project, f"{toml}  missing comma between array elements, expected `,`\n")
+    assert cause.startswith("Line 9 of dependencies/pyproject.toml cannot be read: missing comma")
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="reads TOML with the standard library")
+@pytest.mark.parametrize(
+    ("entries", "line", "reason"),
+    [
+        ('["numpy"', 2, "Unclosed array"),
+        ('[\n    "numpy",\n    "torch >> 3",\n]', 4, "torch >> 3 is not a package with a version"),
+        (
+            '["numpy==2.1.0, <3; python_version > \'3.8\'", "x[a,b] ~= 1.0", "y @ https://y/y.whl"]',
+            0,
+            "",
+        ),
+        ('["a_b.c", "d (>=1,<2)", "e==1.*", "f===1!2+cpu"]', 0, ""),
+        ('["numpy=3"]', 2, "numpy=3 is not"),
+        ('["my package"]', 2, "my package is not"),
+    ],
+)
+def test_a_dependency_file_that_uv_cannot_read_is_found_before(
+    entries: str, line: int, reason: str
+) -> None:
+    found = pip_packages.invalid_line(f"[project]\ndependencies = {entries}\n")
+    assert (found or (0, ""))[0] == line
+    assert reason in (found or (0, ""))[1]
+
+
+def test_what_is_imported_under_another_name_is_named(project: Project) -> None:
+    text = "Because sklearn was not found in the package registry and your project"
+    cause, command = sentence(project, text)
+    assert "scikit-learn" in cause
+    assert command.endswith("template.sh add scikit-learn")
+
+
+def test_the_certificates_of_this_machine_are_offered_in_one_command(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "error: https://index.example:8443/simple/: invalid peer certificate: UnknownIssuer"
+    bundle = tmp_path / "ca.crt"
+    bundle.write_text("-----BEGIN CERTIFICATE-----\n")
+    monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
+    cause, command = sentence(project, text)
+    assert str(bundle) in cause
+    assert command.endswith("template.sh env --refresh CA_BUNDLE COMPOSE_FILE")
+    (project.folder / ".env").write_text("CA_BUNDLE=./mine.pem\n")
+    project.forget_settings()
+    cause, command = sentence(project, text)
+    assert cause.startswith("CA_BUNDLE in .env names ./mine.pem")
+    assert command == "openssl s_client -showcerts -connect index.example:8443 </dev/null"
+
+
+def test_a_folder_that_the_engine_may_not_enter_is_told_from_a_missing_one(
+    project: Project, tmp_path: Path
+) -> None:
+    closed = tmp_path / "closed" / "data"
+    closed.mkdir(parents=True)
+    closed.parent.chmod(0o700)
+    text = 'invalid mount config for type "bind": bind source path does not exist: '
+    stop = explain(project, f"{text}{closed}")
+    assert stop
+    assert stop.name == "folder-refused-to-engine"
+    assert stop.command.startswith("chmod o+x ")
+    assert str(closed.parent) in stop.command.split()
+    stop = explain(project, f"{text}{tmp_path}/nowhere")
+    assert stop
+    assert (stop.name, stop.command) == ("mount-missing", f"mkdir -p {tmp_path}/nowhere")
+
+
+def test_the_image_of_a_registry_is_named(project: Project) -> None:
+    stop = explain(project, "denied: no", image_name=IMAGE)
+    assert stop
+    assert stop.command == "docker login registry.example:5000"
+
+
+def test_the_tables_of_the_documentation_are_fresh() -> None:
+    assert failure_tables.main(["--check"]) == 0, "run python -m hooks.generate.failure_tables"
