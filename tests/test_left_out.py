@@ -34,6 +34,7 @@ NAMES_CONDA = {
     "host/command.py": "which verbs there are",
     "host/failures.py": "the table of failures",
     "host/images.py": "builds with either",
+    "host/look.py": "what a failure is about",
     "host/project.py": "the package manager of this project",
 }
 GPU_WORDS = re.compile("nvidia|cuda|gpu", re.IGNORECASE)
@@ -46,6 +47,7 @@ NAMES_GPUS = {
     "host/command.py": "which verbs there are",
     "host/compose.py": "the override files",
     "host/failures.py": "the table of failures",
+    "host/look.py": "what a failure is about",
     "host/measure.py": "prepares the run of bench",
     "host/pip_packages.py": "packages that the base image has",
     "host/project.py": "the accelerator of this project",
@@ -199,7 +201,7 @@ def test_an_update_deletes_the_files_that_went_unless_they_were_edited(
     assert result.returncode == 0, result.stderr
     docker = folder / "docker-amd64"
     assert {name for name, _ in programs(docker)} & GPU_FILES == {"host/gpus.py"}
-    assert "docker-amd64/host/gpus.py is the template's no more" in result.stdout + result.stderr
+    assert "The template has removed docker-amd64/host/gpus.py" in result.stdout + result.stderr
     assert not (docker / "image/update_env_file.py.rej").exists()
     # The kept file is without those that it imports; the program does not need it.
     assert host(docker, dict(os.environ), "env", "--json")
