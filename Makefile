@@ -5,7 +5,8 @@
 SHELL := /bin/sh
 BIN := .venv/bin
 
-# Read by the recipes from the environment, so that blanks and quotes in them survive.
+# Read by the recipes from the environment, so that blanks and quotes in them survive. `eval` lets the shell read the
+# quotes in ARGS: make fast ARGS='-k "one or other"'.
 export DIR REF ARGS VERSION
 
 # The first Python that is new enough; PYTHON=... chooses another.
@@ -25,8 +26,8 @@ else $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --
 @touch $@
 endef
 
-# Tests wait for an engine more than they compute; those of one file share what they have built. As collected, those of
-# the engine go first: at the end, when a process has nothing left to do, only short ones run.
+# Tests wait for an engine more than they compute; those of one file share what they have built. They start in the order
+# of tests/conftest.py: at the end, when a process has nothing left to do, only short ones run.
 PYTEST := $(BIN)/python -m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder --durations=25
 
 .venv/pyvenv.cfg:
@@ -60,11 +61,11 @@ setup: .venv/installed-dev ## everything that work on the template needs, into .
 
 .PHONY: test
 test: lint ## linters and all tests; engine tests run where an engine answers, HEARTH_ENGINE=required insists
-	@$(PYTEST) $$ARGS
+	@eval "$(PYTEST) $$ARGS"
 
 .PHONY: fast
-fast: .venv/installed-dev ## the tests that need no container engine; ARGS='-k name' picks some
-	@$(PYTEST) -m "not engine" $$ARGS
+fast: .venv/installed-dev ## the tests that need no container engine; ARGS='-k "one or other"' picks some
+	@eval "$(PYTEST) -m 'not engine' $$ARGS"
 
 .PHONY: lint
 lint: .venv/installed-dev ## ruff, mypy, shellcheck, shfmt, actionlint, the workflow against its schema
@@ -86,11 +87,11 @@ lock: .venv/installed-dev ## all requirement files from pyproject.toml; ARGS=--u
 
 .PHONY: bench
 bench: .venv/installed-dev ## the measurements of docs/developing.md as a table and JSON
-	@$(BIN)/python -m tests.bench $$ARGS
+	@eval "$(BIN)/python -m tests.bench $$ARGS"
 
 .PHONY: smoke
 smoke: .venv/installed-dev ## build a sample of all projects that there are: smoke.md; ARGS=--help says what can be chosen
-	@$(BIN)/python -m tests.smoke $$ARGS
+	@eval "$(BIN)/python -m tests.smoke $$ARGS"
 
 .PHONY: release
 release: .venv/installed-dev ## check, test, record and tag a version: make release VERSION=1.2.3  (pushes nothing)

@@ -18,7 +18,7 @@ import yaml
 from copier import run_copy
 from copier._main import Worker
 
-from tests.support.engine import engine_problem, need
+from tests.support.engine import engine_problem, images_problem, need
 from tests.support.git import copy_working_tree, git
 from tests.support.index import bridge_address, serving, standard_index
 
@@ -98,14 +98,37 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(SharedServer(), "shared-server")
 
 
+# Files of long tests, in the order in which they start: those at the end of a run are short, so
+# that all processes have something to do to the end.
+LONG_FAST = (
+    "test_update_releases",
+    "test_update_verb",
+    "test_update_histories",
+    "test_render",
+    "test_update",
+    "test_base_images",
+    "test_ci",
+)
+LONG_ENGINE = (
+    "test_source_build",
+    "test_conda",
+    "test_base_image",
+    "test_services",
+    "test_conda_user",
+    "test_daily_work",
+)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files of long tests go first, so that all processes have something to do to the end."""
-    long = ("test_source_build", "test_conda", "test_base_image", "test_update", "test_render")
+    """Long tests first; before those of the engine, what runs while its images are being made."""
 
-    def place(item: pytest.Item) -> tuple[bool, bool]:
-        name = item.path.name
-        return not item.get_closest_marker("engine"), not name.startswith(long)
+    def place(item: pytest.Item) -> tuple[int, int]:
+        engine = item.get_closest_marker("engine") is not None
+        long = LONG_ENGINE if engine else LONG_FAST
+        if item.path.stem in long:
+            return int(engine), long.index(item.path.stem)
+        return 2 if engine else 3, 0
 
     items.sort(key=place)
 
@@ -114,7 +137,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Before its fixtures: skip, or fail, a test that needs an engine where there is none."""
     if item.get_closest_marker("engine"):
-        need(engine_problem())
+        need(engine_problem() or images_problem())
 
 
 @pytest.fixture(scope="session", autouse=True)
