@@ -5,7 +5,8 @@
 SHELL := /bin/sh
 BIN := .venv/bin
 
-# Read by the recipes from the environment, so that blanks and quotes in them survive.
+# Read by the recipes from the environment, so that blanks and quotes in them survive. `eval` lets the shell read the
+# quotes in ARGS: make fast ARGS='-k "one or other"'.
 export DIR REF DATA ARGS VERSION
 # Nor does make take what follows a dollar sign in them for a variable of its own.
 override DIR := $(value DIR)
@@ -24,13 +25,13 @@ define install
 @echo "Installing $(1) into .venv ..."
 @if command -v uv >/dev/null 2>&1; \
 then uv pip install --quiet --python .venv --require-hashes --requirement $(1); \
-else $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --require-hashes --requirement $(1); fi
+else "$(BIN)/python" -m pip install --quiet --quiet --disable-pip-version-check --require-hashes --requirement $(1); fi
 @touch $@
 endef
 
-# Tests wait for an engine more than they compute; those of one file share what they have built. As collected, those of
-# the engine go first: at the end, when a process has nothing left to do, only short ones run.
-PYTEST := $(BIN)/python -m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder --durations=25
+# Tests wait for an engine more than they compute; those of one file share what they have built. They start in the order
+# of tests/conftest.py: at the end, when a process has nothing left to do, only short ones run.
+PYTEST := -m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder --durations=25
 
 .venv/pyvenv.cfg:
 	@$(find_python); \
@@ -53,18 +54,18 @@ help: ## this list
 new: ## a new project: make new DIR=../myproj  (DATA='service=train jit=no' answers; REF=v0.1.0 or REF=HEAD, a version)
 	@[ -n "$$DIR" ] || { echo "Say where the project goes: make new DIR=../myproj" >&2; exit 2; }
 	@$(MAKE) --no-print-directory --silent .venv/installed-generate
-	@$(BIN)/python -B -m hooks.generate.new_project
+	@"$(BIN)/python" -B -m hooks.generate.new_project
 
 .PHONY: setup
 setup: .venv/installed-dev ## everything that work on the template needs, into .venv
 
 .PHONY: test
 test: lint ## linters and all tests; engine tests run where an engine answers, HEARTH_ENGINE=required insists
-	@$(PYTEST) $$ARGS
+	@eval "\"$(BIN)/python\" $(PYTEST) $$ARGS"
 
 .PHONY: fast
-fast: .venv/installed-dev ## the tests that need no container engine; ARGS='-k name' picks some
-	@$(PYTEST) -m "not engine" $$ARGS
+fast: .venv/installed-dev ## the tests that need no container engine; ARGS='-k "one or other"' picks some
+	@eval "\"$(BIN)/python\" $(PYTEST) -m 'not engine' $$ARGS"
 
 .PHONY: lint
 lint: .venv/installed-dev ## ruff, mypy, shellcheck, shfmt, actionlint, the workflow against its schema
@@ -77,7 +78,7 @@ format: .venv/installed-dev ## rewrite Python and shell files the way lint wants
 .PHONY: lock
 lock: .venv/installed-dev ## all requirement files from pyproject.toml; ARGS=--upgrade moves the versions
 	@compile() { \
-	  UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet pyproject.toml --universal --python-version "$$@" \
+	  UV_CUSTOM_COMPILE_COMMAND="make lock" "$(BIN)/uv" pip compile --quiet pyproject.toml --universal --python-version "$$@" \
 	    --only-binary :all: --generate-hashes --no-emit-index-url --no-emit-build-options --no-annotate; }; \
 	compile 3.10 $$ARGS --group dev --output-file requirements-dev.txt && \
 	compile 3.10 --group generate --constraint requirements-dev.txt --output-file requirements.txt && \
@@ -86,19 +87,19 @@ lock: .venv/installed-dev ## all requirement files from pyproject.toml; ARGS=--u
 
 .PHONY: bench
 bench: .venv/installed-dev ## the measurements of docs/developing.md as a table and JSON
-	@$(BIN)/python -m tests.bench $$ARGS
+	@eval "\"$(BIN)/python\" -m tests.bench $$ARGS"
 
 .PHONY: smoke
 smoke: .venv/installed-dev ## build a sample of all projects that there are: smoke.md; ARGS=--help says what can be chosen
-	@$(BIN)/python -m tests.smoke $$ARGS
+	@eval "\"$(BIN)/python\" -m tests.smoke $$ARGS"
 
 .PHONY: release
 release: .venv/installed-dev ## check, test, record and tag a version: make release VERSION=1.2.3  (pushes nothing)
-	@PYTHONPATH="$(CURDIR)" $(BIN)/python .ci/release.py release "$$VERSION"
+	@PYTHONPATH="$(CURDIR)" "$(BIN)/python" .ci/release.py release "$$VERSION"
 
 .PHONY: release-tags
 release-tags: .venv/installed-dev ## the tags of RELEASES that this clone lacks
-	@PYTHONPATH="$(CURDIR)" $(BIN)/python .ci/release.py tags
+	@PYTHONPATH="$(CURDIR)" "$(BIN)/python" .ci/release.py tags
 
 .PHONY: clean
 clean: ## remove .venv and the caches

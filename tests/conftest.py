@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,9 +14,11 @@ from typing import Any, Protocol
 import jinja2
 import plumbum
 import pytest
+import yaml
 from copier import run_copy
+from copier._main import Worker
 
-from tests.support.engine import engine_problem, need
+from tests.support.engine import engine_problem, images_problem, need
 from tests.support.git import copy_working_tree, git
 from tests.support.index import bridge_address, serving, standard_index
 
@@ -27,20 +31,35 @@ InGit = Callable[[Path], None]
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _compile_once() -> Iterator[None]:
-    """Keep what Jinja compiles: Copier does it anew for each copy, a third of the time it takes."""
+def _fast_copier() -> Iterator[None]:
+    """Spare each copy, and each of the three that an update makes, half of its time."""
     original = jinja2.Environment.compile
     kept: dict[Any, Any] = {}
 
-    def compile_(self: jinja2.Environment, source: Any, *arguments: Any, **more: Any) -> Any:
+    def compile_(
+        self: jinja2.Environment,
+        source: Any,
+        name: Any = None,
+        filename: Any = None,
+        *flags: Any,
+        **more: Any,
+    ) -> Any:
         options = (self.trim_blocks, self.lstrip_blocks, self.keep_trailing_newline)
-        key = (source, arguments, tuple(more.items()), options, tuple(self.extensions))
+        # Not the path: each copy has a clone of its own, and only tracebacks tell it.
+        key = (source, name, flags, tuple(more.items()), options, tuple(self.extensions))
         if key not in kept:
-            kept[key] = original(self, source, *arguments, **more)
+            kept[key] = original(self, source, name, filename, *flags, **more)
         return kept[key]
+
+    def leave_mode(self: Worker, *_: Any) -> None:
+        """Ask Git nothing: for each file, Copier starts it to read core.fileMode."""
+        del self
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jinja2.Environment, "compile", compile_)
+        patch.setattr(Worker, "_sync_git_index_executable_bit", leave_mode)
+        # The same parser in C, where PyYAML was built with it.
+        patch.setattr(yaml, "SafeLoader", getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         yield
 
 
@@ -79,14 +98,37 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(SharedServer(), "shared-server")
 
 
+# Files of long tests, in the order in which they start: those at the end of a run are short, so
+# that all processes have something to do to the end.
+LONG_FAST = (
+    "test_update_releases",
+    "test_update_verb",
+    "test_update_histories",
+    "test_render",
+    "test_update",
+    "test_base_images",
+    "test_ci",
+)
+LONG_ENGINE = (
+    "test_source_build",
+    "test_conda",
+    "test_base_image",
+    "test_services",
+    "test_conda_user",
+    "test_daily_work",
+)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files of long tests go first, so that all processes have something to do to the end."""
-    long = ("test_source_build", "test_conda", "test_base_image", "test_update", "test_render")
+    """Long tests first; before those of the engine, what runs while its images are being made."""
 
-    def place(item: pytest.Item) -> tuple[bool, bool]:
-        name = item.path.name
-        return not item.get_closest_marker("engine"), not name.startswith(long)
+    def place(item: pytest.Item) -> tuple[int, int]:
+        engine = item.get_closest_marker("engine") is not None
+        long = LONG_ENGINE if engine else LONG_FAST
+        if item.path.stem in long:
+            return int(engine), long.index(item.path.stem)
+        return 2 if engine else 3, 0
 
     items.sort(key=place)
 
@@ -95,7 +137,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Before its fixtures: skip, or fail, a test that needs an engine where there is none."""
     if item.get_closest_marker("engine"):
-        need(engine_problem())
+        need(engine_problem() or images_problem())
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -156,15 +198,16 @@ def releases(template: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def generate(template: Path) -> Generate:
+def generate(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Generate:
     """A function that generates a project, with defaults for what is not answered; see `Generate`.
 
-    `hook=True` trusts the template and lets its hook fill .env; `version` is an older tag.
+    `hook=True` trusts the template and lets its hook fill .env; `version` is an older tag. Without
+    the hook nothing depends on the machine: the same answers are rendered once, then copied.
     """
+    rendered: dict[tuple[str, ...], Path] = {}
+    store = tmp_path_factory.mktemp("rendered")
 
-    def copy(
-        folder: Path, /, *, hook: bool = False, version: str | None = None, **answers: Any
-    ) -> Path:
+    def render(folder: Path, hook: bool, version: str | None, answers: dict[str, Any]) -> None:
         run_copy(
             str(template),
             folder,
@@ -175,6 +218,22 @@ def generate(template: Path) -> Generate:
             unsafe=hook,
             skip_tasks=not hook,
         )
+
+    def copy(
+        folder: Path, /, *, hook: bool = False, version: str | None = None, **answers: Any
+    ) -> Path:
+        if hook or folder.exists():
+            render(folder, hook, version, answers)
+            return folder
+        # The name of the folder is the default of the project's; a test may tag other versions.
+        tags = git(template, "for-each-ref", "refs/tags")
+        key = (folder.name, version or "", tags, json.dumps(answers, sort_keys=True))
+        if key not in rendered:
+            render(folder, hook, version, answers)
+            rendered[key] = store / str(len(rendered))
+            shutil.copytree(folder, rendered[key], symlinks=True)
+        else:
+            shutil.copytree(rendered[key], folder, symlinks=True)
         return folder
 
     return copy

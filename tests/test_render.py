@@ -59,6 +59,7 @@ CONDA_STAGES = STAGES | {
 CONDA_STAGES_WITH_TORCH = CONDA_STAGES | {"deps-torch": "builder", "deps-conda": "deps-torch"}
 MOST_LINES = 320  # of a Dockerfile
 LEAST_WORDS = 0.25  # the share of comments in the files that a reader of a new project opens first
+READ_BY_COMPOSE = ("docker-amd64/.env.example", "docker-amd64/tuning.env")
 
 # What is answered in the combinations, beside everything that a service asks: not every Python
 # with every distribution, and not every kind of project with every service. The pairs that are
@@ -442,12 +443,15 @@ def test_a_c_compiler_is_in_runtime_exactly_when_jit_says_so(texts: Texts) -> No
 
 
 def test_hadolint_has_nothing_to_say(texts: Texts, few: list[Row], tmp_path: Path) -> None:
-    # A tenth of a second a file: so not every pair of versions, but every one of them.
+    # A tenth of a second a file: so each kind of project once, and each version once.
+    kinds = ("service", "accelerator", "pytorch_build", "package_manager", "jit")
+    versions = ("linux_distro", "torch_version", "python_version", "cuda_version", "ngc_release")
     chosen: dict[tuple[Any, ...], str] = {}
     for text, answers in named(texts, "docker-amd64/Dockerfile"):
-        key = (answers["service"], answers["accelerator"], answers.get("torch_version") == "none")
-        for name in ("linux_distro", "torch_version", "python_version", "pytorch_build"):
-            chosen.setdefault((*key, name, answers.get(name)), text)
+        bare = answers.get("torch_version") == "none"
+        chosen.setdefault((bare, *(answers.get(name) for name in kinds)), text)
+        for name in versions:
+            chosen.setdefault((name, answers.get(name)), text)
     assert len(chosen) > len(few)
     names = []
     for at, text in enumerate(dict.fromkeys(chosen.values())):
@@ -513,22 +517,35 @@ def effective(folder: Path, *options: str, **environment: str) -> dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def compose_folders(texts: Texts, generate: Generate, tmp_path_factory: Any) -> list[Path]:
+def compose_folders(
+    texts: Texts, rows: list[Row], questionnaire: Questionnaire, tmp_path_factory: Any
+) -> list[Path]:
     """A docker-amd64 with its example as .env for each compose.yaml that there is."""
     parent = tmp_path_factory.mktemp("compose")
+    known = {id(answers): known for answers, known in rows}
     folders = []
     for at, (_, answers) in enumerate(named(texts, "docker-amd64/compose.yaml")):
-        folder = generate(parent / str(at), **answers) / "docker-amd64"
+        folder = parent / str(at) / "docker-amd64"
+        folder.mkdir(parents=True)
+        for path, text in questionnaire.render(known[id(answers)]).items():
+            if fnmatch(path, "docker-amd64/compose*.yaml") or path.endswith(READ_BY_COMPOSE):
+                (folder / Path(path).name).write_text(text)
         shutil.copy(folder / ".env.example", folder / ".env")
         folders.append(folder)
     return folders
 
 
+@pytest.fixture(scope="module")
+def configs(compose_folders: list[Path]) -> list[tuple[Path, dict[str, Any]]]:
+    """Those folders, and what Compose makes of each; the tests only read it."""
+    return [(folder, effective(folder)) for folder in compose_folders]
+
+
 def test_compose_accepts_every_project_as_the_example_describes_it(
-    compose_folders: list[Path],
+    configs: list[tuple[Path, dict[str, Any]]],
 ) -> None:
-    for folder in compose_folders:
-        services = effective(folder)["services"]
+    for folder, config in configs:
+        services = config["services"]
         compiles = "BUILD_IMAGE=" in (folder / ".env").read_text()
         conda = "MICROMAMBA_IMAGE=" in (folder / ".env").read_text()
         more = {"wheels": compiles, "pip-tools": conda}
@@ -545,9 +562,11 @@ def test_compose_accepts_every_project_as_the_example_describes_it(
             }
 
 
-def test_no_service_opens_the_host_or_names_a_gpu(compose_folders: list[Path]) -> None:
-    for folder in compose_folders:
-        for service in effective(folder)["services"].values():
+def test_no_service_opens_the_host_or_names_a_gpu(
+    configs: list[tuple[Path, dict[str, Any]]],
+) -> None:
+    for _, config in configs:
+        for service in config["services"].values():
             assert not service.get("privileged")
             namespaces = ("network_mode", "ipc", "pid", "uts", "userns_mode")
             assert "host" not in {service.get(key) for key in namespaces}
@@ -564,27 +583,28 @@ def test_compose_accepts_the_overlay_for_inspected_tls(compose_folders: list[Pat
         assert config["services"]["dev"]["environment"]["SSL_CERT_FILE"] == "/run/secrets/ca"
 
 
-@pytest.mark.parametrize("way", ["cdi", "nvidia"])
-@pytest.mark.parametrize("gpu_ids", ["", "0,MIG-00000051-1111-2222-3333-444444444444"])
 def test_compose_accepts_either_overlay_for_gpus_and_there_is_one_mechanism(
-    compose_folders: list[Path], way: str, gpu_ids: str
+    compose_folders: list[Path],
 ) -> None:
+    """Each project with both mechanisms, and half of them with chosen GPUs."""
+    some_gpus = "0,MIG-00000051-1111-2222-3333-444444444444"
+    mechanisms = {"cdi": {"devices"}, "nvidia": {"deploy"}}
     with_gpus = 0
     for folder in compose_folders:
         if "\nGPU_IDS=" not in (folder / ".env.example").read_text():
             assert not (folder / "compose.cdi.yaml").exists()
             continue
-        with_gpus += 1
-        for name, text in override_texts(gpu_ids, GpuFacts()).items():
+        for name, text in override_texts(some_gpus if with_gpus % 2 else "", GpuFacts()).items():
             (folder / name).write_text(text)
-        services = effective(folder, COMPOSE_FILE=f"compose.yaml:compose.{way}.yaml")["services"]
-        for name, service in services.items():
-            asked = {"devices", "deploy", "gpus", "runtime"} & service.keys()
-            expected = {"cdi": {"devices"}, "nvidia": {"deploy"}}[way]
-            assert asked == (expected if name in ("runtime", "dev") else set())
-            if name in ("runtime", "dev"):
-                assert service["environment"]["NVIDIA_VISIBLE_DEVICES"] == "void"
-    assert with_gpus
+        with_gpus += 1
+        for way, expected in mechanisms.items():
+            files = f"compose.yaml:compose.{way}.yaml"
+            for name, service in effective(folder, COMPOSE_FILE=files)["services"].items():
+                asked = {"devices", "deploy", "gpus", "runtime"} & service.keys()
+                assert asked == (expected if name in ("runtime", "dev") else set())
+                if name in ("runtime", "dev"):
+                    assert service["environment"]["NVIDIA_VISIBLE_DEVICES"] == "void"
+    assert with_gpus > 1
 
 
 def test_only_a_project_for_gpus_speaks_of_them(texts: Texts) -> None:
@@ -602,10 +622,12 @@ def test_without_an_env_file_compose_says_which_command_makes_one(
     assert "there is no .env yet. Run ./template.sh env" in result.stderr
 
 
-def test_a_code_folder_with_a_blank_is_mounted_as_it_is_named(compose_folders: list[Path]) -> None:
+def test_a_code_folder_with_a_blank_is_mounted_as_it_is_named(
+    configs: list[tuple[Path, dict[str, Any]]],
+) -> None:
     sources = set()
-    for folder in compose_folders:
-        mounts = effective(folder)["services"]["dev"]["volumes"]
+    for folder, config in configs:
+        mounts = config["services"]["dev"]["volumes"]
         (code,) = (mount["source"] for mount in mounts if mount["target"] == "/workspace")
         sources.add(os.path.relpath(code, folder))
     assert sources == {"..", "../my code"}

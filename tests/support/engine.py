@@ -6,6 +6,8 @@ import functools
 import json
 import os
 import subprocess
+import time
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +18,9 @@ GPU_HOST = (
     f"unix://{os.environ.get('HEARTH_ENGINE_DIR', '/run/hearth-engine')}/gpu-host/docker.sock"
 )
 STAND_IN_LABEL = "hearth.stand-in"
+# While .ci/run makes the base images: the file that gets the exit status of `engine.sh images`.
+IMAGES_STATUS = os.environ.get("HEARTH_ENGINE_IMAGES", "")
+LONGEST_WAIT = 1800  # seconds
 
 
 def need(problem: str | None) -> None:
@@ -43,12 +48,31 @@ def engine_problem() -> str | None:
 
 
 @functools.cache
+def images_problem() -> str | None:
+    """Why there are no base images, in one sentence; waits while .ci/run is making them."""
+    if not IMAGES_STATUS:
+        return None
+    file, end = Path(IMAGES_STATUS), time.monotonic() + LONGEST_WAIT
+    while not file.exists():
+        if time.monotonic() > end:
+            return f"`.ci/engine.sh images` did not end within {LONGEST_WAIT} s"
+        time.sleep(0.5)
+    status = file.read_text().strip()
+    return None if status == "0" else f"`.ci/engine.sh images` ended with exit status {status}"
+
+
+@functools.cache
 def gpu_host_problem() -> str | None:
     """Why there is no engine that hands GPUs to containers, in one sentence; None if there is."""
     result = run("docker", "--host", GPU_HOST, "info", "--format", "{{json .DiscoveredDevices}}")
     if result.returncode == 0 and "nvidia.com/gpu=" in result.stdout:
         return None
     return f"no engine with GPUs, or stand-ins of them, answers on {GPU_HOST}: .ci/engine.sh start"
+
+
+def has_stand_ins() -> bool:
+    """Whether base images are stand-ins here, or are becoming some: nothing is waited for."""
+    return bool(IMAGES_STATUS) or is_stand_in("debian:bookworm-slim")
 
 
 def is_stand_in(image: str) -> bool:

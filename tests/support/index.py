@@ -37,7 +37,7 @@ from urllib.parse import quote, unquote, urljoin
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from tests.support import managed_python
-from tests.support.engine import is_stand_in
+from tests.support.engine import has_stand_ins
 from tests.support.process import run
 from tests.support.serving import listening
 from tests.support.wheels import make_wheel, read_metadata
@@ -403,7 +403,7 @@ def upstream_index() -> str:
 
 def standard_index(folder: Path) -> PackageIndex:
     """An index with its files in a folder; it has a Python where base images are stand-ins."""
-    python = managed_python.cached_archive() if is_stand_in("debian:bookworm-slim") else None
+    python = managed_python.cached_archive() if has_stand_ins() else None
     return PackageIndex(folder, find_torch_wheel(), python)
 
 

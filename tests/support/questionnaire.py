@@ -13,6 +13,7 @@ from copier._main import Worker
 from copier._types import MISSING
 from copier._user_data import AnswersMap, Question
 from jinja2 import meta
+from pathspec import PathSpec
 
 Answers = dict[str, Any]
 # The answers to what is asked; and all that is known then, computed values too.
@@ -135,11 +136,10 @@ class Questionnaire:
         self._worker.answers = AnswersMap(user=known)
         context = self._worker._render_context()
         render = self._worker.jinja_env.from_string
-        left_out = self._worker._path_matcher(known["left_out"].splitlines())
         texts: dict[str, str] = {}
         for source, text in self._sources.items():
             path = render(source.removesuffix(".jinja")).render(context)
-            if not left_out(Path(path)):
+            if not _matches(known["left_out"], path):
                 texts[path] = render(text).render(context) if source.endswith(".jinja") else text
         return texts
 
@@ -151,6 +151,17 @@ class Questionnaire:
             for path in sorted(root.rglob("*"))
             if path.is_file() and "answers_file" not in path.name
         }
+
+
+@functools.cache
+def _patterns(lines: str) -> PathSpec[Any]:
+    return PathSpec.from_lines("gitignore", lines.splitlines())
+
+
+@functools.cache
+def _matches(lines: str, path: str) -> bool:
+    """Whether one of the lines, in the form of .gitignore, has the path or a folder of it."""
+    return bool(_patterns(lines).match_file(path))
 
 
 def _texts(value: Any) -> Iterator[str]:
