@@ -18,6 +18,7 @@ from .gpus import (
     unknown_ids,
 )
 from .nvidia import NvmlChild, graphics
+from .project import me
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from .facts import Facts
 
 DECIDED = ("CPU_OR_GPU", "COMPOSE_FILE")  # what is recorded of these keys
-REFRESH = "./template.sh env --refresh"
 
 
 class NvidiaGpus(Accelerator):
@@ -194,12 +194,15 @@ def without_gpus(facts: Facts, settings: Mapping[str, str]) -> tuple[str, str] |
         return None
     if not found.access.kinds:
         useless = bool(override) and not found.gpus
-        refresh = f"{REFRESH} COMPOSE_FILE CPU_OR_GPU"
+        refresh = f"{me()} env --refresh COMPOSE_FILE CPU_OR_GPU"
         return found.access.note, refresh if useless else found.access.fix
     if override:
         name = ACCESS_NAMES[found.access.kinds[0]]
         why = f"{override} does not fit: this engine hands GPUs over by {name}"
-        return why, f"{REFRESH} COMPOSE_FILE"
+        return why, f"{me()} env --refresh COMPOSE_FILE"
     if settings.get("CPU_OR_GPU") != "gpu":
-        return "CPU_OR_GPU in .env says cpu", f"{REFRESH} CPU_OR_GPU"
-    return "COMPOSE_FILE in .env names no override file for GPUs", f"{REFRESH} COMPOSE_FILE"
+        return "CPU_OR_GPU in .env says cpu", f"{me()} env --refresh CPU_OR_GPU"
+    return (
+        "COMPOSE_FILE in .env names no override file for GPUs",
+        f"{me()} env --refresh COMPOSE_FILE",
+    )

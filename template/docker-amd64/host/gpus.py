@@ -204,21 +204,21 @@ def by_runtime(found: Engine, facts: GpuFacts) -> bool:
 def why_no_access(found: Engine) -> str:
     """Why an engine that answers hands over no GPU, in half a sentence."""
     if found.kind == "docker-desktop":
-        return "Docker Desktop hands GPUs to containers on Windows only"
+        return "Docker Desktop hands GPUs to containers on Windows only; Docker Engine does here"
     if found.kind == "podman":
         return "Podman needs a CDI file for the GPUs, and there is none"
     if shutil.which("nvidia-ctk"):
         return "the engine does not know NVIDIA's runtime, and there is no CDI file for the GPUs"
-    return "the NVIDIA Container Toolkit is not installed"
+    return f"the NVIDIA Container Toolkit is not installed, its packages come from {GUIDE}"
 
 
 def access_command(found: Engine) -> str:
     """The command that gives an engine GPU access."""
     if found.kind == "docker-desktop":
-        return "docker context use default   (Docker Engine has to be installed)"
+        return "docker context use default"
     cdi = found.kind == "podman" or (found.rootless and found.cdi_dirs)
     command = GENERATE if cdi else CONFIGURE
-    return command if shutil.which("nvidia-ctk") else f"{INSTALL} && {command}   (first {GUIDE})"
+    return command if shutil.which("nvidia-ctk") else f"{INSTALL} && {command}"
 
 
 def gpu_lines(facts: GpuFacts) -> list[str]:
