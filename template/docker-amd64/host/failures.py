@@ -64,9 +64,10 @@ FAILURES: tuple[Failure, ...] = (
     Failure(
         "docker-missing",
         ("docker: command not found",),
-        "Docker is not installed on this machine.",
+        "Docker is not installed on this machine: https://docs.docker.com/engine/install says how.",
         {
-            "": "curl -fsSL https://get.docker.com | sudo sh",
+            "": "sudo apt-get install docker.io docker-compose",
+            "fedora": "sudo dnf install moby-engine docker-compose",
             "ubuntu": "sudo apt-get install docker.io docker-compose-v2",
             "mac": "brew install --cask docker",
         },
@@ -124,10 +125,8 @@ FAILURES: tuple[Failure, ...] = (
         ),
         "Docker has no Compose plugin; docker-compose 1 cannot read this project.",
         {
-            "": "mkdir -p ~/.docker/cli-plugins && "
-            "curl -fsSLo ~/.docker/cli-plugins/docker-compose "
-            "https://github.com/docker/compose/releases/latest/download/docker-compose-linux-x86_64"
-            " && chmod +x ~/.docker/cli-plugins/docker-compose",
+            "": "sudo apt-get install docker-compose",
+            "fedora": "sudo dnf install docker-compose",
             "docker-ce": "sudo apt-get install docker-compose-plugin",
             "ubuntu": "sudo apt-get install docker-compose-v2",
             "mac": "brew install docker-compose",

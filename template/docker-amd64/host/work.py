@@ -206,7 +206,12 @@ def command_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("command", nargs="...", metavar="CMD", help="the command and its arguments")
 
 
-exec_options = shell_options = command_options
+exec_options = command_options
+
+
+def shell_options(parser: argparse.ArgumentParser) -> None:
+    """What bash may be told."""
+    parser.add_argument("command", nargs="...", metavar="ARGUMENT", help="for bash")
 
 
 def command_of(options: argparse.Namespace, verb: str) -> list[str]:
