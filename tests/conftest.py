@@ -18,9 +18,11 @@ import yaml
 from copier import run_copy
 from copier._main import Worker
 
+from host.fill import compose_project_name
 from tests.support.engine import engine_problem, images_problem, need
 from tests.support.git import copy_working_tree, git
 from tests.support.index import bridge_address, serving, standard_index
+from tests.support.updates import replace
 
 ROOT = Path(__file__).parents[1]
 # Higher than any release, so that it is the newest; the real tags are below it.
@@ -261,12 +263,12 @@ def own_template(template: Path, tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def project(own_template: Path, tmp_path: Path, in_git: InGit) -> Path:
-    """A trusted project of that template, everything committed."""
-    folder = tmp_path / "project"
+@pytest.fixture(scope="session")
+def filled_project(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trusted project of the template, which `project` copies."""
+    folder = tmp_path_factory.mktemp("filled") / "project"
     run_copy(
-        str(own_template),
+        str(template),
         folder,
         data={"project_kind": "new"},
         vcs_ref=SNAPSHOT_TAG,
@@ -274,5 +276,22 @@ def project(own_template: Path, tmp_path: Path, in_git: InGit) -> Path:
         quiet=True,
         unsafe=True,
     )
+    return folder
+
+
+@pytest.fixture
+def project(
+    template: Path, own_template: Path, filled_project: Path, tmp_path: Path, in_git: InGit
+) -> Path:
+    """A trusted project of `own_template`, everything committed."""
+    folder = tmp_path / "project"
+    shutil.copytree(filled_project, folder, symlinks=True)
+    # All that tells where a project and its template are.
+    was, is_now = (
+        compose_project_name("x", "x", path / "docker-amd64")[-6:]
+        for path in (filled_project, folder)
+    )
+    replace(folder / "docker-amd64/.env", f"-{was}\n", f"-{is_now}\n")
+    replace(folder / ".copier-answers.yml", f": {template}\n", f": {own_template}\n")
     in_git(folder)
     return folder

@@ -55,7 +55,7 @@ def test_a_persons_work_and_the_templates_news_both_survive_an_update(
     replace(
         source / "Dockerfile.jinja", "\nFROM base AS publish\n", "\n# News.\nFROM base AS publish\n"
     )
-    pyproject = source / "dependencies/{% if not conda %}pyproject.toml{% endif %}.jinja"
+    pyproject = source / "dependencies/pyproject.toml.jinja"
     replace(pyproject, "[tool.uv]\n", "[tool.uv]\n# News.\n")
     replace(
         source / "dependencies/apt-dev.txt.jinja", "bash-completion\n", "bash-completion\nfile\n"
