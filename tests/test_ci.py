@@ -112,19 +112,22 @@ def test_actionlint_finds_what_it_is_for(github: Path, old: str, new: str, word:
 
 
 def test_each_file_follows_the_schema_of_its_reader(projects: dict[str, Path]) -> None:
-    for name, project in projects.items():
-        on_github = name.startswith("github")
-        files = {
-            "renovate": [".github/renovate.json" if on_github else ".gitlab/renovate.json"],
-            "github-workflows": [WORKFLOW] if on_github else [],
-            "gitlab-ci": [] if on_github else [".gitlab-ci.yml", PIPELINE],
-        }
-        for schema, paths in files.items():
-            options = ["--data-transform", "gitlab-ci"] if schema == "gitlab-ci" else []
-            if paths:
-                command = ["check-jsonschema", "--builtin-schema", f"vendor.{schema}", *options]
-                result = run(BIN / command[0], *command[1:], *paths, cwd=project)
-                assert result.returncode == 0, result.stdout
+    github, gitlab = of(projects, "github"), of(projects, "gitlab")
+    files = {
+        "renovate": [
+            *(project / ".github/renovate.json" for project in github),
+            *(project / ".gitlab/renovate.json" for project in gitlab),
+        ],
+        "github-workflows": [project / WORKFLOW for project in github],
+        "gitlab-ci": [
+            project / name for project in gitlab for name in (".gitlab-ci.yml", PIPELINE)
+        ],
+    }
+    for schema, paths in files.items():
+        options = ["--data-transform", "gitlab-ci"] if schema == "gitlab-ci" else []
+        command = ["check-jsonschema", "--builtin-schema", f"vendor.{schema}", *options]
+        result = run(BIN / command[0], *command[1:], *paths, cwd=ROOT)
+        assert result.returncode == 0, result.stdout
 
 
 def test_both_hosts_run_the_same_steps_in_the_same_order(projects: dict[str, Path]) -> None:
