@@ -143,7 +143,7 @@ def test_a_package_is_chosen_to_fit_the_base_and_sees_its_torch(
     own_index.add("fits-all", "2.0", requires=["torch>=2.90", "numpy"])
     project.ok("add", "fits-all")
     project.ok("lock", "--check")
-    project.build()
+    project.build("runtime")
     program = "import fits_all, torch; print(fits_all.__version__, torch.__version__)"
     assert last_line(project.ok("run", "python", "-c", program)) == f"1.0 {TORCH[image]}"
     # A program of the base, started with the Python that sees what was added.

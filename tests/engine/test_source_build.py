@@ -154,7 +154,7 @@ def test_after_one_changed_file_of_the_stand_in_ccache_has_all_others(
     sum_cpp = f"double sum(double a, double b) {{ return a + b + 1 + 0 * {time.time_ns()}.0; }}\n"
     files = {"csrc/sum.cpp": sum_cpp}
     commit = sources.commit("pytorch/pytorch", files, f"v{TORCH}")
-    log = new.build()
+    log = new.build("runtime")
     assert f"pytorch is v{TORCH}, commit {commit}" in log
     (torch_hits, torch_calls), (vision_hits, vision_calls) = ccache_hits(log)
     assert (torch_hits, vision_hits) == (torch_calls - 1, vision_calls)
@@ -171,7 +171,7 @@ def test_packages_of_the_project_do_not_rebuild_the_stand_in_nor_bring_another_t
     new.ok("add", "wants-torch")
     with (new.docker / "dependencies/apt-build.txt").open("a") as file:
         file.write("file\n")
-    built = stages_built(new.build())
+    built = stages_built(new.build("runtime"))
     assert {"builder", "deps"} <= built
     assert not built & {"torch-build", "torch-wheels"}
     assert new.ok("run", "python", "-c", f"import wants_torch; {ASK}") == before
@@ -207,7 +207,7 @@ def test_a_lost_connection_costs_only_what_was_in_flight(
     submodule = sources.commit(SUBMODULE, files, "v2")
     sources.point_submodule_to(submodule, f"v{TORCH}")
     git_server.drops = {"pytorch/pytorch": 1, SUBMODULE: 2}
-    log = new.build(env={"GIT_MIRROR": git_server.url})
+    log = new.build("runtime", env={"GIT_MIRROR": git_server.url})
     assert log.count("pytorch did not come through: again in") >= 2
     # Each was asked for until it came through, and what had come through was not asked for again.
     torch, tiny = (git_server.packs.count(name) for name in ("pytorch/pytorch", SUBMODULE))
