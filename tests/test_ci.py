@@ -277,7 +277,7 @@ def test_a_conflict_marker_is_named_with_file_and_line(
     assert "a größe.txt:2:<<<<<<< before updating\n" in result.stderr
     assert "a größe.txt:6:>>>>>>> after updating\n" in result.stderr
     assert ":4:" not in result.stderr
-    assert "solve them, delete *.rej, and commit.\n  Run: git status\n" in result.stderr
+    assert "(failure: conflict-left)\n  Run: git status\n" in result.stderr
     (github / ".gitattributes").write_text('"a größe.txt" conflict-markers\n')
     assert run_ci(github, "markers").returncode == 0
 
@@ -331,7 +331,9 @@ def test_what_is_no_image_in_a_registry_is_refused(github: Path, image: str) -> 
     for verb in (["publish", "v1"], ["login"]):
         result = run_ci(github, *verb, IMAGE=image)
         assert result.returncode == 1
-        assert re.search('\nIMAGE (names no|is ").*\\.\n', result.stderr), result.stderr
+        assert re.search('\nIMAGE (names no|is ").*failure: image-name', result.stderr), (
+            result.stderr
+        )
 
 
 def test_the_name_of_a_repository_becomes_lower_case_and_passwords_are_asked_for(
@@ -506,7 +508,7 @@ def test_a_pipeline_is_placed_and_included_once(
     (repository / ".gitlab-ci.yml").write_text("stages: [mine]\n")
     result = run_ci(project, "place")
     assert result.returncode == 1
-    assert f"the line   - local: {target}\n" in result.stderr
+    assert f"the line   - local: {target} (failure: " in result.stderr
     assert (repository / ".gitlab-ci.yml").read_text() == "stages: [mine]\n"
 
 

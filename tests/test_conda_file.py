@@ -53,6 +53,12 @@ NASTY = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def _parser_of_the_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Debian's PyYAML parses in Python; other tests take the parser in C, which has other words."""
+    monkeypatch.setattr(yaml, "SafeLoader", yaml.loader.SafeLoader)
+
+
 def refusal(function: Callable[[], object]) -> str | None:
     """What a FileError says, which is one sentence on one line; None where there is none."""
     try:

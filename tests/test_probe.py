@@ -494,7 +494,9 @@ def test_the_facts_that_the_matcher_reads_are_in_the_json(tmp_path: Path) -> Non
 
 
 def test_the_table_shows_what_a_person_asks_for(tmp_path: Path) -> None:
-    text = run(environment(tmp_path / "bin", nvml="mig", engine="no-permission")).stdout
+    text = run(
+        environment(tmp_path / "bin", nvml="mig", engine="no-permission"), "env", "--show"
+    ).stdout
     for part in ("may not talk", "usermod", "570.86.15 (CUDA 12.8)", "MIG 1g.10gb", "time zone"):
         assert part in text
 

@@ -124,6 +124,7 @@ def released_soon(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (clone.folder / "pyproject.toml").write_text(text)
     changelog = (clone.folder / "CHANGELOG.md").read_text()
     link = f"[{VERSION}]: https://github.com/org/hearth/releases/tag/v{VERSION}"
+    changelog = re.sub(r"(?s)\n## \[Unreleased\].*?(?=\n## \[)", "", changelog)
     changelog = changelog.replace("\n## [", f"\n## [{VERSION}] - {TODAY}\n\n{SECTION}\n## [", 1)
     changelog = changelog.replace(f"\n[{LAST}]: ", f"\n{link}\n[{LAST}]: ")
     (clone.folder / "CHANGELOG.md").write_text(changelog)

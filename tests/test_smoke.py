@@ -230,8 +230,7 @@ def test_a_row_whose_build_fails_says_which_step_and_why(
         monkeypatch.setenv("PATH", folder)
         result = smoke.attempt(3, matrix[2], template, Machine(), prune=False)
     assert result.status == FAILED
-    where = "(https://docs.docker.com/engine/install says how on each system)"
-    assert result.says == f"config --quiet: Docker is not installed on this machine {where}."
+    assert result.says.startswith("config --quiet: Docker is not installed on this machine")
     assert "Docker is not installed" in capfd.readouterr().err
     assert not result.bytes
 

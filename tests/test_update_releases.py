@@ -185,7 +185,10 @@ def test_a_released_question_keeps_its_name_and_its_choices(releases: dict[str, 
         rows = json.loads(git(ROOT, "show", f"{commit}:hooks/compat/choices.json"))
         for part in ("torch", "cuda", "ngc", "hub", "conda"):
             assert set(rows.get(part, {})) <= set(table.get(part, {})), f"{part} of {version}"
-        distros = yaml.safe_load(git(ROOT, "show", f"{commit}:hooks/pins/pins.yml"))["distros"]
+        file = "hooks/pins/pins.yml"
+        if not git(ROOT, "ls-tree", "--name-only", commit, file):
+            file = "hooks/pins.yml"  # up to 0.5.2
+        distros = yaml.safe_load(git(ROOT, "show", f"{commit}:{file}"))["distros"]
         assert set(distros) <= set(pins["distros"])
 
 
