@@ -112,6 +112,7 @@ def test_every_verb_says_what_it_takes(one: Verb) -> None:
     [
         (["fly"], 'There is no verb "fly".', "help"),
         (["buidl"], 'There is no verb "buidl". Did you mean "build"?', "build"),
+        (["bench"], 'This project has no verb "bench"', "help"),
         (["down", "-v"], "down does not know -v.", "down --help"),
         (["down", "now"], "down does not know now.", "down --help"),
         (["ls", "--all"], "ls does not know --all.", "ls --help"),

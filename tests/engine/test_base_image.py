@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.engine.conftest import MakeProject
+from tests.engine.test_failures import advice
 from tests.support.engine import is_stand_in, need
 from tests.support.index import PackageIndex
 from tests.support.process import run
@@ -181,8 +182,9 @@ def test_who_wants_another_version_than_the_base_is_named_and_nothing_is_changed
     before = dependencies(restored)
     result = restored.sh("add", name)
     assert result.returncode != 0
-    assert last_line(result.stderr).startswith(culprit)
-    assert last_line(result.stderr).endswith("in dependencies/base-override.txt.")
+    sentence, _ = advice(result)
+    assert sentence.startswith(culprit)
+    assert sentence.endswith("in dependencies/base-override.txt.")
     assert dependencies(restored) == before
 
 
@@ -200,7 +202,7 @@ def test_a_build_fails_with_the_name_of_the_culprit(
     write_dependency(restored, "written-by-hand")
     result = restored.sh("build", "runtime")
     assert result.returncode != 0
-    assert last_line(result.stderr).startswith("written-by-hand needs torch>=2.90, but the base")
+    assert advice(result)[0].startswith("written-by-hand needs torch>=2.90, but the base")
     # Without template.sh and without a lock, the build itself resolves.
     (restored.folder / DEPENDENCIES / "uv.lock").unlink()
     arguments = [f"--build-arg={key}={value}" for key, value in own_index.env().items()]
@@ -213,7 +215,7 @@ def test_a_build_fails_with_the_name_of_the_culprit(
 
 def test_a_line_of_the_project_itself_is_named_too(restored: Project) -> None:
     write_dependency(restored, "torch==2.90.0")
-    said = last_line(restored.sh("build", "runtime").stderr)
+    said = advice(restored.sh("build", "runtime"))[0]
     assert said.startswith("dependencies/pyproject.toml asks for torch==2.90.0, but the base image")
 
 
@@ -223,13 +225,13 @@ def test_the_constraint_file_of_the_base_is_respected(
     own_index.add("requests", "2.31.0")
     own_index.add("requests", "2.99.0")
     own_index.add("wants-einops", "1.0", requires=["einops>=0.9"])
-    said = last_line(restored.sh("add", "wants-einops").stderr)
+    said = advice(restored.sh("add", "wants-einops"))[0]
     assert said.startswith("wants-einops needs einops>=0.9, but the base image has einops")
     # The base has no requests, but a line about it.
     restored.ok("add", "requests")
     result = restored.sh("build", "runtime")
     assert result.returncode != 0
-    said = last_line(result.stderr)
+    said, _ = advice(result)
     assert "requests 2.99.0 is installed, but the base image's constraint file says" in said
     restored.ok("add", "requests<2.32")
     restored.build("runtime")

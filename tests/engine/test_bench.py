@@ -71,4 +71,4 @@ def test_a_wrong_option_gets_one_sentence(
 def test_without_a_framework_there_is_nothing_to_measure(plain_project: Project) -> None:
     result = plain_project.sh("bench")
     assert result.returncode == 1
-    assert 'There is no verb "bench".' in result.stderr
+    assert 'This project has no verb "bench"' in result.stderr

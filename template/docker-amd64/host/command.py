@@ -151,9 +151,15 @@ def find_verb(name: str) -> Verb:
     for verb in verbs_here():
         if verb.name == name:
             return verb
+    if any(verb.name == name for _, verbs in GROUPS for verb in verbs):
+        raise StopError(
+            f'This project has no verb "{name}": its answers do not need it.',
+            f"{me()} help",
+            name="usage",
+        )
     from difflib import get_close_matches  # noqa: PLC0415  needed for a typing error only
 
-    near = get_close_matches(name, [verb.name for verb in verbs_here()], n=1, cutoff=0.5)
+    near = get_close_matches(name, [verb.name for verb in verbs_here()], n=1, cutoff=0.6)
     meant = f' Did you mean "{near[0]}"?' if near else ""
     raise StopError(
         f'There is no verb "{name}".{meant}', f"{me()} {near[0] if near else 'help'}", name="usage"
