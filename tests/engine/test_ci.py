@@ -259,13 +259,14 @@ def test_a_lock_that_does_not_fit_fails_before_anything_is_built(
     results = service.run(checkout, "check")
     assert list(results)[-2:] == ["lock", "logout"]
     assert results["lock"].returncode
-    assert "\ndependencies/uv.lock does not match dependencies/pyproject.toml.\n" in (
-        results["lock"].stderr
-    )
+    assert "(failure: lock-stale)\n" in results["lock"].stderr
     assert results["lock"].stderr.endswith("  Run: ./docker-amd64/template.sh lock\n")
     (checkout.docker / "dependencies/uv.lock").unlink()
     results = service.run(checkout, "check")
-    assert "\nThere is no dependencies/uv.lock yet.\n" in results["lock"].stderr
+    assert (
+        "\nThere is no dependencies/uv.lock yet. (failure: lock-missing)\n"
+        in results["lock"].stderr
+    )
 
 
 def test_a_conflict_marker_is_met_before_anything_else(service: Service) -> None:

@@ -222,15 +222,6 @@ def test_missing_folders_for_data_and_mounts_are_made_as_the_person(
         (folder / path).unlink()
 
 
-def test_a_project_that_moved_makes_its_folders_where_it_is_now(plain_project: Project) -> None:
-    plain_project.ok("run", "true")
-    remembered = plain_project.docker / ".env.folders"
-    old = str(plain_project.folder)
-    plain_project.write("docker-amd64/.env.folders", remembered.read_text().replace(old, "/gone"))
-    assert plain_project.sh("run", "true").stderr == ""
-    assert not Path("/gone").exists()
-
-
 def test_a_code_folder_may_be_named_as_compose_allows_it(plain_project: Project) -> None:
     home = plain_project.owner.home
     link = home / "code"

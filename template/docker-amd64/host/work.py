@@ -110,7 +110,7 @@ def attach_gpus(project: Project, *, quiet: bool = False) -> None:
     required = settings.get("REQUIRE_GPU") == "1"
     if len(named) > 1:
         raise StopError(
-            f"COMPOSE_FILE in .env names {' and '.join(named)}: it may be only one of them.",
+            f"COMPOSE_FILE in .env names {' and '.join(named)}: it may only be one of them.",
             f"{me()} env --refresh COMPOSE_FILE",
             name="gpu-files-both",
         )
