@@ -167,4 +167,4 @@ def test_an_impossible_person_is_refused_with_the_name_of_the_key(
     result = person_of.sh("build", "runtime")
     assert result.returncode != 0
     assert f"{key[:3]}" in result.stderr
-    assert "in .env must be" in result.stderr
+    assert "must be" in result.stderr
