@@ -45,6 +45,14 @@ def test_a_list_of_names_keeps_what_was_added_and_what_was_removed() -> None:
     )
 
 
+def test_a_list_that_the_user_has_emptied_gets_new_names_only() -> None:
+    base = "# To compile.\ngcc\n\n# More.\ngit\n"
+    theirs = "# Compilers.\ngcc\n\n# More:\ngit\ncmake\n"
+    assert merge_names(base, "", base.replace("# More.", "# More:")) == ""
+    assert merge_names(base, "", theirs) == "cmake\n"
+    assert merge_names(base, "git\n", theirs) == "git\ncmake\n"
+
+
 LINES = st.lists(st.sampled_from("abcdef"), max_size=8).map(lambda x: "".join(f"{y}\n" for y in x))
 
 

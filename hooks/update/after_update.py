@@ -175,9 +175,9 @@ def merge_lists(project: Project) -> None:
             continue
         from hooks.update.merge_lists import merge_lines, merge_names  # noqa: PLC0415  rarely needed
 
+        if len(project.git("ls-files", "--unmerged", "--", name).splitlines()) < 3:  # noqa: PLR2004
+            continue  # one side has deleted it
         stages = [project.git("show", f":{stage}:./{name}") for stage in (1, 2, 3)]
-        if not all(stages):
-            continue
         base, ours, theirs = (text.decode("utf-8", "surrogateescape") for text in stages)
         merge = merge_names if name.endswith(".txt") else merge_lines
         merged = merge(base, ours, theirs)

@@ -50,9 +50,22 @@ def merge_lines(base: str, ours: str, theirs: str) -> str | None:
 
 
 def merge_names(base: str, ours: str, theirs: str) -> str:
-    """A merge of lists with one name a line: theirs, with what the person added and removed."""
+    """A merge of lists with one name a line: theirs, with what the user added and removed.
+
+    Comments are the template's, unless the user keeps none of them.
+    """
     before, mine = base.splitlines(), ours.splitlines()
     removed = {line for line in before if line and line not in mine}
-    kept = [line for line in theirs.splitlines() if line not in removed or line.startswith("#")]
+    bare = any(map(is_comment, before)) and not any(map(is_comment, mine))
+    kept = [
+        line
+        for line in theirs.splitlines()
+        if (not bare if is_comment(line) else line not in removed and (line or not bare))
+    ]
     added = [line for line in mine if line and line not in before and line not in kept]
     return "".join(f"{line}\n" for line in [*kept, *added])
+
+
+def is_comment(line: str) -> bool:
+    """Whether a line of a list is one."""
+    return line.startswith("#")

@@ -269,7 +269,7 @@ def test_another_base_image_needs_a_new_lock_and_says_so(
     try:
         result = restored.sh("build", "runtime")
         assert result.returncode != 0
-        assert "dependencies/uv.lock was made for another base image" in result.stderr
+        assert "(failure: lock-of-another-base)" in result.stderr
         assert last_line(result.stderr).endswith("template.sh lock")
         restored.ok("lock")
         restored.build("runtime")

@@ -43,8 +43,7 @@ def test_a_project_that_left_the_template_needs_plain_compose_only(project: Make
     new = project("on-its-own", project_kind="new")
     new.build("dev")
     new.ok("eject", "-y")
-    for name in ("template.sh", "packages.sh"):
-        (new.docker / name).unlink()
+    (new.docker / "template.sh").unlink()
     shutil.rmtree(new.docker / "host")
     new.compose("build", "dev")
     new.compose("up", "--detach", "dev")

@@ -227,6 +227,9 @@ def digest_of(project: Project, name: str, otherwise: str) -> str:
 
 def pin_bases(project: Project, *, refresh: bool = False) -> None:
     """Pin what the Dockerfile names and nobody has pinned yet, before anything is built on it."""
+    if project.bases_are_pinned:
+        return
+    project.bases_are_pinned = True
     pins, wanted = read_pins(project), {}
     for key, name in project.base_images.items():
         if "@" in name:

@@ -85,6 +85,7 @@ class Project:
         self.distribution: Distribution | None = Distribution(**found) if found else None
         self.builds: tuple[str, ...] = tuple(data["builds"])
         self._settings: Settings | None = None
+        self.bases_are_pinned = False  # by this call of template.sh
 
     @property
     def root(self) -> Path:
