@@ -47,9 +47,13 @@ UNDO = r"""#!/bin/sh
 # files is not lost: it becomes an entry of `git stash list`.
 set -eu
 cd @ROOT@
-# Of an update that was killed, Copier may be at work still.
+# Of an update that was killed, Copier may still be at work, or take a moment to end.
+is_copier() { ps -ww -p "$1" -o args= 2>/dev/null | grep -v '<defunct>' | grep -q copier; }
 for pid in $(cat @STATE@/running 2>/dev/null || true); do
-    if ps -ww -p "$pid" -o args= 2>/dev/null | grep -v '<defunct>' | grep -q copier; then
+    for second in 1 2 3; do
+        if is_copier "$pid"; then sleep 1; fi
+    done
+    if is_copier "$pid"; then
         echo "Copier still works on this project: wait for it, or end it with 'kill $pid'." >&2
         exit 1
     fi
