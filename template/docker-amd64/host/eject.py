@@ -24,14 +24,14 @@ You may delete these too, in {docker}/:
   {helpers}
       then it is plain Docker Compose, in that folder:
       docker compose build dev && docker compose up -d dev && docker compose exec dev bash
-      The .env of this machine stays. Who clones the project makes his own:
-      sed "s/='auto */='/" .env.example >.env, with his USRID and GRPID in it, and the folders
+      The .env of this machine stays. Whoever clones the project makes their own:
+      sed "s/='auto */='/" .env.example >.env, with their USRID and GRPID in it, and the folders
       that it names{gpus}
   all of it
       first {me} clean --all, which removes its containers, images and caches.
 """
 GPUS = """.
-      GPUs come to his containers from {overlay}, which is on this machine only:
+      Their containers get GPUs from {overlay}, which is on this machine only:
       git add --force {overlay}"""
 CI = """
 The checks of each push call template.sh. If you delete it, delete these too:
