@@ -28,6 +28,10 @@ ROOT = Path(__file__).parents[1]
 # Higher than any release, so that it is the newest; the real tags are below it.
 SNAPSHOT_TAG = "v999.0.0"
 
+# What a `make` that runs the tests tells one that a test starts: a person's shell has none of it.
+for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
+    os.environ.pop(name, None)
+
 
 InGit = Callable[[Path], None]
 
