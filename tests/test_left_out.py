@@ -27,14 +27,16 @@ KINDS: dict[str, dict[str, Any]] = {
     "ngc": {"service": "ngc"},
 }
 GPU_FILES = {
-    *(f"host/{name}.py" for name in ("gpu_env", "gpu_facts", "gpus", "load", "nvidia")),
+    *(
+        f"host/{name}.py"
+        for name in ("gpu_env", "gpu_facts", "gpus", "load", "look_gpus", "nvidia")
+    ),
+    "host/known_failures/cuda.txt",
     "torch_on_gpus.py",
 }
 NAMES_CONDA = {
     "host/command.py": "which verbs there are",
-    "host/failures.py": "the table of failures",
     "host/images.py": "builds with either",
-    "host/look.py": "what a failure is about",
     "host/project.py": "the package manager of this project",
 }
 GPU_WORDS = re.compile("nvidia|cuda|gpu", re.IGNORECASE)
@@ -46,8 +48,6 @@ NAMES_GPUS = {
     "host/find_copier.py": "the package of Copier's Python",
     "host/command.py": "which verbs there are",
     "host/compose.py": "the override files",
-    "host/failures.py": "the table of failures",
-    "host/look.py": "what a failure is about",
     "host/measure.py": "prepares the run of bench",
     "host/pip_packages.py": "packages that the base image has",
     "host/project.py": "the accelerator of this project",
@@ -67,8 +67,8 @@ def kinds(generate: Generate, tmp_path_factory: pytest.TempPathFactory) -> dict[
 
 
 def programs(docker: Path) -> Iterator[tuple[str, str]]:
-    """Name and text of the Python files of docker-amd64."""
-    for path in sorted(docker.rglob("*.py")):
+    """Name and text of the Python files of docker-amd64, and of the table of failures."""
+    for path in sorted([*docker.rglob("*.py"), *docker.glob("host/known_failures/*.txt")]):
         yield str(path.relative_to(docker)), path.read_text()
 
 

@@ -42,7 +42,7 @@ def advice(result: subprocess.CompletedProcess[str], raw: str = "") -> tuple[str
 
 
 def failure(result: subprocess.CompletedProcess[str], raw: str = "") -> str:
-    """The id of a failure in the table of host/failures.py."""
+    """The id of a failure in host/known_failures/."""
     return ending(result, raw)[2]
 
 

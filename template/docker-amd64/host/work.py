@@ -177,7 +177,7 @@ def do_up(project: Project, _: argparse.Namespace) -> None:
             )
             show(said.stdout + said.stderr)
             if "REQUIRE_GPU=1" in said.stdout:
-                from .look import gpu_cause  # noqa: PLC0415
+                from .look_gpus import gpu_cause  # noqa: PLC0415
 
                 why, remedy = gpu_cause(project) or ("", "")
                 why = why and f"The containers cannot get a GPU: {why}."
