@@ -226,7 +226,7 @@ def test_a_container_that_gets_no_gpu_though_env_gives_some_is_explained(
         ),
     ):
         sentence, command = advice(with_gpus.sh("up"), "no GPU in this container")
-    assert sentence == "There is no GPU in the container, and REQUIRE_GPU=1."
+    assert sentence == "No GPU for the containers, and REQUIRE_GPU=1: the container sees none."
     assert command.endswith("template.sh gpus")
 
 

@@ -11,6 +11,7 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from .failures import failed
 from .project import StopError
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def find_project(described: Project) -> Checkout:
     in_root = f"git -C {shlex.quote(str(root))}"
     start = f'{in_root} init && {in_root} add --all && {in_root} commit -m "As it was generated"'
     if place.returncode:
-        raise UpdateError("The project is not in git, which keeps your work in an update.", start)
+        raise failed("not-in-git", described)
     head = run(root, "git", "rev-parse", "--quiet", "--verify", "HEAD")
     if head.returncode:
         raise UpdateError(

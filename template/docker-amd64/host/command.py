@@ -14,8 +14,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
-from .env_file import bad_values
-from .project import StopError, me, read_project
+from .env_file import RULES, bad_values
+from .failures import failed
+from .project import USAGE, StopError, me, read_project
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -130,7 +131,7 @@ class Parser(argparse.ArgumentParser):
                 break
         else:
             message = f"{verb}: {message}."
-        raise StopError(message, f"{self.prog} --help", name="usage")
+        raise StopError(message, f"{self.prog} --help", name=USAGE)
 
 
 def groups() -> Iterator[tuple[str, tuple[Verb, ...]]]:
@@ -155,14 +156,14 @@ def find_verb(name: str) -> Verb:
         raise StopError(
             f'This project has no verb "{name}": its answers do not need it.',
             f"{me()} help",
-            name="usage",
+            name=USAGE,
         )
     from difflib import get_close_matches  # noqa: PLC0415  needed for a typing error only
 
     near = get_close_matches(name, [verb.name for verb in verbs_here()], n=1, cutoff=0.6)
     meant = f' Did you mean "{near[0]}"?' if near else ""
     raise StopError(
-        f'There is no verb "{name}".{meant}', f"{me()} {near[0] if near else 'help'}", name="usage"
+        f'There is no verb "{name}".{meant}', f"{me()} {near[0] if near else 'help'}", name=USAGE
     )
 
 
@@ -219,9 +220,8 @@ def need_env(project: Project) -> None:
         project.forget_settings()
     for key, sentence in bad_values(project.settings):
         words, _, remedy = sentence.partition(" Run: ")
-        remedy = remedy.replace("./template.sh", me())
-        name = "compose-file-missing" if key == "COMPOSE_FILE" else "env-value"
-        raise StopError(words, remedy, name=name)
+        known = {"cause": words, "remedy": remedy.replace("./template.sh", me())}
+        raise failed("env-value" if key in RULES else "compose-file-missing", project, **known)
 
 
 def start(words: Sequence[str]) -> int:

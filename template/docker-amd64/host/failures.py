@@ -209,6 +209,14 @@ def failed(name: str, project: Project | None = None, **known: str) -> StopError
     return speak(row(name), {**everywhere(project), **known}, engine_kind(""))
 
 
+def folder_not_made(project: Project, folder: Path, error: Exception) -> StopError:
+    """The failure of a folder that cannot be made."""
+    parent = next(one for one in folder.parents if one.exists())
+    reason = getattr(error, "strerror", None) or str(error)
+    known = {"path": str(folder), "reason": reason, "parent": str(parent)}
+    return failed("folder-not-made", project, **known)
+
+
 def explain(
     project: Project | None, text: str, *, image_name: str = "", status: int = 0
 ) -> StopError | None:

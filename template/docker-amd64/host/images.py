@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Mapping
 
 from .compose import ask, call, check_engine, compose, image_id, show
 from .env_file import set_keys
-from .project import PINS_FILE, StopError, me
+from .failures import failed
+from .project import PINS_FILE, USAGE, StopError, me
 
 if TYPE_CHECKING:
     import argparse
@@ -27,9 +28,14 @@ x-pins: &pins
 END_IS_NEAR = 90  # days before the last security update of a distribution, from which build says so
 # What the Dockerfile records in an image, so that no password may be in it.
 RECORDED = (
-    *("UV_DEFAULT_INDEX", "UV_PYTHON_INSTALL_MIRROR", "UV_PYTHON_DOWNLOADS_JSON_URL", "GIT_MIRROR"),
-    *("PYTORCH_REPO", "TORCHVISION_REPO", "MAGMA_URL"),
+    *("APT_MIRROR", "UV_DEFAULT_INDEX", "UV_PYTHON_INSTALL_MIRROR", "UV_PYTHON_DOWNLOADS_JSON_URL"),
+    *("MAMBA_CHANNEL_ALIAS", "GIT_MIRROR", "PYTORCH_REPO", "TORCHVISION_REPO", "MAGMA_URL"),
 )
+PASSWORD, TOKEN = r"(?<=://)(?!git@)[^/]*@", r"/t/[^/]*"  # everybody may read as git@
+INSTEAD = {
+    "APT_MIRROR": "a mirror that wants none",
+    "MAMBA_CHANNEL_ALIAS": "the files of NETRC_FILE and CONDA_AUTH_FILE",
+}
 
 
 # ------------------------------------------------------------------------------------- building
@@ -56,30 +62,14 @@ def build_images(
 
 def refuse_passwords(project: Project) -> None:
     """Raises StopError where a value that an image would keep has a password in it."""
-    settings = project.settings
-    if re.search(r"://[^/]*@|/t/", settings.get("MAMBA_CHANNEL_ALIAS")):
-        raise StopError(
-            "MAMBA_CHANNEL_ALIAS in .env has a password, which the image would keep: passwords "
-            "belong into the file of NETRC_FILE, tokens into that of CONDA_AUTH_FILE.",
-            f"{me()} config",
-            name="password-in-image",
-        )
     for key in RECORDED:
-        # Everybody may read as git@.
-        if re.search(r"://(?!git@)[^/]*@", settings.get(key)):
-            raise StopError(
-                f"{key} in .env has a password, which the image would keep: write it into the file "
-                "of NETRC_FILE.",
-                f"{me()} config",
-                name="password-in-image",
-            )
-    if re.search(r"://[^/]*@", settings.get("APT_MIRROR")):
-        raise StopError(
-            "APT_MIRROR in .env has a password, which the image would keep: name a mirror that "
-            "wants none.",
-            f"{me()} config",
-            name="password-in-image",
-        )
+        value = project.settings.get(key)
+        pattern = f"{PASSWORD}|{TOKEN}" if key == "MAMBA_CHANNEL_ALIAS" else PASSWORD
+        without = re.sub(pattern, "", value)
+        if without != value:
+            instead = INSTEAD.get(key, "the file of NETRC_FILE")
+            setting = f"{key}={without}"
+            raise failed("password-in-image", project, key=key, setting=setting, instead=instead)
 
 
 def build_tools(project: Project) -> None:
@@ -116,7 +106,7 @@ def do_build(project: Project, options: argparse.Namespace) -> None:
             raise StopError(
                 f'There is no image "{image}"; there are runtime and dev.',
                 f"{me()} build dev",
-                name="usage",
+                name=USAGE,
             )
     before_build(project)
     build_images(project, *images)

@@ -25,6 +25,12 @@ def access(case: Case) -> Seen:
     return {**seen, "remedy": found[1]} if found[1] else seen
 
 
+def required(case: Case) -> Seen:
+    """The same for a container that has stopped because it got none."""
+    reason, remedy = gpu_cause(case.project) or ("the container sees none", "")
+    return {"reason": reason, "remedy": remedy}
+
+
 def gpu_cause(project: Project) -> tuple[str, str] | None:
     """Why containers get no GPU on this machine, and what helps; None if they do."""
     settings = project.settings

@@ -7,8 +7,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from .compose import call, compose, show
+from .failures import failed
 from .images import build_tools
-from .project import StopError, me
+from .project import me
 
 if TYPE_CHECKING:
     import argparse
@@ -103,8 +104,6 @@ def check_file(project: Project) -> None:
     file = project.folder / "dependencies" / "pyproject.toml"
     found = invalid_line(file.read_text("utf-8", "replace"))
     if found:
-        from .failures import failed  # noqa: PLC0415  takes a while to import
-
         number, reason = found
         raise failed("dependency-file-invalid", project, number=str(number), reason=reason)
 
@@ -127,9 +126,7 @@ def do_lock(project: Project, options: argparse.Namespace) -> None:
     build_tools(project)
     if options.check:
         if not (project.folder / "dependencies" / "uv.lock").exists():
-            raise StopError(
-                "There is no dependencies/uv.lock yet.", f"{me()} lock", name="lock-missing"
-            )
+            raise failed("lock-missing", project)
         tools(project, "uv", "lock", "--check")
         return
     lock(project, options.upgrade)

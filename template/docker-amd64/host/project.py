@@ -16,6 +16,7 @@ SCRIPT = "./docker-amd64/template.sh"
 # Override files that COMPOSE_FILE names where they are used: what `pin` writes, and certificates.
 PINS_FILE = "compose.pins.yaml"
 CA_FILE = "compose.ca.yaml"
+USAGE = "usage"  # the id of a wrong call, which is not shown
 
 
 def me() -> str:
@@ -32,8 +33,11 @@ class StopError(ProbeError):
     """Why a verb cannot go on: one sentence, the command that helps, and the exit status."""
 
     def __init__(self, sentence: str, command: str = "", *, name: str = "", status: int = 1):
-        """Take the sentence and the command; `name` is the failure's id in failures.py."""
-        shown = f" (failure: {name})" if name and name != "usage" else ""
+        """Take the sentence and the command; `name` is the id of a row of the table of failures.
+
+        Only a wrong call has no row: it is USAGE, and the parser of the verb words it.
+        """
+        shown = f" (failure: {name})" if name and name != USAGE else ""
         super().__init__(f"\n{sentence}{shown}" + (f"\n  Run: {command}" if command else ""))
         self.name, self.sentence, self.command, self.status = name, sentence, command, status
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from .checkout import recorded, run
 from .compose import ask, call, check_engine, image_id, show
+from .failures import failed
 from .images import before_build, build_images, warn_of_end
-from .project import StopError, me
+from .project import me
 
 if TYPE_CHECKING:
     import argparse
@@ -32,12 +33,7 @@ pull_options = publish_options
 def check_name(project: Project, verb: str, name: str) -> None:
     """Raises StopError unless a name is that of an image in a registry, with or without a tag."""
     if not NAME.fullmatch(name):
-        raise StopError(
-            f'"{name}" does not name an image in a registry: it has small letters, and a registry '
-            "or an account before the first slash.",
-            f"{me()} {verb} registry.example/team/{project.name}",
-            name="image-name",
-        )
+        raise failed("image-name", project, image=name, verb=verb)
 
 
 def tag_of(name: str) -> str:
@@ -142,19 +138,10 @@ def do_pull(project: Project, options: argparse.Namespace) -> None:
     call(project, ["docker", "pull", name], image_name=name)
     title = label(name, "org.opencontainers.image.title")
     if title != project.name:
-        raise StopError(
-            f"{name} is not an image of {project.name}: its label says {title or 'nothing'}.",
-            f"docker image inspect {name}",
-            name="image-of-another-project",
-        )
+        raise failed("image-of-another-project", project, image=name, label=title or "nothing")
     user = ask("docker", "image", "inspect", "--format", "{{.Config.User}}", name)
     if user.stdout.strip():
-        raise StopError(
-            f"{name} has a user in it already; a user-agnostic image is made by publish, where the "
-            "project is built.",
-            f"{me()} publish {name}",
-            name="image-has-user",
-        )
+        raise failed("image-has-user", project, image=name)
     runtime, dev = project.image("runtime"), project.image("dev")
     stands_in = image_id(dev) in ("", image_id(runtime))
     build_images(project, "runtime", extra_file=pull_file(project, name))
