@@ -521,7 +521,7 @@ def test_in_the_root_there_is_nothing_to_place(github: Path, gitlab: Path, in_gi
 def test_the_hook_says_where_the_host_finds_nothing(
     github: Path, gitlab: Path, tmp_path: Path, in_git: InGit
 ) -> None:
-    told = "looks into the repository's root only, now and after each update: "
+    told = "reads workflows only in the repository's root. Run, now and after each update: "
     for project, host in ((github, "GitHub"), (gitlab, "GitLab")):
         in_git(project)
         assert after_render.ci_lines(project) == []

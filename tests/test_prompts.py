@@ -105,7 +105,7 @@ def test_a_person_who_only_presses_enter_gets_a_project_of_defaults(
         *LAST_CHOICES,
     )
     shown = seen(child, "Next: cd 'My Project!' && ./docker-amd64/template.sh build dev")
-    assert "To begin with git: git -C 'My Project!' init && " in shown
+    assert "To put the project into git: git -C 'My Project!' init && " in shown
     assert "taken by default" not in shown  # all were seen
     assert status(child) == 0
     by_default = generate(tmp_path / "other/My Project!")

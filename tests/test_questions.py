@@ -200,7 +200,7 @@ def test_conda_is_refused_on_images_that_bring_their_own_pytorch(
         assert reasons == {}
         return
     (reason,) = reasons.values()
-    assert reason.startswith("the image has its own PyTorch, beside which conda would put a second")
+    assert reason == "the image has its own PyTorch, and conda would install a second one"
     words = refusal(plain, tmp_path / "project", **choices, package_manager="conda")
     assert words == f"Invalid choice for 'package_manager': {reason}"
 
@@ -210,7 +210,7 @@ def test_to_compile_pytorch_is_refused_with_conda(
 ) -> None:
     choices = {"service": "train", "package_manager": "conda", "torch_version": "2.13.0"}
     reasons = greyed(questionnaire, "pytorch_build", known["new"] | choices)
-    assert reasons == {"source": "a compiled PyTorch is a wheel: it goes with package_manager pip"}
+    assert reasons == {"source": "a compiled PyTorch is a wheel, for package_manager pip"}
     words = refusal(plain, tmp_path / "project", **choices, pytorch_build="source")
     assert words == f"Invalid choice for 'pytorch_build': {reasons['source']}"
 

@@ -590,7 +590,7 @@ def take_verb(folder: Path, arguments: Sequence[str]) -> None:
         say(f"{MAIN} lists packages of yours already; {file} was not taken in.")
     else:
         say(
-            f"Took the packages of {file} into dependencies/{MAIN}.",
+            f"Imported the packages of {file} into dependencies/{MAIN}.",
             *(f"  {note}" for note in notes),
         )
 
