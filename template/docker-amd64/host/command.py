@@ -14,8 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
-from .env_file import bad_values
-from .project import StopError, me, read_project
+from .project import StopError, bad_values, me, read_project
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -113,7 +112,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise StopError with argparse's message in our words."""
-        verb = self.prog.partition("template.sh ")[2] or self.prog
+        verb = self.prog[len(me()) + 1 :]
         for pattern, sentence in (
             (r"unrecognized arguments: (.*)", "{verb} does not know {0}."),
             (r"the following arguments are required: (.*)", "{verb} needs {0}."),
@@ -217,11 +216,8 @@ def need_env(project: Project) -> None:
         # Stdout is left to what the verb was asked for.
         print("\n".join(report(fill(FOLDER))), file=sys.stderr)
         project.forget_settings()
-    for key, sentence in bad_values(project.settings):
-        words, _, remedy = sentence.partition(" Run: ")
-        remedy = remedy.replace("./template.sh", me())
-        name = "compose-file-missing" if key == "COMPOSE_FILE" else "env-value"
-        raise StopError(words, remedy, name=name)
+    for stop in bad_values(project.settings):
+        raise stop
 
 
 def start(words: Sequence[str]) -> int:

@@ -25,7 +25,7 @@ from .env_file import (
     write_env,
 )
 from .probe import probe, system_bundle
-from .project import CA_FILE, PINS_FILE
+from .project import CA_FILE, PINS_FILE, me
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -314,7 +314,7 @@ def report(filled: Filled) -> list[str]:
     lines += [
         f"{one.key}: .env says {one.yours or 'nothing'}, "
         f"{'the answers now say' if one.by_answers else 'this host suggests'} "
-        f"{one.suggested or 'nothing'}; kept. To take it: ./template.sh env --refresh {one.key}"
+        f"{one.suggested or 'nothing'}; kept. To take it: {me()} env --refresh {one.key}"
         for one in merged.differing
     ]
     if merged.gone:

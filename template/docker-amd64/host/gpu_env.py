@@ -110,7 +110,7 @@ class NvidiaGpus(Accelerator):
         found = gpu_facts(facts)
         gpu_ids = os.environ.get("GPU_IDS", settings.get("GPU_IDS", ""))
         notes = [
-            f"GPU_IDS names {one}, which this machine does not have: ./template.sh gpus lists them."
+            f"GPU_IDS names {one}, which this machine does not have: {me()} gpus lists them."
             for one in (unknown_ids(gpu_ids, found.gpus) if found.gpus else [])
         ]
         for name, text in override_texts(gpu_ids, found).items():

@@ -130,7 +130,8 @@ def warn_of_end(project: Project) -> None:
     if project.distribution and not project.settings.get("BASE_IMAGE"):
         end = end_of_updates(project.distribution, dt.datetime.now().astimezone().date())
         if end:
-            change = f"{me()} update --data {project.distribution.answer}=..."
+            newer = project.distribution.newer
+            change = f"{me()} update" + (f" --data {newer}" if newer else "")
             show(f"{end}. Move on with: {change}")
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from .compose import become, call, compose, need_container, show
 from .env_file import ALL, set_keys
-from .project import me
+from .project import StopError, me
 
 if TYPE_CHECKING:
     import argparse
@@ -92,6 +92,8 @@ def do_env(project: Project, options: argparse.Namespace) -> None:
 
         print(table(probe(project.folder)))
     elif options.set:
+        if not (project.folder / ".env").exists():
+            raise StopError("There is no .env yet.", f"{me()} env")
         set_keys(project.folder, options.set)
     else:
         keys = () if options.refresh is None else tuple(options.refresh) or ALL
