@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 from hooks.update import after_update
 from host.checkout import ANSWERS
 from host.env_file import ProbeError, read_env
+from host.facts import engine_line
 from host.fill import Filled, fill, report
 from host.gpu_facts import GpuFacts, chosen_gpus, gpu_facts
 from host.probe import probe
 from host.project import me
-from host.show import engine_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

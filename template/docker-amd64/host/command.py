@@ -60,10 +60,14 @@ GROUPS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
     (
         "Packages",
         (
-            Verb("add", "pip_packages", "add packages to dependencies/ and the lock"),
-            Verb("lock", "pip_packages", "bring the lock up to date, check it, or take newer ones"),
-            Verb("add", "conda_packages", "add packages to dependencies/ and the locks"),
-            Verb("lock", "conda_packages", "bring the locks up to date, check or upgrade them"),
+            *(
+                Verb(name, module, text)
+                for module in ("pip_packages", "conda_packages")  # a project has one of them
+                for name, text in (
+                    ("add", "add packages to dependencies/ and the lock"),
+                    ("lock", "bring the lock up to date, check it, or take newer versions"),
+                )
+            ),
             Verb("freeze", "work", "compare what is installed in dev with the files"),
         ),
     ),

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from .accelerator import accelerator, compose_files, override_in
+from .accelerator import Known, accelerator, compose_files, override_in
 from .env_file import (
     ALL,
     FILLED,
@@ -56,10 +56,7 @@ def env_values(
     current = current or {}
     defaults = read_defaults(example)
     if suggestion is None:
-        computing = accelerator(defaults)
-        suggestion = computing.suggestion(
-            facts, example=defaults, settings=current, before=current, decided={}, refresh=()
-        )
+        suggestion = accelerator(defaults).suggestion(facts, Known(defaults, current, current))
     values = {"TZ": facts.timezone, **suggestion.values}
     inside, outside = facts.container_user, facts.host_user
     if inside:
@@ -215,9 +212,7 @@ def fill(
     recorded = split_record(current or "")[1].items()
     decided = {key: record.given for key, record in recorded if record}
     named = FILLED if tuple(refresh) == ALL else refresh
-    suggestion = computing.suggestion(
-        facts, example=defaults, settings=settings, before=before, decided=decided, refresh=named
-    )
+    suggestion = computing.suggestion(facts, Known(defaults, settings, before, decided, named))
     values = {**env_values(facts, folder, example, settings, suggestion), **(chosen or {})}
     if tuple(refresh) != ALL:
         followed = followed_values(suggestion, before)

@@ -81,15 +81,13 @@ def env_options(parser: argparse.ArgumentParser) -> None:
 def do_env(project: Project, options: argparse.Namespace) -> None:
     """Fill .env from this machine, or show what is there."""
     from .fill import fill, report  # noqa: PLC0415  the probe takes time
-    from .probe import probe  # noqa: PLC0415
+    from .probe import probe, table  # noqa: PLC0415
 
     if options.json:
         import json  # noqa: PLC0415
 
         print(json.dumps(probe(project.folder).as_dict(), indent=2))
     elif options.show:
-        from .show import table  # noqa: PLC0415
-
         print(table(probe(project.folder)))
     elif options.set:
         if not (project.folder / ".env").exists():
