@@ -7,10 +7,10 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from .ask import capture
 from .project import StopError
 
 if TYPE_CHECKING:
@@ -23,23 +23,6 @@ ANSWERS = ".copier-answers.yml"  # where Copier looks unless it is told another
 
 class UpdateError(StopError):
     """Why there is no update."""
-
-
-def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run a command in a folder and keep what it says, with messages in English."""
-    try:
-        return subprocess.run(
-            words,
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            env={**os.environ, "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"},
-            encoding="utf-8",
-            errors="surrogateescape",
-            check=False,
-        )
-    except OSError as error:
-        return subprocess.CompletedProcess(words, 127, "", str(error))
 
 
 class Checkout(NamedTuple):
@@ -83,7 +66,7 @@ def find_project(described: Project) -> Checkout:
         ) from error
     if not shutil.which("git"):
         raise UpdateError("An update needs git, which is not on this machine.")
-    place = run(root, "git", "rev-parse", "--absolute-git-dir")
+    place = capture("git", "rev-parse", "--absolute-git-dir", cwd=root)
     if place.returncode and "dubious ownership" in place.stderr:
         raise UpdateError(
             "The repository belongs to another user, whom git does not trust.",
@@ -93,7 +76,7 @@ def find_project(described: Project) -> Checkout:
     start = f'{in_root} init && {in_root} add --all && {in_root} commit -m "As it was generated"'
     if place.returncode:
         raise UpdateError("The project is not in git, which keeps your work in an update.", start)
-    head = run(root, "git", "rev-parse", "--quiet", "--verify", "HEAD")
+    head = capture("git", "rev-parse", "--quiet", "--verify", "HEAD", cwd=root)
     if head.returncode:
         raise UpdateError(
             "Nothing is committed yet: an update compares with the last commit.", start
@@ -111,7 +94,7 @@ def find_project(described: Project) -> Checkout:
 
 def conflicts(root: Path) -> list[str]:
     """The files of a project that git calls unmerged, relative to its folder."""
-    names = run(root, "git", "diff", "--name-only", "--relative", "--diff-filter=U", "-z")
+    names = capture("git", "diff", "--name-only", "--relative", "--diff-filter=U", "-z", cwd=root)
     return sorted(set(filter(None, names.stdout.split("\0"))))
 
 

@@ -18,9 +18,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Iterator, NamedTuple
 
-from .checkout import conflicts, run
+from .ask import capture
+from .checkout import conflicts
 from .command import call_verb, need_env, verbs_here
-from .compose import SilentError, ask, call, compose, show
+from .compose import SilentError, call, compose, show
 from .failures import explain, registry_of
 from .project import StopError, me
 from .registry import NAME, tag_of
@@ -71,7 +72,7 @@ def markers(project: Project, _: argparse.Namespace) -> None:
     such lines is named in .gitattributes: tests/data/merge.txt conflict-markers
     """
     root = project.root
-    if run(root, "git", "rev-parse", "--git-dir").returncode:
+    if capture("git", "rev-parse", "--git-dir", cwd=root).returncode:
         raise StopError(
             "The project is not in git, which would tell its own files from others.",
             "git init",
@@ -79,12 +80,12 @@ def markers(project: Project, _: argparse.Namespace) -> None:
         )
     found = [f"{name}: not merged" for name in conflicts(root)]
     rejected = ("ls-files", "--cached", "--others", "--exclude-standard", "-z", "--", "*.rej")
-    names = run(root, "git", *rejected).stdout.split("\0")
+    names = capture("git", *rejected, cwd=root).stdout.split("\0")
     found += [f"{name}: a change that did not fit" for name in names if name]
     pattern = "^(<<<<<<<|>>>>>>>)( |$)"
     places = (".", ":(exclude,attr:conflict-markers)")
     lines = ("grep", "--untracked", "-nIE", pattern, "--", *places)
-    found += run(root, "git", "-c", "core.quotePath=false", *lines).stdout.splitlines()
+    found += capture("git", "-c", "core.quotePath=false", *lines, cwd=root).stdout.splitlines()
     if found:
         show("\n".join(found))
         raise StopError(
@@ -97,7 +98,7 @@ def markers(project: Project, _: argparse.Namespace) -> None:
 
 def keeps_attestations() -> bool:
     """Whether the engine keeps its images in containerd's store."""
-    asked = ask("docker", "info", "--format", "{{.DriverStatus}}")
+    asked = capture("docker", "info", "--format", "{{.DriverStatus}}")
     return "io.containerd.snapshotter" in asked.stdout
 
 
@@ -105,7 +106,7 @@ def wait_for_engine(project: Project) -> None:
     """Wait for the engine; in CI, a daemon beside the job takes a moment. Raises StopError."""
     deadline = time.monotonic() + (ENGINE_LIMIT if os.environ.get("CI") else 0)
     while True:
-        asked = ask("docker", "version")
+        asked = capture("docker", "version")
         if not asked.returncode:
             return
         if time.monotonic() > deadline:
@@ -120,7 +121,7 @@ def wait_for_engine(project: Project) -> None:
 def use_containerd_store(project: Project) -> None:
     """Let the Docker of a hosted runner keep its images in containerd's store."""
     show("Docker changes to containerd's store of images.")
-    before = ask("sudo", "cat", DAEMON_FILE).stdout
+    before = capture("sudo", "cat", DAEMON_FILE).stdout
     try:
         settings = json.loads(before or "{}")
         settings.setdefault("features", {})["containerd-snapshotter"] = True
@@ -153,7 +154,7 @@ def engine(project: Project, _: argparse.Namespace) -> None:
             "its daemon.json",
             name="engine-old-store",
         )
-    version = ask("docker", "compose", "version", "--short").stdout.strip()
+    version = capture("docker", "compose", "version", "--short").stdout.strip()
     found = re.match(r"v?(\d+)\.(\d+)", version)
     if not found:
         raise StopError(
@@ -165,7 +166,7 @@ def engine(project: Project, _: argparse.Namespace) -> None:
             "docker compose version",
             name="compose-too-old",
         )
-    docker = ask("docker", "version", "--format", "{{.Server.Version}}").stdout.strip()
+    docker = capture("docker", "version", "--format", "{{.Server.Version}}").stdout.strip()
     show(f"Docker {docker} and Compose {version} can do it.")
 
 
@@ -280,7 +281,7 @@ def lock(project: Project, _: argparse.Namespace) -> None:
     """Fail where the lock is missing or stale, or the base images are not pinned in git."""
     with with_registry(project, "lock"):
         call_verb("lock", "--check", project=project)
-    changed = run(project.folder, "git", "status", "--porcelain", "--", "compose.pins.yaml")
+    changed = capture("git", "status", "--porcelain", "--", "compose.pins.yaml", cwd=project.folder)
     if changed.stdout:
         raise StopError(
             "The base images are not pinned in git: compose.pins.yaml is new or was changed.",
@@ -367,7 +368,7 @@ def publish(project: Project, options: argparse.Namespace) -> None:
         raise StopError(
             f'SBOM_GENERATOR is "{generator}", which does not name an image.', name="image-name"
         )
-    changed = run(project.folder, "git", "status", "--porcelain")
+    changed = capture("git", "status", "--porcelain", cwd=project.folder)
     if changed.returncode:
         raise StopError(
             "The project is not in git: a published image names its commit.", name="not-in-git"
@@ -380,7 +381,7 @@ def publish(project: Project, options: argparse.Namespace) -> None:
             name="not-committed",
         )
     need_env(project)
-    config = ask(*compose("--profile", "*", "config"), cwd=project.folder).stdout
+    config = capture(*compose("--profile", "*", "config"), cwd=project.folder).stdout
     if re.search(r"(HTTP|HTTPS)_PROXY: .*://[^/]*@", config):
         raise StopError(
             "A proxy in .env has a password, which the provenance of the image would name: use one "
@@ -392,7 +393,7 @@ def publish(project: Project, options: argparse.Namespace) -> None:
         call_verb("publish", name, project=project)
     for kind in ("SBOM", "Provenance"):
         inspect = ("docker", "buildx", "imagetools", "inspect", "--format")
-        asked = ask(*inspect, f"{{{{json .{kind}}}}}", name)
+        asked = capture(*inspect, f"{{{{json .{kind}}}}}", name)
         if asked.stdout.strip() in ("", "null", "{}"):
             show(asked.stderr.rstrip())
             raise StopError(
@@ -438,7 +439,7 @@ def placed_text(project: Project, folder: str, text: str) -> str:
 def place(project: Project, _: argparse.Namespace) -> None:
     """Put the workflow where the host looks for it, in a larger repository."""
     own = WORKFLOWS[project.ci_host]
-    asked = run(project.root, "git", "rev-parse", "--show-prefix", "--show-toplevel")
+    asked = capture("git", "rev-parse", "--show-prefix", "--show-toplevel", cwd=project.root)
     if asked.returncode:
         raise StopError(
             "The project is not in git, so there is no repository to place it in.",

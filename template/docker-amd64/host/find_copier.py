@@ -9,7 +9,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from .checkout import UpdateError, run
+from .ask import capture
+from .checkout import UpdateError
 
 COPIER = (9, 17, 2)  # the oldest that renders the template
 NEEDED = f"copier>={'.'.join(map(str, COPIER))}"
@@ -27,7 +28,7 @@ def copier_command() -> list[str]:
         return ["pipx", "run", "--spec", NEEDED, "copier"]
     for name in ("python3", *(f"python3.{minor}" for minor in range(20, 9, -1)), "python"):
         able = "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))"
-        if shutil.which(name) and not run(Path.cwd(), name, "-c", able).returncode:
+        if shutil.which(name) and not capture(name, "-c", able).returncode:
             return [str(own_copier(name))]
     old = f" ({installed} is older than {'.'.join(map(str, COPIER))})" if installed else ""
     raise UpdateError(
@@ -45,7 +46,7 @@ def copier_version(program: str) -> tuple[int, ...]:
     # To start it takes half a second; its environment says the same in a file's name.
     packages = Path(program).resolve().parents[1].glob("lib/python3*/site-packages/copier-*.*-info")
     names = [package.name for package in packages]
-    said = names[0] if len(names) == 1 else run(Path.cwd(), program, "--version").stdout
+    said = names[0] if len(names) == 1 else capture(program, "--version").stdout
     found = re.search(r"(\d+)\.(\d+)\.(\d+)", said)
     return tuple(map(int, found.groups())) if found else ()
 
@@ -62,10 +63,10 @@ def own_copier(python: str) -> Path:
         return program
     print(f"Installing Copier into {folder} ...", file=sys.stderr)
     shutil.rmtree(folder, ignore_errors=True)
-    made = run(Path.cwd(), python, "-m", "venv", str(folder))
+    made = capture(python, "-m", "venv", str(folder))
     if not made.returncode:
         pip = (str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--upgrade")
-        made = run(Path.cwd(), *pip, NEEDED, WITH)
+        made = capture(*pip, NEEDED, WITH)
     if made.returncode:
         shutil.rmtree(folder, ignore_errors=True)
         words = (made.stderr.strip() or made.stdout.strip() or "no reason given").splitlines()

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .accelerator import OVERRIDE_FILES
-from .checkout import UpdateError, run
+from .ask import capture
+from .checkout import UpdateError
 
 if TYPE_CHECKING:
     from .checkout import Checkout
@@ -39,7 +40,7 @@ def is_alive(pid: int) -> bool:
         return False
     except OSError:
         pass  # it is there, and another user's
-    return not run(Path.cwd(), "ps", "-o", "state=", "-p", str(pid)).stdout.startswith("Z")
+    return not capture("ps", "-o", "state=", "-p", str(pid)).stdout.startswith("Z")
 
 
 UNDO = r"""#!/bin/sh

@@ -17,7 +17,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .checkout import ANSWERS, UpdateError, commit_command, conflicts, find_project, listed, run
+from .ask import capture
+from .checkout import ANSWERS, UpdateError, commit_command, conflicts, find_project, listed
 from .find_copier import copier_command
 from .project import called_from
 from .undo import (
@@ -100,7 +101,7 @@ def need_clean(project: Checkout) -> None:
             "them (between <<<<<<< and >>>>>>>), and commit.",
             commit_command(project),
         )
-    changes = run(project.root, "git", "status", "--porcelain").stdout.splitlines()
+    changes = capture("git", "status", "--porcelain", cwd=project.root).stdout.splitlines()
     if changes:
         names = [line[3:] for line in changes]
         raise UpdateError(
@@ -245,7 +246,7 @@ def perform(project: Checkout, command: list[str], env: dict[str, str], scratch:
         undo(project)
         return status
     keep_updated_env(project)
-    if not run(project.root, "git", "status", "--porcelain", "--", ".").stdout:
+    if not capture("git", "status", "--porcelain", "--", ".", cwd=project.root).stdout:
         if host_files_changed(project):
             print("No file has changed but those of this machine, such as .env.")
         else:

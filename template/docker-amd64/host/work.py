@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .accelerator import OVERRIDE_FILES
+from .ask import capture
 from .compose import (
-    ask,
     become,
     call,
     check_engine,
@@ -56,7 +56,7 @@ def mounted_folders(project: Project) -> dict[str, Path]:
     import json  # noqa: PLC0415
 
     # A file of the user's own: Compose knows, after a quarter of a second.
-    asked = ask(*compose("--profile", "*", "config", "--format", "json"), cwd=project.folder)
+    asked = capture(*compose("--profile", "*", "config", "--format", "json"), cwd=project.folder)
     if asked.returncode:
         check_engine(project)
     services = json.loads(asked.stdout)["services"].values()
@@ -169,10 +169,11 @@ def do_up(project: Project, _: argparse.Namespace) -> None:
     # The first start installs the project; whoever enters next expects it there.
     deadline = time.monotonic() + START_LIMIT
     name = container(project)
-    while not name or ask("docker", "exec", name, "test", "-e", "/tmp/.container-ready").returncode:  # noqa: S108
+    ready = ("test", "-e", "/tmp/.container-ready")  # noqa: S108
+    while not name or capture("docker", "exec", name, *ready).returncode:
         name = container(project)
         if not name or time.monotonic() > deadline:
-            said = ask(
+            said = capture(
                 *compose("logs", "--no-log-prefix", "--tail", "20", "dev"), cwd=project.folder
             )
             show(said.stdout + said.stderr)
@@ -196,7 +197,7 @@ def why_not_started(project: Project, text: str) -> StopError:
     from .failures import explain, failed  # noqa: PLC0415
 
     words = compose("ps", "--all", "--format", "{{.ExitCode}}", "dev")
-    status = ask(*words, cwd=project.folder).stdout.strip()
+    status = capture(*words, cwd=project.folder).stdout.strip()
     stop = explain(project, text, status=int(status) if status.isdigit() else 0)
     return stop or failed("container-not-started", project)
 
