@@ -6,9 +6,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from .ask import capture
-from .checkout import UpdateError
+from .checkout import HOST_FILES, UpdateError
 from .project import me
-from .undo import HOST_FILES
 from .update import yes
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from .accelerator import Known, accelerator, compose_files, override_in
+from .ask import read_text
 from .env_file import (
     ALL,
     FILLED,
@@ -259,10 +260,12 @@ def make_folders(settings: Settings, owner: tuple[int, int] | None) -> tuple[lis
     """Make the missing data folders that .env names; return them, and what could not be done."""
     folders: list[Path] = []
     problems: list[str] = []
+    root = settings.folder.parent
+    ignored = read_text(root / ".gitignore").splitlines()  # a new project's names both folders
     for bind in filter(None, map(settings.path, BIND_DIRS)):
         made, problem = make_folder(bind, owner)
         folders += made[-1:]
-        if made and settings.folder.parent in bind.parents:
+        if made and root in bind.parents and f"/{bind.relative_to(root)}/" not in ignored:
             keep_out_of_git(bind, owner)
         problems += [problem] if problem else []
     return folders, problems

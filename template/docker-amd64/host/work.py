@@ -80,17 +80,14 @@ def make_folders(project: Project) -> None:
             from .failures import failed  # noqa: PLC0415
 
             raise failed("code-folder-missing", project, path=str(folder))
-        try:
-            missing = [one for one in (folder, *folder.parents) if not one.exists()][::-1]
-            folder.mkdir(parents=True)
-            if os.getuid() == 0:  # called by root for somebody else: the folders are theirs
-                for one in missing:
-                    ids = (int(project.settings.get(key)) for key in ("USRID", "GRPID"))
-                    os.chown(str(one), *ids)
-        except (OSError, ValueError) as error:
-            raise StopError(
-                f"The folder {folder} cannot be made: {error}.", f"{me()} config"
-            ) from error
+        from .fill import make_folder  # noqa: PLC0415  loads the probe
+
+        owner = None
+        if os.getuid() == 0:  # called by root for somebody else: the folders are theirs
+            owner = (int(project.settings.get("USRID")), int(project.settings.get("GRPID")))
+        problem = make_folder(folder, owner)[1]
+        if problem:
+            raise StopError(problem, f"{me()} config")
         show(f"Made the folder {folder}")
 
 
