@@ -14,7 +14,7 @@ import pytest
 
 from hooks.generate import failure_tables
 from hooks.generate.after_render import host_lines
-from host import failures, pip_packages, show
+from host import failures, pip_packages, probe
 from host.ask import Output
 from host.engine import broken
 from host.failures import FOLDER, Failure, explain, matches, remedy_for, table
@@ -181,7 +181,7 @@ def test_env_the_hook_and_a_verb_say_the_same(project: Project, name: str) -> No
         engine = broken("docker", Output(1, "", text))
         assert (engine.problem, engine.fix, engine.failure) == (verb.sentence, verb.command, name)
         facts = replace(Facts(), engine=engine)
-        for shown in (show.table(facts), "\n".join(host_lines(facts)), str(verb)):
+        for shown in (probe.table(facts), "\n".join(host_lines(facts)), str(verb)):
             assert f"{verb.sentence} (failure: {name})" in shown
             assert verb.command in shown
 

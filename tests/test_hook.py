@@ -103,6 +103,16 @@ def test_the_way_into_a_new_project_is_shown(project: Path, tmp_path: Path) -> N
     assert last == "Next: cd 'my project' && ./docker-amd64/template.sh build dev"
 
 
+def test_a_path_that_climbs_far_is_shown_from_the_root(project: Path, tmp_path: Path) -> None:
+    shell_folder = tmp_path / "a/b"
+    shell_folder.mkdir(parents=True)
+    env = with_git(tmp_path, shell_folder)
+    told = run(project, env, "--no-ask", f"--by-default={TAKEN}").stdout
+    assert "../.." not in told
+    assert told.splitlines()[-1].startswith(f"Next: cd '{project}' && ")
+    assert f": '{project}/docker-amd64/template.sh' update --data " in told
+
+
 def test_nothing_is_asked_without_a_terminal(project: Path, tmp_path: Path) -> None:
     result = run(project, environment(tmp_path / "bin", nvml="h200x8"), "--ask")
     assert (result.returncode, result.stderr) == (0, "")
@@ -129,9 +139,9 @@ def test_answers_taken_by_default_are_said_with_the_command_that_changes_one(
     lines = run(project, env, "--no-ask", f"--by-default={TAKEN}").stdout.splitlines()
     assert len(lines) <= 12
     assert f"Answers taken by default (all are in .copier-answers.yml): {TAKEN}." in lines
-    (change,) = [line for line in lines if "template.sh update" in line]
+    (change,) = [line for line in lines if line.startswith("To change one")]
     assert change.endswith(
-        ": cd 'my project' && ./docker-amd64/template.sh update --data accelerator=cuda"
+        ": './my project/docker-amd64/template.sh' update --data accelerator=cuda"
     )
     again = run(project, env, "--no-ask", f"--by-default={TAKEN}").stdout
     assert "by default" not in again  # a copy over a project takes the answers that it has
@@ -142,7 +152,7 @@ def test_answers_taken_by_default_are_said_with_the_command_that_changes_one(
     ("taken", "example"),
     [
         ("service=simple, accelerator=cuda", "service=train"),
-        ("accelerator=cuda, package_manager=pip", "NAME=VALUE"),
+        ("accelerator=cuda, package_manager=pip", "package_manager=pip"),
     ],
 )
 def test_the_example_is_another_answer_than_the_one_that_was_taken(
@@ -241,6 +251,7 @@ def test_no_exception_fails_a_copy(
         raise error
 
     monkeypatch.chdir(project)
+    monkeypatch.setenv("TEMPLATE_SH", "./docker-amd64/template.sh")
     monkeypatch.setattr(after_render, "probe", fail)
     assert post_generate.main(["--no-ask"]) == 0
     assert "template.sh env" in capsys.readouterr().err
@@ -579,6 +590,7 @@ def test_a_matcher_that_breaks_costs_one_line(
     def broken(*_: object) -> None:
         raise KeyError("a table\nwith a hole")
 
+    monkeypatch.setenv("TEMPLATE_SH", "./docker-amd64/template.sh")
     monkeypatch.setattr(after_render, "probe", lambda _: Facts())
     monkeypatch.setattr(after_render, "judge", broken)
     lines = after_render.run(project, [], ask=False)

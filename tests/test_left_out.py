@@ -16,8 +16,8 @@ import pytest
 
 from hooks.matcher import from_probe
 from host.accelerator import OVERRIDE_FILES
+from host.checkout import HOST_FILES
 from host.failures import read_rows, table
-from host.undo import HOST_FILES
 from tests.conftest import ROOT, Generate, InGit
 from tests.fakes.machine import environment
 
@@ -48,7 +48,7 @@ NAMES_GPUS = {
     "host/accelerator.py": "asks whether this project has the files for GPUs",
     "host/env_file.py": "the keys that a host decides",
     "host/eject.py": "an override file that .env may name",
-    "host/find_copier.py": "the package of Copier's Python",
+    "host/update.py": "the package of Copier's Python",
     "host/command.py": "which verbs there are",
     "host/measure.py": "prepares the run of bench",
     "host/pip_packages.py": "packages that the base image has",

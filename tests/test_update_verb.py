@@ -20,11 +20,10 @@ import pytest
 import yaml
 from copier import run_copy, run_update
 
+from host.checkout import HOST_FILES
 from host.command import find_verb, parser_of
-from host.find_copier import COPIER, copier_version
 from host.project import StopError
-from host.undo import HOST_FILES
-from host.update import memory
+from host.update import COPIER, copier_version, memory
 from host.versions import address
 from tests.conftest import ROOT, SNAPSHOT_TAG, InGit
 from tests.support.git import git

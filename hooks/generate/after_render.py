@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 from hooks.update import after_update
 from host.checkout import ANSWERS
 from host.env_file import ProbeError, read_env
+from host.facts import engine_line
 from host.fill import Filled, fill, report
 from host.gpu_facts import GpuFacts, chosen_gpus, gpu_facts
 from host.probe import probe
-from host.show import engine_line
+from host.project import me
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -31,6 +32,7 @@ KEEP = "Keep my choice"
 COMMITTED = "once the project is committed"  # an update starts from a commit
 # What `by_default` of the answers may have, and the other answer that an example shows.
 EXAMPLES = {"accelerator=cpu": "accelerator=cuda", "service=simple": "service=train"}
+SCRIPT = f"{FOLDER}/template.sh"
 RENOVATE = (  # where Renovate looks for its settings, and takes the first
     *("renovate.json", "renovate.json5", ".github/renovate.json", ".github/renovate.json5"),
     *(".gitlab/renovate.json", ".gitlab/renovate.json5"),
@@ -132,11 +134,27 @@ def host_lines(facts: GpuFacts) -> list[str]:
     return [*lines, f"GPU: {found}{driver}" if found else f"GPU: none ({facts.gpu_note})"]
 
 
+def path_from(shell_folder: str | None, path: Path) -> str:
+    """A path for a user's shell: relative, or absolute where that climbs more than one level."""
+    if not shell_folder:
+        return os.path.relpath(path)
+    relative = os.path.relpath(path, Path(shell_folder).resolve())
+    return str(path) if relative.startswith(os.path.join("..", "..")) else relative  # noqa: PTH118
+
+
+def name_script(project: Path, shell_folder: str | None) -> None:
+    """Let every message call template.sh by a path that the user's shell finds.
+
+    An update was started by template.sh, which has said already how the user called it.
+    """
+    script = path_from(shell_folder, project / SCRIPT)
+    os.environ.setdefault("TEMPLATE_SH", script if script[0] in "./" else f"./{script}")
+
+
 def way_to(project: Path, shell_folder: str | None) -> str:
     """What precedes a command that runs in the project's folder: "cd ... && ", or nothing."""
-    if not shell_folder or Path(shell_folder).resolve() == project:
-        return ""
-    return f"cd {shlex.quote(os.path.relpath(project, Path(shell_folder).resolve()))} && "
+    path = path_from(shell_folder, project)
+    return "" if path == "." else f"cd {shlex.quote(path)} && "
 
 
 def env_lines(filled: Filled) -> list[str]:
@@ -144,7 +162,7 @@ def env_lines(filled: Filled) -> list[str]:
     lines = report(filled)
     if len(lines) > MOST_LINES:
         more = len(lines) - MOST_LINES + 1
-        lines[MOST_LINES - 1 :] = [f"... and {more} more. To see all: ./{FOLDER}/template.sh env"]
+        lines[MOST_LINES - 1 :] = [f"... and {more} more. To see all: {me()} env"]
     return lines
 
 
@@ -217,11 +235,8 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
-def match_lines(facts: GpuFacts, answers: Answers, way: str, *, ask: bool) -> list[str]:
-    """The verdict on the answers: one line where they work, else why not and what to type.
-
-    `way` is what `way_to` returns.
-    """
+def match_lines(facts: GpuFacts, answers: Answers, *, ask: bool) -> list[str]:
+    """The verdict on the answers: one line where they work, else why not and what to type."""
     try:
         judged = judge(facts, answers)
     except Exception as error:  # noqa: BLE001  .env is filled, and the next step is still to be printed
@@ -237,8 +252,9 @@ def match_lines(facts: GpuFacts, answers: Answers, way: str, *, ask: bool) -> li
             command = ask_option(told, wanted)
         except (ImportError, EOFError, OSError, KeyboardInterrupt):
             command = told.command
-    way = way if command.startswith(f"./{FOLDER}/") else ""  # another command works in any folder
-    change = f"To change it, {COMMITTED}: {way}{command}" if command else ""
+    if command.startswith(f"./{SCRIPT}"):
+        command = me() + command[len(f"./{SCRIPT}") :]
+    change = f"To change it, {COMMITTED}: {command}" if command else ""
     return [told.line, told.why, *([change] if change else [])]
 
 
@@ -285,7 +301,7 @@ def ci_lines(project: Path) -> list[str]:
         lost = False
     host = "GitLab" if on_gitlab else "GitHub"
     where = f"{host} reads workflows only in the repository's root. Run, now and after each update"
-    lines = [f"{where}: ./{FOLDER}/template.sh ci place"] if lost else []
+    lines = [f"{where}: {me()} ci place"] if lost else []
     settings = [name for name in RENOVATE if (project / name).is_file()]
     if len(settings) > 1:
         lines.append(f"Renovate reads {settings[0]} only, not {' or '.join(settings[1:])}.")
@@ -316,8 +332,8 @@ def git_lines(project: Path, answers_file: str, shell_folder: str | None) -> lis
     """The command that puts the project into git, if it is not in a repository."""
     if in_git(project) or not shutil.which("git"):
         return []
-    here = Path(shell_folder).resolve() if shell_folder else project
-    git = "git" if here == project else f"git -C {shlex.quote(os.path.relpath(project, here))}"
+    path = path_from(shell_folder, project)
+    git = "git" if path == "." else f"git -C {shlex.quote(path)}"
     # Existing code without a .gitignore may have data and results beside it.
     whole = (project / ".gitignore").is_file()
     what = "--all" if whole else f"{FOLDER} {shlex.quote(answers_file)}"
@@ -325,7 +341,7 @@ def git_lines(project: Path, answers_file: str, shell_folder: str | None) -> lis
     return [f"To put the project into git: {git} init && {git} add {what} && {git} {commit}"]
 
 
-def default_lines(answers: Answers, way: str, *, told: bool) -> list[str]:
+def default_lines(answers: Answers, *, told: bool) -> list[str]:
     """The answers taken by default, and how to change one; nothing if the questions were asked.
 
     `told` says that a line above has a command that changes answers.
@@ -336,9 +352,8 @@ def default_lines(answers: Answers, way: str, *, told: bool) -> list[str]:
     lines = [f"Answers taken by default (all are in {answers.answers_file}): {taken}."]
     if not told:
         pairs = taken.split(", ")
-        other = next((other for pair, other in EXAMPLES.items() if pair in pairs), "NAME=VALUE")
-        command = f"{way}./{FOLDER}/template.sh update --data {other}"
-        lines.append(f"To change one, {COMMITTED}: {command}")
+        other = next((other for pair, other in EXAMPLES.items() if pair in pairs), pairs[-1])
+        lines.append(f"To change one, {COMMITTED}: {me()} update --data {other}")
     return lines
 
 
@@ -347,7 +362,9 @@ def run(project: Path, arguments: Sequence[str], *, ask: bool) -> list[str]:
     folder = project / FOLDER
     if not folder.is_dir():
         raise ProbeError(f"{project} has no folder {FOLDER}.")
-    answers, way = Answers.parse(arguments), way_to(project, os.environ.get("PWD"))
+    shell_folder = os.environ.get("PWD")
+    name_script(project, shell_folder)
+    answers, way = Answers.parse(arguments), way_to(project, shell_folder)
     updated = updated_project(project, answers, way)
     new = not updated and not (folder / ".env").exists()  # not one that is generated once more
     kept = update_lines(after_update.restore_and_merge, updated)
@@ -362,7 +379,7 @@ def run(project: Path, arguments: Sequence[str], *, ask: bool) -> list[str]:
         used = chosen_gpus(facts, read_env(filled.merged.text).get("GPU_IDS", ""))
     except Exception as error:  # noqa: BLE001  the rest of the work does not need it
         print(not_filled(error), file=sys.stderr)
-    judged = match_lines(used, answers, way, ask=ask)
+    judged = match_lines(used, answers, ask=ask)
     return [
         *host_lines(facts),
         *(env_lines(filled) if filled else []),
@@ -372,20 +389,19 @@ def run(project: Path, arguments: Sequence[str], *, ask: bool) -> list[str]:
         *ci_lines(project),
         *([] if updated else answers_lines(project, answers.answers_file)),
         *kept,
-        *(default_lines(answers, way, told=COMMITTED in "".join(judged)) if new else []),
-        *(git_lines(project, answers.answers_file, os.environ.get("PWD")) if new else []),
+        *(default_lines(answers, told=COMMITTED in "".join(judged)) if new else []),
+        *(git_lines(project, answers.answers_file, shell_folder) if new else []),
         *(
             update_lines(after_update.lines, updated)
             if updated
-            else [f"Next: {way}./{FOLDER}/template.sh build dev"]
+            else [f"Next: {way}./{SCRIPT} build dev"]
         ),
     ]
 
 
 def not_filled(error: BaseException) -> str:
     """The message if .env was not filled, with the command that does the same."""
-    retry = f"Try again with ./{FOLDER}/template.sh env"
-    return f"The .env file was not filled: {one_line(error)}. {retry}"
+    return f"The .env file was not filled: {one_line(error)}. Try again with {me()} env"
 
 
 def updated_project(project: Path, answers: Answers, way: str) -> after_update.Project | None:

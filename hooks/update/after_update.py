@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from host.checkout import conflicts, listed
+from host.project import me
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -73,10 +74,6 @@ class Project(NamedTuple):
     def committed(self, name: str) -> bytes:
         """A file as it was at the last commit."""
         return self.git("show", f"HEAD:./{name}")
-
-    def template_sh(self, verb: str) -> str:
-        """A command line of the project's script."""
-        return f"./{FOLDER}/template.sh {verb}"
 
 
 def updated_from() -> str | None:
@@ -266,8 +263,7 @@ def rebuild_lines(project: Project) -> tuple[bool, list[str]]:
     if why:
         return True, [f"The images have to be rebuilt: {listed(why)} changed."]
     if compose in names:
-        up = project.template_sh("up")
-        return False, [f"No image has to be rebuilt; {up} applies the new compose.yaml."]
+        return False, [f"No image has to be rebuilt; {me()} up applies the new compose.yaml."]
     return False, ["No image has to be rebuilt."]
 
 
@@ -277,7 +273,9 @@ def rebuild_lines(project: Project) -> tuple[bool, list[str]]:
 def next_lines(project: Project, *, rebuild: bool) -> list[str]:
     """The next steps: resolve conflicts, commit, build."""
     open_files = conflicts(project.root)
-    build = f". Then: {project.template_sh('build')}" if rebuild else ""
+    build = ""
+    if rebuild:  # after `way`, the shell is in the project's folder
+        build = f". Then: {f'./{FOLDER}/template.sh' if project.way else me()} build"
     if open_files:
         paths = " ".join(map(shlex.quote, open_files))
         have = "1 file has" if len(open_files) == 1 else f"{len(open_files)} files have"

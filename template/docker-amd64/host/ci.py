@@ -18,9 +18,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Iterator, NamedTuple
 
-from .checkout import conflicts, run
+from .ask import capture
+from .checkout import conflicts
 from .command import call_verb, need_env, verbs_here
-from .compose import SilentError, ask, call, compose, show
+from .compose import SilentError, call, compose, show
 from .failures import explain, failed, registry_of
 from .registry import NAME, tag_of
 from .work import before_start
@@ -71,16 +72,16 @@ def markers(project: Project, _: argparse.Namespace) -> None:
     such lines is named in .gitattributes: tests/data/merge.txt conflict-markers
     """
     root = project.root
-    if run(root, "git", "rev-parse", "--git-dir").returncode:
+    if capture("git", "rev-parse", "--git-dir", cwd=root).returncode:
         raise failed("not-in-git", project)
     found = [f"{name}: not merged" for name in conflicts(root)]
     rejected = ("ls-files", "--cached", "--others", "--exclude-standard", "-z", "--", "*.rej")
-    names = run(root, "git", *rejected).stdout.split("\0")
+    names = capture("git", *rejected, cwd=root).stdout.split("\0")
     found += [f"{name}: a change that did not fit" for name in names if name]
     pattern = "^(<<<<<<<|>>>>>>>)( |$)"
     places = (".", ":(exclude,attr:conflict-markers)")
     lines = ("grep", "--untracked", "-nIE", pattern, "--", *places)
-    found += run(root, "git", "-c", "core.quotePath=false", *lines).stdout.splitlines()
+    found += capture("git", "-c", "core.quotePath=false", *lines, cwd=root).stdout.splitlines()
     if found:
         show("\n".join(found))
         raise failed("conflict-left", project)
@@ -89,7 +90,7 @@ def markers(project: Project, _: argparse.Namespace) -> None:
 
 def keeps_attestations() -> bool:
     """Whether the engine keeps its images in containerd's store."""
-    asked = ask("docker", "info", "--format", "{{.DriverStatus}}")
+    asked = capture("docker", "info", "--format", "{{.DriverStatus}}")
     return "io.containerd.snapshotter" in asked.stdout
 
 
@@ -97,7 +98,7 @@ def wait_for_engine(project: Project) -> None:
     """Wait for the engine; in CI, a daemon beside the job takes a moment. Raises StopError."""
     deadline = time.monotonic() + (ENGINE_LIMIT if os.environ.get("CI") else 0)
     while True:
-        asked = ask("docker", "version")
+        asked = capture("docker", "version")
         if not asked.returncode:
             return
         if time.monotonic() > deadline:
@@ -110,7 +111,7 @@ def wait_for_engine(project: Project) -> None:
 def use_containerd_store(project: Project) -> None:
     """Let the Docker of a hosted runner keep its images in containerd's store."""
     show("Docker changes to containerd's store of images.")
-    before = ask("sudo", "cat", DAEMON_FILE).stdout
+    before = capture("sudo", "cat", DAEMON_FILE).stdout
     try:
         settings = json.loads(before or "{}")
         settings.setdefault("features", {})["containerd-snapshotter"] = True
@@ -135,13 +136,13 @@ def engine(project: Project, _: argparse.Namespace) -> None:
         use_containerd_store(project)
     if not keeps_attestations():
         raise failed("engine-old-store", project)
-    version = ask("docker", "compose", "version", "--short").stdout.strip()
+    version = capture("docker", "compose", "version", "--short").stdout.strip()
     found = re.match(r"v?(\d+)\.(\d+)", version)
     if not found:
         raise failed("compose-missing", project)
     if (int(found.group(1)), int(found.group(2))) < COMPOSE_NEEDED:
         raise failed("compose-too-old", project, version=version, needed="2.39")
-    docker = ask("docker", "version", "--format", "{{.Server.Version}}").stdout.strip()
+    docker = capture("docker", "version", "--format", "{{.Server.Version}}").stdout.strip()
     show(f"Docker {docker} and Compose {version} can do it.")
 
 
@@ -239,7 +240,7 @@ def lock(project: Project, _: argparse.Namespace) -> None:
     """Fail where the lock is missing or stale, or the base images are not pinned in git."""
     with with_registry(project, "lock"):
         call_verb("lock", "--check", project=project)
-    changed = run(project.folder, "git", "status", "--porcelain", "--", "compose.pins.yaml")
+    changed = capture("git", "status", "--porcelain", "--", "compose.pins.yaml", cwd=project.folder)
     if changed.stdout:
         raise failed("pins-not-committed", project)
 
@@ -311,14 +312,14 @@ def publish(project: Project, options: argparse.Namespace) -> None:
     generator = os.environ.get("SBOM_GENERATOR") or "x"
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9./:@_-]*", generator):
         raise failed("generator-name", project, value=generator)
-    changed = run(project.folder, "git", "status", "--porcelain")
+    changed = capture("git", "status", "--porcelain", cwd=project.folder)
     if changed.returncode:
         raise failed("not-in-git", project)
     if changed.stdout:
         show(changed.stdout.rstrip("\n"))
         raise failed("not-committed", project)
     need_env(project)
-    config = ask(*compose("--profile", "*", "config"), cwd=project.folder).stdout
+    config = capture(*compose("--profile", "*", "config"), cwd=project.folder).stdout
     proxy = re.search(r"\b(HTTPS?_PROXY): .*?(\w+://)[^/]*@([^\s'\"]*)", config)
     if proxy:  # the provenance of the image would name it
         key, setting = proxy[1], f"{proxy[1]}={proxy[2]}{proxy[3]}"
@@ -329,7 +330,7 @@ def publish(project: Project, options: argparse.Namespace) -> None:
         call_verb("publish", name, project=project)
     for kind in ("SBOM", "Provenance"):
         inspect = ("docker", "buildx", "imagetools", "inspect", "--format")
-        asked = ask(*inspect, f"{{{{json .{kind}}}}}", name)
+        asked = capture(*inspect, f"{{{{json .{kind}}}}}", name)
         if asked.stdout.strip() in ("", "null", "{}"):
             show(asked.stderr.rstrip())
             raise failed("attestation-missing", project, kind=kind, image=name)
@@ -367,7 +368,7 @@ def placed_text(project: Project, folder: str, text: str) -> str:
 def place(project: Project, _: argparse.Namespace) -> None:
     """Put the workflow where the host looks for it, in a larger repository."""
     own = WORKFLOWS[project.ci_host]
-    asked = run(project.root, "git", "rev-parse", "--show-prefix", "--show-toplevel")
+    asked = capture("git", "rev-parse", "--show-prefix", "--show-toplevel", cwd=project.root)
     if asked.returncode:
         raise failed("not-in-git", project)
     prefix, top_name = asked.stdout.rstrip("\n").split("\n", 1)

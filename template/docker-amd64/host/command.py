@@ -14,9 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
-from .env_file import RULES, bad_values
-from .failures import failed
-from .project import USAGE, StopError, me, read_project
+from .project import USAGE, StopError, bad_values, me, read_project
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -62,10 +60,14 @@ GROUPS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
     (
         "Packages",
         (
-            Verb("add", "pip_packages", "add packages to dependencies/ and the lock"),
-            Verb("lock", "pip_packages", "bring the lock up to date, check it, or take newer ones"),
-            Verb("add", "conda_packages", "add packages to dependencies/ and the locks"),
-            Verb("lock", "conda_packages", "bring the locks up to date, check or upgrade them"),
+            *(
+                Verb(name, module, text)
+                for module in ("pip_packages", "conda_packages")  # a project has one of them
+                for name, text in (
+                    ("add", "add packages to dependencies/ and the lock"),
+                    ("lock", "bring the lock up to date, check it, or take newer versions"),
+                )
+            ),
             Verb("freeze", "work", "compare what is installed in dev with the files"),
         ),
     ),
@@ -114,7 +116,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise StopError with argparse's message in our words."""
-        verb = self.prog.partition("template.sh ")[2] or self.prog
+        verb = self.prog[len(me()) + 1 :]
         for pattern, sentence in (
             (r"unrecognized arguments: (.*)", "{verb} does not know {0}."),
             (r"the following arguments are required: (.*)", "{verb} needs {0}."),
@@ -218,10 +220,8 @@ def need_env(project: Project) -> None:
         # Stdout is left to what the verb was asked for.
         print("\n".join(report(fill(FOLDER))), file=sys.stderr)
         project.forget_settings()
-    for key, sentence in bad_values(project.settings):
-        words, _, remedy = sentence.partition(" Run: ")
-        known = {"cause": words, "remedy": remedy.replace("./template.sh", me())}
-        raise failed("env-value" if key in RULES else "compose-file-missing", project, **known)
+    for stop in bad_values(project.settings):
+        raise stop
 
 
 def start(words: Sequence[str]) -> int:

@@ -11,6 +11,7 @@ from collections import deque
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Mapping, NoReturn
 
+from .ask import capture
 from .failures import explain, failed
 from .project import StopError
 
@@ -126,24 +127,6 @@ def no_program(project: Project, name: str) -> StopError:
     )
 
 
-def ask(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a command and keep what it says; status 127 if there is no such program."""
-    try:
-        return subprocess.run(
-            words,
-            cwd=str(cwd) if cwd else None,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            check=False,
-        )
-    except OSError as error:
-        return subprocess.CompletedProcess(
-            words, 127, "", f"{words[0]}: command not found ({error})"
-        )
-
-
 def check_engine(project: Project) -> None:
     """Ask the engine and Compose what is wrong, after a failure that was not shown.
 
@@ -151,7 +134,7 @@ def check_engine(project: Project) -> None:
         StopError: the engine does not answer, or Compose cannot read the files.
     """
     for words in (["docker", "version"], compose("config", "--quiet")):
-        asked = ask(*words, cwd=project.folder)
+        asked = capture(*words, cwd=project.folder)
         if asked.returncode:
             show(asked.stderr.rstrip())
             raise explain(project, asked.stderr) or SilentError(1)
@@ -159,7 +142,7 @@ def check_engine(project: Project) -> None:
 
 def image_id(name: str) -> str:
     """The id of an image of this machine, "" if there is none."""
-    asked = ask("docker", "image", "inspect", "--format", "{{.Id}}", name)
+    asked = capture("docker", "image", "inspect", "--format", "{{.Id}}", name)
     return asked.stdout.strip()
 
 
@@ -175,7 +158,7 @@ def need_image(project: Project, target: str) -> None:
 def container(project: Project) -> str:
     """The id of the running dev container, "" if it does not run."""
     words = compose("ps", "--quiet", "--status", "running", "dev")
-    return ask(*words, cwd=project.folder).stdout.strip()
+    return capture(*words, cwd=project.folder).stdout.strip()
 
 
 def need_container(project: Project) -> None:

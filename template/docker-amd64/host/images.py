@@ -8,7 +8,8 @@ import re
 from importlib import import_module
 from typing import TYPE_CHECKING, Mapping
 
-from .compose import ask, call, check_engine, compose, image_id, show
+from .ask import capture
+from .compose import call, check_engine, compose, image_id, show
 from .env_file import set_keys
 from .failures import failed
 from .project import PINS_FILE, USAGE, StopError, me
@@ -77,7 +78,7 @@ def build_tools(project: Project) -> None:
     refuse_passwords(project)
     pin_bases(project)
     if image_id(project.image("tools")):
-        quiet = ask(*compose("--progress", "quiet", "build", "tools"), cwd=project.folder)
+        quiet = capture(*compose("--progress", "quiet", "build", "tools"), cwd=project.folder)
         if not quiet.returncode:
             return
     build_images(project, "tools")  # shows what goes wrong, which a quiet build does not
@@ -120,7 +121,8 @@ def warn_of_end(project: Project) -> None:
     if project.distribution and not project.settings.get("BASE_IMAGE"):
         end = end_of_updates(project.distribution, dt.datetime.now().astimezone().date())
         if end:
-            change = f"{me()} update --data {project.distribution.answer}=..."
+            newer = project.distribution.newer
+            change = f"{me()} update" + (f" --data {newer}" if newer else "")
             show(f"{end}. Move on with: {change}")
 
 
@@ -188,7 +190,7 @@ def digest_of(project: Project, name: str, otherwise: str) -> str:
     for prefix in ("docker.io/", "library/"):
         repository = repository[len(prefix) :] if repository.startswith(prefix) else repository
     digests = "{{range .RepoDigests}}{{println .}}{{end}}"
-    here = ask("docker", "image", "inspect", "--format", digests, name)
+    here = capture("docker", "image", "inspect", "--format", digests, name)
     known = ""
     if not here.returncode:
         pairs = (line.partition("@") for line in here.stdout.splitlines())
@@ -196,7 +198,7 @@ def digest_of(project: Project, name: str, otherwise: str) -> str:
         if not known:
             show(f"{name} was made on this machine and has no digest: {otherwise}.")
             return ""
-    elif ask("docker", "version").returncode:
+    elif capture("docker", "version").returncode:
         return ""  # the build will say it
     try:
         said = call(project, ["docker", "pull", name], capture=True)
@@ -205,7 +207,7 @@ def digest_of(project: Project, name: str, otherwise: str) -> str:
     found = re.search(r"(?m)^Digest: (\S+)$", said)
     # containerd's store of images has a digest for what was made on this machine, too.
     status = "{{.DriverStatus}}"
-    if "io.containerd.snapshotter" in ask("docker", "info", "--format", status).stdout:
+    if "io.containerd.snapshotter" in capture("docker", "info", "--format", status).stdout:
         known = ""
     if not found and not known:
         show(f"No registry tells the digest of {name}: {otherwise}.")

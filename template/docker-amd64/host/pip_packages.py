@@ -56,7 +56,7 @@ def take_requirements(project: Project) -> None:
         elif (
             project.torch and not project.base_has_torch and re.match(OF_TORCH, line, re.IGNORECASE)
         ):
-            change = f"{me()} update --data torch_version=..."
+            change = f"{me()} update --data torch_version={project.torch}"
             left.append(f"{line} (the PyTorch version is an answer: {change})")
         elif project.base_has_torch and re.match(OF_BASE, line, re.IGNORECASE):
             left.append(f"{line} (the base image has its own)")

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .accelerator import OVERRIDE_FILES
+from .ask import capture
 from .compose import (
-    ask,
     become,
     call,
     check_engine,
@@ -55,7 +55,7 @@ def mounted_folders(project: Project) -> dict[str, Path]:
     import json  # noqa: PLC0415
 
     # A file of the user's own: Compose knows, after a quarter of a second.
-    asked = ask(*compose("--profile", "*", "config", "--format", "json"), cwd=project.folder)
+    asked = capture(*compose("--profile", "*", "config", "--format", "json"), cwd=project.folder)
     if asked.returncode:
         check_engine(project)
     services = json.loads(asked.stdout)["services"].values()
@@ -77,14 +77,14 @@ def make_folders(project: Project) -> None:
             continue
         if key == "LOCAL_CODE_DIR":
             raise failed("code-folder-missing", project, path=str(folder))
+        from .fill import make_folder  # noqa: PLC0415  loads the probe
+
+        owner = None
+        if os.getuid() == 0:  # called by root for somebody else: the folders are theirs
+            owner = (int(project.settings.get("USRID")), int(project.settings.get("GRPID")))
         try:
-            missing = [one for one in (folder, *folder.parents) if not one.exists()][::-1]
-            folder.mkdir(parents=True)
-            if os.getuid() == 0:  # called by root for somebody else: the folders are theirs
-                for one in missing:
-                    ids = (int(project.settings.get(key)) for key in ("USRID", "GRPID"))
-                    os.chown(str(one), *ids)
-        except (OSError, ValueError) as error:
+            make_folder(folder, owner)
+        except OSError as error:
             raise folder_not_made(project, folder, error) from error
         show(f"Made the folder {folder}")
 
@@ -114,10 +114,11 @@ def do_up(project: Project, _: argparse.Namespace) -> None:
     # The first start installs the project; whoever enters next expects it there.
     deadline = time.monotonic() + START_LIMIT
     name = container(project)
-    while not name or ask("docker", "exec", name, "test", "-e", "/tmp/.container-ready").returncode:  # noqa: S108
+    ready = ("test", "-e", "/tmp/.container-ready")  # noqa: S108
+    while not name or capture("docker", "exec", name, *ready).returncode:
         name = container(project)
         if not name or time.monotonic() > deadline:
-            said = ask(
+            said = capture(
                 *compose("logs", "--no-log-prefix", "--tail", "20", "dev"), cwd=project.folder
             )
             show(said.stdout + said.stderr)
@@ -129,7 +130,7 @@ def do_up(project: Project, _: argparse.Namespace) -> None:
 def why_not_started(project: Project, text: str) -> StopError:
     """The failure of a dev container that ended while it was started, or did not get ready."""
     words = compose("ps", "--all", "--format", "{{.ExitCode}}", "dev")
-    status = ask(*words, cwd=project.folder).stdout.strip()
+    status = capture(*words, cwd=project.folder).stdout.strip()
     stop = explain(project, text, status=int(status) if status.isdigit() else 0)
     return stop or failed("container-not-started", project)
 
