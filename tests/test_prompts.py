@@ -85,7 +85,7 @@ LAST_CHOICES = (
     "none: I bring my own framework",
     "3.9",
     "Debian 12",
-    "Keep a C compiler in the runtime image?",
+    "Keep a C compiler in the runtime image",
     "ci: checks, builds",
 )
 
@@ -124,7 +124,7 @@ def test_a_bad_name_is_explained_at_once_and_can_be_corrected(
     accept(child, "existing: my code")
     seen(child, PACKAGE)
     child.send(CLEAR + "json" + ENTER)
-    seen(child, "the name of a library that your package would hide: choose another name.")
+    seen(child, "a library that your package would hide: choose another name.")
     child.send(CLEAR + "json_tools" + ENTER)
     accept(child, SERVICE, "cpu: no GPU", MANAGER, *LAST_CHOICES)
     assert status(child) == 0
