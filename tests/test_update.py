@@ -60,7 +60,7 @@ def test_a_persons_work_and_the_templates_news_both_survive_an_update(
     replace(
         source / "dependencies/apt-dev.txt.jinja", "bash-completion\n", "bash-completion\nfile\n"
     )
-    replace(source / "compose.ca.yaml.jinja", "# An override", "# News: an override")
+    replace(source / "compose.ca.yaml.jinja", "# Override file", "# News: override file")
     replace(source / ".env.example.jinja", "# Shared memory", "# News.\nNEW_KEY=7\n\n# Shared")
     release(own_template)
     update(project)
