@@ -157,6 +157,8 @@ RULES = {
 
 def bad_values(settings: Settings) -> list[StopError]:
     """What to say of each value at which Compose or a build stops."""
+    from .failures import failed  # noqa: PLC0415  it needs this module
+
     bad: list[StopError] = []
     for key, (pattern, words) in RULES.items():
         value = settings.get(key)
@@ -166,7 +168,7 @@ def bad_values(settings: Settings) -> list[StopError]:
             if key in settings.environ:
                 where, remedy = "the shell", f"unset {key}"
             sentence = f'{key} in {where} is "{value}", but must be {words}.'
-            bad.append(StopError(sentence, remedy, name="env-value"))
+            bad.append(failed("env-value", cause=sentence, remedy=remedy))
     if "COMPOSE_FILE" in settings.file and "COMPOSE_FILE" not in settings.environ:
         for name in settings.names():
             remote = name == "-" or "://" in name
@@ -174,5 +176,5 @@ def bad_values(settings: Settings) -> list[StopError]:
                 lacks = f"names {name}, which does not exist" if name else "contains an empty name"
                 remedy = f"{me()} env --refresh COMPOSE_FILE"
                 sentence = f"COMPOSE_FILE in .env {lacks}."
-                bad.append(StopError(sentence, remedy, name="compose-file-missing"))
+                bad.append(failed("compose-file-missing", cause=sentence, remedy=remedy))
     return bad
