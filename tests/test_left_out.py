@@ -37,6 +37,8 @@ NAMES_CONDA = {
     "host/look.py": "what a failure is about",
     "host/project.py": "the package manager of this project",
 }
+# Reads the files of either package manager.
+INTAKE = "image/intake/"
 GPU_WORDS = re.compile("nvidia|cuda|gpu", re.IGNORECASE)
 # Where a project for the CPU may have such a word, and why.
 NAMES_GPUS = {
@@ -78,7 +80,7 @@ def lines_with(pattern: re.Pattern[str], docker: Path, besides: Any = ()) -> lis
         f"{name}: {line.strip()}"
         for name, text in programs(docker)
         for line in text.splitlines()
-        if name not in besides and pattern.search(line)
+        if name not in besides and not name.startswith(INTAKE) and pattern.search(line)
     ]
 
 
