@@ -184,6 +184,11 @@ BECOMES = {
     "git+https://${TOKEN}@github.com/a/b.git": "git+https://github.com/a/b.git",
     "https://host/foo-1.0-py3-none-any.whl": "foo @ https://host/foo-1.0-py3-none-any.whl",
     "numpy @ file:///b/work/dist/numpy-1.26.4-cp311-cp311-linux_x86_64.whl": "numpy==1.26.4",
+    "git+https://github.com/Dao-AILab/flash-attention.git@5b838a8": (
+        "git+https://github.com/Dao-AILab/flash-attention.git@5b838a8"
+    ),
+    "sklearn==0.0.post4": "scikit-learn",
+    "rich=13.0=pypi_0": "rich==13.0",
     "certifi @ file:///croot/certifi_1690232220950/work/certifi": "certifi",
     # what follows PyTorch
     "torchaudio == 0.11.0+cu113": "torchaudio",
@@ -222,10 +227,13 @@ LEFT = {
     "foo @ https://h/foo-1.0-cp39-cp39-manylinux2014_x86_64.whl": "as it is a wheel for cp39, and",
     "-e .": "as it is the project itself",
     ".[train]": "as it is the project itself",
-    "-e ./libs/mine": "as it is a path of one machine",
-    "-e libs/mine": "as it is a path of one machine",
-    "wheels/mylib-1.0-py3-none-any.whl": "as it is a path of one machine",
-    "./wheels/mylib-1.0-cp312-cp312-win_amd64.whl": "as it is a path of one machine, and",
+    "submodules/diff-gaussian-rasterization": "as a build does not see the files of the code",
+    "openfold @ file:///data/home/me/openfold": "as it is a path of one machine",
+    "curl=7.38.0=0": "as it is no Python package: apt has it, add curl to",
+    "-e ./libs/mine": "as a build does not see the files of the code folder: PYTHONPATH",
+    "-e libs/mine": "as a build does not see the files of the code folder: PYTHONPATH",
+    "wheels/mylib-1.0-py3-none-any.whl": "as a build does not see the files of the code folder",
+    "./wheels/mylib-1.0-cp312-cp312-win_amd64.whl": "as it is a wheel for Windows",
     "C:\\wheels\\foo-1.0-py3-none-any.whl": "as it is a path of one machine",
     "file:///home/me/foo": "as it is a path of one machine",
     "hg+https://h/foo": "as uv installs from git only",
@@ -234,7 +242,7 @@ LEFT = {
     "pathlib": "Python has it itself",
     "conda-package-handling @ file:///croot/x/work": "conda itself is made of it",
     "ffmpeg=4.3=hf484d3e_0": "as it is no Python package: apt has it, add ffmpeg to",
-    "libgcc-ng=11.2.0=h1234567_1": "as it is a library",
+    "libgcc-ng=11.2.0=h1234567_1": "as wheels bring such libraries along",
     "_libgcc_mutex=0.1=main ; nonsense": "as it cannot be read",
     "https://repo.anaconda.com/pkgs/main/win-64/vc-14-h0_0.conda": "as it is for another platform",
     "%%%": "as it cannot be read: it is no requirement",
@@ -521,6 +529,9 @@ mypy = "*"
 [feature.cuda.dependencies]
 cupy = "*"
 
+[pypi-options]
+extra-index-urls = ["https://download.pytorch.org/whl/cu121"]
+
 [tasks]
 start = "python main.py"
 """
@@ -537,6 +548,7 @@ def test_a_manifest_of_pixi_is_read() -> None:
     assert (places["einops"], places["evo"], places["numpy"]) == (8, 13, 22)
     for said in (
         "mine: left out, as it is a path or a repository",
+        "https://download.pytorch.org/whl/cu121: left out, as the answers decide the index",
         "vs2019_win-64 = *: left out, as it is for another platform",
         "cupy = *: left out, as the feature cuda is not in pixi's default environment",
         "-e .: left out, as it is the project itself",
@@ -622,6 +634,8 @@ def files_of(tmp_path: Path, names: str, manager: str = "pip") -> dict[str, str]
         ("environment.yml requirements.txt", "conda", "environment.yml requirements.txt"),
         ("environment.yml", "pip", "environment.yml"),
         ("env.yml", "conda", "env.yml"),
+        ("requirements.in", "pip", "requirements.in"),
+        ("requirements.in requirements.txt", "pip", "requirements.txt"),
         ("conda.yaml", "conda", "conda.yaml"),
         ("my_env.yml", "conda", "my_env.yml"),
         ("environment_gpu.yml environment-mac.yml", "conda", "environment_gpu.yml"),
@@ -664,6 +678,18 @@ def test_data_environments_and_programs_of_others_are_not_looked_into(tmp_path: 
     assert discover(tmp_path) == []
 
 
+def test_an_environment_of_any_name_is_found_by_its_channels(tmp_path: Path) -> None:
+    for name in ("ldm.yml", "envs/SE3nv.yml", "conf/model.yml", "mkdocs.yml"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("dependencies: [x]\n")
+    assert discover(tmp_path, ".", "conda") == []
+    for file in tmp_path.rglob("*.yml"):
+        file.write_text("channels: [conda-forge]\ndependencies: [x]\n")
+    (tmp_path / "mkdocs.yml").write_text("docs_dir: x\n")
+    files = {file.path: file.taken for file in discover(tmp_path, ".", "conda")}
+    assert files == {"ldm.yml": True, "envs/SE3nv.yml": False}
+
+
 def test_metadata_is_named_as_such(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text('[project]\nname = "x"\n')
     (tmp_path / "setup.py").write_text("from setuptools import setup\nsetup()\n")
@@ -672,6 +698,18 @@ def test_metadata_is_named_as_such(tmp_path: Path) -> None:
     assert [(f.path, f.kind, f.taken) for f in files] == [
         *(("pyproject.toml", "metadata", False), ("setup.py", "metadata", False)),
     ]
+
+
+def test_what_conda_and_pip_agree_on_is_taken_once() -> None:
+    taken = take(
+        {
+            "environment.yml": "dependencies: [numpy=1.26.4, scipy=1.11, rich]\n",
+            "requirements.txt": "numpy==1.26.4\nscipy==1.12\nrich\n",
+        },
+        CONDA,
+    )
+    assert taken.lines(found.PIP) == []
+    assert taken.notes() == ["scipy==1.12: left out, as environment.yml:1 asks for scipy=1.11."]
 
 
 def test_the_code_may_be_in_a_folder(tmp_path: Path) -> None:

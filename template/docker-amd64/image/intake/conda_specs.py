@@ -101,6 +101,8 @@ def judge(item: str, wanted: Wanted) -> Verdict:
     """
     channel, _, bare = item.strip().rpartition("::")
     name = name_of(bare)
+    if from_pypi := re.fullmatch(r"([\w.-]+)=+([^=\s]+)=(?:pypi_0|<pip>)", bare):
+        return requirement.judge(f"{from_pypi[1]}=={from_pypi[2]}", wanted)
     if not name or not item.isprintable() or "#" in item:
         return unreadable("it names no conda package")
     rules = (of_conda, decided, of_cuda, own)
@@ -206,8 +208,10 @@ def for_conda(name: str, channel: str, bare: str) -> Verdict:
     if follower.exact and spec != name:
         spec, reason = name, "taken without its version, which follows PyTorch's"
     owner = channel.partition("/label/")[0]
-    if channel in NO_CHANNELS or owner in NO_CHANNELS:
-        reason = "taken from conda-forge"
+    if name.startswith("dgl-cuda"):  # of the channel dglteam
+        spec, reason = "dgl", "taken as dgl, which is its name on conda-forge"
+    elif channel in NO_CHANNELS or owner in NO_CHANNELS:
+        reason = reason.replace("taken", "taken from conda-forge", 1) or "taken from conda-forge"
     elif channel and channel != FORGE:
         spec = f"{without_secret(channel)}::{spec}"
     return Verdict(CHANGED if reason else TAKEN, reason, " ".join(spec.split()), CONDA)
@@ -222,8 +226,8 @@ def for_pip(name: str, bare: str, wanted: Wanted) -> Verdict:
         return left_out(where, (apt,))
     if COMPILERS.fullmatch(name):
         return left_out("as builds and the dev image have compilers")
-    if LIBRARIES.fullmatch(name) or (build and not is_python(build[1]) and build[1] != "0"):
-        return left_out("as it is a library, which wheels bring along or apt has")
+    if LIBRARIES.fullmatch(name) or (build and not is_python(build[1])):
+        return left_out("as wheels bring such libraries along, or apt has them")
     known = PYPI_NAMES.get(name, name)
     match = SPEC.fullmatch(without_build(bare))
     version = pip_version(match[3] or "") if match else None

@@ -53,7 +53,6 @@ MANIFESTS = {"pixi.toml": "pixi", "Pipfile": "pipfile"}
 REQUIREMENTS = re.compile(
     r"(.*[-_. ])?(requirements?|reqs?)([-_. ].*)?\.txt|requirements.*\.txt", re.IGNORECASE
 )
-COMPILED_FROM = re.compile(r"(.*[-_])?requirements?([-_].*)?\.in", re.IGNORECASE)
 ENVIRONMENT = re.compile(
     r"(.*[-_.])?(environments?|env|conda)([-_.].*)?\.ya?ml|.*environment.*\.ya?ml|conda[-_]?env.*\.ya?ml",
     re.IGNORECASE,
@@ -119,7 +118,6 @@ ORDER = {
     "conda": ("environment", "pixi", "requirements", "pipfile"),
     "pip": ("requirements", "pipfile", "pixi", "environment"),
 }
-WORD_FOR = {"environment": "environment file", "pipfile": "Pipfile"}
 
 
 def discover(root: Path, code_dir: str = ".", manager: str = "pip") -> list[ListFile]:
@@ -179,7 +177,7 @@ def kind_of(root: Path, path: str, base: str) -> ListFile | None:
     kind = MANIFESTS.get(name, "")
     if is_requirements(folder, name):
         kind = "requirements"
-    elif ENVIRONMENT.fullmatch(name) and is_environment(root / path, name):
+    elif is_environment(root / path, folder, name):
         kind = "environment"
     return ListFile(path, kind, group_of(below)) if kind else None
 
@@ -201,18 +199,31 @@ def metadata_file(root: Path, path: str, folder: str) -> ListFile | None:
 def is_requirements(folder: str, name: str) -> bool:
     """Whether it is named as a requirements file, or is in a folder of them."""
     in_folder = folder.rpartition("/")[2].lower() in {"requirements", "reqs", "requirement"}
-    return bool(REQUIREMENTS.fullmatch(name)) or (in_folder and name.endswith(".txt"))
+    text = re.sub(r"\.in$", ".txt", name)  # pip-compile makes the .txt from it
+    return bool(REQUIREMENTS.fullmatch(text)) or (in_folder and text.endswith(".txt"))
 
 
-def is_environment(path: Path, name: str) -> bool:
-    """Whether a file of such a name is an environment file."""
+def is_environment(path: Path, folder: str, name: str) -> bool:
+    """Whether a file is an environment file: by its name, or where it has channels too."""
     if name.lower() in PLAIN_ENVIRONMENTS:
         return True
+    by_name = ENVIRONMENT.fullmatch(name) is not None
+    looked_into = not folder or re.fullmatch(r"(?i)(conda|env|install|setup|req)\w*", folder)
+    if not by_name and not (looked_into and re.search(r"(?i)\.ya?ml$", name)):
+        return False
+    return has_dependencies(path, "dependencies" if by_name else "channels")
+
+
+def has_dependencies(path: Path, key: str) -> bool:
+    """Whether a file of YAML has a list of dependencies, and a second key with a list."""
     try:
         text = load(path)
     except FileError:
         return False
-    if not re.search(r"""(?m)^\s*["']?dependencies["']?\s*:""", text):
+    keys = {
+        match[1] for match in re.finditer(r"""(?m)^["']?(dependencies|channels)["']?\s*:""", text)
+    }
+    if not {"dependencies", key} <= keys:
         return False
     try:
         value = yaml.safe_load(text)
@@ -253,7 +264,8 @@ def chosen_variants(files: list[ListFile], base: str) -> list[ListFile]:
     """
     chosen = []
     for kind in dict.fromkeys(file.kind for file in files):
-        of_kind = [named_otherwise(file, base) for file in files if file.kind == kind]
+        paths = {file.path for file in files}
+        of_kind = [named_otherwise(file, base, paths) for file in files if file.kind == kind]
         free = [f for f in of_kind if f.taken and f.group == MAIN]
         plain = [f for f in free if is_plain(f.path.removeprefix(base))]
         takes = plain[:1] or (free if len(free) == 1 else [])
@@ -266,11 +278,14 @@ def chosen_variants(files: list[ListFile], base: str) -> list[ListFile]:
     return chosen
 
 
-def named_otherwise(file: ListFile, base: str) -> ListFile:
-    """A file that its name or folder keeps from being taken."""
+def named_otherwise(file: ListFile, base: str, paths: set[str]) -> ListFile:
+    """A file that its name or folder keeps from being taken; `paths` are all files."""
     path = file.path.removeprefix(base)
     folder, _, name = path.rpartition("/")
     words = words_of(name)
+    made = f"{file.path.removesuffix('.in')}.txt"
+    if made != f"{file.path}.txt" and made in paths:
+        return by_hand(file, f"{made} is made from it")
     if folder and not (file.kind == "requirements" and re.fullmatch(r"(?i)req\w*", folder)):
         return by_hand(file, "it is in a folder of its own")
     if words & PLATFORM_WORDS:
@@ -290,10 +305,9 @@ def chosen_kinds(files: list[ListFile], manager: str) -> list[ListFile]:
     first = taken[:1]
     if manager == "conda" and first in (["environment"], ["pixi"]):
         first.append("requirements")
+    lists = [f.path for f in files if f.kind in first[:1] and f.taken]
     return [
-        by_hand(file, f"the {WORD_FOR.get(first[0], first[0])} is the list")
-        if file.taken and file.kind not in first
-        else file
+        by_hand(file, f"{lists[0]} is the list") if file.taken and file.kind not in first else file
         for file in files
     ]
 
@@ -306,7 +320,7 @@ def by_hand(file: ListFile, why: str) -> ListFile:
 def named(root: Path, path: str) -> ListFile:
     """A file that somebody names: its kind by its name, else by what it has."""
     file = kind_of(root, path, "")
-    if file and file.kind in WORD_FOR | {"requirements": "", "pixi": ""}:
+    if file and file.kind in ORDER["pip"]:
         return file
     ending = path.rpartition(".")[2].lower()
     kind = {"yml": "environment", "yaml": "environment", "toml": "pixi"}.get(ending, "requirements")

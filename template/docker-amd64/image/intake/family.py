@@ -96,6 +96,25 @@ FOLLOWERS: dict[str, Follower] = {
     "transformer-engine-torch": COMPILED,
     "grouped-gemm": COMPILED,
 }
+# Repositories that have another name than their package, as in git+https://github.com/OWNER/NAME.
+REPOSITORIES = {
+    "dao-ailab/flash-attention": "flash-attn",
+    "hazyresearch/flash-attention": "flash-attn",
+    "rusty1s/pytorch_scatter": "torch-scatter",
+    "rusty1s/pytorch_sparse": "torch-sparse",
+    "rusty1s/pytorch_cluster": "torch-cluster",
+    "rusty1s/pytorch_spline_conv": "torch-spline-conv",
+    "state-spaces/mamba": "mamba-ssm",
+    "nvlabs/tiny-cuda-nn": "tinycudann",
+    "mit-han-lab/torchsparse": "torchsparse",
+    "pytorch/vision": "torchvision",
+    "pytorch/audio": "torchaudio",
+    "pytorch/text": "torchtext",
+    "pytorch/data": "torchdata",
+    "pytorch/pytorch": "torch",
+    "openai/triton": "triton",
+    "triton-lang/triton": "triton",
+}
 # What the METADATA of PyTorch's wheels for Linux requires (2.6.0 to 2.15.0): the CUDA libraries, by
 # their names up to CUDA 12 and from 13 on, and Triton. nvidia-ml-py, nvidia-dali-*, nvidia-pyindex
 # and the like are none of them, so they are the user's.
@@ -120,6 +139,12 @@ def release(version: str) -> tuple[int, int]:
     """The first two numbers of a version: (2, 15) of 2.15.0."""
     numbers = [int(number) for number in re.findall(r"\d+", version)[:2]]
     return (numbers[0], numbers[1] if len(numbers) > 1 else 0) if numbers else (0, 0)
+
+
+def of_repository(address: str) -> str:
+    """The package of a repository that has another name, "" where it has the same or is unknown."""
+    match = re.search(r"github\.com[/:]([^/]+/[^/@#\s]+?)(?:\.git)?/?(?=[@#]|$)", address.lower())
+    return REPOSITORIES.get(match[1], "") if match else ""
 
 
 def torch_needs(name: str, torch: str) -> str:

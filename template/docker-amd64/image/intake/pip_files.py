@@ -61,6 +61,7 @@ PER_LINE = {
     "--config-settings": "taken without its options for the build, which uv reads from [tool.uv]",
     "--config-setting": "taken without its options for the build, which uv reads from [tool.uv]",
     "--global-option": "taken without its options for the build, which uv reads from [tool.uv]",
+    "--index": "taken without an index of its own, as a lock asks the same ones for all packages",
     "--install-option": "taken without its options for the build, which uv reads from [tool.uv]",
 }
 OPTION_OF_PIP = "as it is an option of pip"
@@ -191,7 +192,7 @@ def editable_verdict(reading: Reading, target: str) -> Verdict:
     bare = unquoted(OPTIONS.split(target)[0])
     if local := path_verdict(bare):
         return local
-    if "://" not in bare and not bare.startswith("git+"):
+    if "://" not in bare and not re.match(r"git\+|\S+ @ ", bare):
         return path_verdict(f"./{bare}") or unreadable("it is no requirement")
     verdict = requirement_verdict(bare, reading)
     if verdict.outcome == TAKEN and verdict.becomes:

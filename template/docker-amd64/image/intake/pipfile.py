@@ -26,6 +26,12 @@ MARKERS = (
     *("python_version", "python_full_version", "implementation_name"),
 )
 
+# What a package is described by; a table without any of these is something else.
+KEYS = {
+    *("version", "extras", "git", "file", "url", "path", "editable_path", "index", "markers"),
+    *MARKERS,
+}
+
 
 def read_file(reading: Reading, name: str) -> None:
     """Read a Pipfile.
@@ -74,7 +80,7 @@ def requirement_of(name: str, value: Any) -> str:
     """A package of a table as a requirements file writes it; "" where nothing can be made of it."""
     if isinstance(value, str):
         return f"{name}{version_of(value)}"
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) or not value.keys() & KEYS:
         return ""
     for key in ("path", "editable_path"):
         if isinstance(value.get(key), str):
@@ -85,7 +91,10 @@ def requirement_of(name: str, value: Any) -> str:
     line = f"{start} @ {address}" if address else f"{start}{version_of(value.get('version', '*'))}"
     markers = [str(value["markers"])] if value.get("markers") else []
     markers += [f"{key} {value[key]}" for key in MARKERS if isinstance(value.get(key), str)]
-    return f"{line} ; {' and '.join(markers)}" if markers else line
+    line = f"{line} ; {' and '.join(markers)}" if markers else line
+    if value.get("editable"):
+        line = f"-e {line}"
+    return f"{line} --index={value['index']}" if value.get("index") else line
 
 
 def version_of(value: Any) -> str:

@@ -21,11 +21,13 @@ from .found import (
     Place,
     Verdict,
     Wanted,
+    fits,
     left_out,
+    pinned,
 )
-from .names import name_of, pip_name
+from .names import SPEC, name_of, pip_name, pip_version
 from .pip_files import Reading
-from .requirement import contradict, holds_here, merged
+from .requirement import contradict, holds_here, merged, parts
 from .text import FileError
 
 if TYPE_CHECKING:
@@ -137,8 +139,8 @@ def together(one: Entry, other: Entry, python: str) -> tuple[Entry, Entry]:
         return one, emptied(other)
     where = left_out(f"as {one.place} asks for {here.becomes}")
     if CONDA in {here.kind, there.kind}:
-        bare = there.becomes in {name_in(other), name_of(there.becomes)}
-        return one, emptied(other) if bare else replace(other, verdict=where)
+        same = agree(here.becomes, there.becomes) or agree(there.becomes, here.becomes)
+        return one, emptied(other) if same else replace(other, verdict=where)
     not_here = left_out("as another line for it holds with this Python")
     if not holds_here(here.becomes, python):
         return replace(one, verdict=not_here), other
@@ -152,6 +154,15 @@ def together(one: Entry, other: Entry, python: str) -> tuple[Entry, Entry]:
         both = replace(here, outcome=CHANGED, reason=reason, becomes=line)
         one = replace(one, verdict=both)
     return one, emptied(other)
+
+
+def agree(spec: str, line: str) -> bool:
+    """Whether a requirement asks for nothing that a spec of conda's does not."""
+    match, asked = SPEC.fullmatch(spec.strip()), parts(line)
+    if match is None or asked is None:
+        return False
+    version, pin = pip_version(match[3] or ""), pinned(asked.version)
+    return not asked.version or version == asked.version or bool(pin and fits(pin, version or ""))
 
 
 def emptied(entry: Entry) -> Entry:

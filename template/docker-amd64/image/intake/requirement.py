@@ -59,6 +59,12 @@ LINUX = {
 # A marker on Python may hold with another answer: these stand for all that there are.
 PYTHONS = ("2.7", *(f"3.{minor}" for minor in range(5, 20)))
 CLAUSE = re.compile(r"\s*(===|==|~=|!=|<=|>=|<|>)\s*([^\s,]+)\s*")
+# Folders in which conda's packages are built. A package of any other folder is somebody's own, and
+# one of the same name on PyPI need not be the same.
+CONDA_BUILD = re.compile(
+    r"feedstock_root|/croot/|/conda-bld/|rattler-build|[/\\]abs_|/tmp/build/|/(home|Users)/builder/|"
+    r"/Users/runner/|/home/task_|/opt/conda/|/Users/ktietz/|\\b\\abs"
+)
 OUTSIDE = "a build does not see the files of the code folder"
 NETRC = "which goes into the file of NETRC_FILE in .env"
 OTHER_SYSTEMS = {"win": "Windows", "macosx": "macOS", "ios": "iOS", "android": "Android"}
@@ -128,7 +134,8 @@ def bare_address(line: str, address: str, marker: str) -> Asked:
         return Asked(line, normal(egg[1]), egg[1], egg[2] or "", "", left, marker)
     wheel = wheel_of(address)
     shown = wheel.name if wheel else ""
-    return Asked(line, normal(shown) or pip_name(address), shown, "", "", address, marker)
+    name = normal(shown) or family.of_repository(address) or pip_name(address)
+    return Asked(line, name, shown, "", "", address, marker)
 
 
 @dataclass(frozen=True)
@@ -393,22 +400,24 @@ def path_verdict(text: str) -> Verdict | None:
     if re.fullmatch(r"\.[\\/]?(\[[^\]]*\])?", where):
         return left_out("as it is the project itself, which is installed when a container starts")
     is_path = re.match(r"[./~\\]|file:|[A-Za-z]:[\\/]", where) or (
-        "://" not in where and " @ " not in where and where.endswith(ARCHIVES)
+        "://" not in where
+        and " @ " not in where
+        and "+" not in where.partition("/")[0]
+        and (where.endswith(ARCHIVES) or re.fullmatch(r"[\w.-]+([\\/][\w.-]+)+[\\/]?", where))
     )
     if not is_path:
         return None
     wheel = wheel_of(where)
     if wheel and (why := why_no_wheel_fits(wheel, "")):
-        return left_out(f"as it is a path of one machine, and {why}")
-    if where.endswith(ARCHIVES):
-        return left_out(
-            f"as it is a path of one machine: {OUTSIDE}. Ask for a release of an index, or install "
-            "it in dependencies/pre-run.sh"
-        )
-    return left_out(
-        f"as it is a path of one machine: {OUTSIDE}. PYTHONPATH in compose.override.yaml makes it "
-        "importable"
+        return left_out(f"as {why}")
+    if re.match(r"[/~]|file:|[A-Za-z]:[\\/]", where):
+        return left_out("as it is a path of one machine")
+    instead = (
+        "ask for a release of an index, or install it in dependencies/pre-run.sh"
+        if where.endswith(ARCHIVES)
+        else "PYTHONPATH in compose.override.yaml makes it importable"
     )
+    return left_out(f"as {OUTSIDE}: {instead}")
 
 
 def plain_verdict(asked: Asked, wanted: Wanted) -> Verdict:
@@ -502,6 +511,8 @@ def without_path(asked: Asked) -> Verdict:
         version = f"=={wheel.version.partition('+')[0]}"
         reason = "taken by the version of its file, as its address is a path of one machine"
         return Verdict(CHANGED, reason, asked.line(address="", version=version), PIP)
+    if not CONDA_BUILD.search(asked.address):
+        return left_out("as it is a path of one machine")
     reason = "taken without its address, which is a path of one machine, so in any version"
     return Verdict(CHANGED, reason, asked.line(address=""), PIP)
 
