@@ -46,8 +46,7 @@ def take(files: Mapping[str, str | bytes], wanted: Wanted) -> Intake:
             file = root / path
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(content if isinstance(content, bytes) else content.encode())
-        lists = [file for file in discover(root, ".", wanted.manager) if file.kind != "metadata"]
-        return read(root, lists, wanted)
+        return read(root, discover(root, ".", wanted.manager), wanted)
 
 
 def requirements(text: str | bytes, wanted: Wanted = PIP) -> Intake:
@@ -313,6 +312,9 @@ def test_what_is_compiled_against_pytorch_is_named() -> None:
     assert taken.compiled == [
         *("torch-scatter", "flash-attn==2.5.8", "git+https://github.com/f/detectron2.git"),
     ]
+    assert list(taken.as_dict()["extra_build_dependencies"]) == [
+        *("torch-scatter", "flash-attn", "detectron2"),
+    ]
     conda = requirements(lines, CONDA)
     assert conda.lines(found.CONDA) == ["pytorch_scatter", "flash-attn", "detectron2"]
     assert conda.lines(found.PIP) == ["einops"]
@@ -474,6 +476,23 @@ def test_a_file_that_is_no_environment_stops_itself_and_not_the_rest(text: str) 
     taken = take({"environment.yml": text, "requirements.txt": "rich\n"}, CONDA)
     assert "\n" not in taken.broken["environment.yml"]
     assert taken.lines(found.PIP) == ["rich"]
+
+
+def test_what_a_broken_file_names_is_still_read() -> None:
+    files = {
+        "environment.yml": "dependencies:\n  - pip:\n    - -r requirements.txt\nchannels: x\n",
+        "requirements.txt": "rich\n",
+    }
+    broken = take({**files, "environment.yml": files["environment.yml"] + "  - ]\n"}, CONDA)
+    assert (set(broken.broken), broken.lines(found.PIP)) == ({"environment.yml"}, ["rich"])
+    late = take(files, CONDA)  # found out when its pip part is read already, or before
+    assert (set(late.broken), late.lines(found.PIP)) == ({"environment.yml"}, ["rich"])
+
+
+def test_an_item_without_a_name_stops_itself() -> None:
+    taken = environment("dependencies:\n  -\n  - numpy\n  - pip:\n    -\n    - rich\n")
+    assert (taken.lines(found.CONDA), taken.lines(found.PIP)) == (["numpy"], ["rich"])
+    assert [e.place.line for e in taken.with_outcome(LEFT_OUT)] == [2, 5]
 
 
 def test_a_project_with_pip_takes_an_environment_by_pypis_names() -> None:
@@ -863,7 +882,7 @@ def test_every_item_of_an_environment_has_one_fate(
     taken = environment(text, wanted)
     check(taken, wanted)
     if not taken.broken:
-        assert len(taken.entries) == 1 + len(conda) + len([p for p in pip if p.strip()])
+        assert len(taken.entries) == 1 + len(conda) + len(pip)
 
 
 @settings(deadline=None)

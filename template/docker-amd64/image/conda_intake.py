@@ -53,7 +53,7 @@ def take(folder: Path, root: Path, files: Sequence[ListFile], wanted: Wanted) ->
     has = conda_file.parse(text)
     if has.conda or has.pip:
         return None
-    taken = reader.read(root, [file for file in files if file.kind != "metadata"], wanted)
+    taken = reader.read(root, files, wanted)
     after = {MAIN: with_lines(text, taken, found.MAIN, MAIN)}
     if taken.lines(found.CONDA, found.DEV) or taken.lines(found.PIP, found.DEV):
         before = conda_file.load(folder / DEV) if (folder / DEV).exists() else ""

@@ -44,8 +44,7 @@ def main(arguments: Sequence[str]) -> int:
         answer: object = [asdict(file) for file in found]
     else:
         files = [named(options.root, file) for file in options.files] or found
-        lists = [file for file in files if file.kind != "metadata"]
-        answer = read(options.root, lists, wanted).as_dict()
+        answer = read(options.root, files, wanted).as_dict()
     json.dump(answer, sys.stdout, indent=1)
     print()
     return 0

@@ -10,7 +10,7 @@ from . import conda_specs
 from .found import Place, Verdict, left_out, settled, unreadable
 from .pip_files import Reading, read_line
 from .text import FileError, load
-from .yaml_nodes import child, compose, items_of, keys_of, pip_part, texts_of
+from .yaml_nodes import child, compose, items_of, keys_of, pip_part
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,12 +42,9 @@ def read_file(reading: Reading, name: str) -> None:
 
 
 def text_of(name: str, node: yaml.Node) -> tuple[Place, str]:
-    """Place and text of an item.
-
-    Raises:
-        FileError: it is empty, or no text.
-    """
-    return Place(name, node.start_mark.line + 1), texts_of([node], name)[0]
+    """Place and text of an item, "" of one that has none."""
+    text = node.value if isinstance(node, yaml.ScalarNode) else ""
+    return Place(name, node.start_mark.line + 1), " ".join(text.split())
 
 
 def read_item(reading: Reading, name: str, item: yaml.Node) -> None:
@@ -55,7 +52,11 @@ def read_item(reading: Reading, name: str, item: yaml.Node) -> None:
     part = pip_part(item)
     if part:
         for node in items_of(part, name):
-            read_line(reading, *text_of(name, node))
+            place, text = text_of(name, node)
+            if text:
+                read_line(reading, place, text)
+            else:
+                reading.add(place, "-", unreadable("a name is expected there"))
     elif isinstance(item, yaml.ScalarNode):
         place, text = text_of(name, item)
         reading.add(place, text, conda_specs.judge(text, reading.wanted))

@@ -10,6 +10,7 @@ from .found import (
     CHANGED,
     CHANNEL,
     CONDA,
+    LEFT_OUT,
     TAKEN,
     Verdict,
     Wanted,
@@ -76,11 +77,9 @@ def channel_verdict(given: str, wanted: Wanted) -> Verdict:
         return settled()
     if channel in NO_CHANNELS or owner in NO_CHANNELS:
         why = NO_CHANNELS.get(channel) or NO_CHANNELS[owner]
-        return Verdict("left_out", f"left out of the channels, {why}")
+        return Verdict(LEFT_OUT, f"left out of the channels, {why}")
     if not CHANNEL_NAME.fullmatch(bare):
-        return Verdict(
-            "left_out", "left out of the channels, as it is neither a name nor an address"
-        )
+        return Verdict(LEFT_OUT, "left out of the channels, as it is neither a name nor an address")
     if wanted.manager == "pip":
         return settled() if bare == FORGE else left_out("as pip has no channels")
     if bare != channel:

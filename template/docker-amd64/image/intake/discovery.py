@@ -320,6 +320,8 @@ def by_hand(file: ListFile, why: str) -> ListFile:
 def named(root: Path, path: str) -> ListFile:
     """A file that somebody names: its kind by its name, else by what it has."""
     file = kind_of(root, path, "")
+    if file and file.kind == "metadata":
+        return replace(file, reason="not taken: it is the project's own metadata, not a list")
     if file and file.kind in ORDER["pip"]:
         return file
     ending = path.rpartition(".")[2].lower()

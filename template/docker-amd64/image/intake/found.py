@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from packaging.specifiers import InvalidSpecifier, Specifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
+from .names import pip_name
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
@@ -203,6 +205,8 @@ class Intake:
             "indexes": self.lines(INDEX, None),
             "find_links": self.lines(FIND_LINKS, None),
             "compiled_against_torch": self.compiled,
+            # As [tool.uv.extra-build-dependencies] has it: their setup.py imports torch.
+            "extra_build_dependencies": {pip_name(line): ["torch"] for line in self.compiled},
             "apt": self.apt,
             "notes": self.notes(),
         }

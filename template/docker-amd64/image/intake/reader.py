@@ -54,16 +54,17 @@ def read(root: Path, files: Iterable[ListFile], wanted: Wanted) -> Intake:
         wanted: the answers of the project.
     """
     reading, broken = Reading(root, wanted), {}
-    listed = list(files)
+    listed = [file for file in files if file.taken or file.reason]  # metadata is no list
     for file in listed:
         reading.group = file.group
         if file.taken and (file.path, False) not in reading.seen:
-            before = len(reading.entries)
+            before, seen = len(reading.entries), set(reading.seen)
             try:
                 READERS[file.kind](reading, file.path)
             except FileError as error:
                 broken[file.path] = str(error).rstrip(".")
                 del reading.entries[before:]
+                reading.seen = {*seen, (file.path, False)}  # what it names may be read by itself
                 reading.add(Place(file.path, 0), file.path, left_out(broken[file.path]))
     for file in listed:
         if not file.taken and (file.path, False) not in reading.seen:
