@@ -1,11 +1,11 @@
-"""The hook: fill the new project's .env from this machine, and say what works and what comes next.
+"""The hook: fill .env from this machine, check the answers against it, and print the next step.
 
 Copier runs it once after a copy and once after an update, in the project's root folder, as
 
     python -B <template>/hooks/post_generate.py --ask|--no-ask --torch=... --cuda=...
 
 It always exits 0: a hook that fails would make Copier delete a new project, or leave an updated one
-half-done. Whatever goes wrong is one sentence on stderr, and `template.sh env` does the same work.
+half-done. An error is one sentence on stderr; `template.sh env` fills .env too.
 It writes nothing into the template's folder.
 """
 

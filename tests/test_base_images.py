@@ -79,7 +79,8 @@ def test_a_project_knows_until_when_its_distribution_is_maintained(
     end = DISTROS[distro]["eol"]
     assert dt.date.fromisoformat(end) > dt.date(2026, 1, 1)
     folder = generate(tmp_path / "project", linux_distro=distro, torch_version="none")
-    known = Distribution(DISTROS[distro]["name"], end, "linux_distro")
+    newer = {"ubuntu-22.04": "ubuntu-24.04", "debian-12": "debian-13"}.get(distro)
+    known = Distribution(DISTROS[distro]["name"], end, f"linux_distro={newer}" if newer else "")
     assert described(folder).distribution == known
     text = (folder / "docker-amd64/Dockerfile").read_text()
     assert f"{known.name} gets security updates until {end}.\n" in text
@@ -89,8 +90,10 @@ def test_an_image_of_nvidia_has_the_end_of_its_ubuntu_and_another_release_helps(
     generate: Generate, tmp_path: Path
 ) -> None:
     answers: dict[str, Any] = {"service": "ngc", "accelerator": "cuda", "ngc_release": "24.06"}
-    known = Distribution("Ubuntu 22.04", "2027-06-01", "ngc_release")
-    assert described(generate(tmp_path / "project", **answers)).distribution == known
+    known = described(generate(tmp_path / "project", **answers)).distribution
+    assert known
+    assert known[:2] == ("Ubuntu 22.04", "2027-06-01")
+    assert re.fullmatch(r"ngc_release=2[6-9]\.\d\d", known.newer)
     # Of which nobody knows what is in it, none is made up.
     unknown = generate(tmp_path / "unknown", **(answers | {"ngc_release": "26.08"}))
     assert described(unknown).distribution is None
@@ -108,7 +111,7 @@ def test_an_image_of_nvidia_has_the_end_of_its_ubuntu_and_another_release_helps(
     ],
 )
 def test_the_end_is_announced_from_ninety_days_before(days: int, words: str) -> None:
-    ubuntu = Distribution("Ubuntu 24.04", "2029-05-31", "linux_distro")
+    ubuntu = Distribution("Ubuntu 24.04", "2029-05-31")
     said = end_of_updates(ubuntu, dt.date(2029, 5, 31) - dt.timedelta(days))
     assert said == (f"Ubuntu 24.04 gets security updates {words}" if words else "")
 
@@ -122,7 +125,10 @@ def test_a_build_ends_with_it_unless_the_base_image_is_ones_own(
     result = template_sh(project, programs, "build")
     assert result.returncode == 0, result.stderr
     script = project / "docker-amd64/template.sh"
-    assert f"2020-01-01. Move on with: {script} update --data linux_distro=" in result.stderr
+    assert f"2020-01-01. Move on with: {script} update\n" in result.stderr
+    file.write_text(file.read_text().replace('"newer": ""', '"newer": "linux_distro=debian-13"'))
+    result = template_sh(project, programs, "build")
+    assert f" Move on with: {script} update --data linux_distro=debian-13\n" in result.stderr
     with_env(project, BASE_IMAGE="lab.example/base:1")
     assert "security updates" not in template_sh(project, programs, "build").stderr
 

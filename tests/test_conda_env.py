@@ -483,7 +483,7 @@ def test_take_tells_what_it_changed(project: Dependencies, env: Said) -> None:
     project.write("environment.yml", MAIN)
     project.write("theirs.yml", "channels: [defaults]\ndependencies: [numpy=1.26=py_0]\n")
     said = env("take", ".", ANSWERS, "theirs.yml")
-    assert "Took the packages of theirs.yml into dependencies/environment.yml." in said
+    assert "Imported the packages of theirs.yml into dependencies/environment.yml." in said
     assert "  numpy=1.26=py_0: taken without its build" in said
     assert project.read("environment.yml") == MAIN + "  - numpy=1.26\n"
     assert "nothing was taken in" in env("take", ".", ANSWERS, "theirs.yml")
@@ -501,7 +501,7 @@ def test_take_finds_the_files_of_the_code(project: Dependencies, env: Said) -> N
     (code / "requirements.txt").write_text("rich\n")
     (code / "requirements-dev.txt").write_text("-r requirements.txt\nmypy\nruff\n")
     said = env("take", "code", ANSWERS)
-    assert said.startswith("Took the packages of requirements.txt, requirements-dev.txt into")
+    assert said.startswith("Imported the packages of requirements.txt, requirements-dev.txt into")
     assert project.read("environment.yml") == MAIN + "  - pip:\n      - rich\n"
     assert project.read("environment-dev.yml") == DEV + "  - pip:\n      - mypy\n"
 

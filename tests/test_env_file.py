@@ -24,7 +24,6 @@ from host.env_file import (
     RECORD,
     ProbeError,
     Settings,
-    bad_values,
     merge,
     quote,
     read_env,
@@ -32,6 +31,7 @@ from host.env_file import (
 from host.facts import Engine, Person
 from host.gpu_facts import Access, Gpu, Mig, chosen_gpus
 from host.gpu_facts import GpuFacts as Facts
+from host.project import bad_values
 from tests.support.program import put_program, run_program
 
 if TYPE_CHECKING:
@@ -910,7 +910,7 @@ def test_a_kept_difference_is_told_with_the_command_that_takes_it(folder: Path) 
     later = fill.fill(folder, facts=Facts(user=ADA, memory_mib=32768))
     assert (
         "SHM_SIZE: .env says 8gb, this host suggests 16gb; kept. "
-        "To take it: ./template.sh env --refresh SHM_SIZE"
+        "To take it: ./docker-amd64/template.sh env --refresh SHM_SIZE"
     ) in fill.report(later)
     taken = fill.fill(folder, ["SHM_SIZE"], facts=Facts(user=ADA, memory_mib=32768))
     assert taken.merged.refreshed == ("SHM_SIZE",)
@@ -955,7 +955,7 @@ def test_a_changed_answer_is_told_in_one_line(folder: Path) -> None:
     followed, kept = fill.report(fill.fill(folder, facts=Facts(user=ADA)))
     assert followed == "CCA: 7.5 8.6+PTX became 9.0, as the answers now say."
     assert kept.startswith("LOCAL_CODE_DIR: .env says /mine, the answers now say ..; kept.")
-    assert kept.endswith("./template.sh env --refresh LOCAL_CODE_DIR")
+    assert kept.endswith("./docker-amd64/template.sh env --refresh LOCAL_CODE_DIR")
     assert run_fill(folder, "--refresh", "LOCAL_CODE_DIR").returncode == 0
     assert read_env((folder / ".env").read_text())["LOCAL_CODE_DIR"] == ".."
 
@@ -1046,16 +1046,16 @@ def test_a_value_at_which_compose_or_a_build_stops_is_named_with_the_remedy(
             assert bad_values(settings_of(tmp_path, f"{key}={side}\n")) == [], side
     for key, sides in BAD.items():
         for side in sides:
-            [(named, sentence)] = bad_values(settings_of(tmp_path, f"{key}={side}\n"))
-            assert named == key
-            assert sentence.endswith(f" Run: ./template.sh env --refresh {key}")
+            [stop] = bad_values(settings_of(tmp_path, f"{key}={side}\n"))
+            assert stop.sentence.startswith(f"{key} in .env")
+            assert stop.command == f"./docker-amd64/template.sh env --refresh {key}"
     assert bad_values(settings_of(tmp_path, "")) == []
 
 
 def test_a_bad_value_of_the_shell_is_mended_there(tmp_path: Path) -> None:
     shell = {"USRID": "ada", "COMPOSE_FILE": "gone.yaml"}
-    [(key, sentence)] = bad_values(Settings(tmp_path, shell))
-    assert (key, sentence[-12:]) == ("USRID", " unset USRID")
+    [stop] = bad_values(Settings(tmp_path, shell))
+    assert stop.command == "unset USRID"
 
 
 def test_a_data_folder_that_cannot_be_made_is_told_and_stops_nothing(folder: Path) -> None:

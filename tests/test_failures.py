@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
 import sys
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from hooks.generate import failure_tables
 from hooks.generate.after_render import host_lines
-from host import failures, look, pip_packages, show
+from host import failures, pip_packages, probe
 from host.ask import Output
 from host.engine import broken
-from host.failures import FAILURES, Failure, explain, recognise, remedy_for
+from host.failures import FOLDER, Failure, explain, matches, remedy_for, table
 from host.gpu_facts import GpuFacts as Facts
 from host.project import Project
 
-KINDS = ("docker", "docker-rootless", "docker-desktop", "podman")
+ENGINES = ("docker", "docker-rootless", "docker-desktop", "podman")
+HOSTS = ("mac", "wsl", "no-systemd", "docker-ce", "fedora", "ubuntu")
+LINE = re.compile(
+    r"#.*||[a-z-]+|  (says|cause|run|edit|look|status|before)  \S.*\S"
+    rf"|  run ({'|'.join(ENGINES)})?( ?({'|'.join(HOSTS)}))?  \S.*\S"
+    "|  when  an image is pushed or pulled"
+)
 IMAGE = "registry.example:5000/team/work:1"
 
 
@@ -35,13 +43,6 @@ def real_texts() -> dict[str, list[str]]:
 
 
 TEXTS = real_texts()
-WITHOUT_TEXT = {
-    "image-not-built",
-    "container-not-running",
-    "container-not-started",
-    "code-folder-missing",
-    "mount-missing",
-}
 
 
 @pytest.fixture
@@ -70,27 +71,75 @@ def project(tmp_path: Path) -> Project:
     return Project(folder, data)
 
 
-@pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: failure.name)
+@pytest.mark.parametrize("file", sorted(FOLDER.iterdir()), ids=lambda file: file.name)
+def test_the_rows_are_well_formed(file: Path) -> None:
+    assert file.suffix == ".txt"
+    row: list[str] = []
+    for at, line in enumerate((*file.read_text().splitlines(), "end"), 1):
+        assert LINE.fullmatch(line), f"{file.name}:{at}: {line}"
+        field = "  ".join(line.split("  ")[:2]).strip()
+        if line.startswith(" "):
+            again = field.startswith(("says", "cause", "run"))
+            assert again or field not in row, f"{file.name}:{at}: again"
+            row.append(field)
+        elif line and not line.startswith("#"):
+            assert not row or "cause" in row, f"{file.name}:{at}: the row before"
+            assert not row or ("run" in row) + ("edit" in row) == 1, f"{file.name}:{at}: same"
+            row = []
+
+
+def test_what_a_row_names_is_there() -> None:
+    for_all = {failure.name for failure in table() if failure.only == "all"}
+    for failure in table():
+        if failure.before:
+            assert failure.only != "all"
+            assert failure.before in for_all
+        if failure.look:
+            module, _, function = failure.look.partition(".")
+            assert callable(getattr(import_module(f"host.{module}"), function))
+        assert failure.status.isdigit() or not failure.status
+
+
+def test_nothing_is_read_before_something_has_failed() -> None:
+    program = "from host import ci, failures, probe; print(failures.table.cache_info().currsize)"
+    command = [sys.executable, "-B", "-c", program]
+    folder = FOLDER.parent.parent
+    assert subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, check=True).stdout == b"0\n"
+
+
+def test_an_engine_is_restarted_in_one_way() -> None:
+    rows = {name: failures.row(name).run for name in ("engine-silent", "daemon-certificate")}
+    assert rows["engine-silent"].keys() == rows["daemon-certificate"].keys()
+    for kind, command in rows["daemon-certificate"].items():
+        assert command.endswith(rows["engine-silent"][kind])
+
+
+@pytest.mark.parametrize("failure", table(), ids=lambda failure: failure.name)
 def test_a_row_has_an_id_sentences_and_a_command_for_every_engine(failure: Failure) -> None:
     assert re.fullmatch(r"[a-z]+(-[a-z]+)+", failure.name)
     if failure.cause not in ("{line}", "{said}"):  # the sentences of another program
         assert failure.cause.endswith((".", "{line}"))
         for sentence in re.split(r"(?<=[.:]) ", failure.cause):
             assert len(sentence.split()) <= 25
-    for kind in KINDS:
+    for kind in ENGINES:
         command = failures.speak(failure, {"me": "./template.sh", "folder": "."}, kind).command
         assert command
-        if failure.remedy != "{advice}":
+        if failure.run[""] != "{advice}":
             assert "..." not in command
             assert not re.search(r"[.,:]$| then | or |\(", command.replace("docker.io", ""))
             assert shlex.split(command)
 
 
 def test_the_ids_are_unique_and_every_row_with_words_has_a_real_text() -> None:
-    names = [failure.name for failure in FAILURES]
+    names = [failure.name for failure in table()]
     assert len(names) == len(set(names))
-    assert set(names) == set(TEXTS) | WITHOUT_TEXT
-    assert {failure.look for failure in FAILURES} - {""} == set(look.LOOKS)
+    assert {failure.name for failure in table() if failure.says} == {*TEXTS, "mount-missing"}
+
+
+def recognise(text: str, only: str = "", *, registry: bool = False) -> str:
+    """The row that a text is about, in a project that has the rows for all and of one kind."""
+    rows = (row for row, _ in matches(text, registry=registry))
+    return next((row.name for row in rows if not only or row.only in ("all", only)), "")
 
 
 @pytest.mark.parametrize(
@@ -98,15 +147,32 @@ def test_the_ids_are_unique_and_every_row_with_words_has_a_real_text() -> None:
 )
 def test_a_real_text_is_recognised_as_its_row(name: str, text: str) -> None:
     for said in (text, f"#1 0.1 before\n{text}\nafter it\n"):
-        found = recognise(said, registry=name.startswith("registry-"))
-        assert found
-        assert found.name == name
+        registry = name.startswith("registry-")
+        assert recognise(said, registry=registry) == name
+        assert recognise(said, failures.row(name).only, registry=registry) == name
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("Failed to fetch: `https://x/whl/cpu/` cause: UnknownIssuer", "build-certificate"),
+        ("Failed to download `python-build-standalone` x509: certificate", "build-certificate"),
+        ("error sending request for url (python-build-standalone/a): dns error", "python-blocked"),
+        ("Failed to fetch: https://x/whl/cpu/torch/ cause: dns error", "pytorch-index-blocked"),
+        ("Failed to build `a==1` cause: Failed to fetch: https://x/simple/b", "index-blocked"),
+        ("Failed to build `a==1` cause: No space left on device", "disk-full"),
+        ("Failed to build `a==1` exit code: 137", "memory-used-up"),
+        ("Download error (6) Could not resolve host [https://x/a.json]", "conda-channel"),
+        ('error mounting "libcuda.so" to rootfs at "/x": not a directory', "gpu-files-changed"),
+    ],
+)
+def test_of_two_rows_the_likelier_is_asked_first(text: str, name: str) -> None:
+    assert recognise(text) == name
 
 
 @pytest.mark.parametrize("text", ["", "exit status 2", "something else went wrong", "error: oops"])
 def test_an_unknown_text_is_nobodys(project: Project, text: str) -> None:
-    assert recognise(text) is None
-    assert recognise(text, registry=True) is None
+    assert recognise(text) == recognise(text, registry=True) == ""
     assert explain(project, text, status=1) is None
 
 
@@ -118,7 +184,7 @@ def test_env_the_hook_and_a_verb_say_the_same(project: Project, name: str) -> No
         engine = broken("docker", Output(1, "", text))
         assert (engine.problem, engine.fix, engine.failure) == (verb.sentence, verb.command, name)
         facts = replace(Facts(), engine=engine)
-        for shown in (show.table(facts), "\n".join(host_lines(facts)), str(verb)):
+        for shown in (probe.table(facts), "\n".join(host_lines(facts)), str(verb)):
             assert f"{verb.sentence} (failure: {name})" in shown
             assert verb.command in shown
 

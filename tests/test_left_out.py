@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -15,26 +16,30 @@ import pytest
 
 from hooks.matcher import from_probe
 from host.accelerator import OVERRIDE_FILES
-from host.undo import HOST_FILES
+from host.checkout import HOST_FILES
+from host.failures import read_rows, table
 from tests.conftest import ROOT, Generate, InGit
 from tests.fakes.machine import environment
 
 KINDS: dict[str, dict[str, Any]] = {
     "cpu": {"accelerator": "cpu"},
     "cuda": {"accelerator": "cuda"},
+    "ci": {"accelerator": "cpu", "extras": ["ci"]},
     "conda": {"accelerator": "cpu", "package_manager": "conda"},
     "conda-cuda": {"accelerator": "cuda", "package_manager": "conda"},
     "ngc": {"service": "ngc"},
 }
 GPU_FILES = {
-    *(f"host/{name}.py" for name in ("gpu_env", "gpu_facts", "gpus", "load", "nvidia")),
+    *(
+        f"host/{name}.py"
+        for name in ("gpu_env", "gpu_facts", "gpu_start", "gpus", "load", "look_gpus", "nvidia")
+    ),
+    "host/known_failures/cuda.txt",
     "torch_on_gpus.py",
 }
 NAMES_CONDA = {
     "host/command.py": "which verbs there are",
-    "host/failures.py": "the table of failures",
     "host/images.py": "builds with either",
-    "host/look.py": "what a failure is about",
     "host/project.py": "the package manager of this project",
 }
 # Reads the files of either package manager.
@@ -45,11 +50,8 @@ NAMES_GPUS = {
     "host/accelerator.py": "asks whether this project has the files for GPUs",
     "host/env_file.py": "the keys that a host decides",
     "host/eject.py": "an override file that .env may name",
-    "host/find_copier.py": "the package of Copier's Python",
+    "host/update.py": "the package of Copier's Python",
     "host/command.py": "which verbs there are",
-    "host/compose.py": "the override files",
-    "host/failures.py": "the table of failures",
-    "host/look.py": "what a failure is about",
     "host/measure.py": "prepares the run of bench",
     "host/pip_packages.py": "packages that the base image has",
     "host/project.py": "the accelerator of this project",
@@ -69,8 +71,8 @@ def kinds(generate: Generate, tmp_path_factory: pytest.TempPathFactory) -> dict[
 
 
 def programs(docker: Path) -> Iterator[tuple[str, str]]:
-    """Name and text of the Python files of docker-amd64."""
-    for path in sorted(docker.rglob("*.py")):
+    """Name and text of the Python files of docker-amd64, and of the table of failures."""
+    for path in sorted([*docker.rglob("*.py"), *docker.glob("host/known_failures/*.txt")]):
         yield str(path.relative_to(docker)), path.read_text()
 
 
@@ -104,6 +106,33 @@ def test_a_project_has_no_line_about_the_other_package_manager(kinds: dict[str, 
         pattern = of_uv if with_conda else conda
         found = lines_with(pattern, docker, NAMES_CONDA)
         assert found == [], kind
+
+
+def ids_in(text: str) -> set[str]:
+    """The failures that a program names itself; it words a wrong call only."""
+    ids: set[str] = set()
+    for call in (one for one in ast.walk(ast.parse(text)) if isinstance(one, ast.Call)):
+        name = ast.unparse(call.func)
+        if name == "failed":
+            words = {one.value for one in ast.walk(call.args[0]) if isinstance(one, ast.Constant)}
+            assert words, ast.unparse(call)
+            ids |= {str(word) for word in words}
+        for word in call.keywords if name.endswith("Error") else ():
+            assert word.arg != "name" or ast.unparse(word.value) in ("USAGE", "failure.name")
+    return ids
+
+
+def test_a_project_has_the_rows_of_the_failures_that_its_programs_name(
+    kinds: dict[str, Path],
+) -> None:
+    named: set[str] = set()
+    for kind, docker in kinds.items():
+        rows = {row for file in docker.glob("host/known_failures/*") for row in read_rows(file)}
+        ids = {one for path in docker.glob("host/*.py") for one in ids_in(path.read_text())}
+        assert ids <= {row.name for row in rows}, kind
+        named |= ids
+    assert {row.name for row in table() if not row.says} <= named
+    assert not [path for path in ROOT.glob("hooks/**/*.py") if ids_in(path.read_text())]
 
 
 @pytest.mark.parametrize("kind", KINDS)

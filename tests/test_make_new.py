@@ -54,6 +54,7 @@ REFUSED = {
     "no question": ({"DATA": "servise=train"}, "not a question: did you mean service?"),
     "a computed value": ({"DATA": "given=yes"}, "not a question: there are project_name, "),
     "no choice": ({"DATA": "service=big"}, "Invalid choice for 'service': 'big' is not in ["),
+    "no list": ({"DATA": "extras=ci"}, "in brackets: DATA='extras=[ci]'"),
     "a bad name": ({"DATA": "project_name='My Proj'"}, "Use lower-case letters and digits"),
     "no version": ({"REF": "v0.0.0"}, "v0.0.0"),
 }

@@ -122,16 +122,16 @@ def test_json_names_the_image_to_take(capsys: pytest.CaptureFixture[str]) -> Non
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--driver", "new", "--gpu", "T4"], "'new' is no driver version"),
+        (["--driver", "new", "--gpu", "T4"], "'new' is not a driver version"),
         (["--driver", "580.95.05"], "the list of GPUs is empty"),
         (["--driver", "580.95.05", "--list"], "the list of GPUs is empty"),
         (["--driver", "580.95.05", "--gpu", ""], "no GPU given"),
         ([*RTX4090, "--cca", "9.0,8.6"], "cca has a comma"),
-        ([*RTX4090, "--torch", "newest"], "'newest' is no PyTorch version"),
-        ([*RTX4090, "--image", "ubuntu"], "'ubuntu' is no image the table knows"),
+        ([*RTX4090, "--torch", "newest"], "'newest' is not a PyTorch version"),
+        ([*RTX4090, "--image", "ubuntu"], "'ubuntu' is not an image in the table"),
         (["--probe", "/nonexistent"], "/nonexistent cannot be read: No such file or directory"),
         (["--gpu", "T4", "--list"], "to list what works the driver is needed"),
-        (["--driver", "\u0665\u0665\u0660.\u0665\u0664", "--gpu", "T4"], "is no driver version"),
+        (["--driver", "\u0665\u0665\u0660.\u0665\u0664", "--gpu", "T4"], "is not a driver version"),
     ],
 )
 def test_bad_input_gets_one_sentence_and_no_traceback(

@@ -174,7 +174,7 @@ def test_what_cannot_be_carried_over_is_named_and_kept(project: Project) -> None
     project.write(pyproject_toml=text, environment_yml=MAIN)
     said = "\n".join(packages.carry(project.root, "conda", "."))
     assert "torchvision==0.20: left to conda" in said
-    assert "[tool.uv] override-dependencies: environment files cannot say it" in said
+    assert "[tool.uv] override-dependencies: not possible in an environment file" in said
     assert "pyproject.toml.old" in said
     assert project.read("pyproject.toml.old") == text
     assert conda_file.parse(project.read("environment.yml")).conda == ["torchvision"]
@@ -255,7 +255,7 @@ def test_the_environment_of_the_code_is_taken_in_once(project: Project) -> None:
     theirs.write_text("channels: [defaults]\ndependencies: [numpy=1.26=py_0, {pip: [rich]}]\n")
     project.write(environment_yml=MAIN)
     said = packages.carry(project.root, "conda", "code")
-    assert said[0].startswith("Took the packages of code/environment.yml into docker-amd64/dep")
+    assert said[0].startswith("Imported the packages of code/environment.yml into docker-amd64/dep")
     assert any("defaults" in line for line in said)
     after = project.read("environment.yml")
     assert conda_file.parse(after).conda == ["numpy=1.26"]
@@ -270,7 +270,8 @@ def test_packages_may_be_listed_in_another_file(project: Project, name: str) -> 
     (project.root / name).write_text(text)
     project.write(environment_yml=MAIN)
     said = packages.carry(project.root, "conda", ".")
-    assert said == [f"Took the packages of {name} into docker-amd64/dependencies/environment.yml."]
+    target = "docker-amd64/dependencies/environment.yml"
+    assert said == [f"Imported the packages of {name} into {target}."]
     assert conda_file.parse(project.read("environment.yml")).pip == ["rich"]
 
 
@@ -279,7 +280,7 @@ def test_a_requirements_file_beside_an_environment_is_taken_too(project: Project
     (project.root / "requirements.txt").write_text("numpy\neinops\n")
     project.write(environment_yml=MAIN)
     said = packages.carry(project.root, "conda", ".")
-    assert said[0].startswith("Took the packages of environment.yml, requirements.txt into")
+    assert said[0].startswith("Imported the packages of environment.yml, requirements.txt into")
     meant = conda_file.parse(project.read("environment.yml"))
     assert (meant.conda, meant.pip) == (["numpy"], ["einops"])
 
@@ -313,7 +314,7 @@ def test_a_broken_file_is_one_line_and_changes_nothing(project: Project, text: s
     project.write(environment_yml=MAIN)
     said = packages.carry(project.root, "conda", ".")
     assert len(said) == 1
-    assert said[0].startswith("Packages were not carried over: environment.yml")
+    assert said[0].startswith("Packages were not moved: environment.yml")
     assert project.read("environment.yml") == MAIN
 
 

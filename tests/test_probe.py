@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from host import ask, gpus, nvidia, probe, show
+from host import ask, gpus, nvidia, probe
 from host.facts import Engine, Facts, Person
 from host.gpu_facts import Gpu, GpuFacts, Mig
 from tests.fakes.machine import environment
@@ -457,7 +457,7 @@ def test_an_owner_that_is_somebody_else_is_told(tmp_path: Path) -> None:
     mine = probe.owner(tmp_path, {})
     assert mine is not None
     assert mine.uid == os.getuid()
-    shown = show.table(Facts(user=ADA, project_owner=LAB, data_owner=LAB))
+    shown = probe.table(Facts(user=ADA, project_owner=LAB, data_owner=LAB))
     assert "project owner  1234:5678 (bob:lab)" in shown
     assert "data owner     1234:5678 (bob:lab)" in shown
 
@@ -502,9 +502,9 @@ def test_the_table_shows_what_a_person_asks_for(tmp_path: Path) -> None:
 
 
 def test_unknown_facts_still_make_a_table() -> None:
-    assert "memory         unknown" in show.table(Facts())
+    assert "memory         unknown" in probe.table(Facts())
     unknown = Gpu("NVIDIA GB10", "GPU-x", None, None)
-    assert "unknown" in show.table(replace(GpuFacts(), gpus=(unknown,)))
+    assert "unknown" in probe.table(replace(GpuFacts(), gpus=(unknown,)))
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)

@@ -85,7 +85,7 @@ LAST_CHOICES = (
     "none: I bring my own framework",
     "3.9",
     "Debian 12",
-    "Keep a C compiler in the runtime image?",
+    "Keep a C compiler in the runtime image",
     "ci: checks, builds",
 )
 
@@ -105,7 +105,7 @@ def test_a_person_who_only_presses_enter_gets_a_project_of_defaults(
         *LAST_CHOICES,
     )
     shown = seen(child, "Next: cd 'My Project!' && ./docker-amd64/template.sh build dev")
-    assert "To begin with git: git -C 'My Project!' init && " in shown
+    assert "To put the project into git: git -C 'My Project!' init && " in shown
     assert "taken by default" not in shown  # all were seen
     assert status(child) == 0
     by_default = generate(tmp_path / "other/My Project!")
@@ -124,7 +124,7 @@ def test_a_bad_name_is_explained_at_once_and_can_be_corrected(
     accept(child, "existing: my code")
     seen(child, PACKAGE)
     child.send(CLEAR + "json" + ENTER)
-    seen(child, "the name of a library that your package would hide: choose another name.")
+    seen(child, "a library that your package would hide: choose another name.")
     child.send(CLEAR + "json_tools" + ENTER)
     accept(child, SERVICE, "cpu: no GPU", MANAGER, *LAST_CHOICES)
     assert status(child) == 0

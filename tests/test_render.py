@@ -472,7 +472,7 @@ def test_shellcheck_and_shfmt_have_nothing_to_say(texts: Texts, tmp_path: Path) 
         for document in here_documents.findall(text)
     }
     names = {name for name, _ in inside}
-    assert names == {"build-env.sh", "lock.sh", "sync.sh", "tools.sh"}
+    assert names == {"build-env.sh", "lock.sh", "project.sh", "sync.sh", "tools.sh"}
     scripts = []
     for at, (name, text) in enumerate(sorted(found | inside)):
         scripts.append(tmp_path / f"{at}-{name}")

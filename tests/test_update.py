@@ -357,10 +357,10 @@ def test_an_answer_that_is_no_choice_any_more_is_not_replaced_in_silence(
 @pytest.mark.parametrize(
     "case",
     [
-        ("README.md.jinja", "\n\n", "\n\nNews.\n\n", "No image has to be built again."),
-        ("entrypoint.sh", "\n\n", "\n\n# News.\n\n", "built again: entrypoint.sh changed."),
-        ("compose.yaml.jinja", "  init: true", "  init: false", "template.sh up takes the new"),
-        ("compose.yaml.jinja", "target: dev\n", "target: base\n", "built again: compose.yaml"),
+        ("README.md.jinja", "\n\n", "\n\nNews.\n\n", "No image has to be rebuilt."),
+        ("entrypoint.sh", "\n\n", "\n\n# News.\n\n", "rebuilt: entrypoint.sh changed."),
+        ("compose.yaml.jinja", "  init: true", "  init: false", "template.sh up applies the new"),
+        ("compose.yaml.jinja", "target: dev\n", "target: base\n", "rebuilt: compose.yaml"),
     ],
 )
 def test_an_update_says_whether_an_image_has_to_be_built_again(

@@ -415,7 +415,8 @@ def test_another_torch_is_left_to_the_answers_and_a_compiled_one_is_the_images_o
     dev.patch.setenv("CHOSEN_TORCH", "2.13.0")
     assert dev.update("-y") == 0
     assert capfd.readouterr().err == (
-        "torch 9.0 is left out: an answer decides it (template.sh update --data ...).\n" + NOTHING
+        "torch 9.0 is left out: an answer decides it "
+        "(./template.sh update --data torch_version=9.0).\n" + NOTHING
     )
 
 

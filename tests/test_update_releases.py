@@ -22,8 +22,8 @@ DEPENDENCIES = f"{DOCKER}/dependencies"
 SERVICES = ("simple", "train", "devel", "ngc", "hub")
 # What a person may have done to each file that he is likely to touch: the place, and his line.
 EDITS = {
-    f"{DOCKER}/Dockerfile": ("WORKDIR /workspace\n", "ENV MINE=1\nWORKDIR /workspace\n"),
-    f"{DOCKER}/compose.yaml": ("  init: true", "  mem_limit: 32g\n  init: true"),
+    f"{DOCKER}/Dockerfile": ('CMD ["bash"]\n', 'ENV MINE=1\nCMD ["bash"]\n'),
+    f"{DOCKER}/compose.yaml": ("    TZ: ${TZ", "    MINE: x\n    TZ: ${TZ"),
     f"{DEPENDENCIES}/apt-dev.txt": ("htop\n", "htop\nnvtop\n"),
     f"{DEPENDENCIES}/apt-runtime.txt": ("tzdata\n", "tzdata\nlibgl1\n"),
     "README.md": ("\n\n", "\n\nMy own words.\n\n"),
@@ -192,17 +192,19 @@ def test_a_released_question_keeps_its_name_and_its_choices(releases: dict[str, 
         assert set(distros) <= set(pins["distros"])
 
 
-def test_who_had_changed_a_file_that_moved_is_told_where_it_is(
-    releases: dict[str, str],
-    generate: Generate,
-    tmp_path: Path,
-    in_git: InGit,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
+@pytest.fixture
+def with_shell_scripts(releases: dict[str, str], generate: Generate, tmp_path: Path) -> Path:
+    """A project of the last version with ci.sh and packages.sh."""
     assert "0.5.2" in releases
-    project = generate(
+    return generate(
         tmp_path / "project", hook=True, version="v0.5.2", project_kind="new", extras=["ci"]
     )
+
+
+def test_who_had_changed_a_file_that_moved_is_told_where_it_is(
+    with_shell_scripts: Path, in_git: InGit, capfd: pytest.CaptureFixture[str]
+) -> None:
+    project = with_shell_scripts
     edits = {
         "ci.sh": ("tests=(pytest)", "tests=(pytest -x)"),
         "packages.sh": ("\n\n", "\n\n# mine\n"),
@@ -228,16 +230,9 @@ def test_who_had_changed_a_file_that_moved_is_told_where_it_is(
 
 
 def test_who_calls_a_file_that_moved_is_told_its_new_name(
-    releases: dict[str, str],
-    generate: Generate,
-    tmp_path: Path,
-    in_git: InGit,
-    capfd: pytest.CaptureFixture[str],
+    with_shell_scripts: Path, in_git: InGit, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert "0.5.2" in releases
-    project = generate(
-        tmp_path / "project", hook=True, version="v0.5.2", project_kind="new", extras=["ci"]
-    )
+    project = with_shell_scripts
     (project / "Makefile").write_text("check:\n\t./docker-amd64/ci.sh test\n")
     in_git(project)
     capfd.readouterr()

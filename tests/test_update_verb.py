@@ -20,11 +20,10 @@ import pytest
 import yaml
 from copier import run_copy, run_update
 
+from host.checkout import HOST_FILES
 from host.command import find_verb, parser_of
-from host.find_copier import COPIER, copier_version
 from host.project import StopError
-from host.undo import HOST_FILES
-from host.update import memory
+from host.update import COPIER, copier_version, memory
 from host.versions import address
 from tests.conftest import ROOT, SNAPSHOT_TAG, InGit
 from tests.support.git import git
@@ -119,7 +118,7 @@ def test_an_update_tells_the_news_says_what_to_build_and_can_be_taken_back(proje
     assert "What the project has already" not in done.stdout
     assert "https://example.com" not in done.stdout
     assert f"From {SNAPSHOT_TAG} to {NEWER_TAG}." in done.stdout
-    assert "The images have to be built again: dependencies/apt-dev.txt changed." in done.stdout
+    assert "The images have to be rebuilt: dependencies/apt-dev.txt changed." in done.stdout
     assert "# News of the script." in (project / SCRIPT).read_text()
     assert os.access(project / SCRIPT, os.X_OK)
     assert "NEW_KEY=7\n" in (project / "docker-amd64/.env").read_text()
@@ -190,7 +189,7 @@ def test_a_conflict_ends_with_the_files_and_the_commands_that_finish_it(
     done = template_sh(project, "update")
     assert done.returncode == 1
     names = ", ".join(scripts)
-    assert f"2 files have lines that you changed and the template too: {names}." in done.stdout
+    assert f"2 files have lines that both you and the template changed: {names}." in done.stdout
     again = template_sh(project, "update")
     assert f"{names} have conflicts: first solve them" in again.stderr
     for name in scripts:
@@ -358,7 +357,7 @@ def test_a_conflict_in_the_example_never_reaches_env(
     done = template_sh(project, "update")
     assert done.returncode == 1
     assert ".env.example has conflicts: solve them first" in done.stderr
-    assert "1 file has lines that you changed and the template too" in done.stdout
+    assert "1 file has lines that both you and the template changed" in done.stdout
     assert env.read_bytes() == before
     example.write_text(re.sub("(?m)^(<|=|>){7}.*\n", "", example.read_text()))
     in_git(project)

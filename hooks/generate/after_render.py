@@ -1,4 +1,4 @@
-"""After rendering: fill .env, carry packages over, judge the choice here, say what comes next."""
+"""After rendering: fill .env, move packages, check the answers here, print the next step."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 from hooks.update import after_update
 from host.checkout import ANSWERS
 from host.env_file import ProbeError, read_env
+from host.facts import engine_line
 from host.fill import Filled, fill, report
 from host.gpu_facts import GpuFacts, chosen_gpus, gpu_facts
 from host.probe import probe
-from host.show import engine_line
+from host.project import me
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -26,11 +27,12 @@ if TYPE_CHECKING:
 
 FOLDER = Path("docker-amd64")
 MOST_LINES = 5  # of the report on .env
-MOST_OPTIONS = 8  # that a person is offered where his choice does not work
+MOST_OPTIONS = 8  # in the list of choices that work
 KEEP = "Keep my choice"
 COMMITTED = "once the project is committed"  # an update starts from a commit
 # What `by_default` of the answers may have, and the other answer that an example shows.
 EXAMPLES = {"accelerator=cpu": "accelerator=cuda", "service=simple": "service=train"}
+SCRIPT = f"{FOLDER}/template.sh"
 RENOVATE = (  # where Renovate looks for its settings, and takes the first
     *("renovate.json", "renovate.json5", ".github/renovate.json", ".github/renovate.json5"),
     *(".gitlab/renovate.json", ".gitlab/renovate.json5"),
@@ -60,7 +62,7 @@ class Answers:
 
     @classmethod
     def parse(cls, arguments: Sequence[str]) -> Answers:
-        """Read `--name=value` arguments; what is no answer is somebody else's."""
+        """Read `--name=value` arguments; ignore all others."""
         pairs = (argument[2:].partition("=") for argument in arguments if argument[:2] == "--")
         given = {name.replace("-", "_"): value for name, _, value in pairs}
         return cls(**{name: given[name] for name in cls.__dataclass_fields__ if name in given})
@@ -88,7 +90,7 @@ def gpu_choices(facts: GpuFacts) -> dict[str, str]:
 
 
 def ask_gpus(choices: Mapping[str, str]) -> str | None:
-    """Let a person tick GPUs; return GPU_IDS for .env, or None if the question was refused."""
+    """Let the user select GPUs; return GPU_IDS for .env, or None without an answer."""
     import questionary  # noqa: PLC0415  part of Copier; not there when somebody runs this by hand
 
     ticked = questionary.checkbox(
@@ -106,7 +108,7 @@ def uses_gpu_ids(folder: Path) -> bool:
 
 
 def choose(facts: GpuFacts, folder: Path, *, ask: bool) -> dict[str, str]:
-    """The values of .env that a person picks: the GPUs, where there is a choice not yet made."""
+    """The values of .env that the user selects: GPU_IDS, if unset and there are several GPUs."""
     choices = gpu_choices(facts)
     asked_before = folder / ".env"
     known = read_env(asked_before.read_text("utf-8", "replace")) if asked_before.is_file() else {}
@@ -120,7 +122,7 @@ def choose(facts: GpuFacts, folder: Path, *, ask: bool) -> dict[str, str]:
 
 
 def host_lines(facts: GpuFacts) -> list[str]:
-    """This machine in one or two lines, and how to mend its engine if it needs that."""
+    """This machine in a few lines, with the command that fixes its engine, if any."""
     names = [gpu.name for gpu in facts.gpus]
     found = ", ".join(
         name if names.count(name) == 1 else f"{names.count(name)} x {name}"
@@ -132,19 +134,35 @@ def host_lines(facts: GpuFacts) -> list[str]:
     return [*lines, f"GPU: {found}{driver}" if found else f"GPU: none ({facts.gpu_note})"]
 
 
+def path_from(shell_folder: str | None, path: Path) -> str:
+    """A path for a user's shell: relative, or absolute where that climbs more than one level."""
+    if not shell_folder:
+        return os.path.relpath(path)
+    relative = os.path.relpath(path, Path(shell_folder).resolve())
+    return str(path) if relative.startswith(os.path.join("..", "..")) else relative  # noqa: PTH118
+
+
+def name_script(project: Path, shell_folder: str | None) -> None:
+    """Let every message call template.sh by a path that the user's shell finds.
+
+    An update was started by template.sh, which has said already how the user called it.
+    """
+    script = path_from(shell_folder, project / SCRIPT)
+    os.environ.setdefault("TEMPLATE_SH", script if script[0] in "./" else f"./{script}")
+
+
 def way_to(project: Path, shell_folder: str | None) -> str:
-    """What a person types before a command of the project's folder: "cd ... && ", or nothing."""
-    if not shell_folder or Path(shell_folder).resolve() == project:
-        return ""
-    return f"cd {shlex.quote(os.path.relpath(project, Path(shell_folder).resolve()))} && "
+    """What precedes a command that runs in the project's folder: "cd ... && ", or nothing."""
+    path = path_from(shell_folder, project)
+    return "" if path == "." else f"cd {shlex.quote(path)} && "
 
 
 def env_lines(filled: Filled) -> list[str]:
-    """What happened to .env, not more than fits on a screen with the rest."""
+    """What has changed in .env, in at most MOST_LINES lines."""
     lines = report(filled)
     if len(lines) > MOST_LINES:
         more = len(lines) - MOST_LINES + 1
-        lines[MOST_LINES - 1 :] = [f"... and {more} more: ./{FOLDER}/template.sh env tells all."]
+        lines[MOST_LINES - 1 :] = [f"... and {more} more. To see all: {me()} env"]
     return lines
 
 
@@ -162,8 +180,8 @@ def target_cca(answers: Answers) -> tuple[dict[str, str], list[str]]:
     unknown = [gpu.name for gpu in machine.gpus if not gpu.cc]
     if not unknown:
         return {"CCA": match.cca_of(machine)}, []
-    why = f"target_gpus: no table has the compute capability of {', '.join(unknown)}"
-    return {}, [f"{why}, so CCA is all that this project compiles for; the answer cca can name it."]
+    why = f"The compute capability of {', '.join(unknown)} in target_gpus is not in the tables"
+    return {}, [f"{why}. CCA is that of all GPUs of this CUDA build; set the answer cca instead."]
 
 
 def judge(facts: GpuFacts, answers: Answers) -> tuple[Choice, Advice] | None:
@@ -194,11 +212,11 @@ def judge(facts: GpuFacts, answers: Answers) -> tuple[Choice, Advice] | None:
         return wanted, match.advice(match.from_probe(facts.as_dict()), wanted)
     branch = match.newest_branch(match.host(None, targets))
     told = match.advice(match.host(str(branch), targets), wanted)
-    return wanted, told._replace(line=f"{told.line}, with a driver of branch {branch}")
+    return wanted, told._replace(line=f"{told.line}, with driver branch {branch}")
 
 
 def ask_option(told: Advice, wanted: Choice) -> str:
-    """Let a person pick among the choices that work here; the command that takes one, or ""."""
+    """Let the user select a choice that works here; the command that takes it, or ""."""
     import questionary  # noqa: PLC0415
 
     from hooks import matcher as match  # noqa: PLC0415
@@ -217,14 +235,11 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
-def match_lines(facts: GpuFacts, answers: Answers, way: str, *, ask: bool) -> list[str]:
-    """The verdict on the answers: one line where they work, else why not and what to type.
-
-    `way` leads from the person's shell to the project, see `way_to`.
-    """
+def match_lines(facts: GpuFacts, answers: Answers, *, ask: bool) -> list[str]:
+    """The verdict on the answers: one line where they work, else why not and what to type."""
     try:
         judged = judge(facts, answers)
-    except Exception as error:  # noqa: BLE001  .env is filled, and what comes next is still to say
+    except Exception as error:  # noqa: BLE001  .env is filled, and the next step is still to be printed
         return [f"Compatibility was not checked: {one_line(error)}."]
     if judged is None:
         return []
@@ -237,8 +252,9 @@ def match_lines(facts: GpuFacts, answers: Answers, way: str, *, ask: bool) -> li
             command = ask_option(told, wanted)
         except (ImportError, EOFError, OSError, KeyboardInterrupt):
             command = told.command
-    way = way if command.startswith(f"./{FOLDER}/") else ""  # else it is no command of the project
-    change = f"To change it, {COMMITTED}: {way}{command}" if command else ""
+    if command.startswith(f"./{SCRIPT}"):
+        command = me() + command[len(f"./{SCRIPT}") :]
+    change = f"To change it, {COMMITTED}: {command}" if command else ""
     return [told.line, told.why, *([change] if change else [])]
 
 
@@ -256,19 +272,19 @@ def has_conda_files(project: Path) -> bool:
 
 
 def package_lines(project: Path, answers: Answers) -> list[str]:
-    """What was carried over to the project's package manager, and what could not be."""
+    """Which packages were moved to the project's package manager, and which were not."""
     try:
         if not has_conda_files(project):  # to read YAML would cost every copy a tenth of a second
             return []
         from hooks.generate import packages  # noqa: PLC0415  needs YAML, which only Copier's Python must have
 
         return packages.carry(project, answers.package_manager, answers.code_dir)
-    except Exception as error:  # noqa: BLE001  .env is filled, and what comes next is still to say
-        return [f"Packages were not carried over: {one_line(error)}."]
+    except Exception as error:  # noqa: BLE001  .env is filled, and the next step is still to be printed
+        return [f"Packages were not moved: {one_line(error)}."]
 
 
 def ci_lines(project: Path) -> list[str]:
-    """What the host of the repository does not find where it looks, and the command that helps."""
+    """Which files the host of the repository does not find, and the command that places them."""
     if not (project / FOLDER / "host/ci.py").is_file():
         return []
     pipeline = FOLDER / "image.gitlab-ci.yml"
@@ -284,8 +300,8 @@ def ci_lines(project: Path) -> list[str]:
     except (OSError, subprocess.TimeoutExpired):
         lost = False
     host = "GitLab" if on_gitlab else "GitHub"
-    where = f"{host} looks into the repository's root only, now and after each update"
-    lines = [f"{where}: ./{FOLDER}/template.sh ci place"] if lost else []
+    where = f"{host} reads workflows only in the repository's root. Run, now and after each update"
+    lines = [f"{where}: {me()} ci place"] if lost else []
     settings = [name for name in RENOVATE if (project / name).is_file()]
     if len(settings) > 1:
         lines.append(f"Renovate reads {settings[0]} only, not {' or '.join(settings[1:])}.")
@@ -293,7 +309,7 @@ def ci_lines(project: Path) -> list[str]:
 
 
 def answers_lines(project: Path, name: str) -> list[str]:
-    """What to do where a copy has replaced the answers of another template."""
+    """What to do if a copy has replaced the answers of another template."""
     command = ["git", "show", f"HEAD:./{name}"]
     try:
         done = subprocess.run(command, cwd=project, capture_output=True, check=False, timeout=20)
@@ -302,9 +318,9 @@ def answers_lines(project: Path, name: str) -> list[str]:
     if done.returncode or b"\nservice:" in done.stdout:
         return []
     back = f"git checkout HEAD -- {name}"
-    lost = f"{name} had the answers of another template, which could not be updated any more"
+    lost = f"{name} had the answers of another template, which it needs for its updates"
     again = "generate again with Copier's -a .copier-answers.hearth.yml"
-    return [f"{lost}. To have it back: {back}; then {again}"]
+    return [f"{lost}. To restore it: {back}; then {again}"]
 
 
 def in_git(project: Path) -> bool:
@@ -313,20 +329,20 @@ def in_git(project: Path) -> bool:
 
 
 def git_lines(project: Path, answers_file: str, shell_folder: str | None) -> list[str]:
-    """How to begin with git where there is none, as a command for the person's shell."""
+    """The command that puts the project into git, if it is not in a repository."""
     if in_git(project) or not shutil.which("git"):
         return []
-    here = Path(shell_folder).resolve() if shell_folder else project
-    git = "git" if here == project else f"git -C {shlex.quote(os.path.relpath(project, here))}"
-    # Code that was there without a .gitignore may have data and results beside it: not all of it.
+    path = path_from(shell_folder, project)
+    git = "git" if path == "." else f"git -C {shlex.quote(path)}"
+    # Existing code without a .gitignore may have data and results beside it.
     whole = (project / ".gitignore").is_file()
     what = "--all" if whole else f"{FOLDER} {shlex.quote(answers_file)}"
-    commit = 'commit -m "As it was generated"'
-    return [f"To begin with git: {git} init && {git} add {what} && {git} {commit}"]
+    commit = 'commit -m "Generate the project"'
+    return [f"To put the project into git: {git} init && {git} add {what} && {git} {commit}"]
 
 
-def default_lines(answers: Answers, way: str, *, told: bool) -> list[str]:
-    """Which answers nobody gave, and how to change one; nothing where the questions were seen.
+def default_lines(answers: Answers, *, told: bool) -> list[str]:
+    """The answers taken by default, and how to change one; nothing if the questions were asked.
 
     `told` says that a line above has a command that changes answers.
     """
@@ -336,9 +352,8 @@ def default_lines(answers: Answers, way: str, *, told: bool) -> list[str]:
     lines = [f"Answers taken by default (all are in {answers.answers_file}): {taken}."]
     if not told:
         pairs = taken.split(", ")
-        other = next((other for pair, other in EXAMPLES.items() if pair in pairs), "NAME=VALUE")
-        command = f"{way}./{FOLDER}/template.sh update --data {other}"
-        lines.append(f"To change one, {COMMITTED}: {command}")
+        other = next((other for pair, other in EXAMPLES.items() if pair in pairs), pairs[-1])
+        lines.append(f"To change one, {COMMITTED}: {me()} update --data {other}")
     return lines
 
 
@@ -346,15 +361,17 @@ def run(project: Path, arguments: Sequence[str], *, ask: bool) -> list[str]:
     """Do the hook's work in a project's root folder; the lines to show. Raises ProbeError."""
     folder = project / FOLDER
     if not folder.is_dir():
-        raise ProbeError(f"There is no folder {FOLDER} in {project}.")
-    answers, way = Answers.parse(arguments), way_to(project, os.environ.get("PWD"))
+        raise ProbeError(f"{project} has no folder {FOLDER}.")
+    shell_folder = os.environ.get("PWD")
+    name_script(project, shell_folder)
+    answers, way = Answers.parse(arguments), way_to(project, shell_folder)
     updated = updated_project(project, answers, way)
     new = not updated and not (folder / ".env").exists()  # not one that is generated once more
-    kept = update_lines(after_update.settle, updated)
+    kept = update_lines(after_update.restore_and_merge, updated)
     facts = gpu_facts(probe(folder))
     try:
         answered, notes = target_cca(answers)
-    except Exception:  # noqa: BLE001  the verdict meets the same trouble, and tells it
+    except Exception:  # noqa: BLE001  the verdict reports the same error
         answered, notes = {}, []
     filled, used = None, facts
     try:
@@ -362,7 +379,7 @@ def run(project: Path, arguments: Sequence[str], *, ask: bool) -> list[str]:
         used = chosen_gpus(facts, read_env(filled.merged.text).get("GPU_IDS", ""))
     except Exception as error:  # noqa: BLE001  the rest of the work does not need it
         print(not_filled(error), file=sys.stderr)
-    judged = match_lines(used, answers, way, ask=ask)
+    judged = match_lines(used, answers, ask=ask)
     return [
         *host_lines(facts),
         *(env_lines(filled) if filled else []),
@@ -372,20 +389,19 @@ def run(project: Path, arguments: Sequence[str], *, ask: bool) -> list[str]:
         *ci_lines(project),
         *([] if updated else answers_lines(project, answers.answers_file)),
         *kept,
-        *(default_lines(answers, way, told=COMMITTED in "".join(judged)) if new else []),
-        *(git_lines(project, answers.answers_file, os.environ.get("PWD")) if new else []),
+        *(default_lines(answers, told=COMMITTED in "".join(judged)) if new else []),
+        *(git_lines(project, answers.answers_file, shell_folder) if new else []),
         *(
             update_lines(after_update.lines, updated)
             if updated
-            else [f"Next: {way}./{FOLDER}/template.sh build dev"]
+            else [f"Next: {way}./{SCRIPT} build dev"]
         ),
     ]
 
 
 def not_filled(error: BaseException) -> str:
-    """What to say where the hook could not do its work, and what does the same."""
-    retry = f"Try again with ./{FOLDER}/template.sh env"
-    return f"The .env file was not filled: {one_line(error)}. {retry}"
+    """The message if .env was not filled, with the command that does the same."""
+    return f"The .env file was not filled: {one_line(error)}. Try again with {me()} env"
 
 
 def updated_project(project: Path, answers: Answers, way: str) -> after_update.Project | None:
@@ -400,10 +416,12 @@ def updated_project(project: Path, answers: Answers, way: str) -> after_update.P
 def update_lines(
     work: Callable[[after_update.Project], list[str]], updated: after_update.Project | None
 ) -> list[str]:
-    """What a part of the work after an update has to say; nothing after a copy."""
+    """The lines of one step after an update; nothing after a copy, or if the step fails."""
     if updated is None:
         return []
     try:
         return work(updated)
     except Exception as error:  # noqa: BLE001  the update itself is complete
-        return [f"The update was not looked at: {one_line(error)}. Next: {updated.way}git status"]
+        return [
+            f"The updated files were not checked: {one_line(error)}. Next: {updated.way}git status"
+        ]

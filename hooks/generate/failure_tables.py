@@ -1,4 +1,4 @@
-"""Makes the tables of failures in the documentation from the one in host/failures.py.
+"""Makes the tables of failures in the documentation from the rows of host/known_failures/.
 
 python -m hooks.generate.failure_tables            write docs/operate.md and the project's manual
 python -m hooks.generate.failure_tables --check    say whether both are fresh (exit status 1 if not)
@@ -6,14 +6,13 @@ python -m hooks.generate.failure_tables --check    say whether both are fresh (e
 
 from __future__ import annotations
 
-import re
 import sys
 from itertools import groupby
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "template" / "docker-amd64"))
 
-from host.failures import FAILURES, Failure, Unknown
+from host.failures import Failure, fill_in, table
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs" / "operate.md"
@@ -22,9 +21,11 @@ MARK, END = "failures: made by python -m hooks.generate.failure_tables", "end of
 # The answers with which a project can meet the rows of a kind, in the manual's template.
 MET = {
     "base-torch": "given",
+    "ci": "'ci' in extras",
     "conda": "conda",
     "cuda": "accelerator == 'cuda'",
     "pip": "not conda",
+    "pytorch-index": "torch_index",
     "source": "source",
 }
 MANUAL_ROWS = {  # those that people meet in the first weeks
@@ -46,6 +47,11 @@ MANUAL_ROWS = {  # those that people meet in the first weeks
 }
 
 
+def by_kind() -> list[Failure]:
+    """The rows, those for all projects first."""
+    return sorted(table(), key=lambda one: (one.only != "all", one.only))
+
+
 def code(text: str) -> str:
     """A text as code, also one with back-ticks and bars in a table."""
     text = text.replace("|", "\\|")
@@ -54,8 +60,7 @@ def code(text: str) -> str:
 
 def words(text: str) -> str:
     """A text of the table for people: what is not known here is a word in capitals."""
-    known = Unknown(me="template.sh", folder="docker-amd64")
-    return re.sub(r"\{\w+\}", lambda found: found.group().format_map(known), text)
+    return fill_in(text, {"me": "template.sh", "folder": "docker-amd64"})
 
 
 def causes(failure: Failure) -> str:
@@ -67,20 +72,16 @@ def causes(failure: Failure) -> str:
 
 def commands(failure: Failure) -> str:
     """The command of a row, for each kind of engine and host that has its own."""
-    remedy = failure.remedy
-    by_kind = {"": remedy} if isinstance(remedy, str) else remedy
     lines: list[str] = []
-    for kind, command in by_kind.items():
-        shown = code(words(command).replace("{{", "{").replace("}}", "}"))
-        if command == "{advice}":
-            shown = "the command that it prints"
+    for kind, command in failure.run.items():
+        shown = "the command that it prints" if command == "{advice}" else code(words(command))
         lines.append(f"{kind}: {shown}" if kind else shown)
     return "<br>".join(lines)
 
 
 def seen(failure: Failure) -> str:
     """What programs say, up to three of the texts of a row."""
-    texts = [code(words(text)) for text in failure.texts[:3]]
+    texts = [code(words(text)) for text in failure.says[:3]]
     return ", ".join(texts) or "(`template.sh` finds it)"
 
 
@@ -88,7 +89,7 @@ def docs_table() -> str:
     """The table of all failures."""
     lines = ["| failure | a program says | cause | command |", "|---|---|---|---|"]
     lines += [
-        f"| `{one.name}` | {seen(one)} | {causes(one)} | {commands(one)} |" for one in FAILURES
+        f"| `{one.name}` | {seen(one)} | {causes(one)} | {commands(one)} |" for one in by_kind()
     ]
     return "\n".join(lines)
 
@@ -96,24 +97,24 @@ def docs_table() -> str:
 def manual_rows() -> str:
     """The rows of the manual, each where the answers let the project meet it."""
     lines: list[str] = []
-    wanted = [one for one in FAILURES if one.name in MANUAL_ROWS]
+    wanted = [one for one in by_kind() if one.name in MANUAL_ROWS]
     for only, failures in groupby(wanted, key=lambda one: one.only):
         rows = [manual_row(one) for one in failures]
-        lines += [f"{{% if {MET[only]} %}}", *rows, "{% endif %}"] if only else rows
+        lines += [f"{{% if {MET[only]} %}}", *rows, "{% endif %}"] if only != "all" else rows
     return "\n".join(lines)
 
 
 def manual_row(failure: Failure) -> str:
     """A row of the manual: one text, and the command for most people."""
-    text, command = code(words(failure.texts[0])), commands(failure).partition("<br>")[0]
+    text, command = code(words(failure.says[0])), commands(failure).partition("<br>")[0]
     return f"| {text} | {causes(failure)} {command} |"
 
 
-def with_table(file: Path, begin: str, table: str, end: str) -> str:
+def with_table(file: Path, begin: str, rows: str, end: str) -> str:
     """The text of a file with this table between two lines."""
     before, _, rest = file.read_text(encoding="utf-8").partition(begin)
     _, _, after = rest.partition(end)
-    return f"{before}{begin}\n{table}\n{end}{after}"
+    return f"{before}{begin}\n{rows}\n{end}{after}"
 
 
 def docs() -> str:

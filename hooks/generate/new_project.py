@@ -88,6 +88,10 @@ def main() -> int:
         reason = error.message
     except ProcessExecutionError as error:
         reason = f"Git failed: {' '.join(error.stderr.split())}"
+    except TypeError as error:
+        if "YAML list" not in str(error):
+            raise
+        reason = f"{error}. Write a list in DATA in brackets: DATA='extras=[ci]'."
     except ValueError as error:
         reason = str(error)
     else:

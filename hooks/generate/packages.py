@@ -1,9 +1,9 @@
-"""After a copy or an update: packages that a project lists elsewhere go where they are read now.
+"""After a copy or an update: move packages into the files of the project's package manager.
 
-What the code folder of a new conda project lists is taken in, from any file that `intake` reads.
-Where package_manager has changed, the user's own lines go from dependencies/pyproject.toml to the
-environment files, or back. Copier has deleted the old file by then, if it was committed: git still
-has it. Data flows one way, nothing of the user's is lost, and a second run changes nothing.
+The packages that the code folder of a new conda project lists are imported, from any file that
+`intake` reads. If package_manager has changed, the user's own lines move from
+dependencies/pyproject.toml to the environment files, or back. Copier has deleted a committed old
+file by then; it is read from git. No line of the user's is lost, and a second run changes nothing.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ DEPENDENCIES = Path("docker-amd64/dependencies")
 PYPROJECT = "pyproject.toml"
 PIP_LOCKS = ("uv.lock",)
 CONDA_LOCKS = ("conda.lock", "pip.lock", "pip-dev.lock")
-# What is carried over where the package manager has changed, and the locks that then go.
+# The files that are replaced if the package manager has changed.
 CARRIED = frozenset(
     f"{DEPENDENCIES.as_posix()}/{name}"
     for name in (PYPROJECT, MAIN, CUDA, DEV, *PIP_LOCKS, *CONDA_LOCKS)
@@ -206,7 +206,7 @@ def left_over(project: Path, name: str, now: str) -> str | None:
 def clear(
     project: Path, files: Iterable[str], locks: Iterable[str], *, all_taken: bool
 ) -> list[str]:
-    """Put the old files away: what went over as a whole is removed, the rest gets another name."""
+    """Remove the old files; one with lines that could not be moved is renamed."""
     folder = project / DEPENDENCIES
     kept = []
     for name in files:
@@ -218,18 +218,18 @@ def clear(
             kept.append(f"{name}.old")
     for name in locks:
         (folder / name).unlink(missing_ok=True)
-    return [f"What is left of it is in {DEPENDENCIES}/{', '.join(kept)}."] if kept else []
+    return [f"Lines that were not moved are in {DEPENDENCIES}/{', '.join(kept)}."] if kept else []
 
 
 def shortened(notes: list[str], rest: str) -> list[str]:
-    """Not more notes than fit on a screen; `rest` says where the others are."""
+    """At most MOST_NOTES notes; `rest` says where the others are."""
     lines = [f"  {note}" for note in notes]
     if len(lines) > MOST_NOTES:
         lines[MOST_NOTES - 1 :] = [f"  ... and {len(lines) - MOST_NOTES + 1} more{rest}."]
     return lines
 
 
-# --- the three ways -----------------------------------------------------------------------------
+# --- imports and switches ------------------------------------------------------------------------
 
 
 def answers_of(project: Path) -> Wanted:
@@ -240,7 +240,7 @@ def answers_of(project: Path) -> Wanted:
 
 
 def take_lists(project: Path, code_dir: str) -> list[str]:
-    """Take in what the code of a new project lists; what there is to say.
+    """Import the packages that the code of a new project lists; the lines to show.
 
     Raises:
         FileError: no file can be read, or the environment file cannot be edited.
@@ -252,9 +252,9 @@ def take_lists(project: Path, code_dir: str) -> list[str]:
         return []
     if done.broken and not done.files:
         raise FileError(" ".join(done.broken))
-    # As the person would name them.
+    # As the user knows them.
     names = ", ".join((Path(code_dir) / name).as_posix() for name in done.files)
-    title = [f"Took the packages of {names} into {DEPENDENCIES}/{MAIN}."] if names else []
+    title = [f"Imported the packages of {names} into {DEPENDENCIES}/{MAIN}."] if names else []
     more = f": compare it with {names}" if names else ""
     return [*title, *shortened([*done.broken, *done.notes], more)]
 
@@ -265,7 +265,7 @@ def conda_spec(line: str) -> str:
 
 
 def pip_to_conda(project: Path) -> list[str]:
-    """Carry the lines of dependencies/pyproject.toml into the environment files.
+    """Move the lines of dependencies/pyproject.toml into the environment files.
 
     Raises:
         FileError: a file cannot be read or edited.
@@ -288,7 +288,9 @@ def pip_to_conda(project: Path) -> list[str]:
         own = [line for line in pip if pip_name(line) not in known]
         same = [line for line in pip if pip_name(line) in known]
         specs = [spec for line in same if (spec := conda_spec(line))]
-        notes += [f"{line}: {name} has it from conda." for line in same if not conda_spec(line)]
+        notes += [
+            f"{line}: {name} has it already, from conda." for line in same if not conda_spec(line)
+        ]
         conda = [*taken.lines(found.CONDA), *specs]
         after = conda_file.add_all(before, conda=conda, pip=own, where=name)
         if after != before:
@@ -296,14 +298,14 @@ def pip_to_conda(project: Path) -> list[str]:
             changed = True
         carried += [*conda, *own]
         notes += taken.notes()
-    notes += [f"{what}: environment files cannot say it." for what in old.more]
+    notes += [f"{what}: not possible in an environment file." for what in old.more]
     kept = clear(project, (PYPROJECT,), PIP_LOCKS, all_taken=not notes)
-    way = f"{PYPROJECT} to conda's environment files (PyPI's stay PyPI's, in the pip part)"
-    return told(carried, way, notes, kept, PYPROJECT) if changed or kept else []
+    way = f"{PYPROJECT} to conda's environment files (packages of PyPI in the pip part)"
+    return switch_lines(carried, way, notes, kept, PYPROJECT) if changed or kept else []
 
 
 def conda_to_pip(project: Path) -> list[str]:
-    """Carry the lines of the environment files into dependencies/pyproject.toml.
+    """Move the lines of the environment files into dependencies/pyproject.toml.
 
     Raises:
         FileError: a file cannot be read or edited.
@@ -332,24 +334,26 @@ def conda_to_pip(project: Path) -> list[str]:
     if after != before:
         conda_file.save(path, after)
     if notes and not lock:
-        notes.append("without a conda.lock nobody knows which of conda's packages are Python's.")
+        notes.append("without conda.lock it is not known which conda packages are for Python.")
     kept = clear(project, (MAIN, CUDA, DEV), CONDA_LOCKS, all_taken=not notes)
     way = f"conda's environment files to {PYPROJECT}"
-    return told(carried, way, notes, kept, MAIN) if after != before or kept else []
+    return switch_lines(carried, way, notes, kept, MAIN) if after != before or kept else []
 
 
-def told(carried: list[str], way: str, notes: list[str], kept: list[str], file: str) -> list[str]:
-    """The lines on a switch."""
+def switch_lines(
+    carried: list[str], way: str, notes: list[str], kept: list[str], file: str
+) -> list[str]:
+    """The lines to show after packages were moved."""
     if not carried and not notes:
         return []
     names = found.shortened(carried) if carried else "nothing"
-    where = kept or [f"The last commit has it all: git show HEAD:./{DEPENDENCIES}/{file}"]
+    where = kept or [f"The old file is in the last commit: git show HEAD:./{DEPENDENCIES}/{file}"]
     more = where if notes else kept
-    return [f"Carried over from {way}: {names}.", *(f"  {note}" for note in notes), *more]
+    return [f"Moved from {way}: {names}.", *(f"  {note}" for note in notes), *more]
 
 
 def carry(project: Path, manager: str, code_dir: str) -> list[str]:
-    """Bring a project's packages to its package manager; the lines to show, [] where all is done.
+    """Move a project's packages to its package manager; the lines to show, [] if nothing changed.
 
     Args:
         project: the root of a generated project.
@@ -365,4 +369,4 @@ def carry(project: Path, manager: str, code_dir: str) -> list[str]:
         return conda_to_pip(project)
     except (FileError, OSError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
-        return [f"Packages were not carried over: {reason}."]
+        return [f"Packages were not moved: {reason}."]

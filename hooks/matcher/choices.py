@@ -1,6 +1,6 @@
 """What the matcher judges a host against: a choice of service, PyTorch, CUDA, Python and image.
 
-`choice()` and `from_image()` read what people write. The `*_reason` functions say why a choice is
+`choice()` and `from_image()` read what users write. The `*_reason` functions say why a choice is
 impossible on any machine; the questions of the template show the same words.
 """
 
@@ -43,7 +43,7 @@ class Choice(NamedTuple):
 
 def _one_of(what: str, value: str, allowed: tuple[str, ...]) -> str:
     if value not in allowed:
-        raise BadInputError(f"{value!r} is no {what}: choose from {', '.join(allowed)}")
+        raise BadInputError(f"{value!r} is not a known {what}: choose from {', '.join(allowed)}")
     return value
 
 
@@ -55,7 +55,7 @@ def cuda_line(text: str) -> str:
     """
     match = re.fullmatch(r"cu([0-9]{2})([0-9])|([0-9]+\.[0-9]+)(?:\.[0-9]+)*", text.strip().lower())
     if not match:
-        raise BadInputError(f"{text!r} is no CUDA version: write 12.8, or a wheel variant as cu128")
+        raise BadInputError(f"{text!r} is not a CUDA version: write one such as 12.8 or cu128")
     return match[3] or f"{match[1]}.{match[2]}"
 
 
@@ -63,7 +63,7 @@ def _torch(text: str, table: Table) -> tuple[str, str | None]:
     """Split "2.15.0+cu132", and take "2.15" for the newest 2.15 release."""
     match = re.fullmatch(r"([0-9]+\.[0-9]+(?:\.[0-9]+)?)(?:\+(cu[0-9]{3}|cpu))?", text.strip())
     if not match:
-        raise BadInputError(f"{text!r} is no PyTorch version: write one such as 2.14.1")
+        raise BadInputError(f"{text!r} is not a PyTorch version: write one such as 2.14.1")
     version = match[1]
     line = [known for known in table.torch if known.rpartition(".")[0] == version]
     return (line[-1] if line else version), match[2]
@@ -83,7 +83,7 @@ def choice(
     flavour: str | None = None,
     ngc_release: str | None = None,
 ) -> Choice:
-    """Check what a person chose and make it comparable.
+    """Check a user's answers and make them comparable.
 
     Args:
         service: simple, train, devel, ngc or hub.
@@ -111,7 +111,7 @@ def choice(
         raise BadInputError(f"{torch!r} and CUDA {cuda} contradict each other: give one of the two")
     if ngc_release and not re.fullmatch(r"[0-9]{2}\.[0-9]{2}(-py3)?", ngc_release.strip()):
         raise BadInputError(
-            f"{ngc_release!r} is no NGC release: write year and month, such as 25.10"
+            f"{ngc_release!r} is not an NGC release: write year and month, such as 25.10"
         )
     parse_cca(cca)
     named_cuda = cuda or local
@@ -136,7 +136,7 @@ def _distro(text: str) -> str:
     name = re.sub(r"[ :-]", "", text.lower())
     if not re.fullmatch(r"[a-z]+[0-9]+(\.[0-9]+)?", name):
         raise BadInputError(
-            f"{text!r} is no distribution of an image: write name and version, such as ubuntu24.04"
+            f"{text!r} is not a distribution: write name and version, such as ubuntu24.04"
         )
     return name
 
@@ -144,7 +144,7 @@ def _distro(text: str) -> str:
 def _python(text: str) -> str:
     match = re.fullmatch(r"([0-9]+\.[0-9]+)(?:\.[0-9]+)*(t?)", text.strip())
     if not match:
-        raise BadInputError(f"{text!r} is no Python version: write one such as 3.12")
+        raise BadInputError(f"{text!r} is not a Python version: write one such as 3.12")
     return match[1] + match[2]
 
 
@@ -162,7 +162,7 @@ def from_image(image: str, service: str | None = None, cca: str = "auto") -> Cho
     match = _IMAGE.fullmatch(image.strip())
     if not match:
         raise BadInputError(
-            f"{image!r} is no image the table knows: nvidia/cuda, pytorch/pytorch or"
+            f"{image!r} is not an image in the table: give nvidia/cuda, pytorch/pytorch or"
             " nvcr.io/nvidia/pytorch, with a tag"
         )
     repository, tag = match.groups()
@@ -173,7 +173,7 @@ def from_image(image: str, service: str | None = None, cca: str = "auto") -> Cho
         example = "12.8.1-cudnn-devel-ubuntu24.04"
         if repository != "nvidia/cuda":
             example = "2.9.1-cuda12.8-cudnn9-runtime"
-        raise BadInputError(f"{tag!r} is no tag of {repository}: they look like {example}")
+        raise BadInputError(f"{tag!r} is not a tag of {repository}: tags look like {example}")
     if repository == "nvidia/cuda":
         made = choice(
             service=service or "devel", cuda=parts[1], distro=parts[3], flavour=parts[2], cca=cca

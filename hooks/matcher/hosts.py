@@ -1,6 +1,6 @@
 """What the matcher judges: hosts, their GPUs, and lists of compute capabilities.
 
-Everything a person can mistype is read here, and refused with `BadInputError`: one sentence that
+Everything that a user can mistype is read here, and refused with `BadInputError`: one sentence that
 says what is wrong and what to write instead.
 """
 
@@ -39,7 +39,7 @@ _HARMLESS = re.compile(
 
 
 class BadInputError(ValueError):
-    """Input that cannot be judged; its text is one sentence for the person who gave it."""
+    """Input that cannot be judged; its text is one sentence for the user who gave it."""
 
 
 class Target(NamedTuple):
@@ -89,7 +89,7 @@ def parse_driver(text: str) -> str:
     version = text.strip().removeprefix("R")
     if not _DRIVER.fullmatch(version):
         raise BadInputError(
-            f"driver {text!r} is no driver version: write what nvidia-smi shows as"
+            f"driver {text!r} is not a driver version: write what nvidia-smi shows as"
             " 'Driver Version' (from 610 on 'KMD Version'), such as 550.54.15"
         )
     return version
@@ -102,7 +102,7 @@ def parse_cc(text: str) -> str:
         BadInputError: it does not look like one.
     """
     if not _CC.fullmatch(text.strip()):
-        raise BadInputError(f"{text!r} is no compute capability: write two numbers, such as 8.9")
+        raise BadInputError(f"{text!r} is not a compute capability: write one such as 8.9")
     return text.strip()
 
 
@@ -115,7 +115,7 @@ def targets(entries: tuple[str, ...]) -> tuple[Target, ...]:
 def _target(entry: str) -> Target:
     match = _TARGET.fullmatch(entry)
     if not match:
-        raise BadInputError(f"cca has {entry!r}, which is no compute capability: {CCA_FORM}")
+        raise BadInputError(f"cca has {entry!r}, which is not a compute capability: {CCA_FORM}")
     return Target(numbers(match[1]), match[2], bool(match[3]))
 
 
@@ -200,7 +200,7 @@ def _names() -> _Names:
 def _longest(plain: str, names: _Names) -> set[str]:
     """The product whose name `plain` begins with, unless the rest may name another one.
 
-    An "RTX 5090 Ti" is no RTX 5090; every module of a Jetson family has the family's chip.
+    An "RTX 5090 Ti" is not an RTX 5090; every module of a Jetson family has the family's chip.
     """
     bare = _BRAND_WORDS.sub("", plain)
     begins = [known for known in names.without_brand if bare.startswith(known + " ")]
@@ -276,13 +276,13 @@ def gpu(name: str = "", cc: str | None = None, brand_name: str | None = None) ->
             capability, or an unknown brand.
     """
     if not " ".join(name.split()).isprintable():
-        raise BadInputError(f"{name!r} is no name of a GPU: give it as nvidia-smi -L prints it")
+        raise BadInputError(f"{name!r} is not a GPU's name: give it as nvidia-smi -L does")
     if not name.strip() and not cc:
         raise BadInputError(
             "no GPU given: name it as nvidia-smi -L does, or give its compute capability"
         )
     if brand_name is not None and brand_name not in BRANDS:
-        raise BadInputError(f"{brand_name!r} is no brand: choose from {', '.join(BRANDS)}")
+        raise BadInputError(f"{brand_name!r} is not a brand: choose from {', '.join(BRANDS)}")
     table, plain = load(), _plain(name)
     product = None
     for group in _candidates(name, _names()) if plain else ():
@@ -336,9 +336,9 @@ def host(
     resolved = tuple(gpu(item) if isinstance(item, str) else item for item in gpus)
     own = next((item.host for item in resolved if item.host), None)
     if arch is not None and arch.lower() not in ARCHITECTURES:
-        raise BadInputError(f"{arch!r} is no host architecture: choose x86_64 or aarch64")
+        raise BadInputError(f"{arch!r} is not a known architecture: choose x86_64 or aarch64")
     if cuda is not None and not re.fullmatch(r"[0-9]+\.[0-9]+", cuda.strip()):
-        raise BadInputError(f"{cuda!r} is no CUDA version: write two numbers, such as 12.8")
+        raise BadInputError(f"{cuda!r} is not a CUDA version: write one such as 12.8")
     return Host(
         driver=parse_driver(driver) if driver else None,
         gpus=resolved,
@@ -366,15 +366,15 @@ def from_probe(facts: object) -> Host | None:
         None where the probe saw no GPU.
 
     Raises:
-        BadInputError: the facts are not of this form, or hold something that is no version.
+        BadInputError: the facts are not of this form, or contain something that is not a version.
     """
     if not isinstance(facts, dict):
         raise BadInputError(
-            "the probe's facts are no JSON object: give what `template.sh env --json` prints"
+            "the probe's facts are not a JSON object: give what `template.sh env --json` prints"
         )
     gpus = facts.get("gpus") or []
     if not isinstance(gpus, (list, tuple)) or not all(isinstance(item, dict) for item in gpus):
-        raise BadInputError("the probe's facts have no list of objects as gpus")
+        raise BadInputError("in the probe's facts, gpus is not a list of objects")
     found = [gpu(_fact(item, "name") or "", _fact(item, "compute_capability")) for item in gpus]
     if not found:
         return None

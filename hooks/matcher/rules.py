@@ -1,6 +1,6 @@
 """The rules: does this choice work on this host, and which layer decides?
 
-A choice passes the layers in the order in which a person meets them. What is wrong with the choice
+A choice passes the layers in the order in which a user meets them. What is wrong with the choice
 itself comes first, on any machine: the image's tag, the solver, Python, what nvcc can target. Then
 each GPU of the host goes through: is it still driven by this driver; can nvcc target it (where
 something is compiled for it); does the driver run this CUDA; does the image start; is there code

@@ -58,7 +58,7 @@ class Change(NamedTuple):
 
 
 class Advice(NamedTuple):
-    """What the hook and the doctor tell a person.
+    """What the hook and `template.sh` report about a choice.
 
     `verdict` is one of the five words; `line` says it for people, `why` is one sentence,
     `command` (may be empty) changes the answers to those of `nearest`, `options` are the choices
@@ -304,7 +304,7 @@ def _best(
 
 
 def _said(old: Choice, new: Choice) -> str:
-    """Name the choice that a person should make, with what else changes beside its versions."""
+    """Name the choice to make, with what else changes beside its versions."""
     if image_of(new):
         said = f"the image {image_of(new)}"
     else:
@@ -346,7 +346,7 @@ def _gpus(machine: Host) -> str:
 
 
 def advice(machine: Host | None, choice: Choice, table: Table | None = None) -> Advice:
-    """What to tell a person about a host and a choice.
+    """What to report about a choice on a host.
 
     Args:
         machine: the host; None where no GPU was seen.

@@ -1,8 +1,8 @@
-"""After an update: files of the person that Copier took come back, and what is left to do is said.
+"""After an update: restore the user's files that Copier deleted, and list what is left to do.
 
-Copier deletes a file that the new version has no more, changed or not, replaces a recorded answer
-that is no choice any more by the default, and ends with status 0 when there are conflicts. So each
-of these is looked for here, by comparing the project with its last commit.
+Copier deletes a file that the new version lacks, even if the user edited it; replaces a recorded
+answer that is no longer a choice by the default; and exits 0 when there are conflicts. Comparing
+the project with its last commit finds each of these.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from host.checkout import conflicts, listed
+from host.project import me
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,7 +31,7 @@ class Moved(NamedTuple):
     sentence: str
 
 
-# Who has changed one of these is told where that change belongs.
+# For a user who has edited one of these, the sentence says where that edit belongs.
 MOVED = {
     f"{FOLDER}/ci.sh": Moved(
         (f"{FOLDER}/host/ci.py",),
@@ -42,7 +43,7 @@ MOVED = {
     ),
     f"{FOLDER}/template.sh": Moved(
         (f"{FOLDER}/host/command.py",),
-        f"The verbs of template.sh are now in {FOLDER}/host/: make your change there, and take the "
+        f"The verbs of template.sh are now in {FOLDER}/host/: make your change there, and use the "
         f"new template.sh with: git checkout --theirs {FOLDER}/template.sh",
     ),
 }
@@ -51,7 +52,7 @@ MOVED = {
 class Project(NamedTuple):
     """An updated project: its folder, its answers file, and the template with its older version.
 
-    `way` is what a person types in front of a command of the project's folder: "cd ... && " or "".
+    `way` precedes a command that runs in the project's folder: "cd ... && " or "".
     """
 
     root: Path
@@ -73,10 +74,6 @@ class Project(NamedTuple):
     def committed(self, name: str) -> bytes:
         """A file as it was at the last commit."""
         return self.git("show", f"HEAD:./{name}")
-
-    def template_sh(self, verb: str) -> str:
-        """A command line of the project's script."""
-        return f"./{FOLDER}/template.sh {verb}"
 
 
 def updated_from() -> str | None:
@@ -109,10 +106,10 @@ def render_old(project: Project, folder: Path) -> None:
     )
 
 
-def bring_back(project: Project) -> list[str]:
-    """Bring back the files that the template has no more and that the person had changed.
+def restore_edited(project: Project) -> list[str]:
+    """Restore the files that were removed from the template and that the user had edited.
 
-    What packages.py has carried over to another package manager's files is left to it.
+    Files that packages.py replaces are left to it.
     """
     deleted = project.names("diff", "--name-only", "--relative", "--diff-filter=D", "-z", "HEAD")
     if not deleted:
@@ -127,10 +124,8 @@ def bring_back(project: Project) -> list[str]:
             render_old(project, Path(folder))
         except Exception:  # noqa: BLE001  whatever Copier says: then nothing is known, and git has them
             back = f"git checkout HEAD -- {shlex.quote(gone[0])}"
-            unknown = (
-                "The template has these files no more; whether you had changed them is not known"
-            )
-            return [f"{unknown}: {listed(gone)}. To have one back: {back}"]
+            unknown = "These files were removed from the template, and perhaps you had edited them"
+            return [f"{unknown}: {listed(gone)}. To restore one: {back}"]
         old = {name: Path(folder) / name for name in gone}
         changed = [
             name
@@ -153,7 +148,7 @@ def bring_back(project: Project) -> list[str]:
 
 
 def moved_lines(project: Project, name: str) -> list[str]:
-    """Where this update has put the content of a file, if it has moved."""
+    """Where the content of a file is after this update, if it has moved."""
     moved = MOVED.get(name, Moved((), ""))
     for now in moved.now:
         if (project.root / now).exists() and not project.committed(now):
@@ -162,12 +157,12 @@ def moved_lines(project: Project, name: str) -> list[str]:
 
 
 def callers(project: Project, name: str) -> list[str]:
-    """The project's own files that name another one."""
+    """The project's files that name another one."""
     return project.names("grep", "-lzF", name, "--", ".", f":(exclude){name}")
 
 
 def merge_lists(project: Project) -> None:
-    """Solve the conflicts in lists of packages and keys that a person would not call any."""
+    """Resolve conflicts in lists of packages and keys that come only from neighbouring lines."""
     for name in conflicts(project.root):
         path = project.root / name
         of_lists = name.startswith(f"{FOLDER}/dependencies/") or name == f"{FOLDER}/.env.example"
@@ -190,7 +185,7 @@ def merge_lists(project: Project) -> None:
 
 
 def shown(value: object) -> str:
-    """An answer as a person would type it."""
+    """An answer as a user types it."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
@@ -199,7 +194,7 @@ def shown(value: object) -> str:
 
 
 def changed_answers(before: Mapping[str, object], after: Mapping[str, object]) -> list[str]:
-    """The recorded answers that are others now, new, or asked no more; a line for each kind."""
+    """The answers that have changed, are new, or are no longer asked; a line for each kind."""
     lines = []
     names = [name for name in after if name[0] != "_"]
     changed = [name for name in names if name in before and before[name] != after[name]]
@@ -250,7 +245,7 @@ def builds(compose: bytes) -> object:
 
 
 def rebuild_lines(project: Project) -> tuple[bool, list[str]]:
-    """Whether images have to be built again, and a line that says it and why."""
+    """Whether images have to be rebuilt, and a line that says why."""
     docker = project.root / FOLDER
     changed = project.names("diff", "--name-only", "--relative", "-z", "HEAD", "--", FOLDER)
     changed += project.names("ls-files", "--others", "--exclude-standard", "-z", "--", FOLDER)
@@ -262,40 +257,41 @@ def rebuild_lines(project: Project) -> tuple[bool, list[str]]:
             same = builds(project.committed(f"{FOLDER}/{compose}")) == builds(
                 (docker / compose).read_bytes()
             )
-        except Exception:  # noqa: BLE001  a conflict in it is no YAML
+        except Exception:  # noqa: BLE001  with a conflict it is not YAML
             same = False
         why += [] if same else [compose]
     if why:
-        return True, [f"The images have to be built again: {listed(why)} changed."]
+        return True, [f"The images have to be rebuilt: {listed(why)} changed."]
     if compose in names:
-        up = project.template_sh("up")
-        return False, [f"No image has to be built again; {up} takes the new compose.yaml."]
-    return False, ["No image has to be built again."]
+        return False, [f"No image has to be rebuilt; {me()} up applies the new compose.yaml."]
+    return False, ["No image has to be rebuilt."]
 
 
 # --------------------------------------------------------------------------------------- all
 
 
 def next_lines(project: Project, *, rebuild: bool) -> list[str]:
-    """What a person does now: solve conflicts, commit, build."""
+    """The next steps: resolve conflicts, commit, build."""
     open_files = conflicts(project.root)
-    build = f". Then: {project.template_sh('build')}" if rebuild else ""
+    build = ""
+    if rebuild:  # after `way`, the shell is in the project's folder
+        build = f". Then: {f'./{FOLDER}/template.sh' if project.way else me()} build"
     if open_files:
         paths = " ".join(map(shlex.quote, open_files))
         have = "1 file has" if len(open_files) == 1 else f"{len(open_files)} files have"
         commit = f"{project.way}git add {paths} && git commit --all"
         return [
-            f"{have} lines that you changed and the template too: {listed(open_files)}.",
-            f"Next: choose {CONFLICT} there. Then: {commit}{build}",
+            f"{have} lines that both you and the template changed: {listed(open_files)}.",
+            f"Next: edit the text {CONFLICT}. Then: {commit}{build}",
         ]
     if not project.git("status", "--porcelain", "--", "."):
         return []
     return [f"Next: {project.way}git add --all && git commit -m 'Update Hearth'{build}"]
 
 
-def settle(project: Project) -> list[str]:
-    """Undo what Copier did to the person's files, before anything reads them; what to show."""
-    kept = bring_back(project)
+def restore_and_merge(project: Project) -> list[str]:
+    """Restore edited files and merge lists, before anything reads them; the lines to show."""
+    kept = restore_edited(project)
     merge_lists(project)
     for name in conflicts(project.root):
         kept += moved_lines(project, name)

@@ -1,6 +1,6 @@
-"""Merging lists of packages in an update, where git sees a conflict and a person would see none.
+"""Merge lists of packages in an update, if git reports conflicts only for neighbouring lines.
 
-Git calls it a conflict when two changes touch neighbouring lines. In dependencies/ the person's
+Git calls it a conflict when two changes touch neighbouring lines. In dependencies/ the user's
 lines and the template's mostly do, and both are wanted: a list of packages has no order.
 """
 
@@ -31,7 +31,7 @@ def changes(base: list[str], new: list[str]) -> list[Change]:
 
 
 def merge_lines(base: str, ours: str, theirs: str) -> str | None:
-    """A three-way merge by lines in which neighbours do not disturb each other.
+    """A three-way merge by lines in which changes of neighbouring lines do not conflict.
 
     What both insert at the same place is kept, theirs first. None where both change the same lines
     in different ways.

@@ -42,7 +42,7 @@ def advice(result: subprocess.CompletedProcess[str], raw: str = "") -> tuple[str
 
 
 def failure(result: subprocess.CompletedProcess[str], raw: str = "") -> str:
-    """The id of a failure in the table of host/failures.py."""
+    """The id of a failure in host/known_failures/."""
     return ending(result, raw)[2]
 
 
@@ -300,9 +300,9 @@ def test_a_dependency_file_that_is_invalid(plain_project: Project) -> None:
 
 def test_a_base_image_that_cannot_be_reached(plain_project: Project) -> None:
     result = plain_project.sh("build", env={"BASE_IMAGE": "127.0.0.1:9/debian:x"})
-    sentence, _, name = ending(result, "connection refused")
+    _, command, name = ending(result, "connection refused")
     assert name == "base-image-blocked"
-    assert "as BASE_IMAGE in .env" in sentence
+    assert "env --set BASE_IMAGE=" in command
 
 
 def test_a_base_image_that_has_a_folder_where_ours_goes(plain_project: Project) -> None:

@@ -7,6 +7,7 @@ import sys
 
 from .command import FOLDER, start
 from .env_file import ProbeError
+from .failures import explain
 from .project import StopError, read_project
 
 
@@ -23,8 +24,6 @@ def main() -> int:
             print(error, file=sys.stderr)
         if isinstance(error, StopError):
             return error.status
-        from .failures import explain  # noqa: PLC0415  takes a while to import
-
         stop = explain(read_project(FOLDER), str(error))
         if stop:
             print(stop, file=sys.stderr)

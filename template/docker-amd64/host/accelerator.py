@@ -38,6 +38,21 @@ class Suggestion:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Known:
+    """What .env and its example say, for a suggestion.
+
+    `example` has the keys of .env.example, `before` those of .env, `settings` the same with what
+    was just chosen, `decided` the values recorded last time; `refresh` names keys to decide again.
+    """
+
+    example: Mapping[str, str]
+    settings: Mapping[str, str]
+    before: Mapping[str, str]
+    decided: Mapping[str, str] = field(default_factory=dict)
+    refresh: Collection[str] = ()
+
+
 class Accelerator:
     """No accelerator: the project computes on the CPU."""
 
@@ -55,21 +70,8 @@ class Accelerator:
         """More rows for the table of facts: a name and a value each."""
         return []
 
-    def suggestion(
-        self,
-        facts: Facts,
-        *,
-        example: Mapping[str, str],
-        settings: Mapping[str, str],
-        before: Mapping[str, str],
-        decided: Mapping[str, str],
-        refresh: Collection[str],
-    ) -> Suggestion:
-        """What .env is to say.
-
-        `example` has the keys of .env.example, `before` those of .env, `settings` the same with
-        what was just chosen, `decided` the values recorded last time.
-        """
+    def suggestion(self, facts: Facts, known: Known) -> Suggestion:
+        """What .env is to say."""
         return Suggestion()
 
     def write_overrides(

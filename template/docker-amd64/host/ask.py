@@ -1,4 +1,4 @@
-"""Asking commands and files, with a time limit: what fails is not known, and delays nothing."""
+"""Asking commands and files: what fails is not known, and with a time limit delays nothing."""
 
 from __future__ import annotations
 
@@ -53,6 +53,28 @@ def command(args: Sequence[str], limit: float) -> Output:
     return Output(process.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
 
 
+def capture(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end and keep what it says in English; 127 if there is no such program.
+
+    It has no terminal, so git asks for no password.
+    """
+    try:
+        return subprocess.run(
+            words,
+            cwd=str(cwd) if cwd else None,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            env={**os.environ, "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"},
+            encoding="utf-8",
+            errors="surrogateescape",
+            check=False,
+        )
+    except OSError as error:
+        return subprocess.CompletedProcess(
+            words, 127, "", f"{words[0]}: command not found ({error})"
+        )
+
+
 def kill_group(pid: int) -> None:
     """Kill a process and those it started, if it is still there."""
     try:
@@ -65,13 +87,13 @@ def gather(sources: Mapping[str, Callable[[], Any]], limit: float) -> dict[str, 
     """Call all sources at once; return the answers that came within `limit` seconds."""
     answers: dict[str, Any] = {}
 
-    def ask(name: str, source: Callable[[], Any]) -> None:
+    def answer(name: str, source: Callable[[], Any]) -> None:
         try:
             answers[name] = source()
         except Exception:  # noqa: BLE001 a fact that cannot be had is unknown, whatever the reason
             return
 
-    threads = [threading.Thread(target=ask, args=item, daemon=True) for item in sources.items()]
+    threads = [threading.Thread(target=answer, args=item, daemon=True) for item in sources.items()]
     for thread in threads:
         thread.start()
     deadline = time.monotonic() + limit

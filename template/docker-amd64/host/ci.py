@@ -18,11 +18,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Iterator, NamedTuple
 
-from .checkout import conflicts, run
+from .ask import capture
+from .checkout import conflicts
 from .command import call_verb, need_env, verbs_here
-from .compose import SilentError, ask, call, compose, show
-from .failures import explain, registry_of
-from .project import StopError, me
+from .compose import SilentError, call, compose, show
+from .failures import explain, failed, registry_of
 from .registry import NAME, tag_of
 from .work import before_start
 
@@ -50,6 +50,7 @@ TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 COMPOSE_NEEDED = (2, 39)  # the first that knows attestations
 ENGINE_LIMIT = 30  # seconds that a daemon beside a job may take to start
 DAEMON_FILE = "/etc/docker/daemon.json"
+UNREADABLE = r'[\x00-\x1f\x7f$"\\]'  # in the path of a folder that a workflow names
 NO_TESTS = 5  # pytest's exit status when it finds none
 
 
@@ -71,33 +72,25 @@ def markers(project: Project, _: argparse.Namespace) -> None:
     such lines is named in .gitattributes: tests/data/merge.txt conflict-markers
     """
     root = project.root
-    if run(root, "git", "rev-parse", "--git-dir").returncode:
-        raise StopError(
-            "The project is not in git, which would tell its own files from others.",
-            "git init",
-            name="not-in-git",
-        )
+    if capture("git", "rev-parse", "--git-dir", cwd=root).returncode:
+        raise failed("not-in-git", project)
     found = [f"{name}: not merged" for name in conflicts(root)]
     rejected = ("ls-files", "--cached", "--others", "--exclude-standard", "-z", "--", "*.rej")
-    names = run(root, "git", *rejected).stdout.split("\0")
+    names = capture("git", *rejected, cwd=root).stdout.split("\0")
     found += [f"{name}: a change that did not fit" for name in names if name]
     pattern = "^(<<<<<<<|>>>>>>>)( |$)"
     places = (".", ":(exclude,attr:conflict-markers)")
     lines = ("grep", "--untracked", "-nIE", pattern, "--", *places)
-    found += run(root, "git", "-c", "core.quotePath=false", *lines).stdout.splitlines()
+    found += capture("git", "-c", "core.quotePath=false", *lines, cwd=root).stdout.splitlines()
     if found:
         show("\n".join(found))
-        raise StopError(
-            "A merge or an update left these behind: solve them, delete *.rej, and commit.",
-            "git status",
-            name="conflict-left",
-        )
+        raise failed("conflict-left", project)
     show("No conflict was left behind.")
 
 
 def keeps_attestations() -> bool:
     """Whether the engine keeps its images in containerd's store."""
-    asked = ask("docker", "info", "--format", "{{.DriverStatus}}")
+    asked = capture("docker", "info", "--format", "{{.DriverStatus}}")
     return "io.containerd.snapshotter" in asked.stdout
 
 
@@ -105,29 +98,25 @@ def wait_for_engine(project: Project) -> None:
     """Wait for the engine; in CI, a daemon beside the job takes a moment. Raises StopError."""
     deadline = time.monotonic() + (ENGINE_LIMIT if os.environ.get("CI") else 0)
     while True:
-        asked = ask("docker", "version")
+        asked = capture("docker", "version")
         if not asked.returncode:
             return
         if time.monotonic() > deadline:
             break
         time.sleep(1)
     show(asked.stderr.rstrip())
-    raise explain(project, asked.stderr) or StopError(
-        "Docker does not answer.", "docker version", name="engine-silent"
-    )
+    raise explain(project, asked.stderr) or failed("engine-silent", project)
 
 
 def use_containerd_store(project: Project) -> None:
     """Let the Docker of a hosted runner keep its images in containerd's store."""
     show("Docker changes to containerd's store of images.")
-    before = ask("sudo", "cat", DAEMON_FILE).stdout
+    before = capture("sudo", "cat", DAEMON_FILE).stdout
     try:
         settings = json.loads(before or "{}")
         settings.setdefault("features", {})["containerd-snapshotter"] = True
     except (ValueError, AttributeError) as error:
-        raise StopError(
-            f"{DAEMON_FILE} has no settings of Docker: {error}.", f"sudo cat {DAEMON_FILE}"
-        ) from error
+        raise failed("daemon-file-invalid", project, path=DAEMON_FILE, reason=str(error)) from error
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump(settings, file)
         file.flush()
@@ -146,68 +135,41 @@ def engine(project: Project, _: argparse.Namespace) -> None:
     if not keeps_attestations() and os.environ.get("RUNNER_ENVIRONMENT") == "github-hosted":
         use_containerd_store(project)
     if not keeps_attestations():
-        raise StopError(
-            "Docker does not keep images in containerd's store here: it can write neither a cache "
-            "nor an SBOM.",
-            'sudo systemctl restart docker, with "features": {"containerd-snapshotter": true} in '
-            "its daemon.json",
-            name="engine-old-store",
-        )
-    version = ask("docker", "compose", "version", "--short").stdout.strip()
+        raise failed("engine-old-store", project)
+    version = capture("docker", "compose", "version", "--short").stdout.strip()
     found = re.match(r"v?(\d+)\.(\d+)", version)
     if not found:
-        raise StopError(
-            "Docker has no Compose plugin.", "docker compose version", name="compose-missing"
-        )
+        raise failed("compose-missing", project)
     if (int(found.group(1)), int(found.group(2))) < COMPOSE_NEEDED:
-        raise StopError(
-            f"Compose {version} is too old: publish needs 2.39 or newer.",
-            "docker compose version",
-            name="compose-too-old",
-        )
-    docker = ask("docker", "version", "--format", "{{.Server.Version}}").stdout.strip()
+        raise failed("compose-too-old", project, version=version, needed="2.39")
+    docker = capture("docker", "version", "--format", "{{.Server.Version}}").stdout.strip()
     show(f"Docker {docker} and Compose {version} can do it.")
 
 
 # --------------------------------------------------------------------------------- the registry
 
 
-def image_in_registry(step: str) -> str:
+def image_in_registry(project: Project, step: str) -> str:
     """IMAGE, as registries want it. Raises StopError if it is no image in a registry."""
     name = os.environ.get("IMAGE", "").lower()
-    if not name:
-        raise StopError(
-            "IMAGE names no image in a registry.",
-            f"IMAGE=registry.example/team/name {me()} ci {step}",
-            name="image-name",
-        )
     if not NAME.fullmatch(name) or tag_of(name):
-        raise StopError(
-            f'IMAGE is "{name}", which is no image in a registry: it has an account before a '
-            "slash, and no tag.",
-            f"IMAGE=registry.example/team/name {me()} ci {step}",
-            name="image-name",
-        )
+        raise failed("image-variable", project, value=name, step=step)
     return name
 
 
 def login(project: Project, _: argparse.Namespace) -> None:
     """Log in to the registry of IMAGE."""
-    image = image_in_registry("login")
+    image = image_in_registry(project, "login")
     user, password = (os.environ.get(f"REGISTRY_{key}", "") for key in ("USER", "PASSWORD"))
     if not user or not password:
-        raise StopError(
-            "REGISTRY_USER and REGISTRY_PASSWORD name nobody; by hand, Docker asks for both.",
-            f"docker login {registry_of(image)}",
-            name="registry-user-missing",
-        )
+        raise failed("registry-user-missing", project, registry=registry_of(image))
     words = ["docker", "login", "--username", user, "--password-stdin", registry_of(image)]
     call(project, words, stdin=password, to_stderr=True, image_name=image)
 
 
 def logout(project: Project, _: argparse.Namespace) -> None:
     """Forget the password of the registry."""
-    registry = registry_of(image_in_registry("logout"))
+    registry = registry_of(image_in_registry(project, "logout"))
     call(project, ["docker", "logout", registry], to_stderr=True)
 
 
@@ -246,7 +208,7 @@ def with_registry(project: Project, step: str) -> Iterator[None]:
     if not os.environ.get("IMAGE"):
         yield
         return
-    text = registry_file(project, image_in_registry(step))
+    text = registry_file(project, image_in_registry(project, step))
     before = os.environ.get("COMPOSE_FILE")
     separator = project.settings.get("COMPOSE_PATH_SEPARATOR") or ":"
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
@@ -270,9 +232,7 @@ def lint(project: Project, _: argparse.Namespace) -> None:
     try:
         call(project, compose("build", "--check", "runtime", "dev"), to_stderr=True)
     except SilentError as error:
-        raise StopError(
-            "BuildKit's checks of the Dockerfile found what is listed above.", name="lint"
-        ) from error
+        raise failed("dockerfile-checks", project) from error
     show("The Compose files and the Dockerfile are good.")
 
 
@@ -280,13 +240,9 @@ def lock(project: Project, _: argparse.Namespace) -> None:
     """Fail where the lock is missing or stale, or the base images are not pinned in git."""
     with with_registry(project, "lock"):
         call_verb("lock", "--check", project=project)
-    changed = run(project.folder, "git", "status", "--porcelain", "--", "compose.pins.yaml")
+    changed = capture("git", "status", "--porcelain", "--", "compose.pins.yaml", cwd=project.folder)
     if changed.stdout:
-        raise StopError(
-            "The base images are not pinned in git: compose.pins.yaml is new or was changed.",
-            f"{me()} pin, and commit it",
-            name="pins-not-committed",
-        )
+        raise failed("pins-not-committed", project)
 
 
 def build(project: Project, _: argparse.Namespace) -> None:
@@ -327,11 +283,7 @@ def command_for(project: Project, target: str) -> list[str]:
         return shlex.split(config.get("test", target))
     except (OSError, ValueError, configparser.Error) as error:
         why = " ".join(str(error).split())
-        raise StopError(
-            f"docker-amd64/{COMMANDS} does not say what to run in {target}: {why}.",
-            f"git log -- docker-amd64/{COMMANDS}",
-            name="ci-commands",
-        ) from error
+        raise failed("ci-commands", project, image=target, reason=why) from error
 
 
 def test(project: Project, _: argparse.Namespace) -> int:
@@ -355,51 +307,33 @@ def publish(project: Project, options: argparse.Namespace) -> None:
     """Build the image for others with SBOM and provenance, and push it as IMAGE:TAG."""
     tag: str = options.tag
     if not TAG.fullmatch(tag):
-        raise StopError(
-            f'"{tag}" cannot be the tag of an image: use letters, digits and . _ -, 128 characters '
-            "at most.",
-            f"{me()} ci publish v1.0.0",
-            name="image-tag",
-        )
-    image = image_in_registry("publish")
+        raise failed("image-tag", project, tag=tag)
+    image = image_in_registry(project, "publish")
     generator = os.environ.get("SBOM_GENERATOR") or "x"
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9./:@_-]*", generator):
-        raise StopError(
-            f'SBOM_GENERATOR is "{generator}", which does not name an image.', name="image-name"
-        )
-    changed = run(project.folder, "git", "status", "--porcelain")
+        raise failed("generator-name", project, value=generator)
+    changed = capture("git", "status", "--porcelain", cwd=project.folder)
     if changed.returncode:
-        raise StopError(
-            "The project is not in git: a published image names its commit.", name="not-in-git"
-        )
+        raise failed("not-in-git", project)
     if changed.stdout:
         show(changed.stdout.rstrip("\n"))
-        raise StopError(
-            "There are changes that are not committed: a published image names its commit.",
-            "git status",
-            name="not-committed",
-        )
+        raise failed("not-committed", project)
     need_env(project)
-    config = ask(*compose("--profile", "*", "config"), cwd=project.folder).stdout
-    if re.search(r"(HTTP|HTTPS)_PROXY: .*://[^/]*@", config):
-        raise StopError(
-            "A proxy in .env has a password, which the provenance of the image would name: use one "
-            "that wants none.",
-            name="password-in-image",
-        )
+    config = capture(*compose("--profile", "*", "config"), cwd=project.folder).stdout
+    proxy = re.search(r"\b(HTTPS?_PROXY): .*?(\w+://)[^/]*@([^\s'\"]*)", config)
+    if proxy:  # the provenance of the image would name it
+        key, setting = proxy[1], f"{proxy[1]}={proxy[2]}{proxy[3]}"
+        instead = "one that wants none"
+        raise failed("password-in-image", project, key=key, setting=setting, instead=instead)
     name = f"{image}:{tag}"
     with with_registry(project, "publish"):
         call_verb("publish", name, project=project)
     for kind in ("SBOM", "Provenance"):
         inspect = ("docker", "buildx", "imagetools", "inspect", "--format")
-        asked = ask(*inspect, f"{{{{json .{kind}}}}}", name)
+        asked = capture(*inspect, f"{{{{json .{kind}}}}}", name)
         if asked.stdout.strip() in ("", "null", "{}"):
             show(asked.stderr.rstrip())
-            raise StopError(
-                f"The registry has no {kind} of {name}.",
-                f"docker buildx imagetools inspect {name}",
-                name="attestation-missing",
-            )
+            raise failed("attestation-missing", project, kind=kind, image=name)
     show(
         "With SBOM and provenance: docker buildx imagetools inspect --format '{{json .SBOM}}' "
         f"{name}"
@@ -409,18 +343,14 @@ def publish(project: Project, options: argparse.Namespace) -> None:
 # ------------------------------------------------------------------- part of a larger repository
 
 
-def include_it(top: Path, name: str) -> None:
+def include_it(project: Project, top: Path, name: str) -> None:
     """Let GitLab's one file, which may be the user's, include ours. Raises StopError."""
     first = top / ".gitlab-ci.yml"
     if not first.exists():
         first.write_text(f"include:\n  - local: {name}\n", "utf-8")
         show("Made .gitlab-ci.yml, which includes it.")
     elif name not in first.read_text("utf-8", "replace"):
-        raise StopError(
-            "Your .gitlab-ci.yml does not include it yet: add to its list of include the line   "
-            f"- local: {name}",
-            name="pipeline-not-included",
-        )
+        raise failed("pipeline-not-included", project, file=name, path=str(first))
 
 
 def placed_text(project: Project, folder: str, text: str) -> str:
@@ -438,24 +368,17 @@ def placed_text(project: Project, folder: str, text: str) -> str:
 def place(project: Project, _: argparse.Namespace) -> None:
     """Put the workflow where the host looks for it, in a larger repository."""
     own = WORKFLOWS[project.ci_host]
-    asked = run(project.root, "git", "rev-parse", "--show-prefix", "--show-toplevel")
+    asked = capture("git", "rev-parse", "--show-prefix", "--show-toplevel", cwd=project.root)
     if asked.returncode:
-        raise StopError(
-            "The project is not in git, so there is no repository to place it in.",
-            "git init",
-            name="not-in-git",
-        )
+        raise failed("not-in-git", project)
     prefix, top_name = asked.stdout.rstrip("\n").split("\n", 1)
     folder, top = prefix.rstrip("/"), Path(top_name)
-    if re.search(r'[\x00-\x1f\x7f$"\\]', folder):
-        raise StopError(
-            f"The path {folder} has a character that a workflow would not read as it is: rename "
-            "the folder.",
-            name="folder-name",
-        )
+    if re.search(UNREADABLE, folder):
+        new = re.sub(UNREADABLE, "_", folder)
+        raise failed("folder-name", project, path=folder, top=top_name, new=new)
     if not folder:
         if project.ci_host == "gitlab":
-            include_it(top, own)
+            include_it(project, top, own)
         else:
             show(f"GitHub finds {own} where it is.")
         return
@@ -465,17 +388,11 @@ def place(project: Project, _: argparse.Namespace) -> None:
     # ... and then by whom, which another version may say in other words.
     first = f"# Made from {folder}/{own} by "
     if target.exists() and not target.read_text("utf-8", "replace").startswith(first):
-        raise StopError(
-            f"{name} is there already, and was not made from this project.",
-            f"git log -- {name}",
-            name="workflow-not-ours",
-        )
+        raise failed("workflow-not-ours", project, top=top_name, file=name)
     try:
         text = (project.root / own).read_bytes().decode("utf-8", "surrogateescape")
     except OSError as error:
-        raise StopError(
-            f"There is no {own}, from which it would be made.", f"git log -- {own}"
-        ) from error
+        raise failed("workflow-missing", project, file=own) from error
     placed = f"{first}template.sh ci place: change that one, and place it again.\n"
     placed += placed_text(project, folder, text)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -486,7 +403,7 @@ def place(project: Project, _: argparse.Namespace) -> None:
         (top / settings).write_bytes((project.root / settings).read_bytes())
         show(f"Made {settings}.")
     if project.ci_host == "gitlab":
-        include_it(top, name)
+        include_it(project, top, name)
 
 
 # -------------------------------------------------------------------------------- the command line

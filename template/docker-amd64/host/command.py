@@ -14,8 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
-from .env_file import bad_values
-from .project import StopError, me, read_project
+from .project import USAGE, StopError, bad_values, me, read_project
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -61,10 +60,14 @@ GROUPS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
     (
         "Packages",
         (
-            Verb("add", "pip_packages", "add packages to dependencies/ and the lock"),
-            Verb("lock", "pip_packages", "bring the lock up to date, check it, or take newer ones"),
-            Verb("add", "conda_packages", "add packages to dependencies/ and the locks"),
-            Verb("lock", "conda_packages", "bring the locks up to date, check or upgrade them"),
+            *(
+                Verb(name, module, text)
+                for module in ("pip_packages", "conda_packages")  # a project has one of them
+                for name, text in (
+                    ("add", "add packages to dependencies/ and the lock"),
+                    ("lock", "bring the lock up to date, check it, or take newer versions"),
+                )
+            ),
             Verb("freeze", "work", "compare what is installed in dev with the files"),
         ),
     ),
@@ -113,7 +116,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise StopError with argparse's message in our words."""
-        verb = self.prog.partition("template.sh ")[2] or self.prog
+        verb = self.prog[len(me()) + 1 :]
         for pattern, sentence in (
             (r"unrecognized arguments: (.*)", "{verb} does not know {0}."),
             (r"the following arguments are required: (.*)", "{verb} needs {0}."),
@@ -130,7 +133,7 @@ class Parser(argparse.ArgumentParser):
                 break
         else:
             message = f"{verb}: {message}."
-        raise StopError(message, f"{self.prog} --help", name="usage")
+        raise StopError(message, f"{self.prog} --help", name=USAGE)
 
 
 def groups() -> Iterator[tuple[str, tuple[Verb, ...]]]:
@@ -155,14 +158,14 @@ def find_verb(name: str) -> Verb:
         raise StopError(
             f'This project has no verb "{name}": its answers do not need it.',
             f"{me()} help",
-            name="usage",
+            name=USAGE,
         )
     from difflib import get_close_matches  # noqa: PLC0415  needed for a typing error only
 
     near = get_close_matches(name, [verb.name for verb in verbs_here()], n=1, cutoff=0.6)
     meant = f' Did you mean "{near[0]}"?' if near else ""
     raise StopError(
-        f'There is no verb "{name}".{meant}', f"{me()} {near[0] if near else 'help'}", name="usage"
+        f'There is no verb "{name}".{meant}', f"{me()} {near[0] if near else 'help'}", name=USAGE
     )
 
 
@@ -217,11 +220,8 @@ def need_env(project: Project) -> None:
         # Stdout is left to what the verb was asked for.
         print("\n".join(report(fill(FOLDER))), file=sys.stderr)
         project.forget_settings()
-    for key, sentence in bad_values(project.settings):
-        words, _, remedy = sentence.partition(" Run: ")
-        remedy = remedy.replace("./template.sh", me())
-        name = "compose-file-missing" if key == "COMPOSE_FILE" else "env-value"
-        raise StopError(words, remedy, name=name)
+    for stop in bad_values(project.settings):
+        raise stop
 
 
 def start(words: Sequence[str]) -> int:

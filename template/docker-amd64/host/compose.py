@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -12,14 +11,14 @@ from collections import deque
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Mapping, NoReturn
 
+from .ask import capture
+from .failures import explain, failed
 from .project import StopError
 
 if TYPE_CHECKING:
     from .project import Project
 
 TAIL = 400  # lines of what a command said that may tell why it failed
-
-# ruff: noqa: PLC0415  the table of failures takes a while to import, and few calls fail
 
 
 def compose(*words: str) -> list[str]:
@@ -101,8 +100,6 @@ def call(
         raise
     shown.join()
     if status:
-        from .failures import explain
-
         text = b"".join(lines).decode("utf-8", "replace")
         status = status if status > 0 else 128 - status
         raise explain(project, text, image_name=image_name, status=status) or SilentError(status)
@@ -124,30 +121,10 @@ class SilentError(StopError):
 
 def no_program(project: Project, name: str) -> StopError:
     """What to say where there is no docker command."""
-    from .failures import explain
-
     show(f"{name}: command not found")
     return explain(project, f"{name}: command not found") or StopError(
         f"There is no command {name}."
     )
-
-
-def ask(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a command and keep what it says; status 127 if there is no such program."""
-    try:
-        return subprocess.run(
-            words,
-            cwd=str(cwd) if cwd else None,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            check=False,
-        )
-    except OSError as error:
-        return subprocess.CompletedProcess(
-            words, 127, "", f"{words[0]}: command not found ({error})"
-        )
 
 
 def check_engine(project: Project) -> None:
@@ -157,17 +134,15 @@ def check_engine(project: Project) -> None:
         StopError: the engine does not answer, or Compose cannot read the files.
     """
     for words in (["docker", "version"], compose("config", "--quiet")):
-        asked = ask(*words, cwd=project.folder)
+        asked = capture(*words, cwd=project.folder)
         if asked.returncode:
-            from .failures import explain
-
             show(asked.stderr.rstrip())
             raise explain(project, asked.stderr) or SilentError(1)
 
 
 def image_id(name: str) -> str:
     """The id of an image of this machine, "" if there is none."""
-    asked = ask("docker", "image", "inspect", "--format", "{{.Id}}", name)
+    asked = capture("docker", "image", "inspect", "--format", "{{.Id}}", name)
     return asked.stdout.strip()
 
 
@@ -177,15 +152,13 @@ def need_image(project: Project, target: str) -> None:
     if image_id(name):
         return
     check_engine(project)
-    from .failures import failed
-
     raise failed("image-not-built", project, image=name, target=target)
 
 
 def container(project: Project) -> str:
     """The id of the running dev container, "" if it does not run."""
     words = compose("ps", "--quiet", "--status", "running", "dev")
-    return ask(*words, cwd=project.folder).stdout.strip()
+    return capture(*words, cwd=project.folder).stdout.strip()
 
 
 def need_container(project: Project) -> None:
@@ -194,8 +167,6 @@ def need_container(project: Project) -> None:
         return
     need_image(project, "dev")
     check_engine(project)
-    from .failures import failed
-
     raise failed("container-not-running", project)
 
 
@@ -228,34 +199,6 @@ def compose_program(project: Project) -> list[str]:
             return [str(program)]
     check_engine(project)
     return compose()
-
-
-def watch_for_gpus(project: Project) -> None:
-    """Hand on what this process will say on stderr, and explain at the end if it got no GPU.
-
-    A child does it, since this process is about to become Compose.
-    """
-    reader, writer = os.pipe()
-    if os.fork():
-        os.close(reader)
-        os.dup2(writer, 2)
-        os.close(writer)
-        return
-    os.close(writer)
-    for one in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(one, signal.SIG_IGN)
-    lines: deque[bytes] = deque(maxlen=TAIL)
-    try:
-        with os.fdopen(reader, "rb") as source, os.fdopen(os.dup(2), "wb") as target:
-            copy_lines(source, lines, target)
-        text = b"".join(lines).decode("utf-8", "replace")
-        from .failures import explain
-
-        stop = explain(project, text)
-        if stop and stop.name.startswith("gpu-"):
-            show(str(stop))
-    finally:
-        os._exit(0)
 
 
 def has(program: str) -> bool:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from .checkout import UpdateError, run
+from .ask import capture
+from .checkout import HOST_FILES, UpdateError
 from .project import me
-from .undo import HOST_FILES
 from .update import yes
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def do_eject(project: Project, options: argparse.Namespace) -> int:
     if not options.yes and not yes(f"Remove {answers.name}?", default=False):
         print("Nothing was changed.")
         return 1
-    in_git = not run(root, "git", "cat-file", "-e", f"HEAD:./{answers.name}").returncode
+    in_git = not capture("git", "cat-file", "-e", f"HEAD:./{answers.name}", cwd=root).returncode
     answers.unlink()
     back = f" To have it back: git checkout HEAD -- {answers.name}" if in_git else ""
     print(f"Removed {answers.name}.{back}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .ask import LOOK_LIMIT, Output, command, read_json
 from .facts import Engine
+from .failures import engine_kind, explain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -113,8 +114,6 @@ def read_podman(info: Mapping[str, Any]) -> Engine:
 
 def broken(name: str, said: Output) -> Engine:
     """The engine that gives no answer, with why and the one command that helps."""
-    from .failures import engine_kind  # noqa: PLC0415  takes a while to import
-
     text = f"no answer within {ENGINE_LIMIT:g} s" if said.timed_out else said.err.strip()
     kind = engine_kind(text) if name == "docker" else name
     found = failing(Engine(kind=kind, rootless=kind == "docker-rootless"), text)
@@ -126,8 +125,6 @@ def broken(name: str, said: Output) -> Engine:
 
 def failing(found: Engine, text: str) -> Engine:
     """An engine with the words of the table of failures on a text, if a row knows it."""
-    from .failures import explain  # noqa: PLC0415  takes a while to import
-
     stop = explain(None, text)
     if stop is None:
         return found

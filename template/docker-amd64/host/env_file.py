@@ -281,45 +281,6 @@ class Settings:
         return self.get("COMPOSE_FILE").split(self.get("COMPOSE_PATH_SEPARATOR") or os.pathsep)
 
 
-# What a value must be, as a pattern and in words: with another one Compose or a build stops, and
-# what they say does not name the key. docker/go-units reads sizes, compose-go names of projects.
-NUMBER = "a number from 0 to 2147483647"
-RULES = {
-    "USRID": (r"\d{1,10}", NUMBER),
-    "GRPID": (r"\d{1,10}", NUMBER),
-    "COMPOSE_PROJECT_NAME": (
-        r"[a-z0-9][a-z0-9_-]*",
-        "small letters, digits, - and _, a letter or digit first",
-    ),
-    "SHM_SIZE": (r"(?i:(\d+\.?\d*|\.\d+) ?(b|[kmgtp](i?b)?)?)?", "a size such as 16gb"),
-    "TZ": (r"\S*", "the name of a time zone such as Europe/Berlin"),
-    "GPU_IDS": (r"[\w:./=,\s-]*", "the ids of GPUs, separated by commas"),
-    "CPU_OR_GPU": ("cpu|gpu", "cpu or gpu"),
-    "REQUIRE_GPU": ("[01]?", "0 or 1"),
-}
-
-
-def bad_values(settings: Settings) -> list[tuple[str, str]]:
-    """The keys with values at which Compose or a build stops; each with a sentence and a remedy."""
-    bad: list[tuple[str, str]] = []
-    for key, (pattern, words) in RULES.items():
-        value = settings.get(key)
-        fits = re.fullmatch(pattern, value, re.ASCII)
-        if key in settings and not (fits and (words != NUMBER or int(value) < 2**31)):
-            where, mend = ".env", f"./template.sh env --refresh {key}"
-            if key in settings.environ:
-                where, mend = "the shell", f"unset {key}"
-            bad.append((key, f'{key} in {where} is "{value}", but must be {words}. Run: {mend}'))
-    if "COMPOSE_FILE" in settings.file and "COMPOSE_FILE" not in settings.environ:
-        for name in settings.names():
-            remote = name == "-" or "://" in name
-            if not remote and not (name and (settings.folder / name).is_file()):
-                lacks = f"names {name}, which does not exist" if name else "contains an empty name"
-                mend = "./template.sh env --refresh COMPOSE_FILE"
-                bad.append(("COMPOSE_FILE", f"COMPOSE_FILE in .env {lacks}. Run: {mend}"))
-    return bad
-
-
 # ----------------------------------------------------------------------------------------- merging
 
 RECORD = "# The keys of .env.example when this file was last filled (leave this line): "
@@ -613,9 +574,7 @@ def set_keys(folder: Path, settings: Sequence[str]) -> None:
     """Change keys of .env, each given as KEY=VALUE. Raises ProbeError."""
     path = folder.absolute() / ".env"
     current = read_settings(path)
-    if current is None:
-        raise ProbeError(f"There is no {path} yet. Run ./template.sh env")
-    mine = parse_env(current)
+    mine = parse_env(current or "")
     try:
         for setting in settings:
             key, _, value = setting.partition("=")

@@ -48,6 +48,23 @@ class Engine:
     warnings: tuple[str, ...] = ()
 
 
+def engine_line(found: Engine) -> str:
+    """The engine in one line."""
+    names = {
+        "docker": "Docker Engine",
+        "docker-rootless": "rootless Docker",
+        "docker-desktop": "Docker Desktop",
+        "podman": "Podman",
+    }
+    compose = "podman-compose" if found.compose == "podman-compose" else "Compose"
+    parts = [f"{names.get(found.kind, 'none')} {found.version}".strip()]
+    parts += [f"{compose} {found.compose_version}"] if found.compose != "none" else []
+    line = ", ".join(parts)
+    if not found.problem:
+        return line
+    return f"{line}: {found.problem}" + (f" (failure: {found.failure})" if found.failure else "")
+
+
 @dataclass(frozen=True)
 class Facts:
     """Everything the probe found. What is not known has its default; an owner, if not the user."""

@@ -7,7 +7,8 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from .accelerator import accelerator, compose_files, override_in
+from .accelerator import Known, accelerator, compose_files, override_in
+from .ask import read_text
 from .env_file import (
     ALL,
     FILLED,
@@ -25,7 +26,7 @@ from .env_file import (
     write_env,
 )
 from .probe import probe, system_bundle
-from .project import CA_FILE, PINS_FILE
+from .project import CA_FILE, PINS_FILE, me
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -56,10 +57,7 @@ def env_values(
     current = current or {}
     defaults = read_defaults(example)
     if suggestion is None:
-        computing = accelerator(defaults)
-        suggestion = computing.suggestion(
-            facts, example=defaults, settings=current, before=current, decided={}, refresh=()
-        )
+        suggestion = accelerator(defaults).suggestion(facts, Known(defaults, current, current))
     values = {"TZ": facts.timezone, **suggestion.values}
     inside, outside = facts.container_user, facts.host_user
     if inside:
@@ -142,17 +140,14 @@ def new_file_owner(facts: Facts) -> tuple[int, int] | None:
     return (user.uid, user.gid) if root and user else None
 
 
-def make_folder(path: Path, owner: tuple[int, int] | None) -> tuple[list[Path], str]:
-    """Create a folder and its missing parents for `owner`; return them, or why that failed."""
-    try:
-        missing = [one for one in (path, *path.parents) if not one.exists()][::-1]
-        for one in missing:
-            one.mkdir()
-            if owner:
-                os.chown(one, *owner)
-    except OSError as error:
-        return [], f"Cannot create {path}: {error.strerror}."
-    return missing, ""
+def make_folder(path: Path, owner: tuple[int, int] | None) -> list[Path]:
+    """Make a folder and its missing parents for `owner`; return them. Raises OSError."""
+    missing = [one for one in (path, *path.parents) if not one.exists()][::-1]
+    for one in missing:
+        one.mkdir()
+        if owner:
+            os.chown(one, *owner)
+    return missing
 
 
 def keep_out_of_git(folder: Path, owner: tuple[int, int] | None) -> None:
@@ -215,9 +210,7 @@ def fill(
     recorded = split_record(current or "")[1].items()
     decided = {key: record.given for key, record in recorded if record}
     named = FILLED if tuple(refresh) == ALL else refresh
-    suggestion = computing.suggestion(
-        facts, example=defaults, settings=settings, before=before, decided=decided, refresh=named
-    )
+    suggestion = computing.suggestion(facts, Known(defaults, settings, before, decided, named))
     values = {**env_values(facts, folder, example, settings, suggestion), **(chosen or {})}
     if tuple(refresh) != ALL:
         followed = followed_values(suggestion, before)
@@ -264,12 +257,17 @@ def make_folders(settings: Settings, owner: tuple[int, int] | None) -> tuple[lis
     """Make the missing data folders that .env names; return them, and what could not be done."""
     folders: list[Path] = []
     problems: list[str] = []
+    root = settings.folder.parent
+    ignored = read_text(root / ".gitignore").splitlines()  # a new project's names both folders
     for bind in filter(None, map(settings.path, BIND_DIRS)):
-        made, problem = make_folder(bind, owner)
+        made: list[Path] = []
+        try:
+            made = make_folder(bind, owner)
+        except OSError as error:
+            problems.append(f"Cannot create {bind}: {error.strerror}.")
         folders += made[-1:]
-        if made and settings.folder.parent in bind.parents:
+        if made and root in bind.parents and f"/{bind.relative_to(root)}/" not in ignored:
             keep_out_of_git(bind, owner)
-        problems += [problem] if problem else []
     return folders, problems
 
 
@@ -314,7 +312,7 @@ def report(filled: Filled) -> list[str]:
     lines += [
         f"{one.key}: .env says {one.yours or 'nothing'}, "
         f"{'the answers now say' if one.by_answers else 'this host suggests'} "
-        f"{one.suggested or 'nothing'}; kept. To take it: ./template.sh env --refresh {one.key}"
+        f"{one.suggested or 'nothing'}; kept. To take it: {me()} env --refresh {one.key}"
         for one in merged.differing
     ]
     if merged.gone:

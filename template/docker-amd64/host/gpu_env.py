@@ -6,7 +6,7 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from .accelerator import OVERRIDE_FILES, Accelerator, Suggestion, compose_files
+from .accelerator import OVERRIDE_FILES, Accelerator, Known, Suggestion, compose_files
 from .gpu_facts import GpuFacts, Graphics, chosen_gpus, gpu_facts
 from .gpus import (
     ACCESS_NAMES,
@@ -60,23 +60,14 @@ class NvidiaGpus(Accelerator):
             *(("containers", line) for line in access_lines(found)),
         ]
 
-    def suggestion(
-        self,
-        facts: Facts,
-        *,
-        example: Mapping[str, str],
-        settings: Mapping[str, str],
-        before: Mapping[str, str],
-        decided: Mapping[str, str],
-        refresh: Collection[str],
-    ) -> Suggestion:
+    def suggestion(self, facts: Facts, known: Known) -> Suggestion:
         """The GPU keys, and the override file.
 
         GPU_IDS and CPU_OR_GPU are left out when driver or engine give no answer: the example's safe
         default, or the user's value, is kept. CCA is that of the GPUs in GPU_IDS.
         """
         found = gpu_facts(facts)
-        used = chosen_gpus(found, settings.get("GPU_IDS", ""))
+        used = chosen_gpus(found, known.settings.get("GPU_IDS", ""))
         values: dict[str, str] = {}
         notes: list[str] = []
         if found.gpu_status != "unknown":
@@ -84,16 +75,17 @@ class NvidiaGpus(Accelerator):
         if cpu_or_gpu(found):
             values["CPU_OR_GPU"] = cpu_or_gpu(found)
         # "auto", and behind it what that means where no GPU is seen
-        auto, _, without_gpu = example.get("CCA", "").partition(" ")
+        auto, _, without_gpu = known.example.get("CCA", "").partition(" ")
         if auto == "auto":
             values["CCA"] = " ".join(used.compute_capabilities) or without_gpu
-            if "CCA" not in settings and not used.compute_capabilities:
+            if "CCA" not in known.settings and not used.compute_capabilities:
                 every = "all architectures of this CUDA build"
                 notes.append(f"CCA: no GPU found; compiling for {every}, {without_gpu}.")
-        mode, kind, remember = decide(found, before, decided, refresh)
+        mode, kind, remember = decide(found, known.before, known.decided, known.refresh)
+        changed = known.before.get("CPU_OR_GPU", mode) != mode
         return Suggestion(
             values=values,
-            followed={"CPU_OR_GPU": mode} if before.get("CPU_OR_GPU", mode) != mode else {},
+            followed={"CPU_OR_GPU": mode} if changed else {},
             override=OVERRIDE_FILES.get(kind, ""),
             decided=remember,
             notes=tuple(notes),
@@ -110,7 +102,7 @@ class NvidiaGpus(Accelerator):
         found = gpu_facts(facts)
         gpu_ids = os.environ.get("GPU_IDS", settings.get("GPU_IDS", ""))
         notes = [
-            f"GPU_IDS names {one}, which this machine does not have: ./template.sh gpus lists them."
+            f"GPU_IDS names {one}, which this machine does not have: {me()} gpus lists them."
             for one in (unknown_ids(gpu_ids, found.gpus) if found.gpus else [])
         ]
         for name, text in override_texts(gpu_ids, found).items():

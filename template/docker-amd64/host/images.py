@@ -8,9 +8,11 @@ import re
 from importlib import import_module
 from typing import TYPE_CHECKING, Mapping
 
-from .compose import ask, call, check_engine, compose, image_id, show
+from .ask import capture
+from .compose import call, check_engine, compose, image_id, show
 from .env_file import set_keys
-from .project import PINS_FILE, StopError, me
+from .failures import failed
+from .project import PINS_FILE, USAGE, StopError, me
 
 if TYPE_CHECKING:
     import argparse
@@ -27,9 +29,14 @@ x-pins: &pins
 END_IS_NEAR = 90  # days before the last security update of a distribution, from which build says so
 # What the Dockerfile records in an image, so that no password may be in it.
 RECORDED = (
-    *("UV_DEFAULT_INDEX", "UV_PYTHON_INSTALL_MIRROR", "UV_PYTHON_DOWNLOADS_JSON_URL", "GIT_MIRROR"),
-    *("PYTORCH_REPO", "TORCHVISION_REPO", "MAGMA_URL"),
+    *("APT_MIRROR", "UV_DEFAULT_INDEX", "UV_PYTHON_INSTALL_MIRROR", "UV_PYTHON_DOWNLOADS_JSON_URL"),
+    *("MAMBA_CHANNEL_ALIAS", "GIT_MIRROR", "PYTORCH_REPO", "TORCHVISION_REPO", "MAGMA_URL"),
 )
+PASSWORD, TOKEN = r"(?<=://)(?!git@)[^/]*@", r"/t/[^/]*"  # everybody may read as git@
+INSTEAD = {
+    "APT_MIRROR": "a mirror that wants none",
+    "MAMBA_CHANNEL_ALIAS": "the files of NETRC_FILE and CONDA_AUTH_FILE",
+}
 
 
 # ------------------------------------------------------------------------------------- building
@@ -56,30 +63,14 @@ def build_images(
 
 def refuse_passwords(project: Project) -> None:
     """Raises StopError where a value that an image would keep has a password in it."""
-    settings = project.settings
-    if re.search(r"://[^/]*@|/t/", settings.get("MAMBA_CHANNEL_ALIAS")):
-        raise StopError(
-            "MAMBA_CHANNEL_ALIAS in .env has a password, which the image would keep: passwords "
-            "belong into the file of NETRC_FILE, tokens into that of CONDA_AUTH_FILE.",
-            f"{me()} config",
-            name="password-in-image",
-        )
     for key in RECORDED:
-        # Everybody may read as git@.
-        if re.search(r"://(?!git@)[^/]*@", settings.get(key)):
-            raise StopError(
-                f"{key} in .env has a password, which the image would keep: write it into the file "
-                "of NETRC_FILE.",
-                f"{me()} config",
-                name="password-in-image",
-            )
-    if re.search(r"://[^/]*@", settings.get("APT_MIRROR")):
-        raise StopError(
-            "APT_MIRROR in .env has a password, which the image would keep: name a mirror that "
-            "wants none.",
-            f"{me()} config",
-            name="password-in-image",
-        )
+        value = project.settings.get(key)
+        pattern = f"{PASSWORD}|{TOKEN}" if key == "MAMBA_CHANNEL_ALIAS" else PASSWORD
+        without = re.sub(pattern, "", value)
+        if without != value:
+            instead = INSTEAD.get(key, "the file of NETRC_FILE")
+            setting = f"{key}={without}"
+            raise failed("password-in-image", project, key=key, setting=setting, instead=instead)
 
 
 def build_tools(project: Project) -> None:
@@ -87,7 +78,7 @@ def build_tools(project: Project) -> None:
     refuse_passwords(project)
     pin_bases(project)
     if image_id(project.image("tools")):
-        quiet = ask(*compose("--progress", "quiet", "build", "tools"), cwd=project.folder)
+        quiet = capture(*compose("--progress", "quiet", "build", "tools"), cwd=project.folder)
         if not quiet.returncode:
             return
     build_images(project, "tools")  # shows what goes wrong, which a quiet build does not
@@ -116,7 +107,7 @@ def do_build(project: Project, options: argparse.Namespace) -> None:
             raise StopError(
                 f'There is no image "{image}"; there are runtime and dev.',
                 f"{me()} build dev",
-                name="usage",
+                name=USAGE,
             )
     before_build(project)
     build_images(project, *images)
@@ -130,7 +121,8 @@ def warn_of_end(project: Project) -> None:
     if project.distribution and not project.settings.get("BASE_IMAGE"):
         end = end_of_updates(project.distribution, dt.datetime.now().astimezone().date())
         if end:
-            change = f"{me()} update --data {project.distribution.answer}=..."
+            newer = project.distribution.newer
+            change = f"{me()} update" + (f" --data {newer}" if newer else "")
             show(f"{end}. Move on with: {change}")
 
 
@@ -198,7 +190,7 @@ def digest_of(project: Project, name: str, otherwise: str) -> str:
     for prefix in ("docker.io/", "library/"):
         repository = repository[len(prefix) :] if repository.startswith(prefix) else repository
     digests = "{{range .RepoDigests}}{{println .}}{{end}}"
-    here = ask("docker", "image", "inspect", "--format", digests, name)
+    here = capture("docker", "image", "inspect", "--format", digests, name)
     known = ""
     if not here.returncode:
         pairs = (line.partition("@") for line in here.stdout.splitlines())
@@ -206,7 +198,7 @@ def digest_of(project: Project, name: str, otherwise: str) -> str:
         if not known:
             show(f"{name} was made on this machine and has no digest: {otherwise}.")
             return ""
-    elif ask("docker", "version").returncode:
+    elif capture("docker", "version").returncode:
         return ""  # the build will say it
     try:
         said = call(project, ["docker", "pull", name], capture=True)
@@ -215,7 +207,7 @@ def digest_of(project: Project, name: str, otherwise: str) -> str:
     found = re.search(r"(?m)^Digest: (\S+)$", said)
     # containerd's store of images has a digest for what was made on this machine, too.
     status = "{{.DriverStatus}}"
-    if "io.containerd.snapshotter" in ask("docker", "info", "--format", status).stdout:
+    if "io.containerd.snapshotter" in capture("docker", "info", "--format", status).stdout:
         known = ""
     if not found and not known:
         show(f"No registry tells the digest of {name}: {otherwise}.")

@@ -11,9 +11,10 @@ import re
 import shlex
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable, Dict, Mapping, NamedTuple, Optional
+from typing import TYPE_CHECKING, Dict, Mapping, NamedTuple, Optional
 
 from .ask import command, read_text
+from .env_file import read_env
 from .project import me
 
 if TYPE_CHECKING:
@@ -30,18 +31,6 @@ class Case(NamedTuple):
     project: Project
     text: str
     known: Mapping[str, str]
-
-
-# What people import, and the package that it is in.
-IMPORTED = {
-    "bs4": "beautifulsoup4",
-    "cv2": "opencv-python-headless",
-    "dotenv": "python-dotenv",
-    "pil": "pillow",
-    "skimage": "scikit-image",
-    "sklearn": "scikit-learn",
-    "yaml": "pyyaml",
-}
 
 
 def edit(file: str, line: int = 0) -> str:
@@ -174,9 +163,7 @@ def base_image(case: Case) -> Seen:
     return {**seen, "key": "BASE_IMAGE"}
 
 
-# ------------------------------------------------------------------------------------- files
-
-DEPENDENCIES = "dependencies/pyproject.toml"
+# ------------------------------------------------------------------------------------- .env
 
 
 def line_of(project: Project, name: str, word: str) -> int:
@@ -194,81 +181,6 @@ def env_value(case: Case) -> Seen:
         return {"cause": cause, "remedy": f"env | grep -F -- ={shlex.quote(value)}"}
     key = read_text(case.project.folder / ".env").splitlines()[line - 1].partition("=")[0]
     cause = f'{key} in line {line} of .env cannot have the value "{value}".'
+    if key in read_env(read_text(case.project.folder / ".env.example")):
+        return {"cause": cause, "remedy": f"{me()} env --refresh {key}"}
     return {"cause": cause, "remedy": edit(f"{case.known['folder']}/.env", line)}
-
-
-def dependency_file(case: Case) -> Seen:
-    """The line that cannot be read, and why."""
-    number = case.known.get("number", "")
-    if number:
-        found = re.search(
-            r"TOML parse error at line[^\n]*\n(?:.*\|[^\n]*\n)+\s*([^\n]+)", case.text
-        )
-        return {"reason": found.group(1).strip() if found else "its TOML is invalid"}
-    given = re.search(r'GIVEN VALUE:\s*"([^\n]*)"', case.text)
-    line = line_of(case.project, DEPENDENCIES, given.group(1)) if given else 0
-    what = given.group(1) if given else "an entry"
-    return {"number": str(line), "reason": f"{what} is not a package with a version"}
-
-
-def requirement(case: Case) -> Seen:
-    """The line of the file with a requirement, if it is not only on the command line."""
-    line = line_of(case.project, DEPENDENCIES, case.known["requirement"])
-    file = f"{case.known['folder']}/{DEPENDENCIES}"
-    return {"remedy": edit(file, line)} if line else {}
-
-
-def package(case: Case) -> Seen:
-    """The package that is meant, or the line of the file that names it."""
-    name = case.known["package"]
-    meant = IMPORTED.get(name.lower())
-    if meant:
-        cause = f"The package index has no {name}: what is imported as {name} is in {meant}."
-        return {"cause": cause, "remedy": f"{me()} add {meant}"}
-    return requirement(case._replace(known={**case.known, "requirement": name}))
-
-
-# ------------------------------------------------------------------------------------- GPUs
-
-
-def gpus(case: Case) -> Seen:
-    """Why containers get no GPU on this machine, and what helps, as the probe sees it."""
-    found = gpu_cause(case.project) if case.project.accelerator == "cuda" else None
-    if not found:
-        return {}
-    seen = {"cause": f"The containers cannot get a GPU: {found[0]}."}
-    return {**seen, "remedy": found[1]} if found[1] else seen
-
-
-def gpu_cause(project: Project) -> tuple[str, str] | None:
-    """Why containers get no GPU on this machine, and what helps; None if they do."""
-    from .gpu_env import without_gpus  # noqa: PLC0415  only projects for GPUs have it
-    from .probe import probe  # noqa: PLC0415
-
-    settings = project.settings
-    keys = ("COMPOSE_FILE", "COMPOSE_PATH_SEPARATOR", "CPU_OR_GPU", "GPU_IDS")
-    return without_gpus(probe(project.folder), {key: settings.in_file(key) for key in keys})
-
-
-def driver(case: Case) -> Seen:
-    """The CUDA that the driver runs, as an answer."""
-    said = command(["nvidia-smi"], LIMIT).out
-    runs = re.search(r"CUDA Version: (\d+\.\d+)", said)
-    if not runs or case.project.service in ("ngc", "hub"):
-        return {}
-    return {"remedy": f"{me()} update --data cuda_version={runs.group(1)}"}
-
-
-LOOKS: dict[str, Callable[[Case], Seen]] = {
-    "base image": base_image,
-    "certificates": certificates,
-    "closed folders": closed_folders,
-    "dependency file": dependency_file,
-    "disk": disk,
-    "driver": driver,
-    "env value": env_value,
-    "gpus": gpus,
-    "package": package,
-    "port": port,
-    "requirement": requirement,
-}

@@ -8,7 +8,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from .compose import SilentError, check_engine, compose, image_id, need_image
-from .project import StopError, called_from, me
+from .failures import failed
+from .project import USAGE, StopError, called_from, me
 from .work import attach_gpus, make_folders
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def do_verify(project: Project, options: argparse.Namespace) -> int:
             raise StopError(
                 f"verify knows runtime and dev, not {target}.",
                 f"{me()} verify --help",
-                name="usage",
+                name=USAGE,
             )
     built = [one for one in ("runtime", "dev") if image_id(project.image(one))]
     reports, status = {}, 0
@@ -105,11 +106,7 @@ def do_bench(project: Project, options: argparse.Namespace) -> int:
     done = in_image(project, target, "bench.py", "--service", f"{project.service}-{target}", *given)
     print(done.stdout, end="")
     if done.returncode == KILLED:
-        raise StopError(
-            "The measurement was killed: the container has too little memory.",
-            f"{me()} config",
-            name="out-of-memory",
-        )
+        raise failed("memory-used-up", project)
     if not done.stdout:
         check_engine(project)
     return done.returncode

@@ -7,8 +7,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from .compose import call, compose, show
+from .failures import failed
 from .images import build_tools
-from .project import StopError, me
+from .project import me
 
 if TYPE_CHECKING:
     import argparse
@@ -55,7 +56,7 @@ def take_requirements(project: Project) -> None:
         elif (
             project.torch and not project.base_has_torch and re.match(OF_TORCH, line, re.IGNORECASE)
         ):
-            change = f"{me()} update --data torch_version=..."
+            change = f"{me()} update --data torch_version={project.torch}"
             left.append(f"{line} (the PyTorch version is an answer: {change})")
         elif project.base_has_torch and re.match(OF_BASE, line, re.IGNORECASE):
             left.append(f"{line} (the base image has its own)")
@@ -103,8 +104,6 @@ def check_file(project: Project) -> None:
     file = project.folder / "dependencies" / "pyproject.toml"
     found = invalid_line(file.read_text("utf-8", "replace"))
     if found:
-        from .failures import failed  # noqa: PLC0415  takes a while to import
-
         number, reason = found
         raise failed("dependency-file-invalid", project, number=str(number), reason=reason)
 
@@ -127,9 +126,7 @@ def do_lock(project: Project, options: argparse.Namespace) -> None:
     build_tools(project)
     if options.check:
         if not (project.folder / "dependencies" / "uv.lock").exists():
-            raise StopError(
-                "There is no dependencies/uv.lock yet.", f"{me()} lock", name="lock-missing"
-            )
+            raise failed("lock-missing", project)
         tools(project, "uv", "lock", "--check")
         return
     lock(project, options.upgrade)

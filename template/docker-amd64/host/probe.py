@@ -15,7 +15,7 @@ from .accelerator import accelerator
 from .ask import LOOK_LIMIT, gather, read_text
 from .engine import ENGINE_LIMIT, engine
 from .env_file import Settings, unwritable
-from .facts import Engine, Facts, Person
+from .facts import Engine, Facts, Person, engine_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -60,6 +60,34 @@ def probe(folder: Path | None = None) -> Facts:
             answers[key] = None
     answers.setdefault("engine", Engine(problem="the engine's answer is odd", fix="docker info"))
     return hardware.facts(answers)
+
+
+def table(facts: Facts) -> str:
+    """All facts as a table of two columns."""
+
+    def shown(user: Person | None) -> str:
+        return f"{user.uid}:{user.gid} ({user.name}:{user.group})" if user else ""
+
+    def gibibytes(size: int | None) -> str:
+        return f"{size / 1024:.1f} GiB" if size is not None else "unknown"
+
+    found, free = facts.engine, facts.engine.disk_free_mib
+    rows = [
+        ("user", shown(facts.user)),
+        ("project owner", shown(facts.project_owner)),
+        ("data owner", shown(facts.data_owner)),
+        ("engine", engine_line(found)),
+        ("run", found.fix),
+        ("free disk", f"{gibibytes(free)} in {found.root_dir}" if free is not None else ""),
+        ("memory", gibibytes(facts.memory_mib)),
+        ("cores", str(facts.cores)),
+        ("time zone", facts.timezone),
+        ("WSL", str(facts.wsl) if facts.wsl else ""),
+        ("SELinux", "enforcing" if facts.selinux else ""),
+        ("certificates", facts.ca_bundle),
+        *accelerator().rows(facts),
+    ]
+    return "\n".join(f"{name:14} {value}" for name, value in rows if value)
 
 
 def person(uid: int, gid: int, fallback: str = "user") -> Person:

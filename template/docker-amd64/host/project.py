@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,11 +18,12 @@ SCRIPT = "./docker-amd64/template.sh"
 # Override files that COMPOSE_FILE names where they are used: what `pin` writes, and certificates.
 PINS_FILE = "compose.pins.yaml"
 CA_FILE = "compose.ca.yaml"
+USAGE = "usage"  # the id of a wrong call, which is not shown
 
 
 def me() -> str:
-    """This project's script, as the user called it."""
-    return os.environ.get("TEMPLATE_SH") or SCRIPT
+    """This project's script as the user called it, as a word of the shell."""
+    return shlex.quote(os.environ.get("TEMPLATE_SH") or SCRIPT)
 
 
 def called_from() -> Path:
@@ -32,18 +35,27 @@ class StopError(ProbeError):
     """Why a verb cannot go on: one sentence, the command that helps, and the exit status."""
 
     def __init__(self, sentence: str, command: str = "", *, name: str = "", status: int = 1):
-        """Take the sentence and the command; `name` is the failure's id in failures.py."""
-        shown = f" (failure: {name})" if name and name != "usage" else ""
+        """Take the sentence and the command; `name` is the id of a row of the table of failures.
+
+        Only a wrong call has no row: it is USAGE, and the parser of the verb words it.
+        """
+        shown = f" (failure: {name})" if name and name != USAGE else ""
         super().__init__(f"\n{sentence}{shown}" + (f"\n  Run: {command}" if command else ""))
         self.name, self.sentence, self.command, self.status = name, sentence, command, status
 
 
 class Distribution(NamedTuple):
-    """The Linux of the images: its name, its last day of security updates, whose answer it is."""
+    """The Linux of the images.
+
+    Attributes:
+        name: such as Ubuntu 24.04.
+        maintained_until: its last day of security updates, YYYY-MM-DD.
+        newer: the answer that brings a newer one, as --data takes it; "" if none was known.
+    """
 
     name: str
-    maintained_until: str  # YYYY-MM-DD
-    answer: str
+    maintained_until: str
+    newer: str = ""
 
 
 class Project:
@@ -135,3 +147,44 @@ def read_project(folder: Path) -> Project:
             "template, and git has it.",
             f"git checkout HEAD -- {file}",
         ) from error
+
+
+# What a value must be, as a pattern and in words: with another one Compose or a build stops, and
+# what they say does not name the key. docker/go-units reads sizes, compose-go names of projects.
+NUMBER = "a number from 0 to 2147483647"
+RULES = {
+    "USRID": (r"\d{1,10}", NUMBER),
+    "GRPID": (r"\d{1,10}", NUMBER),
+    "COMPOSE_PROJECT_NAME": (
+        r"[a-z0-9][a-z0-9_-]*",
+        "small letters, digits, - and _, a letter or digit first",
+    ),
+    "SHM_SIZE": (r"(?i:(\d+\.?\d*|\.\d+) ?(b|[kmgtp](i?b)?)?)?", "a size such as 16gb"),
+    "TZ": (r"\S*", "the name of a time zone such as Europe/Berlin"),
+    "GPU_IDS": (r"[\w:./=,\s-]*", "the ids of GPUs, separated by commas"),
+    "CPU_OR_GPU": ("cpu|gpu", "cpu or gpu"),
+    "REQUIRE_GPU": ("[01]?", "0 or 1"),
+}
+
+
+def bad_values(settings: Settings) -> list[StopError]:
+    """What to say of each value at which Compose or a build stops."""
+    bad: list[StopError] = []
+    for key, (pattern, words) in RULES.items():
+        value = settings.get(key)
+        fits = re.fullmatch(pattern, value, re.ASCII)
+        if key in settings and not (fits and (words != NUMBER or int(value) < 2**31)):
+            where, remedy = ".env", f"{me()} env --refresh {key}"
+            if key in settings.environ:
+                where, remedy = "the shell", f"unset {key}"
+            sentence = f'{key} in {where} is "{value}", but must be {words}.'
+            bad.append(StopError(sentence, remedy, name="env-value"))
+    if "COMPOSE_FILE" in settings.file and "COMPOSE_FILE" not in settings.environ:
+        for name in settings.names():
+            remote = name == "-" or "://" in name
+            if not remote and not (name and (settings.folder / name).is_file()):
+                lacks = f"names {name}, which does not exist" if name else "contains an empty name"
+                remedy = f"{me()} env --refresh COMPOSE_FILE"
+                sentence = f"COMPOSE_FILE in .env {lacks}."
+                bad.append(StopError(sentence, remedy, name="compose-file-missing"))
+    return bad

@@ -6,10 +6,12 @@ import hashlib
 import re
 from typing import TYPE_CHECKING
 
-from .checkout import recorded, run
-from .compose import ask, call, check_engine, image_id, show
+from .ask import capture
+from .checkout import recorded
+from .compose import call, check_engine, image_id, show
+from .failures import failed
 from .images import before_build, build_images, warn_of_end
-from .project import StopError, me
+from .project import me
 
 if TYPE_CHECKING:
     import argparse
@@ -32,12 +34,7 @@ pull_options = publish_options
 def check_name(project: Project, verb: str, name: str) -> None:
     """Raises StopError unless a name is that of an image in a registry, with or without a tag."""
     if not NAME.fullmatch(name):
-        raise StopError(
-            f'"{name}" does not name an image in a registry: it has small letters, and a registry '
-            "or an account before the first slash.",
-            f"{me()} {verb} registry.example/team/{project.name}",
-            name="image-name",
-        )
+        raise failed("image-name", project, image=name, verb=verb)
 
 
 def tag_of(name: str) -> str:
@@ -48,13 +45,13 @@ def tag_of(name: str) -> str:
 def label(image: str, name: str) -> str:
     """What a label of an image says."""
     template = '{{with .Config.Labels}}{{index . "' + name + '"}}{{end}}'
-    return ask("docker", "image", "inspect", "--format", template, image).stdout.strip()
+    return capture("docker", "image", "inspect", "--format", template, image).stdout.strip()
 
 
 def commit_of(project: Project) -> str:
     """The commit of the project if all of it is committed; else "", and why is said."""
-    status = run(project.folder, "git", "status", "--porcelain")
-    head = run(project.folder, "git", "rev-parse", "--quiet", "--verify", "HEAD")
+    status = capture("git", "status", "--porcelain", cwd=project.folder)
+    head = capture("git", "rev-parse", "--quiet", "--verify", "HEAD", cwd=project.folder)
     if status.returncode:
         why = f"git knows none here: {(status.stderr.splitlines() or [''])[0]}"
     elif status.stdout:
@@ -69,7 +66,7 @@ def commit_of(project: Project) -> str:
 
 def origin(project: Project) -> str:
     """Where git has the project from, if that is an address for others; without a password."""
-    url = run(project.folder, "git", "config", "--get", "remote.origin.url").stdout.strip()
+    url = capture("git", "config", "--get", "remote.origin.url", cwd=project.folder).stdout.strip()
     if re.match(r"(https?|ssh|git)://", url):
         return re.sub(r"://[^/]*@", "://", url)
     return url if re.match(r"[^/.][^/]*@[^/]*:", url) else ""
@@ -142,19 +139,10 @@ def do_pull(project: Project, options: argparse.Namespace) -> None:
     call(project, ["docker", "pull", name], image_name=name)
     title = label(name, "org.opencontainers.image.title")
     if title != project.name:
-        raise StopError(
-            f"{name} is not an image of {project.name}: its label says {title or 'nothing'}.",
-            f"docker image inspect {name}",
-            name="image-of-another-project",
-        )
-    user = ask("docker", "image", "inspect", "--format", "{{.Config.User}}", name)
+        raise failed("image-of-another-project", project, image=name, label=title or "nothing")
+    user = capture("docker", "image", "inspect", "--format", "{{.Config.User}}", name)
     if user.stdout.strip():
-        raise StopError(
-            f"{name} has a user in it already; a user-agnostic image is made by publish, where the "
-            "project is built.",
-            f"{me()} publish {name}",
-            name="image-has-user",
-        )
+        raise failed("image-has-user", project, image=name)
     runtime, dev = project.image("runtime"), project.image("dev")
     stands_in = image_id(dev) in ("", image_id(runtime))
     build_images(project, "runtime", extra_file=pull_file(project, name))

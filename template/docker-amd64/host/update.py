@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -17,17 +18,21 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .checkout import ANSWERS, UpdateError, commit_command, conflicts, find_project, listed, run
-from .find_copier import copier_command
-from .project import called_from
-from .undo import (
+from .ask import capture
+from .checkout import (
+    ANSWERS,
+    UpdateError,
+    commit_command,
+    conflicts,
+    find_project,
     host_files_changed,
-    interrupted,
     keep_updated_env,
+    listed,
     prepare_undo,
     running,
     undo,
 )
+from .project import called_from
 from .versions import (
     CURRENT,
     RELEASE,
@@ -45,6 +50,9 @@ if TYPE_CHECKING:
     from .checkout import Checkout
     from .project import Project
 
+COPIER = (9, 17, 2)  # the oldest that renders the template
+NEEDED = f"copier>={'.'.join(map(str, COPIER))}"
+WITH = "nvidia-ml-py"  # the probe asks the driver through it
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  only the parent of a folder with a random name
 ROOM = 256 * 1024**2  # bytes; an update takes a tenth of it
 
@@ -92,7 +100,10 @@ def need_clean(project: Checkout) -> None:
     if pending > 0:
         raise UpdateError("An update of this project runs already.")
     if pending:
-        raise UpdateError(interrupted(), project.undo)
+        raise UpdateError(
+            "The last update was interrupted. Take it back first; then it can start again.",
+            project.undo,
+        )
     unmerged = conflicts(project.root)
     if unmerged:
         raise UpdateError(
@@ -100,7 +111,7 @@ def need_clean(project: Checkout) -> None:
             "them (between <<<<<<< and >>>>>>>), and commit.",
             commit_command(project),
         )
-    changes = run(project.root, "git", "status", "--porcelain").stdout.splitlines()
+    changes = capture("git", "status", "--porcelain", cwd=project.root).stdout.splitlines()
     if changes:
         names = [line[3:] for line in changes]
         raise UpdateError(
@@ -151,6 +162,68 @@ def memory() -> Path | None:
     return SHARED_MEMORY if there.f_bavail * there.f_frsize >= ROOM else None
 
 
+# ------------------------------------------------------------------------------ Copier itself
+
+
+def copier_command() -> list[str]:
+    """The words that start a Copier that is new enough; some fetch it first. Raises UpdateError."""
+    installed = shutil.which("copier")
+    if installed and copier_version(installed) >= COPIER:
+        return [installed]
+    if shutil.which("uv"):
+        return ["uv", "tool", "run", "--quiet", "--with", WITH, "--from", NEEDED, "copier"]
+    if shutil.which("pipx"):
+        return ["pipx", "run", "--spec", NEEDED, "copier"]
+    for name in ("python3", *(f"python3.{minor}" for minor in range(20, 9, -1)), "python"):
+        able = "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))"
+        if shutil.which(name) and not capture(name, "-c", able).returncode:
+            return [str(own_copier(name))]
+    old = f" ({installed} is older than {'.'.join(map(str, COPIER))})" if installed else ""
+    raise UpdateError(
+        f"An update needs Copier{old}, and neither uv nor pipx nor a Python 3.10 with venv is here "
+        "to get it.",
+        # Debian's Python refuses to install into itself.
+        "sudo apt-get install python3-venv"
+        if shutil.which("apt-get")
+        else f"{shlex.quote(sys.executable)} -m pip install --user uv",
+    )
+
+
+def copier_version(program: str) -> tuple[int, ...]:
+    """The version of an installed Copier; empty if it does not say."""
+    # To start it takes half a second; its environment says the same in a file's name.
+    packages = Path(program).resolve().parents[1].glob("lib/python3*/site-packages/copier-*.*-info")
+    names = [package.name for package in packages]
+    said = names[0] if len(names) == 1 else capture(program, "--version").stdout
+    found = re.search(r"(\d+)\.(\d+)\.(\d+)", said)
+    return tuple(map(int, found.groups())) if found else ()
+
+
+def own_copier(python: str) -> Path:
+    """Copier in an environment of its own under ~/.cache, made by the first update that needs it.
+
+    Raises UpdateError: it cannot be installed.
+    """
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = cache / "hearth" / "copier"
+    program = folder / "bin" / "copier"
+    if program.is_file() and copier_version(str(program)) >= COPIER:
+        return program
+    print(f"Installing Copier into {folder} ...", file=sys.stderr)
+    shutil.rmtree(folder, ignore_errors=True)
+    made = capture(python, "-m", "venv", str(folder))
+    if not made.returncode:
+        pip = (str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--upgrade")
+        made = capture(*pip, NEEDED, WITH)
+    if made.returncode:
+        shutil.rmtree(folder, ignore_errors=True)
+        words = (made.stderr.strip() or made.stdout.strip() or "no reason given").splitlines()
+        raise UpdateError(
+            f"Copier could not be installed ({words[-1]}).", f"{python} -m pip download copier"
+        )
+    return program
+
+
 # -------------------------------------------------------------------------------- the verb
 
 
@@ -161,15 +234,6 @@ def yes(question: str, *, default: bool) -> bool:
     except (EOFError, KeyboardInterrupt):
         return False
     return answer in ("y", "yes") or (default and not answer)
-
-
-def agreed(asked: argparse.Namespace) -> bool:
-    """Whether the person wants the update; who cannot be asked does."""
-    return (
-        asked.yes
-        or not (sys.stdin.isatty() and sys.stdout.isatty())
-        or yes("Update the project?", default=True)
-    )
 
 
 def do_update(described: Project, asked: argparse.Namespace) -> int:
@@ -210,7 +274,8 @@ def proceed(project: Checkout, asked: argparse.Namespace, scratch: Path) -> int:
     if asked.check:
         return 0
     copier = copier_command()
-    if not agreed(asked):
+    can_ask = sys.stdin.isatty() and sys.stdout.isatty()
+    if can_ask and not asked.yes and not yes("Update the project?", default=True):
         print("Nothing was changed.")
         return 1
     command = [*copier, *update_command(project, asked, wanted)]
@@ -245,7 +310,7 @@ def perform(project: Checkout, command: list[str], env: dict[str, str], scratch:
         undo(project)
         return status
     keep_updated_env(project)
-    if not run(project.root, "git", "status", "--porcelain", "--", ".").stdout:
+    if not capture("git", "status", "--porcelain", "--", ".", cwd=project.root).stdout:
         if host_files_changed(project):
             print("No file has changed but those of this machine, such as .env.")
         else:

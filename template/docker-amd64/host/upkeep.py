@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from .compose import become, call, compose, need_container, show
 from .env_file import ALL, set_keys
-from .project import me
+from .project import StopError, me
 
 if TYPE_CHECKING:
     import argparse
@@ -81,17 +81,17 @@ def env_options(parser: argparse.ArgumentParser) -> None:
 def do_env(project: Project, options: argparse.Namespace) -> None:
     """Fill .env from this machine, or show what is there."""
     from .fill import fill, report  # noqa: PLC0415  the probe takes time
-    from .probe import probe  # noqa: PLC0415
+    from .probe import probe, table  # noqa: PLC0415
 
     if options.json:
         import json  # noqa: PLC0415
 
         print(json.dumps(probe(project.folder).as_dict(), indent=2))
     elif options.show:
-        from .show import table  # noqa: PLC0415
-
         print(table(probe(project.folder)))
     elif options.set:
+        if not (project.folder / ".env").exists():
+            raise StopError("There is no .env yet.", f"{me()} env")
         set_keys(project.folder, options.set)
     else:
         keys = () if options.refresh is None else tuple(options.refresh) or ALL

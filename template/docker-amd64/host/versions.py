@@ -7,7 +7,8 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .checkout import UpdateError, listed, run
+from .ask import capture
+from .checkout import UpdateError, listed
 from .project import me
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def history(project: Checkout, source: str, scratch: Path) -> Path:
                 f"{url} is no repository of the template here." if source else missing
             )
         return there
-    done = run(scratch, "git", "clone", "--quiet", "--bare", "--", url, "template")
+    done = capture("git", "clone", "--quiet", "--bare", "--", url, "template", cwd=scratch)
     if done.returncode:
         words = done.stderr.strip().splitlines() or ["git says nothing"]
         raise UpdateError(
@@ -76,7 +77,7 @@ def history(project: Checkout, source: str, scratch: Path) -> Path:
 
 def is_repository(folder: Path) -> bool:
     """Whether git has its history in a folder."""
-    return not run(Path.cwd(), "git", "-C", str(folder), "rev-parse", "--git-dir").returncode
+    return not capture("git", "-C", str(folder), "rev-parse", "--git-dir").returncode
 
 
 def number(version: str) -> tuple[int, ...]:
@@ -87,7 +88,7 @@ def number(version: str) -> tuple[int, ...]:
 
 def releases(repository: Path) -> list[str]:
     """The tags of released versions, oldest first; pre-releases are none."""
-    return sorted(filter(number, run(repository, "git", "tag").stdout.split()), key=number)
+    return sorted(filter(number, capture("git", "tag", cwd=repository).stdout.split()), key=number)
 
 
 def target(project: Checkout, repository: Path, version: str, *, answers: bool) -> str:
@@ -102,7 +103,7 @@ def target(project: Checkout, repository: Path, version: str, *, answers: bool) 
     Raises:
         UpdateError: there is no such version, or none to start from.
     """
-    known = run(repository, "git", "cat-file", "-e", project.version + "^0")
+    known = capture("git", "cat-file", "-e", project.version + "^0", cwd=repository)
     tags = releases(repository)
     if number(project.version) and known.returncode and not tags:
         raise UpdateError(
@@ -134,13 +135,15 @@ def target(project: Checkout, repository: Path, version: str, *, answers: bool) 
 
 def base_version(repository: Path, version: str) -> tuple[int, ...]:
     """The numbers of the release that a version is, or was made after."""
-    found = run(repository, "git", "describe", "--tags", "--abbrev=0", "--match", "v*.*.*", version)
+    found = capture(
+        "git", "describe", "--tags", "--abbrev=0", "--match", "v*.*.*", version, cwd=repository
+    )
     return number(version) or number(found.stdout.strip())
 
 
 def same_commit(repository: Path, one: str, other: str) -> bool:
     """Whether two names of versions mean the same commit."""
-    found = run(repository, "git", "rev-parse", f"{one}^0", f"{other}^0")
+    found = capture("git", "rev-parse", f"{one}^0", f"{other}^0", cwd=repository)
     return not found.returncode and len(set(found.stdout.split())) == 1
 
 
@@ -160,7 +163,7 @@ def news(repository: Path, old: str, new: str) -> str:
 
 def changelog(repository: Path, version: str) -> dict[str, str]:
     """The sections of a version's changelog by the version that each is about."""
-    text = run(repository, "git", "show", f"{version}:CHANGELOG.md").stdout
+    text = capture("git", "show", f"{version}:CHANGELOG.md", cwd=repository).stdout
     sections = re.split(r"(?m)^(?=## |\[[\w.]+\]: )", text)
     found = ((re.match(r"## \[?(v?[\w.]+)", section), section) for section in sections)
     return {heading[1]: section.rstrip() for heading, section in found if heading}

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .compose import call
+from .failures import folder_not_made
 from .images import build_images, pin_bases, refuse_passwords
-from .project import StopError, called_from
+from .project import called_from
 
 if TYPE_CHECKING:
     import argparse
@@ -34,9 +35,7 @@ def do_wheels(project: Project, options: argparse.Namespace) -> None:
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(parents=True)
     except OSError as error:
-        raise StopError(
-            f"The folder {folder} cannot be made: {error.strerror}.", f"ls -ld {folder.parent}"
-        ) from error
+        raise folder_not_made(project, folder, error) from error
     made = call(
         project, ["docker", "create", project.image("wheels"), "none"], capture=True
     ).strip()

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .accelerator import OVERRIDE_FILES
+from .ask import capture
 from .compose import (
-    ask,
     become,
     call,
     check_engine,
@@ -21,9 +21,9 @@ from .compose import (
     need_container,
     need_image,
     show,
-    watch_for_gpus,
 )
-from .project import CA_FILE, PINS_FILE, StopError, me
+from .failures import explain, failed, folder_not_made
+from .project import CA_FILE, PINS_FILE, USAGE, StopError, me
 
 if TYPE_CHECKING:
     import argparse
@@ -31,9 +31,8 @@ if TYPE_CHECKING:
     from .project import Project
 
 START_LIMIT = 120  # seconds for the first start, which installs the project
-GPU_FILES = tuple(OVERRIDE_FILES.values())
 # The Compose files of which it is known what they mount.
-KNOWN_FILES = ("compose.yaml", CA_FILE, PINS_FILE, *GPU_FILES)
+KNOWN_FILES = ("compose.yaml", CA_FILE, PINS_FILE, *OVERRIDE_FILES.values())
 FOLDERS = ("LOCAL_CODE_DIR", "LOCAL_DATA_DIR", "LOCAL_OUTPUTS_DIR", "LOCAL_CHANNELS_DIR")
 
 
@@ -56,7 +55,7 @@ def mounted_folders(project: Project) -> dict[str, Path]:
     import json  # noqa: PLC0415
 
     # A file of the user's own: Compose knows, after a quarter of a second.
-    asked = ask(*compose("--profile", "*", "config", "--format", "json"), cwd=project.folder)
+    asked = capture(*compose("--profile", "*", "config", "--format", "json"), cwd=project.folder)
     if asked.returncode:
         check_engine(project)
     services = json.loads(asked.stdout)["services"].values()
@@ -77,79 +76,25 @@ def make_folders(project: Project) -> None:
         if folder.exists():
             continue
         if key == "LOCAL_CODE_DIR":
-            from .failures import failed  # noqa: PLC0415
-
             raise failed("code-folder-missing", project, path=str(folder))
+        from .fill import make_folder  # noqa: PLC0415  loads the probe
+
+        owner = None
+        if os.getuid() == 0:  # called by root for somebody else: the folders are theirs
+            owner = (int(project.settings.get("USRID")), int(project.settings.get("GRPID")))
         try:
-            missing = [one for one in (folder, *folder.parents) if not one.exists()][::-1]
-            folder.mkdir(parents=True)
-            if os.getuid() == 0:  # called by root for somebody else: the folders are theirs
-                for one in missing:
-                    ids = (int(project.settings.get(key)) for key in ("USRID", "GRPID"))
-                    os.chown(str(one), *ids)
-        except (OSError, ValueError) as error:
-            raise StopError(
-                f"The folder {folder} cannot be made: {error}.", f"{me()} config"
-            ) from error
+            make_folder(folder, owner)
+        except OSError as error:
+            raise folder_not_made(project, folder, error) from error
         show(f"Made the folder {folder}")
 
 
 def attach_gpus(project: Project, *, quiet: bool = False) -> None:
-    """Bring the override file for GPUs in line with GPU_IDS and CPU_OR_GPU in .env.
+    """Let the containers have the GPUs of .env, in a project for GPUs."""
+    if project.accelerator == "cuda":
+        from .gpu_start import attach_gpus as attach  # noqa: PLC0415  only such projects have it
 
-    Where the containers get no GPU they start on the CPU, after one line. With `quiet` that line is
-    left to the container, which says it too: to ask this machine costs a quarter of a second.
-
-    Raises:
-        StopError: REQUIRE_GPU=1 and no GPU, or COMPOSE_FILE names two override files for GPUs.
-    """
-    if project.accelerator != "cuda":
-        return
-    settings = project.settings
-    named = [name for name in GPU_FILES if name in settings.files()]
-    required = settings.get("REQUIRE_GPU") == "1"
-    if len(named) > 1:
-        raise StopError(
-            f"COMPOSE_FILE in .env names {' and '.join(named)}: it may only be one of them.",
-            f"{me()} env --refresh COMPOSE_FILE",
-            name="gpu-files-both",
-        )
-    if gpus_are_settled(project, named, ask_nothing=quiet and not required):
-        return
-    from .fill import attach  # noqa: PLC0415  looks at the machine
-
-    lines, cause = attach(project.folder)
-    project.forget_settings()
-    for line in lines:
-        show(line)
-    if not cause:
-        return
-    why, remedy = cause
-    if required:
-        raise StopError(
-            f"No GPU for the containers, and REQUIRE_GPU=1: {why}.",
-            remedy or f"{me()} gpus",
-            name="gpu-required",
-        )
-    if not named and not quiet:
-        change = f" To change that: {remedy}" if remedy else ""
-        show(f"No GPU for the containers, they run on the CPU: {why}.{change}")
-
-
-def gpus_are_settled(project: Project, named: list[str], *, ask_nothing: bool) -> bool:
-    """Whether the override file that COMPOSE_FILE names is right, without a look at the machine.
-
-    With `ask_nothing`, a project whose .env says cpu is right without one, too.
-    """
-    wanted = project.settings.in_file("CPU_OR_GPU") == "gpu"
-    if not named:
-        return ask_nothing and not wanted
-    given = f'    GPUS_GIVEN: "{project.settings.get("GPU_IDS")}"'
-    try:
-        lines = (project.folder / named[0]).read_text("utf-8", "replace").splitlines()
-    except OSError:
-        return False
-    return wanted and given in lines
+        attach(project, quiet=quiet)
 
 
 def before_start(project: Project, target: str, *, quiet: bool = False) -> None:
@@ -169,23 +114,14 @@ def do_up(project: Project, _: argparse.Namespace) -> None:
     # The first start installs the project; whoever enters next expects it there.
     deadline = time.monotonic() + START_LIMIT
     name = container(project)
-    while not name or ask("docker", "exec", name, "test", "-e", "/tmp/.container-ready").returncode:  # noqa: S108
+    ready = ("test", "-e", "/tmp/.container-ready")  # noqa: S108
+    while not name or capture("docker", "exec", name, *ready).returncode:
         name = container(project)
         if not name or time.monotonic() > deadline:
-            said = ask(
+            said = capture(
                 *compose("logs", "--no-log-prefix", "--tail", "20", "dev"), cwd=project.folder
             )
             show(said.stdout + said.stderr)
-            if "REQUIRE_GPU=1" in said.stdout:
-                from .look import gpu_cause  # noqa: PLC0415
-
-                why, remedy = gpu_cause(project) or ("", "")
-                why = why and f"The containers cannot get a GPU: {why}."
-                raise StopError(
-                    why or "There is no GPU in the container, and REQUIRE_GPU=1.",
-                    remedy or f"{me()} gpus",
-                    name="gpu-required",
-                )
             raise why_not_started(project, said.stdout + said.stderr)
         time.sleep(0.2)
     show(f"The dev container runs. Run: {me()} shell")
@@ -193,10 +129,8 @@ def do_up(project: Project, _: argparse.Namespace) -> None:
 
 def why_not_started(project: Project, text: str) -> StopError:
     """The failure of a dev container that ended while it was started, or did not get ready."""
-    from .failures import explain, failed  # noqa: PLC0415
-
     words = compose("ps", "--all", "--format", "{{.ExitCode}}", "dev")
-    status = ask(*words, cwd=project.folder).stdout.strip()
+    status = capture(*words, cwd=project.folder).stdout.strip()
     stop = explain(project, text, status=int(status) if status.isdigit() else 0)
     return stop or failed("container-not-started", project)
 
@@ -223,13 +157,13 @@ def command_of(options: argparse.Namespace, verb: str) -> list[str]:
         raise StopError(
             f"{verb} does not know {words[0]}. A command that starts with - is written behind --.",
             f"{me()} {verb} --help",
-            name="usage",
+            name=USAGE,
         )
     if not words:
         raise StopError(
             f"{verb} needs a command, such as: {verb} python -V.",
             f"{me()} {verb} --help",
-            name="usage",
+            name=USAGE,
         )
     return words
 
@@ -292,11 +226,7 @@ def do_freeze(project: Project, options: argparse.Namespace) -> int:
     words += ["update_env_file", *(["-y"] if options.yes else [])]
     status = subprocess.run(words, cwd=str(project.folder), check=False).returncode
     if status in (126, 127):
-        raise StopError(
-            "The dev container has no update_env_file: its image is an older or a pulled one.",
-            f"{me()} build dev",
-            name="dev-image-old",
-        )
+        raise failed("dev-image-old", project)
     return status
 
 
@@ -327,7 +257,9 @@ def do_run(project: Project, options: argparse.Namespace) -> None:
         for value in getattr(options, name):
             given += [f"--{name}", value]
     program = compose_program(project)
-    if set(GPU_FILES) & set(project.settings.files()):
+    if project.accelerator == "cuda":
+        from .gpu_start import watch_for_gpus  # noqa: PLC0415  only such projects have it
+
         watch_for_gpus(project)
     run = ("--progress", "quiet", "run", "--rm", "--no-deps")
     become(project, [*program, *run, *given, "runtime", *words])

@@ -604,7 +604,7 @@ def take_verb(folder: Path, arguments: Sequence[str]) -> None:
     elif done.broken and not done.files:
         raise CondaError(" ".join(done.broken))
     else:
-        title = f"Took the packages of {', '.join(done.files)} into dependencies/{MAIN}."
+        title = f"Imported the packages of {', '.join(done.files)} into dependencies/{MAIN}."
         lines = [*done.broken, *done.notes]
         say(*([title] if done.files else []), *(f"  {line}" for line in lines))
 

@@ -112,7 +112,11 @@ def portable(requirement: str, notes: list[str]) -> str:
 
 def left_to_answers(name: str, version: str) -> str:
     """The note about a package whose version the template's answers decide."""
-    return f"{name} {version} is left out: an answer decides it (template.sh update --data ...)."
+    python = name == "python"
+    value = ".".join(version.split(".")[:2]) if python else version.partition("+")[0]
+    data = f"{'python' if python else 'torch'}_version={value}"
+    how = f"{template_sh()} update --data {data}"
+    return f"{name} {version} is left out: an answer decides it ({how})."
 
 
 def about_removed(names: Iterable[str], file: str) -> list[str]:

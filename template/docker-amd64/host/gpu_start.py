@@ -1,0 +1,93 @@
+"""GPUs when containers start: the override file that hands them over, and why there are none."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import deque
+from typing import TYPE_CHECKING
+
+from .accelerator import OVERRIDE_FILES
+from .compose import TAIL, copy_lines, show
+from .failures import explain, failed
+
+if TYPE_CHECKING:
+    from .project import Project
+
+GPU_FILES = tuple(OVERRIDE_FILES.values())
+
+
+def attach_gpus(project: Project, *, quiet: bool = False) -> None:
+    """Bring the override file for GPUs in line with GPU_IDS and CPU_OR_GPU in .env.
+
+    Where the containers get no GPU they start on the CPU, after one line. With `quiet` that line is
+    left to the container, which says it too: to ask this machine costs a quarter of a second.
+
+    Raises:
+        StopError: REQUIRE_GPU=1 and no GPU, or COMPOSE_FILE names two override files for GPUs.
+    """
+    settings = project.settings
+    named = [name for name in GPU_FILES if name in settings.files()]
+    required = settings.get("REQUIRE_GPU") == "1"
+    if len(named) > 1:
+        raise failed("gpu-files-both", project, files=" and ".join(named))
+    if gpus_are_settled(project, named, ask_nothing=quiet and not required):
+        return
+    from .fill import attach  # noqa: PLC0415  what looks at the machine takes a while to import
+
+    lines, cause = attach(project.folder)
+    project.forget_settings()
+    for line in lines:
+        show(line)
+    if not cause:
+        return
+    why, remedy = cause
+    if required:
+        raise failed("gpu-required", project, reason=why, remedy=remedy)
+    if not named and not quiet:
+        change = f" To change that: {remedy}" if remedy else ""
+        show(f"No GPU for the containers, they run on the CPU: {why}.{change}")
+
+
+def gpus_are_settled(project: Project, named: list[str], *, ask_nothing: bool) -> bool:
+    """Whether the override file that COMPOSE_FILE names is right, without a look at the machine.
+
+    With `ask_nothing`, a project whose .env says cpu is right without one, too.
+    """
+    wanted = project.settings.in_file("CPU_OR_GPU") == "gpu"
+    if not named:
+        return ask_nothing and not wanted
+    given = f'    GPUS_GIVEN: "{project.settings.get("GPU_IDS")}"'
+    try:
+        lines = (project.folder / named[0]).read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return False
+    return wanted and given in lines
+
+
+def watch_for_gpus(project: Project) -> None:
+    """Hand on what this process will say on stderr, and explain at the end if it got no GPU.
+
+    A child does it, since this process is about to become Compose.
+    """
+    if not {*GPU_FILES} & {*project.settings.files()}:
+        return
+    reader, writer = os.pipe()
+    if os.fork():
+        os.close(reader)
+        os.dup2(writer, 2)
+        os.close(writer)
+        return
+    os.close(writer)
+    for one in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, signal.SIG_IGN)
+    lines: deque[bytes] = deque(maxlen=TAIL)
+    try:
+        with os.fdopen(reader, "rb") as source, os.fdopen(os.dup(2), "wb") as target:
+            copy_lines(source, lines, target)
+        text = b"".join(lines).decode("utf-8", "replace")
+        stop = explain(project, text)
+        if stop and stop.name.startswith("gpu-"):
+            show(str(stop))
+    finally:
+        os._exit(0)

@@ -1,0 +1,55 @@
+"""What this machine adds to a failure about a package; see look.py."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from .look import edit, line_of
+from .project import me
+
+if TYPE_CHECKING:
+    from .look import Case, Seen
+
+DEPENDENCIES = "dependencies/pyproject.toml"
+# What people import, and the package that it is in.
+IMPORTED = {
+    "bs4": "beautifulsoup4",
+    "cv2": "opencv-python-headless",
+    "dotenv": "python-dotenv",
+    "pil": "pillow",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+}
+
+
+def dependency_file(case: Case) -> Seen:
+    """The line that cannot be read, and why."""
+    number = case.known.get("number", "")
+    if number:
+        found = re.search(
+            r"TOML parse error at line[^\n]*\n(?:.*\|[^\n]*\n)+\s*([^\n]+)", case.text
+        )
+        return {"reason": found.group(1).strip() if found else "its TOML is invalid"}
+    given = re.search(r'GIVEN VALUE:\s*"([^\n]*)"', case.text)
+    line = line_of(case.project, DEPENDENCIES, given.group(1)) if given else 0
+    what = given.group(1) if given else "an entry"
+    return {"number": str(line), "reason": f"{what} is not a package with a version"}
+
+
+def requirement(case: Case) -> Seen:
+    """The line of the file with a requirement, if it is not only on the command line."""
+    line = line_of(case.project, DEPENDENCIES, case.known["requirement"])
+    file = f"{case.known['folder']}/{DEPENDENCIES}"
+    return {"remedy": edit(file, line)} if line else {}
+
+
+def package(case: Case) -> Seen:
+    """The package that is meant, or the line of the file that names it."""
+    name = case.known["package"]
+    meant = IMPORTED.get(name.lower())
+    if meant:
+        cause = f"The package index has no {name}: what is imported as {name} is in {meant}."
+        return {"cause": cause, "remedy": f"{me()} add {meant}"}
+    return requirement(case._replace(known={**case.known, "requirement": name}))
