@@ -20,6 +20,7 @@ import pytest
 
 import conda_env
 import conda_file
+import intake
 import stand_ins
 from tests.support.process import run
 from tests.support.wheels import make_wheel
@@ -475,16 +476,34 @@ def test_add_does_all_or_nothing(project: Dependencies, env: Said) -> None:
     assert project.read("environment.yml") == before
 
 
+ANSWERS = json.dumps({"package_manager": "conda", "python": "3.12", "torch": "2.13.0"})
+
+
 def test_take_tells_what_it_changed(project: Dependencies, env: Said) -> None:
     project.write("environment.yml", MAIN)
     project.write("theirs.yml", "channels: [defaults]\ndependencies: [numpy=1.26=py_0]\n")
-    said = env("take", "theirs.yml")
+    said = env("take", ".", ANSWERS, "theirs.yml")
+    assert "Imported the packages of theirs.yml into dependencies/environment.yml." in said
     assert "  numpy=1.26=py_0: taken without its build" in said
     assert project.read("environment.yml") == MAIN + "  - numpy=1.26\n"
-    assert "not taken in" in env("take", "theirs.yml")
+    assert "nothing was taken in" in env("take", ".", ANSWERS, "theirs.yml")
     project.write("environment.yml", MAIN)
     project.write("theirs.yml", "hello")
-    assert env.refused("take", "theirs.yml").startswith("theirs.yml is no environment file")
+    refused = env.refused("take", ".", ANSWERS, "theirs.yml")
+    assert refused.startswith("theirs.yml is no environment file")
+
+
+def test_take_finds_the_files_of_the_code(project: Dependencies, env: Said) -> None:
+    project.write("environment.yml", MAIN)
+    code = project.folder / "code"
+    code.mkdir()
+    assert env("take", "code", ANSWERS) == ""
+    (code / "requirements.txt").write_text("rich\n")
+    (code / "requirements-dev.txt").write_text("-r requirements.txt\nmypy\nruff\n")
+    said = env("take", "code", ANSWERS)
+    assert said.startswith("Imported the packages of requirements.txt, requirements-dev.txt into")
+    assert project.read("environment.yml") == MAIN + "  - pip:\n      - rich\n"
+    assert project.read("environment-dev.yml") == DEV + "  - pip:\n      - mypy\n"
 
 
 @pytest.mark.parametrize("arguments", [[], ["frobnicate"], ["--help"]])
@@ -502,6 +521,7 @@ def test_it_runs_in_an_image_where_its_files_lie_in_one_folder(
     folder.mkdir()
     for module in (conda_env, conda_file, stand_ins):
         shutil.copy(str(module.__file__), folder)
+    shutil.copytree(Path(str(intake.__file__)).parent, folder / "intake")
     result = run(sys.executable, folder / "conda_env.py", "add", "scipy", cwd=project.folder)
     assert result.returncode == 0, result.stderr
     assert "  - scipy\n" in project.read("environment.yml")

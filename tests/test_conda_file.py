@@ -11,7 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import conda_file
-from conda_file import FileError, add_channel, parse, put, remove, take
+from conda_file import add_channel, parse, put, remove
+from intake.family import ANSWERS, WITH_TORCH
+from intake.names import name_of, pip_name
+from intake.text import FileError
 
 OURS = """\
 # What is installed in the images.
@@ -169,10 +172,10 @@ def files(draw: st.DrawFn) -> str:
 def test_every_other_line_stays_whatever_is_added_and_removed(
     before: str, name: str, pip: bool
 ) -> None:
-    if name in conda_file.ANSWERS or name in conda_file.WITH_TORCH:
+    if name in ANSWERS or name in WITH_TORCH:
         return
     after = put(before, name, pip=pip)
-    of = conda_file.pip_name if pip else conda_file.name_of
+    of = pip_name if pip else name_of
     others = [
         line for line in before.split("\n") if of(line.split("#")[0].strip(" -\r")) != of(name)
     ]
@@ -190,7 +193,7 @@ def test_a_strange_file_is_edited_rightly_or_refused_in_one_sentence(
     name: str,
     pip: bool,
 ) -> None:
-    if name in conda_file.ANSWERS or name in conda_file.WITH_TORCH:
+    if name in ANSWERS or name in WITH_TORCH:
         return
     refused = refusal(lambda: put(text, name, pip=pip)) or refusal(lambda: parse(text))
     if refused:
@@ -216,136 +219,14 @@ def test_a_channel_comes_before_or_after_conda_forge_and_only_once() -> None:
     assert add_channel(text, "bioconda") == text
 
 
-# --- intake of an environment.yml -----------------------------------------------------------------
-
-
-def test_a_choice_of_a_version_or_library_never_goes_unsaid() -> None:
-    taken = take(
-        "dependencies:\n  - _openmp_mutex=5.1=1_gnu\n  - pip\n  - pip=21\n  - setuptools=59.5.0\n"
-        "  - blas=1.0=mkl\n  - blas\n"
+def test_all_lines_are_added_with_their_channels_around_conda_forge() -> None:
+    text = conda_file.add_all(
+        OURS, conda=["numpy"], pip=["rich"], channels=["mine", "conda-forge", "other", "nodefaults"]
     )
-    assert taken.conda == ["pip=21", "setuptools=59.5.0", "libblas=*=*mkl"]
-    assert taken.notes == [
-        "blas=1.0=mkl: taken as libblas=*=*mkl, as conda-forge names it.",
-        "blas: left out, conda-forge's packages choose their libblas.",
-    ]
-
-
-def notes_on(text: str) -> str:
-    return "\n".join(take(text).notes)
-
-
-def test_an_export_of_another_platform_is_taken_in_and_what_changed_is_named() -> None:
-    taken = take(
-        "name: old\nchannels: [pytorch, bioconda, defaults]\ndependencies:\n"
-        "  - _libgcc_mutex=0.1=main\n  - python=3.10.4=h12debd9_0\n  - vc=14.2=h21ff451_1\n"
-        "  - numpy=1.26.4=py310heeff2f4_0\n  - pytorch=2.0.1=py3.10_cuda11.8_cudnn8.7.0_0\n"
-        "  - pytorch-cuda=11.8=h7e8668a_5\n  - torchvision=0.15.2=py310_cu118\n"
-        "  - libblas=*=*mkl\n  - bioconda::samtools\n  - pip:\n    - -e .\n    - rich==13.0\n"
-        "    - git+https://github.com/a/b.git@main\n    - torch==2.0.1+cu118\n"
-        "    - nvidia-cublas-cu11==11.1\nprefix: C:\\conda\nvariables: {A: 1}\n"
-    )
-    assert taken.conda == ["numpy=1.26.4", "torchvision", "libblas=*=*mkl", "bioconda::samtools"]
-    assert taken.pip == ["rich==13.0", "git+https://github.com/a/b.git@main"]
-    assert (list(taken.before), list(taken.after)) == ([], ["bioconda"])
-    notes = "\n".join(taken.notes)
-    for said in (
-        "defaults: left out of the channels, its owner charges for it.",
-        (
-            "python=3.10.4=h12debd9_0: left out, an answer decides it "
-            "(template.sh update --data python_version=3.10)"
-        ),
-        "vc=14.2=h21ff451_1: left out, as it is for another platform.",
-        "numpy=1.26.4=py310heeff2f4_0: taken without its build",
-        "torchvision=0.15.2=py310_cu118: taken without its version",
-        "torch==2.0.1+cu118: left out, an answer decides it",
-        "-e .: left out",
-        "prefix: left out",
-        "variables (A): left out, export them in dependencies/pre-run.sh",
-    ):
-        assert said in notes
-
-
-def test_what_was_taken_is_in_the_file_and_can_be_solved_from() -> None:
-    taken = take("channels: [mine, conda-forge, other]\ndependencies: [numpy, {pip: [rich]}]\n")
-    meant = parse(conda_file.add_all(OURS, taken))
+    meant = parse(text)
     assert meant.channels == ["mine", "conda-forge", "other", "nodefaults"]
     assert (meant.conda, meant.pip) == (["numpy"], ["rich"])
     assert meant.owned == parse(OURS).owned
-
-
-def test_a_token_is_neither_taken_nor_shown() -> None:
-    text = (
-        "channels:\n  - https://conda.anaconda.org/t/ab-12cd/mine\n  - https://me:hunter2@host.x/ch\n"
-        "dependencies:\n  - pip:\n    - git+https://tok123@github.com/a/b.git\n"
-        "    - --index-url https://me:hunter2@host/simple\n"
-    )
-    taken = take(text)
-    assert list(taken.after) == ["https://conda.anaconda.org/mine", "https://host.x/ch"]
-    assert taken.pip == ["git+https://github.com/a/b.git"]
-    assert "CONDA_AUTH_FILE" in notes_on(text)
-    assert "NETRC_FILE" in notes_on(text)
-    for secret in ("ab-12cd", "hunter2", "tok123"):
-        assert secret not in str(taken)
-
-
-def test_many_lines_of_a_kind_are_one_note() -> None:
-    lines = "".join(f"  - lib{number}=1.0=h{number}_0\n" for number in range(300))
-    taken = take(f"dependencies:\n{lines}")
-    assert len(taken.conda) == 300
-    assert len(taken.notes) == 2
-    assert "and 294 more" in taken.notes[0]
-    assert "keep the lines of what you import" in taken.notes[1]
-
-
-@pytest.mark.parametrize(
-    "text", ["", "# nothing\n", "name: x\n", "just text\n", "- a\n", "a: [\n", "\t"]
-)
-def test_what_is_no_environment_file_is_one_sentence(text: str) -> None:
-    with pytest.raises(FileError) as caught:
-        take(text)
-    assert "\n" not in str(caught.value)
-
-
-@settings(deadline=None)
-@given(st.one_of(st.sampled_from(NASTY), st.text(max_size=80)))
-def test_no_file_makes_intake_fail_otherwise(text: str) -> None:
-    refused = refusal(lambda: conda_file.add_all(OURS, take(text)))
-    assert refused is None or is_sentence(refused)
-
-
-def test_a_file_with_packages_of_its_own_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "environment.yml").write_text(OURS + "  - numpy\n")
-    theirs = tmp_path / "theirs.yml"
-    theirs.write_text("dependencies: [scipy]\n")
-    assert conda_file.take_into(tmp_path, theirs, theirs.name) is None
-    (tmp_path / "environment.yml").write_text(OURS)
-    assert conda_file.take_into(tmp_path, theirs, theirs.name) == []
-    assert (tmp_path / "environment.yml").read_text() == OURS + "  - scipy\n"
-
-
-def test_a_requirements_file_goes_into_the_pip_part(tmp_path: Path) -> None:
-    (tmp_path / "environment.yml").write_text(OURS)
-    theirs = tmp_path / "requirements.txt"
-    theirs.write_bytes(
-        b"# the paper's\r\nrich==13.0 \\\r\n    --hash=sha256:01 \\\r\n    --hash=sha256:02\r\n"
-        b"torch==2.0\r\n-e .\r\ntorchvision\r\neinops>=0.8 ; python_version < '4'  # shapes\r\n"
-    )
-    notes = "\n".join(conda_file.take_into(tmp_path, theirs, theirs.name) or [])
-    meant = parse((tmp_path / "environment.yml").read_text())
-    assert meant.pip == ["rich==13.0", "einops>=0.8 ; python_version < '4'"]
-    assert meant.conda == ["torchvision"]
-    assert "torch==2.0: left out, an answer decides it" in notes
-    assert "-e .: left out, as it is an option of pip." in notes
-    assert "hash" not in notes
-
-
-def test_a_pip_part_that_names_a_requirements_file_has_what_that_lists(tmp_path: Path) -> None:
-    (tmp_path / "requirements.txt").write_text("rich\n-e .\n")
-    text = "dependencies:\n  - pip:\n    - -r requirements.txt\n    - -r other.txt\n    - einops\n"
-    taken = take(text, folder=tmp_path)
-    assert taken.pip == ["rich", "einops"]
-    assert taken.notes == ["-e ., -r other.txt: left out, as it is an option of pip."]
 
 
 @pytest.mark.parametrize(
@@ -403,12 +284,3 @@ def test_what_pip_cannot_have_is_named() -> None:
     assert lines == ["foo @ git+https://h/f.git"]
     assert "ffmpeg: no Python package" in notes[0]
     assert "apt-runtime.txt" in notes[0]
-
-
-def test_pips_lines_go_over_to_conda_but_for_what_must_match_its_pytorch() -> None:
-    taken = conda_file.from_requirements(
-        ["pandas>=2", "torchvision==0.20", "foo[x] ; python_version>'3'"]
-    )
-    assert taken.pip == ["pandas>=2", "foo[x] ; python_version>'3'"]
-    assert taken.conda == ["torchvision"]
-    assert "torchvision==0.20" in taken.notes[0]

@@ -42,6 +42,8 @@ NAMES_CONDA = {
     "host/images.py": "builds with either",
     "host/project.py": "the package manager of this project",
 }
+# Reads the files of either package manager.
+INTAKE = "image/intake/"
 GPU_WORDS = re.compile("nvidia|cuda|gpu", re.IGNORECASE)
 # Where a project for the CPU may have such a word, and why.
 NAMES_GPUS = {
@@ -80,7 +82,7 @@ def lines_with(pattern: re.Pattern[str], docker: Path, besides: Any = ()) -> lis
         f"{name}: {line.strip()}"
         for name, text in programs(docker)
         for line in text.splitlines()
-        if name not in besides and pattern.search(line)
+        if name not in besides and not name.startswith(INTAKE) and pattern.search(line)
     ]
 
 

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 import conda_file
 from hooks.generate import packages
-from host import conda_packages
 from tests.support.process import run
 
 if sys.version_info >= (3, 11):
@@ -62,6 +61,15 @@ LOCK = (
     "https://conda.anaconda.org/conda-forge/linux-64/scipy-1.15.0-py312h0_0.conda#sha256:0\n"
     "https://conda.anaconda.org/conda-forge/linux-64/ffmpeg-7.1-gpl_h0.conda#sha256:0\n"
 )
+ANSWERS = {
+    "package_manager": "conda",
+    "python": "3.12",
+    "torch": "2.13.0",
+    "cuda": "",
+    "accelerator": "cpu",
+    "base_has_torch": False,
+    "offered": {"python_version": ["3.14", "3.13", "3.12"]},
+}
 YOURS = PIP.replace(
     "dependencies = []", 'dependencies = [\n    "rich>=13",\n    "pandas", # mine\n]'
 ).replace('"pytest",', '"pytest>=8",\n    "mypy",')
@@ -74,6 +82,9 @@ class Project:
         self.root = folder / "my project"
         self.folder = self.root / packages.DEPENDENCIES
         self.folder.mkdir(parents=True)
+        described = self.root / "docker-amd64/host/project.json"
+        described.parent.mkdir()
+        described.write_text(json.dumps(ANSWERS))
         self.git("init", "-q")
 
     def git(self, *arguments: str) -> str:
@@ -253,16 +264,33 @@ def test_the_environment_of_the_code_is_taken_in_once(project: Project) -> None:
     assert theirs.exists()
 
 
-@pytest.mark.parametrize("name", ["environment.yaml", "requirements.txt"])
+@pytest.mark.parametrize("name", ["environment.yaml", "env.yml", "conda.yaml", "requirements.txt"])
 def test_packages_may_be_listed_in_another_file(project: Project, name: str) -> None:
     text = "rich\n" if name.endswith("txt") else "dependencies: [{pip: [rich]}]\n"
-    (project.root / "requirements.txt").write_text("left-alone\n")
     (project.root / name).write_text(text)
     project.write(environment_yml=MAIN)
     said = packages.carry(project.root, "conda", ".")
     target = "docker-amd64/dependencies/environment.yml"
-    assert said[0] == f"Imported the packages of {name} into {target}."
+    assert said == [f"Imported the packages of {name} into {target}."]
     assert conda_file.parse(project.read("environment.yml")).pip == ["rich"]
+
+
+def test_a_requirements_file_beside_an_environment_is_taken_too(project: Project) -> None:
+    (project.root / "environment.yml").write_text("dependencies: [python=3.12, pip, numpy]\n")
+    (project.root / "requirements.txt").write_text("numpy\neinops\n")
+    project.write(environment_yml=MAIN)
+    said = packages.carry(project.root, "conda", ".")
+    assert said[0].startswith("Imported the packages of environment.yml, requirements.txt into")
+    meant = conda_file.parse(project.read("environment.yml"))
+    assert (meant.conda, meant.pip) == (["numpy"], ["einops"])
+
+
+def test_a_lock_of_another_program_is_named(project: Project) -> None:
+    (project.root / "conda-lock.yml").write_text("version: 1\npackage: []\n")
+    project.write(environment_yml=MAIN)
+    said = packages.carry(project.root, "conda", ".")
+    assert len(said) == 1
+    assert "conda-lock.yml: not read" in said[0]
 
 
 def test_a_project_that_has_a_lock_is_not_filled_again(project: Project) -> None:
@@ -352,7 +380,3 @@ def test_lines_are_added_to_a_list_of_toml_in_every_shape(before: str) -> None:
     replaced = packages.add_to_list(after, "project", "dependencies", ["A==2"])
     assert ("A==2" in tomllib.loads(replaced)["project"]["dependencies"]) is True
     assert replaced.partition("[dependency-groups]")[2] == text.partition("[dependency-groups]")[2]
-
-
-def test_without_the_hook_the_same_files_are_taken_in_in_the_same_order() -> None:
-    assert conda_packages.TAKEN == conda_file.EXISTING

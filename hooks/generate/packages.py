@@ -1,9 +1,9 @@
 """After a copy or an update: move packages into the files of the project's package manager.
 
-An environment.yml or requirements.txt in the code folder of a new conda project is imported. If
-package_manager has changed, the user's own lines move from dependencies/pyproject.toml to the
-environment files, or back. Copier has deleted a committed old file by then; it is read
-from git. No line of the user's is lost, and a second run changes nothing.
+The packages that the code folder of a new conda project lists are imported, from any file that
+`intake` reads. If package_manager has changed, the user's own lines move from
+dependencies/pyproject.toml to the environment files, or back. Copier has deleted a committed old
+file by then; it is read from git. No line of the user's is lost, and a second run changes nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import conda_file
-from conda_file import CUDA, DEV, FORGE, MAIN, NO_DEFAULTS, FileError
+import conda_intake
+from conda_file import CUDA, DEV, FORGE, MAIN, NO_DEFAULTS
+from intake import found, pip_files
+from intake.found import Intake, Wanted
+from intake.names import REQUIREMENT, name_of, pip_name
+from intake.text import FileError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -59,7 +64,7 @@ TOKEN = re.compile(
 
 def toml_entries(text: str) -> list[Entry]:
     """The entries of a TOML file, as far as uv and people write it: Python 3.10 has no tomllib."""
-    found, table, index = [], "", 0
+    entries, table, index = [], "", 0
     while index < len(text):
         line = text[index:].partition("\n")[0]
         header = re.match(r"\s*\[\[?\s*([^\[\]#]+?)\s*\]\]?", line)
@@ -77,23 +82,23 @@ def toml_entries(text: str) -> list[Entry]:
                 break
         else:
             end = len(text)
-        found.append(Entry(table, entry[1].strip("\"'"), text[start:end].strip(), start))
+        entries.append(Entry(table, entry[1].strip("\"'"), text[start:end].strip(), start))
         index = end + 1
-    return found
+    return entries
 
 
 def strings(value: str) -> list[str]:
     """The strings in a TOML value, comments left out."""
-    found = []
+    listed = []
     for token in TOKEN.findall(value):
         if token[0] == '"':
             try:
-                found.append(str(json.loads(token)))
+                listed.append(str(json.loads(token)))
             except ValueError:
-                found.append(token.strip('"'))
+                listed.append(token.strip('"'))
         elif token[0] == "'":
-            found.append(token.strip("'"))
-    return found
+            listed.append(token.strip("'"))
+    return listed
 
 
 class PipFile(NamedTuple):
@@ -106,10 +111,8 @@ class PipFile(NamedTuple):
 
 def with_source(line: str, sources: dict[str, str]) -> str:
     """A requirement with the address that [tool.uv.sources] gives for its name, if that is one."""
-    match = conda_file.REQUIREMENT.fullmatch(line)
-    where = dict(
-        re.findall(r'([\w-]+)\s*=\s*"([^"]*)"', sources.get(conda_file.pip_name(line), ""))
-    )
+    match = REQUIREMENT.fullmatch(line)
+    where = dict(re.findall(r'([\w-]+)\s*=\s*"([^"]*)"', sources.get(pip_name(line), "")))
     if not match or not ("git" in where or "url" in where):
         return line
     version = where.get("rev") or where.get("tag") or where.get("branch")
@@ -126,9 +129,7 @@ def read_pyproject(text: str) -> PipFile:
     """The user's own lines of dependencies/pyproject.toml."""
     entries = toml_entries(text)
     sources = {
-        conda_file.pip_name(entry.key): entry.value
-        for entry in entries
-        if entry.table == "tool.uv.sources"
+        pip_name(entry.key): entry.value for entry in entries if entry.table == "tool.uv.sources"
     }
     lists = {
         (entry.table, entry.key): [with_source(line, sources) for line in strings(entry.value)]
@@ -141,9 +142,7 @@ def read_pyproject(text: str) -> PipFile:
         for entry in entries
         if (
             entry.key not in TEMPLATES_OWN.get(entry.table, set())
-            and not (
-                entry.table == "tool.uv.sources" and conda_file.pip_name(entry.key) in addressed
-            )
+            and not (entry.table == "tool.uv.sources" and pip_name(entry.key) in addressed)
         )
         or (entry.table == "tool.uv.index" and entry.key == "name" and "pytorch" not in entry.value)
     ]
@@ -164,13 +163,13 @@ def add_to_list(text: str, table: str, key: str, lines: Iterable[str]) -> str:
     if entry is None or not entry.value.startswith("["):
         raise FileError(f"{PYPROJECT} has no list {key} in [{table}].")
     value, end = entry.value, entry.start + len(entry.value)
-    new = {conda_file.pip_name(line): json.dumps(line, ensure_ascii=False) for line in lines}
+    new = {pip_name(line): json.dumps(line, ensure_ascii=False) for line in lines}
     # From behind, so that the places before stay right.
     for token in reversed([token for token in TOKEN.finditer(value) if token[0][0] in "\"'"]):
         rest = value[token.end() :]
         if new and not re.match(r"\s*,", rest) and '"' not in rest and "'" not in rest:
             rest = f",{rest}"
-        line = new.pop(conda_file.pip_name(strings(token[0])[0]), token[0])
+        line = new.pop(pip_name(strings(token[0])[0]), token[0])
         value = value[: token.start()] + line + rest
     if new:
         added = "".join(f"    {line},\n" for line in new.values())
@@ -233,25 +232,31 @@ def shortened(notes: list[str], rest: str) -> list[str]:
 # --- imports and switches ------------------------------------------------------------------------
 
 
-def take_environment(project: Path, code_dir: str) -> list[str]:
+def answers_of(project: Path) -> Wanted:
+    """The answers that decide versions, as the rendered project.json has them."""
+    file = project / "docker-amd64/host/project.json"
+    data = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+    return Wanted.of_project({**data, "package_manager": "conda"})
+
+
+def take_lists(project: Path, code_dir: str) -> list[str]:
     """Import the packages that the code of a new project lists; the lines to show.
 
     Raises:
-        FileError: it is not an environment file.
+        FileError: no file can be read, or the environment file cannot be edited.
     """
-    folder = project / DEPENDENCIES
-    files = [f for name in conda_file.EXISTING if (f := project / code_dir / name).is_file()]
-    if not files or (folder / "conda.lock").exists():
+    folder, root = project / DEPENDENCIES, project / code_dir
+    files = [] if (folder / "conda.lock").exists() else conda_intake.lists_of(root)
+    done = conda_intake.take(folder, root, files, answers_of(project)) if files else None
+    if done is None:
         return []
-    # As the user knows it.
-    name = (Path(code_dir) / files[0].name).as_posix()
-    notes = conda_file.take_into(folder, files[0], name)
-    if notes is None:
-        return []
-    return [
-        f"Imported the packages of {name} into {DEPENDENCIES}/{MAIN}.",
-        *shortened(notes, f": compare the two files; {name} is unchanged"),
-    ]
+    if done.broken and not done.files:
+        raise FileError(" ".join(done.broken))
+    # As the user knows them.
+    names = ", ".join((Path(code_dir) / name).as_posix() for name in done.files)
+    title = [f"Imported the packages of {names} into {DEPENDENCIES}/{MAIN}."] if names else []
+    more = f": compare it with {names}" if names else ""
+    return [*title, *shortened([*done.broken, *done.notes], more)]
 
 
 def conda_spec(line: str) -> str:
@@ -276,23 +281,23 @@ def pip_to_conda(project: Path) -> list[str]:
     for name, lines in ((MAIN, old.lines), (DEV, old.dev)):
         if not lines:
             continue
-        taken = conda_file.from_requirements(lines)
+        taken = Intake(pip_files.read_lines(lines, project, answers_of(project), PYPROJECT))
+        pip = taken.lines(found.PIP)
         before = conda_file.load(folder / name) if (folder / name).exists() else ""
-        known = {conda_file.name_of(spec) for spec in conda_file.parse(before, name).conda}
-        own = [line for line in taken.pip if conda_file.pip_name(line) not in known]
-        same = [line for line in taken.pip if conda_file.pip_name(line) in known]
+        known = {name_of(spec) for spec in conda_file.parse(before, name).conda}
+        own = [line for line in pip if pip_name(line) not in known]
+        same = [line for line in pip if pip_name(line) in known]
         specs = [spec for line in same if (spec := conda_spec(line))]
         notes += [
             f"{line}: {name} has it already, from conda." for line in same if not conda_spec(line)
         ]
-        after = conda_file.add_all(
-            before, taken._replace(conda=[*taken.conda, *specs], pip=own), name
-        )
+        conda = [*taken.lines(found.CONDA), *specs]
+        after = conda_file.add_all(before, conda=conda, pip=own, where=name)
         if after != before:
             conda_file.save(folder / name, after)
             changed = True
-        carried += [*taken.conda, *specs, *own]
-        notes += taken.notes
+        carried += [*conda, *own]
+        notes += taken.notes()
     notes += [f"{what}: not possible in an environment file." for what in old.more]
     kept = clear(project, (PYPROJECT,), PIP_LOCKS, all_taken=not notes)
     way = f"{PYPROJECT} to conda's environment files (packages of PyPI in the pip part)"
@@ -341,7 +346,7 @@ def switch_lines(
     """The lines to show after packages were moved."""
     if not carried and not notes:
         return []
-    names = conda_file.shortened(carried) if carried else "nothing"
+    names = found.shortened(carried) if carried else "nothing"
     where = kept or [f"The old file is in the last commit: git show HEAD:./{DEPENDENCIES}/{file}"]
     more = where if notes else kept
     return [f"Moved from {way}: {names}.", *(f"  {note}" for note in notes), *more]
@@ -360,7 +365,7 @@ def carry(project: Path, manager: str, code_dir: str) -> list[str]:
         return []
     try:
         if manager == "conda":
-            return pip_to_conda(project) or take_environment(project, code_dir or ".")
+            return pip_to_conda(project) or take_lists(project, code_dir or ".")
         return conda_to_pip(project)
     except (FileError, OSError) as error:
         reason = " ".join(str(error).split()).rstrip(".")

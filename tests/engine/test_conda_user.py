@@ -89,7 +89,7 @@ def test_code_with_an_environment_of_its_own_is_built_behind_a_proxy_from_a_chan
     assert "secretlab" in sentence
     assert "CONDA_AUTH_FILE" in sentence
     for note in (
-        "Imported the packages of /workspace/environment.yaml into dependencies/environment.yml.",
+        "Imported the packages of environment.yaml, requirements.txt into dependencies/",
         "defaults: left out of the channels",
         "python=3.10.4=h12debd9_0: left out, an answer decides it",
         "libcxx=16.0=h1: left out, as it is for another platform",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import tempfile
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
     from .project import Project
 
-TAKEN = ("environment.yml", "environment.yaml", "requirements.txt")  # of existing code, the first
-
 
 def conda_env(project: Project, service: str, *words: str, capture: bool = False) -> str:
     """Run the program that knows environment files and locks. Raises StopError."""
@@ -27,23 +26,15 @@ def conda_env(project: Project, service: str, *words: str, capture: bool = False
     return call(project, [*run, *words], capture=capture)
 
 
-def take_environment(project: Project) -> None:
+def take_lists(project: Project) -> None:
     """Take what existing code lists into dependencies/environment.yml, once."""
     dependencies = project.folder / "dependencies"
     own = (dependencies / "environment.yml").read_text("utf-8", "replace")
     yours = re.split(r"(?m)^  # Yours:.*\n", own, maxsplit=1)
-    if (dependencies / "conda.lock").exists() or (len(yours) > 1 and yours[1].strip()):
+    listed = len(yours) > 1 and yours[1].strip()
+    if project.package or listed or (dependencies / "conda.lock").exists():
         return
-    code = project.settings.path("LOCAL_CODE_DIR") or project.root
-    for name in TAKEN:
-        file = code / name
-        if not file.is_file():
-            continue
-        # An environment.yml without dependencies belongs to some other program.
-        text = file.read_text("utf-8", "replace")
-        if name.endswith(".txt") or re.search(r"(?m)^dependencies *:", text):
-            conda_env(project, "tools", "take", f"/workspace/{name}")
-            return
+    conda_env(project, "tools", "take", "/workspace", json.dumps(project.answers))
 
 
 def lock_options(parser: argparse.ArgumentParser) -> None:
@@ -75,7 +66,7 @@ def lock(project: Project, upgrade: list[str] | None = None) -> None:
     for anything, those are installed first.
     """
     words = [] if upgrade is None else ["--upgrade", *upgrade]
-    take_environment(project)
+    take_lists(project)
     conda_env(project, "tools", "lock", *words)
     if conda_env(project, "tools", "pip-parts", capture=True).strip():
         build_images(project, "pip-tools")
@@ -94,7 +85,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def do_add(project: Project, options: argparse.Namespace) -> None:
     """Add packages to the files and the locks; where no versions fit, nothing changes."""
     build_tools(project)
-    take_environment(project)
+    take_lists(project)
     dependencies = project.folder / "dependencies"
     given = [f"--{name}" for name in ("dev", "pip") if getattr(options, name)]
     with tempfile.TemporaryDirectory() as kept:

@@ -67,7 +67,9 @@ class Project:
         service: simple, train, devel, ngc or hub.
         package_manager: pip or conda.
         accelerator: cuda or cpu.
+        python: the version of Python, "" where the base image decides.
         torch: the version of PyTorch, "" for none.
+        cuda: the version of CUDA, "" for none.
         base_has_torch: whether the base image brings Python and PyTorch.
         compiles_torch: whether PyTorch is compiled.
         package: the Python package of a new project, "" in existing code.
@@ -76,6 +78,7 @@ class Project:
         base_images: the images of the Dockerfile by the build argument that replaces them.
         distribution: None where the base image's own is not known.
         builds: the services of compose.yaml that are built.
+        offered: what the template has for the answers on versions, by the names of the questions.
     """
 
     def __init__(self, folder: Path, data: Mapping[str, Any]):
@@ -85,7 +88,9 @@ class Project:
         self.service: str = data["service"]
         self.package_manager: str = data["package_manager"]
         self.accelerator: str = data["accelerator"]
+        self.python: str = data["python"]
         self.torch: str = data["torch"]
+        self.cuda: str = data["cuda"]
         self.base_has_torch: bool = data["base_has_torch"]
         self.compiles_torch: bool = data["compiles_torch"]
         self.package: str = data["package"]
@@ -96,6 +101,7 @@ class Project:
         found = data.get("distribution")
         self.distribution: Distribution | None = Distribution(**found) if found else None
         self.builds: tuple[str, ...] = tuple(data["builds"])
+        self.offered: dict[str, list[str]] = data["offered"]
         self._settings: Settings | None = None
         self.bases_are_pinned = False  # by this call of template.sh
 
@@ -103,6 +109,12 @@ class Project:
     def root(self) -> Path:
         """The folder around docker-amd64."""
         return self.folder.parent
+
+    @property
+    def answers(self) -> dict[str, Any]:
+        """What decides versions, as image/intake wants it."""
+        names = ("package_manager", "python", "torch", "cuda", "accelerator", "base_has_torch")
+        return {**{name: getattr(self, name) for name in names}, "offered": self.offered}
 
     @property
     def settings(self) -> Settings:

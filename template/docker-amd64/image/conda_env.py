@@ -7,7 +7,7 @@ conda_env.py split FOLDER                    FOLDER/{python,runtime,dev}.txt, fo
 conda_env.py pip-parts                       which pip locks the files ask for; removes others
 conda_env.py pip-lock [--upgrade [NAME...]]  pip.lock, pip-dev.lock: what goes with /opt/venv
 conda_env.py add [--dev] [--pip] SPEC...     edit an environment file
-conda_env.py take FILE                       take in somebody's environment.yml, requirements.txt
+conda_env.py take FOLDER PROJECT [FILE...]   take in what the code lists; PROJECT is JSON
 
 conda.lock is an explicit list that micromamba installs without solving. It has three parts, for the
 layers of the images: python (with PyTorch and all that it needs), runtime, and dev. Its addresses
@@ -34,7 +34,9 @@ import conda_file
 
 # In an image the three lie in one folder.
 import stand_ins
-from conda_file import CUDA, DEV, MAIN, Environment, FileError
+from conda_file import CUDA, DEV, MAIN, Environment
+from intake.names import PYPI_NAMES, is_python, name_of, pip_name
+from intake.text import FileError, without_secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -74,8 +76,8 @@ class Locked(NamedTuple):
         """Read a line; Raises CondaError where it is none."""
         match = LOCK_LINE.fullmatch(line)
         fields = match[1].rsplit("-", 2) if match else []
-        if len(fields) != 3 or conda_file.without_secret(line) != line:  # noqa: PLR2004
-            line = conda_file.without_secret(line)[:100]
+        if len(fields) != 3 or without_secret(line) != line:  # noqa: PLR2004
+            line = without_secret(line)[:100]
             raise CondaError(f"{CONDA_LOCK} has a line that is no package with its SHA-256: {line}")
         name, version, build = fields
         return cls(name, version, build, line)
@@ -110,7 +112,7 @@ def read(folder: Path) -> dict[str, Environment]:
     }
     for name, environment in found.items():
         for channel in environment.channels:
-            if conda_file.without_secret(channel) != channel:
+            if without_secret(channel) != channel:
                 raise FileError(
                     f"{name} has a channel with a token or password, which would be in git: "
                     "it goes into the file of CONDA_AUTH_FILE or NETRC_FILE in .env."
@@ -227,8 +229,8 @@ def _numbers(version: str) -> list[int]:
 
 def public_url(url: str, channels: Iterable[str], alias: str) -> str:
     """The address of a package in the public channel, without secrets, not that of a mirror."""
-    bare = conda_file.without_secret(url)
-    prefix = conda_file.without_secret(alias.rstrip("/"))
+    bare = without_secret(url)
+    prefix = without_secret(alias.rstrip("/"))
     for channel in channels:
         if "://" not in channel and bare.startswith(f"{prefix}/{channel}/"):
             return PUBLIC + bare[len(prefix) :]
@@ -247,7 +249,7 @@ def needed_by(names: Iterable[str], records: dict[str, dict[str, Any]]) -> dict[
             found[name] = None
         elif name in records and name not in seen:
             seen.add(name)
-            needs = {conda_file.name_of(line) for line in records[name].get("depends") or []}
+            needs = {name_of(line) for line in records[name].get("depends") or []}
             if name == "python":  # micromamba adds pip, which needs python itself
                 needs.discard("pip")
             stack.append((name, True))
@@ -261,8 +263,7 @@ def grouped(
     """The records of a solution by parts: no package is in two."""
     by_name = {record["name"]: record for record in records}
     asked = {
-        name: [conda_file.name_of(spec) for spec in (*file.owned, *file.conda)]
-        for name, file in files.items()
+        name: [name_of(spec) for spec in (*file.owned, *file.conda)] for name, file in files.items()
     }
     product = [name for file in (MAIN, CUDA) for name in asked.get(file, [])]
     torch = needed_by([name for name in product if name in ROOTS], by_name)
@@ -355,7 +356,7 @@ def explained(answer: dict[str, Any], stderr: str, channels: list[str]) -> Conda
     """What micromamba's failure means, as one sentence."""
     problems = [" ".join(str(problem).split()) for problem in answer.get("solver_problems", [])]
     log = [str(row.get("message", "")) for row in answer.get("log_history", [])]
-    words = conda_file.without_secret("\n".join([*problems, *log, stderr]))
+    words = without_secret("\n".join([*problems, *log, stderr]))
     words = re.sub(r"\x1b\[[0-9;]*m", "", words)
     asked = ", ".join(name for name in channels if name != conda_file.NO_DEFAULTS)
     absent = re.search(
@@ -440,7 +441,7 @@ def check_build(lock: Lock, files: dict[str, Environment]) -> None:
     cuda = virtual_packages().get("__cuda", "")
     if not cuda:
         return
-    asked = {conda_file.name_of(spec) for spec in specs_of(files) if re.search(r"\bcpu", spec)}
+    asked = {name_of(spec) for spec in specs_of(files) if re.search(r"\bcpu", spec)}
     for package in lock.packages:
         title = FRAMEWORKS.get(package.name, "")
         if not title or "cuda" in package.build or package.name in asked - {"pytorch"}:
@@ -551,7 +552,7 @@ def split_verb(folder: Path, arguments: Sequence[str]) -> None:
         raise CondaError(f"There is no {CONDA_LOCK} yet. {AGAIN}")
     check_build(lock, read(folder))
     alias = (os.environ.get("MAMBA_CHANNEL_ALIAS") or PUBLIC).rstrip("/")
-    if conda_file.without_secret(alias) != alias:
+    if without_secret(alias) != alias:
         raise CondaError(
             "MAMBA_CHANNEL_ALIAS holds a token or password, which the image would keep."
         )
@@ -575,24 +576,37 @@ def add_verb(folder: Path, arguments: Sequence[str]) -> None:
     for spec in specs:
         text = conda_file.put(text, spec, pip=pip, where=name)
         # It comes from one of the two: the other part's line of that name goes.
-        plain = conda_file.pip_name(spec) if pip else conda_file.name_of(spec)
+        plain = pip_name(spec) if pip else name_of(spec)
         text = conda_file.remove(text, plain, pip=not pip, where=name)
     conda_file.save(path, text)
 
 
 def take_verb(folder: Path, arguments: Sequence[str]) -> None:
-    """Take in what somebody's code lists, unless environment.yml has packages of its own."""
-    if len(arguments) != 1:
-        raise CondaError("take needs one file.")
-    file = Path(arguments[0])
-    notes = conda_file.take_into(folder, file, str(file))
-    if notes is None:
-        say(f"{MAIN} lists packages of yours already; {file} was not taken in.")
+    """Take in what the code lists, unless environment.yml has packages of its own.
+
+    The files are those that are named, relative to the folder of the code, or those found there.
+
+    Raises:
+        CondaError: no file could be read.
+    """
+    # Not in the dev image, where this program edits files only.
+    import conda_intake  # noqa: PLC0415
+    from intake.discovery import named  # noqa: PLC0415
+    from intake.found import Wanted  # noqa: PLC0415
+
+    if len(arguments) < 2:  # noqa: PLR2004
+        raise CondaError("take needs the folder of the code, and what project.json says.")
+    root, wanted = Path(arguments[0]), Wanted.of_project(json.loads(arguments[1]))
+    files = [named(root, name) for name in arguments[2:]] or conda_intake.lists_of(root)
+    done = conda_intake.take(folder, root, files, wanted)
+    if done is None:
+        say(f"{MAIN} lists packages of yours already; nothing was taken in.")
+    elif done.broken and not done.files:
+        raise CondaError(" ".join(done.broken))
     else:
-        say(
-            f"Imported the packages of {file} into dependencies/{MAIN}.",
-            *(f"  {note}" for note in notes),
-        )
+        title = f"Imported the packages of {', '.join(done.files)} into dependencies/{MAIN}."
+        lines = [*done.broken, *done.notes]
+        say(*([title] if done.files else []), *(f"  {line}" for line in lines))
 
 
 # --- the pip parts --------------------------------------------------------------------------------
@@ -618,7 +632,7 @@ def pip_names(folder: Path) -> set[str]:
     """What the pip locks have."""
     paths = [folder / name for name in (PIP_LOCK, PIP_DEV_LOCK)]
     return {
-        conda_file.pip_name(line.rstrip(" \\"))
+        pip_name(line.rstrip(" \\"))
         for path in paths
         if path.exists()
         for line in requirements(conda_file.load(path))
@@ -658,9 +672,9 @@ def present(lock: Lock) -> tuple[dict[str, str], dict[str, str]]:
     """
     found = stand_ins.find([str(path) for path in VENV.glob("lib/python*/site-packages")])
     dev = {
-        conda_file.pip_name(conda_file.PYPI_NAMES.get(package.name, package.name)): package.version
+        pip_name(PYPI_NAMES.get(package.name, package.name)): package.version
         for package in lock.parts["dev"]
-        if conda_file.is_python(package.build)
+        if is_python(package.build)
     }
     here = {
         name: distribution.version
@@ -758,17 +772,13 @@ def write_pip_lock(
         command = ["uv", "pip", "compile", "pip.txt", "--quiet", "--python", f"{VENV}/bin/python"]
         command += ["--index", f"file://{work}/index", "--output-file", name]
         command += ["--generate-hashes", "--no-header", "--no-annotate"]
-        for each in sorted({*kept, *map(conda_file.pip_name, given)}):
+        for each in sorted({*kept, *map(pip_name, given)}):
             command += ["--no-emit-package", each]
         if upgrade is not None:
             command += [f"--upgrade-package={each}" for each in upgrade] or ["--upgrade"]
         done = execute(command, dict(os.environ), work)
         if done.returncode:
-            say(
-                conda_file.without_secret(
-                    done.stderr.strip().replace(f"file://{work}/index", "conda")
-                )
-            )
+            say(without_secret(done.stderr.strip().replace(f"file://{work}/index", "conda")))
             raise CondaError(
                 clash(done.stderr, kept) or "No versions of PyPI's packages fit the pip part."
             )
@@ -813,14 +823,12 @@ def check_hashes(name: str, text: str) -> None:
     for line in requirements(text):
         pinned = re.search(r" @ git\+\S+@[0-9a-f]{40}", line)
         if "--hash=sha256:" not in line and not pinned:
-            what = conda_file.without_secret(line.partition(" --hash")[0])
+            what = without_secret(line.partition(" --hash")[0])
             raise CondaError(
                 f"{name} would have no hash of {what}; name a release of it, or a commit of git."
             )
-        if conda_file.without_secret(line) != line:
-            raise CondaError(
-                f"{name} would hold the password of {conda_file.without_secret(line)[:100]}."
-            )
+        if without_secret(line) != line:
+            raise CondaError(f"{name} would hold the password of {without_secret(line)[:100]}.")
 
 
 def clash(words: str, kept: dict[str, stand_ins.Package]) -> str:

@@ -1,0 +1,84 @@
+"""Takes what the code of a project lists into the environment files of conda.
+
+`intake` reads and judges; this module writes what it takes. Python 3.10 or newer with PyYAML and
+packaging: Copier's, and the one of the build stages.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import conda_file
+from conda_file import DEV, MAIN
+from intake import discovery, found, reader
+from intake.names import name_of, pip_name
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from intake.found import Intake, ListFile, Wanted
+
+
+class Taken(NamedTuple):
+    """What was done.
+
+    Attributes:
+        files: those whose lines were taken.
+        notes: what had to change, and what was left out.
+        broken: sentences on files that cannot be read.
+    """
+
+    files: list[str]
+    notes: list[str]
+    broken: list[str]
+
+
+def take(folder: Path, root: Path, files: Sequence[ListFile], wanted: Wanted) -> Taken | None:
+    """Take files into dependencies/environment.yml, and lines for development into the other.
+
+    Args:
+        folder: dependencies/.
+        root: the folder that the files' paths are relative to.
+        files: of `discovery`.
+        wanted: the answers.
+
+    Returns:
+        None if environment.yml has lines of the user's already: nothing is read then.
+
+    Raises:
+        FileError: one of the environment files cannot be edited.
+    """
+    text = conda_file.load(folder / MAIN)
+    has = conda_file.parse(text)
+    if has.conda or has.pip:
+        return None
+    taken = reader.read(root, files, wanted)
+    after = {MAIN: with_lines(text, taken, found.MAIN, MAIN)}
+    if taken.lines(found.CONDA, found.DEV) or taken.lines(found.PIP, found.DEV):
+        before = conda_file.load(folder / DEV) if (folder / DEV).exists() else ""
+        after[DEV] = with_lines(before, taken, found.DEV, DEV)
+    for name, new in after.items():
+        conda_file.save(folder / name, new)
+    listed = dict.fromkeys(entry.place.file for entry in taken.entries if entry.place.line)
+    broken = [f"{why}." for file in files if (why := taken.broken.get(file.path))]
+    names = [file.path for file in files if file.taken and file.path in listed]
+    notes = [note for note in taken.notes() if not any(why in note for why in broken)]
+    return Taken(names, notes, broken)
+
+
+def with_lines(text: str, taken: Intake, group: str, where: str) -> str:
+    """An environment file with what was taken for it; a tool that it has is not listed twice."""
+    pip = taken.lines(found.PIP, group)
+    conda = taken.lines(found.CONDA, group)
+    if where == DEV:
+        here = conda_file.parse(text, where) if text else None
+        known = {name_of(spec) for spec in here.conda} if here else set()
+        pip = [line for line in pip if pip_name(line) not in known]
+    channels = taken.lines(found.CHANNEL, None) if where == MAIN else []
+    return conda_file.add_all(text, conda=conda, pip=pip, channels=channels, where=where)
+
+
+def lists_of(root: Path, code_dir: str = ".") -> list[ListFile]:
+    """The files of the code that list packages, as a project with conda takes them."""
+    return discovery.discover(root, code_dir, "conda")
