@@ -37,20 +37,21 @@ STAGES = {
     "os": "${BASE_IMAGE}",
     "builder": "os",
     "lock": "builder",
-    "deps": "builder",
+    "deps-heavy": "builder",
+    "deps": "deps-heavy",
     "deps-dev": "deps",
     "base": "os",
     "publish": "base",
     "runtime": "publish",
     "dev": "base",
 }
-STAGES_WITH_TORCH = STAGES | {"deps-torch": "builder", "deps": "deps-torch"}
+STAGES_WITH_TORCH = STAGES | {"deps-torch": "builder", "deps-heavy": "deps-torch"}
 STAGES_THAT_COMPILE = STAGES_WITH_TORCH | {
     "sources": "scratch",
     "torch-build": "${BUILD_IMAGE}",
     "torch-wheels": "scratch",
 }
-CONDA_STAGES = STAGES | {
+CONDA_STAGES = {name: start for name, start in STAGES.items() if name != "deps-heavy"} | {
     "micromamba": "${MICROMAMBA_IMAGE}",
     "channels": "scratch",
     "deps-conda": "builder",
@@ -472,7 +473,7 @@ def test_shellcheck_and_shfmt_have_nothing_to_say(texts: Texts, tmp_path: Path) 
         for document in here_documents.findall(text)
     }
     names = {name for name, _ in inside}
-    assert names == {"build-env.sh", "lock.sh", "project.sh", "sync.sh", "tools.sh"}
+    assert names == {"build-env.sh", "delta.sh", "lock.sh", "project.sh", "tools.sh"}
     scripts = []
     for at, (name, text) in enumerate(sorted(found | inside)):
         scripts.append(tmp_path / f"{at}-{name}")
