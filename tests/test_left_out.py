@@ -40,6 +40,8 @@ NAMES_CONDA = {
 GPU_WORDS = re.compile("nvidia|cuda|gpu", re.IGNORECASE)
 # Where a project for the CPU may have such a word, and why.
 NAMES_GPUS = {
+    "image/project_metadata.py": "what a setup.py imports that compiles for GPUs",
+    "image/project_requirements.py": "what people pin that PyTorch brings",
     "host/accelerator.py": "asks whether this project has the files for GPUs",
     "host/env_file.py": "the keys that a host decides",
     "host/eject.py": "an override file that .env may name",
