@@ -56,6 +56,7 @@ def project(tmp_path: Path) -> Project:
         "package_manager": "pip",
         "accelerator": "cpu",
         "torch": "",
+        "torch_family": {},
         "base_has_torch": False,
         "compiles_torch": False,
         "package": "",

@@ -61,7 +61,7 @@ GROUPS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
     (
         "Packages",
         (
-            Verb("add", "pip_packages", "add packages to dependencies/ and the lock"),
+            Verb("add", "pip_packages", "add packages to your project and the lock"),
             Verb("lock", "pip_packages", "bring the lock up to date, check it, or take newer ones"),
             Verb("add", "conda_packages", "add packages to dependencies/ and the locks"),
             Verb("lock", "conda_packages", "bring the locks up to date, check or upgrade them"),

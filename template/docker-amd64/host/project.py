@@ -56,6 +56,7 @@ class Project:
         package_manager: pip or conda.
         accelerator: cuda or cpu.
         torch: the version of PyTorch, "" for none.
+        torch_family: the versions of PyTorch, torchvision and torchaudio that the answers decide.
         base_has_torch: whether the base image brings Python and PyTorch.
         compiles_torch: whether PyTorch is compiled.
         package: the Python package of a new project, "" in existing code.
@@ -74,6 +75,7 @@ class Project:
         self.package_manager: str = data["package_manager"]
         self.accelerator: str = data["accelerator"]
         self.torch: str = data["torch"]
+        self.torch_family: dict[str, str] = data["torch_family"]
         self.base_has_torch: bool = data["base_has_torch"]
         self.compiles_torch: bool = data["compiles_torch"]
         self.package: str = data["package"]
