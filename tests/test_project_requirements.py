@@ -289,6 +289,18 @@ def test_a_file_that_cannot_be_read_loses_nothing_and_is_read_again(
     assert json.loads((dependencies(code) / "project/files.json").read_text()) == {"sha256": {}}
 
 
+def test_a_folder_that_cannot_be_read_does_not_hide_the_others(code: Path, run: Run) -> None:
+    put(code, CASES["a folder beside it"][0])
+    put(code, {"libs/lib/pyproject.toml": "["})
+    assert run("read") == 0
+    assert written(code)[0] == ["kept"]
+    put(code, CASES["a folder beside it"][0])
+    run("read")
+    put(code, {"libs/lib/pyproject.toml": "["})
+    run("read")
+    assert written(code)[0] == ["kept", "numba", "six"]
+
+
 @pytest.fixture
 def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the only packages that uv finds."""

@@ -178,6 +178,14 @@ def kind_of(folder: Path) -> str:
     return "static" if members(folder, toml) or "dependency-groups" in toml else ""
 
 
+def main_file(folder: Path) -> str:
+    """The file that says what the project needs, as its author would name it."""
+    with contextlib.suppress(MetadataError):
+        if kind_of(folder) == "backend":
+            return next((one for one in reversed(FILES) if (folder / one).is_file()), FILES[0])
+    return FILES[0]
+
+
 # --- [project] and [tool.poetry] -----------------------------------------------------------------
 
 
@@ -275,6 +283,9 @@ def from_poetry(folder: Path) -> Declared:
                 if index["url"] and index not in found.indexes:
                     found.indexes.append(index)
     found.untaken += sorted(poetry.package.extras)
+    for source in named.values():
+        if source.get("priority") != "explicit" and source.get("url"):
+            found.notes.append(about_index(source["url"]))
     return found
 
 
@@ -626,7 +637,12 @@ def take_indexes(found: Declared, toml: Mapping[str, Any]) -> None:
         if index.get("explicit") or index.get("name") in named_indexes(found.sources):
             found.indexes.append(index)
         if not index.get("explicit"):
-            found.notes.append(
-                f"pyproject.toml names the index {index.get('url')} for all packages: write it as "
-                "[[tool.uv.index]] into docker-amd64/dependencies/pyproject.toml too."
-            )
+            found.notes.append(about_index(index.get("url")))
+
+
+def about_index(url: object) -> str:
+    """What to do about an index that is not for named packages only."""
+    return (
+        f"pyproject.toml names the index {url} for all packages: write it as [[tool.uv.index]] "
+        "into docker-amd64/dependencies/pyproject.toml too."
+    )

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 import re
 import shlex
 import shutil
@@ -25,7 +24,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-sys.path.append("/opt/tools")  # where the image has the libraries
+# Where the image has the libraries; those of a base image may be older.
+sys.path.insert(1, "/opt/tools")
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
@@ -38,12 +38,14 @@ from project_metadata import (
     Reader,
     copy_small_files,
     kind_of,
+    main_file,
     named_indexes,
     names_in,
     own_name,
     parse_toml,
     read_toml,
     requirement,
+    uv_sources,
 )
 
 if TYPE_CHECKING:
@@ -226,7 +228,7 @@ def read(code: Path, dependencies: Path, options: argparse.Namespace) -> Declare
     """Write dependencies/project/ from the code, and say what changed."""
     versions = decided_versions(options.versions)
     found = Reader(code, versions.of.get("torch", "")).read()
-    where = next((name for name in found.files if (code / name).is_file()), "pyproject.toml")
+    where = main_file(code)
     found.requires, notes = follow_torch(found.requires, versions, where, options.template_sh)
     found.dev, more = follow_torch(found.dev, versions, where, options.template_sh)
     if "torch" in versions.of:  # its source is an answer too
@@ -239,14 +241,14 @@ def read(code: Path, dependencies: Path, options: argparse.Namespace) -> Declare
         for sentence in found.failures:
             say(sentence)
         say(
-            f"The images get what dependencies/{FILE} has from before. What is missing there: "
+            f"What it required before is kept. What is missing in dependencies/{FILE}: "
             f"{options.template_sh} add --image NAME"
         )
-    else:
-        file.parent.mkdir(exist_ok=True)
-        text = text_of(found)
-        if not file.is_file() or file.read_text(encoding="utf-8") != text:
-            file.write_text(text, encoding="utf-8")
+        keep_old(found, old, file)
+    file.parent.mkdir(exist_ok=True)
+    text = text_of(found)
+    if not file.is_file() or file.read_text(encoding="utf-8") != text:
+        file.write_text(text, encoding="utf-8")
     record = digests(code, found.files) if not found.failures else {}
     write_record(dependencies / RECORD, record)
     new = project_table(file)
@@ -268,6 +270,21 @@ def read(code: Path, dependencies: Path, options: argparse.Namespace) -> Declare
     if wanted and not wanted.contains(".".join(map(str, sys.version_info[:3])), prereleases=True):
         say(f"{where} wants Python {wanted}; the images have {sys.version.split()[0]}.")
     return found
+
+
+def keep_old(found: Declared, old: Declared, file: Path) -> None:
+    """Add what an earlier run has read and this one could not read."""
+    for new, before in ((found.requires, old.requires), (found.dev, old.dev)):
+        names = names_in(new)
+        new += [line for line in before if not names_in([line]) <= names]
+    try:
+        toml = read_toml(file)
+    except MetadataError:
+        return
+    found.sources = {**uv_sources(toml), **found.sources}
+    indexes = toml.get("tool", {}).get("uv", {}).get("index", ())
+    known = {index.get("name") for index in found.indexes}
+    found.indexes += [index for index in indexes if index.get("name") not in known]
 
 
 def project_python(code: Path) -> Any:
@@ -461,7 +478,6 @@ def main(arguments: Sequence[str]) -> int:
     adding.add_argument("--dev", action="store_true")
     adding.add_argument("name", nargs="+")
     options = parser.parse_args(arguments)
-    os.environ.pop("PYTHONPATH", None)
     try:
         {"read": read, "lock": lock, "add": add}[options.verb](
             options.code, options.dependencies, options
