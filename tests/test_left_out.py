@@ -31,6 +31,7 @@ GPU_FILES = {
     "torch_on_gpus.py",
 }
 NAMES_CONDA = {
+    "host/conda_packages.py": "whose requirements are not in conda.lock",
     "host/command.py": "which verbs there are",
     "host/failures.py": "the table of failures",
     "host/images.py": "builds with either",
