@@ -75,8 +75,7 @@ def on_any(
 @pytest.fixture
 def restored(on_nvidia: Project) -> Iterator[Project]:
     """The project on NVIDIA's image; its dependency files are put back at the end."""
-    folder = on_nvidia.folder / DEPENDENCIES
-    before = {path.name: path.read_text() for path in folder.iterdir()}
+    before = dependencies(on_nvidia)
     yield on_nvidia
     # The lock last: beside files that are newer it would be made again.
     for name, text in sorted(before.items(), key=lambda file: file[0] == "uv.lock"):
@@ -86,7 +85,8 @@ def restored(on_nvidia: Project) -> Iterator[Project]:
 def dependencies(project: Project) -> dict[str, str]:
     """What the files of the dependencies say."""
     folder = project.folder / DEPENDENCIES
-    return {path.name: path.read_text() for path in folder.iterdir()}
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): path.read_text() for path in files}
 
 
 def last_line(text: str) -> str:
