@@ -83,6 +83,7 @@ lock: .venv/installed-dev ## all requirement files from pyproject.toml; ARGS=--u
 	compile 3.10 $$ARGS --group dev --output-file requirements-dev.txt && \
 	compile 3.10 --group generate --constraint requirements-dev.txt --output-file requirements.txt && \
 	compile 3.9 $$ARGS --no-header --group torch-build --output-file template/docker-amd64/image/torch-build.txt && \
+	compile 3.9 $$ARGS --no-header --group tools --output-file template/docker-amd64/image/tools.txt && \
 	compile 3.9 $$ARGS --no-header --no-deps --group torch-build-mkl --output-file template/docker-amd64/image/torch-build-mkl.txt
 
 .PHONY: bench

@@ -57,6 +57,7 @@ def project(tmp_path: Path) -> Project:
         "package_manager": "pip",
         "accelerator": "cpu",
         "torch": "",
+        "torch_family": {},
         "base_has_torch": False,
         "python": "3.12",
         "cuda": "",

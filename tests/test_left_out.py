@@ -38,6 +38,7 @@ GPU_FILES = {
     "torch_on_gpus.py",
 }
 NAMES_CONDA = {
+    "host/conda_packages.py": "whose requirements are not in conda.lock",
     "host/command.py": "which verbs there are",
     "host/images.py": "builds with either",
     "host/project.py": "the package manager of this project",
@@ -47,6 +48,8 @@ INTAKE = "image/intake/"
 GPU_WORDS = re.compile("nvidia|cuda|gpu", re.IGNORECASE)
 # Where a project for the CPU may have such a word, and why.
 NAMES_GPUS = {
+    "image/project_metadata.py": "what a setup.py imports that compiles for GPUs",
+    "image/project_requirements.py": "what people pin that PyTorch brings",
     "host/accelerator.py": "asks whether this project has the files for GPUs",
     "host/env_file.py": "the keys that a host decides",
     "host/eject.py": "an override file that .env may name",

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hooks.update.merge_lists import merge_lines, merge_names
+from hooks.update.merge_lists import join_tables, merge_lines, merge_names
 
 BASE = 'a = 1\ndependencies = []\ndev = ["ruff"]\n'
 
@@ -51,6 +51,15 @@ def test_a_list_that_the_user_has_emptied_gets_new_names_only() -> None:
     assert merge_names(base, "", base.replace("# More.", "# More:")) == ""
     assert merge_names(base, "", theirs) == "cmake\n"
     assert merge_names(base, "git\n", theirs) == "git\ncmake\n"
+
+
+def test_a_table_that_both_sides_have_added_is_one() -> None:
+    header = "[tool.uv.sources]"
+    once = f"[a]\nb = 1\n\n{header}\nc = 1\n"
+    assert join_tables(once, header) == once
+    twice = f"{once}\n{header}\nd = 1\n\n[e]\nf = 1\n"
+    assert join_tables(twice, header) == f"[a]\nb = 1\n\n{header}\nc = 1\nd = 1\n\n[e]\nf = 1\n"
+    assert join_tables(f"{once}{header}\n# mine\nd = 1", header) == f"{once}# mine\nd = 1\n"
 
 
 LINES = st.lists(st.sampled_from("abcdef"), max_size=8).map(lambda x: "".join(f"{y}\n" for y in x))

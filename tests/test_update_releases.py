@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,11 @@ from host.env_file import read_env, set_keys
 from tests.conftest import ROOT, SNAPSHOT_TAG, Generate, InGit
 from tests.support.git import git
 from tests.support.updates import conflicts, update
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 DOCKER = "docker-amd64"
 DEPENDENCIES = f"{DOCKER}/dependencies"
@@ -135,6 +141,30 @@ def test_a_persons_work_survives_and_the_rest_is_as_in_a_fresh_copy(
         mode = (project / name).stat().st_mode
         assert mode & 0o111 == (fresh / name).stat().st_mode & 0o111, name
     assert {**kept, "_src_path": ""} == {**answers_of(fresh), "_src_path": ""}
+
+
+@pytest.mark.usefixtures("releases")
+def test_sources_and_tools_of_a_person_survive_beside_the_projects_own_requirements(
+    generate: Generate, tmp_path: Path, in_git: InGit
+) -> None:
+    project = generate(
+        tmp_path / "project", hook=True, version="v0.5.2", project_kind="new", torch_version="none"
+    )
+    file = project / DEPENDENCIES / "pyproject.toml"
+    text = file.read_text().replace('    "pytest",\n', '    "pytest>=8",\n    "mypy",\n')
+    text = text.replace("dependencies = []", 'dependencies = ["mine"]')
+    file.write_text(text + '\n[tool.uv.sources]\nmine = { git = "https://example.org/mine" }\n')
+    in_git(project)
+    update(project)
+    assert conflicts(project) == ""
+    content = tomllib.loads(file.read_text())
+    assert content["project"]["dependencies"] == ["mine"]
+    assert content["dependency-groups"]["dev"] == ["ipython", "pytest>=8", "mypy", "ruff"]
+    assert content["dependency-groups"]["project"] == ["project-requirements"]
+    assert content["tool"]["uv"]["sources"] == {
+        "mine": {"git": "https://example.org/mine"},
+        "project-requirements": {"path": "project"},
+    }
 
 
 def tracked(project: Path, in_git: InGit) -> set[str]:

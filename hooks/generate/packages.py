@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 DEPENDENCIES = Path("docker-amd64/dependencies")
 PYPROJECT = "pyproject.toml"
-PIP_LOCKS = ("uv.lock",)
+PIP_LOCKS = ("uv.lock", "project/files.json", "project/pyproject.toml")
 CONDA_LOCKS = ("conda.lock", "pip.lock", "pip-dev.lock")
 # The files that are replaced if the package manager has changed.
 CARRIED = frozenset(
@@ -39,10 +39,10 @@ TOOLS = ("ipython", "pytest", "ruff")  # what the template lists for dev
 # What the template writes into pyproject.toml; anything else is the user's.
 TEMPLATES_OWN = {
     "project": {"name", "requires-python", "version", "dependencies"},
-    "dependency-groups": {"dev", "container", "torch"},
+    "dependency-groups": {"dev", "container", "project", "project-dev", "torch"},
     "tool.uv": {"package", "default-groups", "environments", "exclude-dependencies"},
     "tool.uv.index": {"name", "url", "explicit"},
-    "tool.uv.sources": {"torch", "torchaudio", "torchvision"},
+    "tool.uv.sources": {"project-requirements", "torch", "torchaudio", "torchvision"},
 }
 
 

@@ -179,6 +179,20 @@ def merge_lists(project: Project) -> None:
         if merged is not None:
             path.write_bytes(merged.encode("utf-8", "surrogateescape"))
             project.git("reset", "--quiet", "HEAD", "--", name)  # git's notes of the conflict
+    join_sources(project)
+
+
+def join_sources(project: Project) -> None:
+    """Make one table of sources of the template's and of the user's in pyproject.toml."""
+    path = project.root / FOLDER / "dependencies" / "pyproject.toml"
+    if not path.is_file():
+        return
+    from hooks.update.merge_lists import join_tables  # noqa: PLC0415
+
+    text = path.read_bytes().decode("utf-8", "surrogateescape")
+    joined = join_tables(text, "[tool.uv.sources]")
+    if joined != text:
+        path.write_bytes(joined.encode("utf-8", "surrogateescape"))
 
 
 # ----------------------------------------------------------------------------------- answers

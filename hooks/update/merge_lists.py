@@ -6,6 +6,7 @@ lines and the template's mostly do, and both are wanted: a list of packages has 
 
 from __future__ import annotations
 
+import re
 from difflib import SequenceMatcher
 from typing import NamedTuple
 
@@ -47,6 +48,20 @@ def merge_lines(base: str, ours: str, theirs: str) -> str | None:
         merged += lines[done : change.start] + change.lines
         done = change.end
     return "".join(merged + lines[done:])
+
+
+def join_tables(text: str, header: str) -> str:
+    """A TOML text in which what follows each repetition of a table's header is in the first table.
+
+    Two sides that both add a table add it twice, which TOML does not allow.
+    """
+    first, *others = re.split(rf"(?m)^{re.escape(header)}[ \t]*\n", text)
+    if len(others) < 2:  # noqa: PLR2004
+        return text
+    tables = [re.split(r"(?m)^(?=\[)", other, maxsplit=1) for other in others]
+    bodies = [body.strip("\n") for body, *_ in tables]
+    rest = "".join(f"\n{more.strip(chr(10))}\n" for _, *after in tables for more in after)
+    return "\n".join([f"{first}{header}", *filter(None, bodies), rest])
 
 
 def merge_names(base: str, ours: str, theirs: str) -> str:

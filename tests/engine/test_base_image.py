@@ -75,8 +75,7 @@ def on_any(
 @pytest.fixture
 def restored(on_nvidia: Project) -> Iterator[Project]:
     """The project on NVIDIA's image; its dependency files are put back at the end."""
-    folder = on_nvidia.folder / DEPENDENCIES
-    before = {path.name: path.read_text() for path in folder.iterdir()}
+    before = dependencies(on_nvidia)
     yield on_nvidia
     # The lock last: beside files that are newer it would be made again.
     for name, text in sorted(before.items(), key=lambda file: file[0] == "uv.lock"):
@@ -86,7 +85,8 @@ def restored(on_nvidia: Project) -> Iterator[Project]:
 def dependencies(project: Project) -> dict[str, str]:
     """What the files of the dependencies say."""
     folder = project.folder / DEPENDENCIES
-    return {path.name: path.read_text() for path in folder.iterdir()}
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): path.read_text() for path in files}
 
 
 def last_line(text: str) -> str:
@@ -142,7 +142,7 @@ def test_a_package_is_chosen_to_fit_the_base_and_sees_its_torch(
     image, project = on_any
     own_index.add("fits-all", "1.0", requires=["torch>=2", "numpy"])
     own_index.add("fits-all", "2.0", requires=["torch>=2.90", "numpy"])
-    project.ok("add", "fits-all")
+    project.ok("add", "--image", "fits-all")
     project.ok("lock", "--check")
     project.build("runtime")
     program = "import fits_all, torch; print(fits_all.__version__, torch.__version__)"
@@ -180,7 +180,7 @@ def test_who_wants_another_version_than_the_base_is_named_and_nothing_is_changed
 ) -> None:
     own_index.add(name, "1.0", requires=[requires])
     before = dependencies(restored)
-    result = restored.sh("add", name)
+    result = restored.sh("add", "--image", name)
     assert result.returncode != 0
     sentence, _ = advice(result)
     assert sentence.startswith(culprit)
@@ -225,15 +225,15 @@ def test_the_constraint_file_of_the_base_is_respected(
     own_index.add("requests", "2.31.0")
     own_index.add("requests", "2.99.0")
     own_index.add("wants-einops", "1.0", requires=["einops>=0.9"])
-    said = advice(restored.sh("add", "wants-einops"))[0]
+    said = advice(restored.sh("add", "--image", "wants-einops"))[0]
     assert said.startswith("wants-einops needs einops>=0.9, but the base image has einops")
     # The base has no requests, but a line about it.
-    restored.ok("add", "requests")
+    restored.ok("add", "--image", "requests")
     result = restored.sh("build", "runtime")
     assert result.returncode != 0
     said, _ = advice(result)
     assert "requests 2.99.0 is installed, but the base image's constraint file says" in said
-    restored.ok("add", "requests<2.32")
+    restored.ok("add", "--image", "requests<2.32")
     restored.build("runtime")
 
 
@@ -243,9 +243,9 @@ def test_what_base_override_names_may_be_replaced(
     module = {"torch/__init__.py": "__version__ = '2.90.0'\nclass version:\n    cuda = '13.4'\n"}
     own_index.add("torch", "2.90.0", files=module)
     own_index.add("wants-new-torch", "1.0", requires=["torch>=2.90"])
-    assert restored.sh("add", "wants-new-torch").returncode != 0
+    assert restored.sh("add", "--image", "wants-new-torch").returncode != 0
     restored.write(OVERRIDE, dependencies(restored)["base-override.txt"] + "torch\n")
-    restored.ok("add", "wants-new-torch")
+    restored.ok("add", "--image", "wants-new-torch")
     restored.build("runtime")
     program = "import torch; print(torch.__version__, torch.__file__)"
     version, file = last_line(restored.ok("run", "python", "-c", program)).split()
@@ -263,7 +263,7 @@ def test_another_base_image_needs_a_new_lock_and_says_so(
     restored: Project, own_index: PackageIndex
 ) -> None:
     own_index.add("needs-torch", "1.0", requires=["torch>=2"])
-    restored.ok("add", "needs-torch")
+    restored.ok("add", "--image", "needs-torch")
     before = (restored.docker / ".env").read_text()
     restored.set_env(BASE_IMAGE=OLD_NGC)
     try:

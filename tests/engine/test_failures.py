@@ -277,9 +277,10 @@ def test_packages_that_cannot_be_had_change_no_file(
     plain_project: Project, packages: list[str], name: str
 ) -> None:
     folder = plain_project.docker / "dependencies"
-    before = {path: path.read_bytes() for path in folder.iterdir()}
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert failure(plain_project.sh("add", *packages)) == name
-    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    after = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert after == before
 
 
 def test_a_package_index_that_cannot_be_reached(plain_project: Project) -> None:

@@ -36,7 +36,7 @@ def test_one_more_dependency_downloads_only_itself_and_leaves_torch_alone(
     torch_project: Project, index: PackageIndex
 ) -> None:
     index.add("quiet-lamp")
-    torch_project.ok("add", "quiet-lamp")
+    torch_project.ok("add", "--image", "quiet-lamp")
     with index.recording() as traffic:
         log = torch_project.build()
     # Others build meanwhile, so what was sent for this build is told by uv.

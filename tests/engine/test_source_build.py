@@ -167,7 +167,7 @@ def test_packages_of_the_project_do_not_rebuild_the_stand_in_nor_bring_another_t
     new, _ = source_project
     before = new.ok("run", "python", "-c", ASK)
     index.add("wants-torch", requires=["torch>=2", "torchvision"])
-    new.ok("add", "wants-torch")
+    new.ok("add", "--image", "wants-torch")
     with (new.docker / "dependencies/apt-build.txt").open("a") as file:
         file.write("file\n")
     built = stages_built(new.build("runtime"))

@@ -20,6 +20,7 @@ LOCKS = {
     "generate": "requirements.txt",
     "dev": "requirements-dev.txt",
     "torch-build": "template/docker-amd64/image/torch-build.txt",
+    "tools": "template/docker-amd64/image/tools.txt",
     "torch-build-mkl": "template/docker-amd64/image/torch-build-mkl.txt",
 }
 

@@ -21,6 +21,7 @@ PROJECT = {
     "package_manager": "pip",
     "accelerator": "cuda",
     "torch": "2.13.0",
+    "torch_family": {"torch": "2.13.0", "torchvision": "0.28.0", "torchaudio": "2.11.0"},
     "base_has_torch": False,
     "python": "3.12",
     "cuda": "",

@@ -60,13 +60,11 @@ GROUPS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
     (
         "Packages",
         (
+            Verb("add", "pip_packages", "add packages to your project and the lock"),
+            Verb("add", "conda_packages", "add packages to dependencies/ and the locks"),
             *(
-                Verb(name, module, text)
+                Verb("lock", module, "bring the lock up to date, check it, or take newer versions")
                 for module in ("pip_packages", "conda_packages")  # a project has one of them
-                for name, text in (
-                    ("add", "add packages to dependencies/ and the lock"),
-                    ("lock", "bring the lock up to date, check it, or take newer versions"),
-                )
             ),
             Verb("freeze", "work", "compare what is installed in dev with the files"),
         ),

@@ -37,6 +37,30 @@ def take_lists(project: Project) -> None:
     conda_env(project, "tools", "take", "/workspace", json.dumps(project.answers))
 
 
+# How a project's own metadata says that it requires something.
+REQUIRES = {
+    "pyproject.toml": r"(?m)^(dependencies\s*=\s*\[\s*[\"']|\[tool\.poetry\.dependencies\])",
+    "setup.cfg": r"(?m)^install_requires",
+    "setup.py": r"\binstall_requires\b",
+}
+
+
+def name_metadata(project: Project) -> None:
+    """Say which of the project's own requirements are not part of conda.lock."""
+    code = project.settings.path("LOCAL_CODE_DIR") or project.root
+    found = [
+        name
+        for name, pattern in REQUIRES.items()
+        if (code / name).is_file()
+        and re.search(pattern, (code / name).read_text("utf-8", "replace"))
+    ]
+    if found:
+        show(
+            f"conda.lock does not have what {' and '.join(found)} requires. "
+            f"For each package of it, run: {me()} add NAME"
+        )
+
+
 def lock_options(parser: argparse.ArgumentParser) -> None:
     """What to do beside bringing the locks up to date."""
     only = parser.add_mutually_exclusive_group()
@@ -67,6 +91,7 @@ def lock(project: Project, upgrade: list[str] | None = None) -> None:
     """
     words = [] if upgrade is None else ["--upgrade", *upgrade]
     take_lists(project)
+    name_metadata(project)
     conda_env(project, "tools", "lock", *words)
     if conda_env(project, "tools", "pip-parts", capture=True).strip():
         build_images(project, "pip-tools")

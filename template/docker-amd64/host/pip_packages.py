@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
+import shlex
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -13,10 +16,13 @@ from .project import me
 
 if TYPE_CHECKING:
     import argparse
+    from pathlib import Path
 
     from .project import Project
 
-FILES = ("pyproject.toml", "base-override.txt")
+FILES = ("pyproject.toml", "base-override.txt", "project/pyproject.toml")
+# What may say that the code is a Python project, where nothing is recorded yet.
+METADATA = ("pyproject.toml", "setup.cfg", "setup.py")
 # What follows from the answers, or is part of a base image.
 OF_TORCH = r"(torch|triton|nvidia-[a-z0-9-]+)([^a-z0-9_-]|$)"
 OF_BASE = r"(torch|torchvision|torchaudio|triton|nvidia-[a-z0-9-]+)([^a-z0-9_-]|$)"
@@ -30,16 +36,47 @@ REQUIREMENT = re.compile(
 )
 
 
-def tools(project: Project, *words: str) -> None:
+def tools(project: Project, *words: str, capture: bool = False) -> str:
     """Run uv in a container, in dependencies/, as the user. Raises StopError."""
-    call(project, compose("--progress", "quiet", "run", "--rm", "--no-deps", "-T", "tools", *words))
+    start = compose("--progress", "quiet", "run", "--rm", "--no-deps", "-T", "tools")
+    return call(project, [*start, *words], capture=capture)
+
+
+def requirements(project: Project, *words: str, capture: bool = False) -> str:
+    """Run image/project_requirements.py likewise. Raises StopError."""
+    program = ("/opt/venv/bin/python", "-B", "/opt/container/project_requirements.py")
+    options = (f"--versions={json.dumps(project.torch_family)}", f"--template-sh={me()}")
+    return tools(project, *program, *options, *words, capture=capture)
+
+
+def code_folder(project: Project) -> Path:
+    """The folder that containers have at /workspace."""
+    return project.settings.path("LOCAL_CODE_DIR") or project.root
+
+
+def changed_metadata(project: Project) -> list[str]:
+    """The project's own files that are not what dependencies/project/ was made from."""
+    code = code_folder(project)
+    try:
+        record = project.folder / "dependencies" / "project" / "files.json"
+        known: dict[str, str] = json.loads(record.read_text("utf-8"))["sha256"]
+    except (OSError, ValueError, KeyError):
+        known = {}
+    found = []
+    for name, digest in (known or dict.fromkeys(METADATA, "")).items():
+        try:
+            now = hashlib.sha256((code / name).read_bytes()).hexdigest()
+        except OSError:
+            now = ""
+        if now != digest:
+            found.append(name)
+    return found
 
 
 def take_requirements(project: Project) -> None:
     """Take a requirements.txt of existing code into dependencies/pyproject.toml, once."""
     dependencies = project.folder / "dependencies"
-    code = project.settings.path("LOCAL_CODE_DIR") or project.root
-    file = code / "requirements.txt"
+    file = code_folder(project) / "requirements.txt"
     own = (dependencies / "pyproject.toml").read_text("utf-8", "replace")
     taken = (dependencies / "uv.lock").exists() or not re.search(r"(?m)^dependencies = \[\]$", own)
     if taken or not file.is_file():
@@ -127,6 +164,13 @@ def do_lock(project: Project, options: argparse.Namespace) -> None:
     if options.check:
         if not (project.folder / "dependencies" / "uv.lock").exists():
             raise failed("lock-missing", project)
+        changed = changed_metadata(project)
+        if changed:
+            raise failed(
+                "lock-stale",
+                project,
+                cause=f"dependencies/uv.lock is older than {', '.join(changed)}.",
+            )
         tools(project, "uv", "lock", "--check")
         return
     lock(project, options.upgrade)
@@ -138,25 +182,54 @@ def lock(project: Project, upgrade: object = None) -> None:
     if isinstance(upgrade, list):
         words = [f"--upgrade-package={name}" for name in upgrade] or ["--upgrade"]
     take_requirements(project)
-    tools(project, "uv", "lock", *words)
+    requirements(project, "lock", "--", *words)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Which packages, and where."""
     parser.add_argument("--dev", action="store_true", help="for the dev image only")
     parser.add_argument(
+        "--image",
+        action="store_true",
+        help="into dependencies/, not into the project's own pyproject.toml",
+    )
+    parser.add_argument(
         "name", nargs="+", metavar="NAME", help="a package, with a version if you like: 'numpy<3'"
     )
 
 
 def do_add(project: Project, options: argparse.Namespace) -> None:
-    """Add packages to pyproject.toml and uv.lock."""
+    """Add packages to the project's own pyproject.toml, else to dependencies/, and to uv.lock."""
     check_file(project)
     build_tools(project)
     take_requirements(project)
+    if not options.image and add_to_project(project, options):
+        show(f"Added to pyproject.toml and dependencies/uv.lock. Run: {me()} build")
+        return
+    requirements(project, "read")
     group = ["--group", "dev"] if options.dev else []
     tools(project, "uv", "add", "--no-sync", *group, "--", *options.name)
     show(f"Added to dependencies/pyproject.toml and uv.lock. Run: {me()} build")
+
+
+def add_to_project(project: Project, options: argparse.Namespace) -> bool:
+    """Add packages to the project's own pyproject.toml; False where there is no such project.
+
+    The container has the code read-only, so it tells the new text of the file.
+    """
+    dev = ["--dev"] if options.dev else []
+    said = json.loads(requirements(project, "add", *dev, "--", *options.name, capture=True))
+    if said["written"] is None:
+        return False
+    file = code_folder(project) / "pyproject.toml"
+    try:
+        with file.open("w", encoding="utf-8", newline="") as target:
+            target.write(said["written"])
+    except OSError as error:
+        cause = f"{file} cannot be written ({error.strerror})."
+        remedy = f"{me()} add --image {shlex.join(options.name)}"
+        raise failed("project-read-only", project, cause=cause, remedy=remedy) from error
+    return True
 
 
 def lock_if_stale(project: Project) -> None:
@@ -164,10 +237,13 @@ def lock_if_stale(project: Project) -> None:
     folder = project.folder / "dependencies"
     made = folder / "uv.lock"
     files = [folder / name for name in FILES if (folder / name).exists()]
-    if made.exists() and all(one.stat().st_mtime <= made.stat().st_mtime for one in files):
+    changed = changed_metadata(project)
+    newest = made.exists() and all(one.stat().st_mtime <= made.stat().st_mtime for one in files)
+    if newest and not changed:
         return
     check_file(project)
-    show("Bringing dependencies/uv.lock up to date.")
+    why = f", after changes in {', '.join(changed)}" if made.exists() and changed else ""
+    show(f"Bringing dependencies/uv.lock up to date{why}.")
     build_tools(project)
     lock(project)
     made.touch()

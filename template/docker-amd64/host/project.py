@@ -70,6 +70,7 @@ class Project:
         python: the version of Python, "" where the base image decides.
         torch: the version of PyTorch, "" for none.
         cuda: the version of CUDA, "" for none.
+        torch_family: the versions of PyTorch, torchvision and torchaudio that the answers decide.
         base_has_torch: whether the base image brings Python and PyTorch.
         compiles_torch: whether PyTorch is compiled.
         package: the Python package of a new project, "" in existing code.
@@ -91,6 +92,7 @@ class Project:
         self.python: str = data["python"]
         self.torch: str = data["torch"]
         self.cuda: str = data["cuda"]
+        self.torch_family: dict[str, str] = data["torch_family"]
         self.base_has_torch: bool = data["base_has_torch"]
         self.compiles_torch: bool = data["compiles_torch"]
         self.package: str = data["package"]

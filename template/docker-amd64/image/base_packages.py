@@ -281,6 +281,8 @@ def why(text: str, home: Path, venv: Path) -> list[str]:
             culprit = who
             if who == "project" or ":" in who:
                 culprit = "dependencies/pyproject.toml"
+            elif who == "project-requirements":
+                culprit = "dependencies/project/pyproject.toml"
             else:
                 culprit += version.replace("==", " ")
             for problem in unmet(culprit, [wanted.rstrip(".,")], base, packaging):

@@ -116,7 +116,8 @@ def named_in_lock(places: Places) -> set[str]:
     """The packages that pyproject.toml itself names, as far as they are for this platform."""
     folder = places.dependencies
     tree = uv(folder, "tree", "--frozen", "--all-groups", "--depth", "1").splitlines()
-    return {name_of(line[4:]) for line in tree[1:] if line[:1] in "├└"}
+    names = {name_of(line[4:]) for line in tree[1:] if line[:1] in "├└"}
+    return names - {"project-requirements"}
 
 
 def with_uv_add(places: Places, wanted: list[str]) -> dict[str, str]:
@@ -126,7 +127,8 @@ def with_uv_add(places: Places, wanted: list[str]) -> dict[str, str]:
         Stop: uv cannot add them; its message is shown.
     """
     names = ("pyproject.toml", "uv.lock")
-    with copies(places.dependencies, names) as folder:
+    # What the project itself requires is a package of uv.lock, and its version is in no index.
+    with copies(places.dependencies, (*names, "project/pyproject.toml")) as folder:
         try:
             uv(folder, "add", "--quiet", "--no-sync", "--raw", "--", *wanted)
         except Stop:

@@ -133,6 +133,7 @@ def copies(source: Path, names: Iterable[str]) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as temporary:
         for name in names:
             if (source / name).exists():
+                Path(temporary, name).parent.mkdir(exist_ok=True)
                 shutil.copyfile(str(source / name), str(Path(temporary, name)))
         yield Path(temporary)
 

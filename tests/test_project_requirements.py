@@ -1,0 +1,392 @@
+"""What a project declares is read, written for uv, and locked: image/project_requirements.py."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+import project_requirements
+from project_metadata import Declared
+from tests.conftest import ROOT
+from tests.support.wheels import make_wheel
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+FAMILY = {"torch": "2.15.0", "torchvision": "0.29.2", "torchaudio": "2.11.0"}
+DEPENDENCIES = """\
+[project]
+name = "demo-dependencies"
+requires-python = ">=3.10"
+version = "0"
+dependencies = []
+
+[dependency-groups]
+project = ["project-requirements"]
+project-dev = ["project-requirements[dev]"]
+
+[tool.uv]
+package = false
+
+[tool.uv.sources]
+project-requirements = { path = "project" }
+"""
+PYTORCH = """\
+torchvision = { index = "pytorch" }
+
+[[tool.uv.index]]
+name = "pytorch"
+url = "https://mirror.example/cpu"
+explicit = true
+"""
+# A build backend in the project itself, which so needs no index.
+OWN_BACKEND = """\
+[build-system]
+requires = ["torch>=2"]
+build-backend = "backend"
+backend-path = ["."]
+"""
+BACKEND = """\
+import pathlib, torch
+
+def prepare_metadata_for_build_wheel(folder, config_settings=None):
+    assert not torch.cuda.is_available(), torch.__version__
+    info = pathlib.Path(folder, "x-0.dist-info")
+    info.mkdir()
+    info.joinpath("METADATA").write_text(
+        "Metadata-Version: 2.1\\nName: x\\nVersion: 0\\n"
+        + "".join(f"Requires-Dist: {line}\\n" for line in open("list.txt").read().splitlines())
+    )
+    return info.name
+"""
+
+Run = Callable[..., int]
+
+
+@pytest.fixture
+def code(tmp_path: Path) -> Path:
+    """The folder of the code, with docker-amd64/dependencies in it."""
+    folder = tmp_path / "my code"
+    put(folder, {"docker-amd64/dependencies/pyproject.toml": DEPENDENCIES})
+    return folder
+
+
+@pytest.fixture
+def run(code: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """The program with the folders of `code`."""
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:/usr/bin:/bin")
+
+    def call(*words: str) -> int:
+        options = [f"--versions={json.dumps(FAMILY)}", f"--code={code}", "--template-sh=./t.sh"]
+        places = f"--dependencies={dependencies(code)}"
+        return project_requirements.main([*options, places, *words])
+
+    return call
+
+
+def put(folder: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(dedent(text))
+
+
+def dependencies(code: Path) -> Path:
+    return code / "docker-amd64/dependencies"
+
+
+def written(code: Path) -> tuple[list[str], list[str]]:
+    content = tomllib.loads((dependencies(code) / "project/pyproject.toml").read_text())
+    project = content["project"]
+    return project["dependencies"], project["optional-dependencies"]["dev"]
+
+
+STATIC = """\
+[project]
+name = "My.Project"
+version = "1"
+dependencies = ["numpy", "einops==0.6.1"]
+"""
+CASES: dict[str, tuple[dict[str, str], list[str], list[str]]] = {
+    "nothing": ({"train.py": ""}, [], []),
+    "only settings of tools": ({"pyproject.toml": "[tool.ruff]\nline-length = 9\n"}, [], []),
+    "[project]": ({"pyproject.toml": STATIC}, ["einops==0.6.1", "numpy"], []),
+    "a BOM": ({"pyproject.toml": "\ufeff" + STATIC}, ["einops==0.6.1", "numpy"], []),
+    "extras and groups": (
+        {
+            "pyproject.toml": STATIC
+            + """\
+            [project.optional-dependencies]
+            test = ["pytest>=8"]
+            plot = ["matplotlib"]
+            dev = ["my-project[test,plot]", "mypy"]
+            [dependency-groups]
+            Typing = ["types-six"]
+            dev = [{include-group = "typing"}, "ruff"]
+            """.replace("            ", "")
+        },
+        ["einops==0.6.1", "numpy"],
+        ["matplotlib", "mypy", "pytest>=8", "ruff", "types-six"],
+    ),
+    "a group that includes itself": (
+        {"pyproject.toml": STATIC + '[dependency-groups]\ndev = ["a", {include-group = "dev"}]\n'},
+        ["einops==0.6.1", "numpy"],
+        ["a"],
+    ),
+    "Poetry": (
+        {
+            "pyproject.toml": """\
+            [tool.poetry]
+            name = "x"
+            package-mode = false
+            [tool.poetry.dependencies]
+            python = "^3.10"
+            einops = "^0.7"
+            torch = { version = "2.0.1+cu118", source = "t" }
+            own = { version = "*", source = "t" }
+            optional = { version = "1", optional = true }
+            [tool.poetry.group.dev.dependencies]
+            pytest = "^8"
+            [tool.poetry.group.docs.dependencies]
+            sphinx = "*"
+            [[tool.poetry.source]]
+            name = "t"
+            url = "https://t.example/simple"
+            priority = "explicit"
+            """
+        },
+        ["einops<0.8,>=0.7", "own", "torch"],
+        ["pytest<9,>=8"],
+    ),
+    "a backend that imports torch": (
+        {
+            "pyproject.toml": OWN_BACKEND,
+            "setup.py": "",
+            "backend.py": BACKEND,
+            "list.txt": 'six>=1\nnew; python_version < "3"\npytest; extra == "test"\n'
+            'old; python_version < "3" and extra == "test"\nsphinx; extra == "docs"\n',
+        },
+        ['new; python_version < "3"', "six>=1"],
+        ["pytest"],
+    ),
+    "a setup.py that cannot be run": (
+        {
+            "pyproject.toml": OWN_BACKEND.replace('["."]', '["elsewhere"]'),
+            "setup.py": "import private\nneeds = ['six', 'numpy']\nsetup(install_requires=needs)\n",
+        },
+        ["numpy", "six"],
+        [],
+    ),
+    "a folder beside it": (
+        {
+            "pyproject.toml": """\
+            [project]
+            name = "x"
+            dependencies = ["lib[fast]", "away", "kept"]
+            [tool.uv.sources]
+            lib = { path = "libs/lib", editable = true }
+            away = { path = "../away" }
+            kept = { git = "https://github.com/a/b", rev = "1" }
+            """,
+            "libs/lib/pyproject.toml": """\
+            [project]
+            name = "lib"
+            dependencies = ["six", "x"]
+            optional-dependencies = { fast = ["numba"] }
+            [tool.uv.sources]
+            x = { path = "../.." }
+            """,
+        },
+        ["kept", "numba", "six"],
+        [],
+    ),
+    "a workspace": (
+        {
+            "pyproject.toml": '[tool.uv.workspace]\nmembers = ["p/*"]\nexclude = ["p/no"]\n'
+            '[tool.uv.sources]\none = { workspace = true }\nsix = { index = "i" }\n'
+            '[[tool.uv.index]]\nname = "i"\nurl = "https://i.example"\nexplicit = true\n',
+            "p/one/pyproject.toml": '[project]\nname = "one"\ndependencies = ["six"]\n',
+            "p/two/pyproject.toml": '[project]\nname = "two"\ndependencies = ["one", "rich"]\n',
+            "p/no/pyproject.toml": '[project]\nname = "no"\ndependencies = ["bad"]\n',
+        },
+        ["rich", "six"],
+        [],
+    ),
+    "pins of another PyTorch": (
+        {
+            "pyproject.toml": '[project]\nname = "x"\ndependencies = ["torch==1.13.1", "torchtext",'
+            '"torchvision==0.14.1; sys_platform == \'linux\'", "torchaudio>=2", "triton==2.0",'
+            '"nvidia-cublas-cu12==12.1", "nvidia-ml-py"]\n'
+        },
+        ["nvidia-ml-py", "torch", "torchaudio>=2", 'torchvision; sys_platform == "linux"'],
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_a_project_declares_is_written_for_uv(code: Path, run: Run, case: str) -> None:
+    files, requires, dev = CASES[case]
+    put(code, files)
+    assert run("read") == 0
+    assert written(code) == (requires, dev)
+    before = (dependencies(code) / "project/pyproject.toml").stat().st_mtime_ns
+    assert run("read") == 0
+    assert (dependencies(code) / "project/pyproject.toml").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("case", "words"),
+    [
+        ("pins of another PyTorch", ("torch==1.13.1", "2.15.0", "update --data torch_version=")),
+        ("pins of another PyTorch", ("torchtext", "left out")),
+        ("extras and groups", ("plot",)),
+        ("Poetry", ("docs",)),
+        ("a folder beside it", ("away", "left out")),
+        ("a folder beside it", ("libs/lib", "PYTHONPATH")),
+        ("a setup.py that cannot be run", ("setup.py", "could not be run")),
+        ("[project]", ("einops==0.6.1 (new), numpy (new)",)),
+    ],
+)
+def test_what_is_not_as_written_is_said_in_one_line(
+    code: Path, run: Run, capsys: pytest.CaptureFixture[str], case: str, words: tuple[str, ...]
+) -> None:
+    put(code, CASES[case][0])
+    run("read")
+    lines = capsys.readouterr().err.splitlines()
+    assert [line for line in lines if all(word in line for word in words)]
+
+
+def test_sources_of_the_project_go_along_and_those_of_dependencies_count_more(
+    code: Path, run: Run
+) -> None:
+    put(code, CASES["a workspace"][0])
+    put(code, {"p/one/pyproject.toml": '[project]\nname="one"\ndependencies=["six","torchvision"]'})
+    file = dependencies(code) / "pyproject.toml"
+    file.write_text(DEPENDENCIES + PYTORCH)
+    run("read")
+    uv = tomllib.loads((dependencies(code) / "project/pyproject.toml").read_text())["tool"]["uv"]
+    assert uv["sources"] == {"six": {"index": "i"}, "torchvision": {"index": "pytorch"}}
+    urls = {index["name"]: index["url"] for index in uv["index"]}
+    assert urls == {"i": "https://i.example", "pytorch": "https://mirror.example/cpu"}
+
+
+def test_a_file_that_cannot_be_read_loses_nothing_and_is_read_again(
+    code: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(code, {"pyproject.toml": STATIC})
+    run("read")
+    put(code, {"pyproject.toml": STATIC + "x = ["})
+    assert run("read") == 0
+    assert "pyproject.toml cannot be read" in capsys.readouterr().err
+    assert written(code)[0] == ["einops==0.6.1", "numpy"]
+    assert json.loads((dependencies(code) / "project/files.json").read_text()) == {"sha256": {}}
+
+
+def test_a_folder_that_cannot_be_read_does_not_hide_the_others(code: Path, run: Run) -> None:
+    put(code, CASES["a folder beside it"][0])
+    put(code, {"libs/lib/pyproject.toml": "["})
+    assert run("read") == 0
+    assert written(code)[0] == ["kept"]
+    put(code, CASES["a folder beside it"][0])
+    run("read")
+    put(code, {"libs/lib/pyproject.toml": "["})
+    run("read")
+    assert written(code)[0] == ["kept", "numba", "six"]
+
+
+@pytest.fixture
+def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the only packages that uv finds."""
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    for version in ("1.0", "2.0+local"):
+        make_wheel(folder, "early", version)
+    for name in ("late", "einops", "numpy", "hand"):
+        make_wheel(folder, name, "0.6.1")
+    monkeypatch.setenv("UV_FIND_LINKS", str(folder))
+    monkeypatch.setenv("UV_OFFLINE", "1")
+    return folder
+
+
+@pytest.mark.usefixtures("wheels")
+def test_add_writes_a_lower_bound_into_the_projects_own_file(
+    code: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(code, {"pyproject.toml": "# mine\n" + STATIC})
+    assert run("add", "--", "early", "late<2") == 0
+    text = json.loads(capsys.readouterr().out)["written"]
+    assert text.startswith("# mine\n")
+    lines = tomllib.loads(text)["project"]["dependencies"]
+    assert sorted(lines) == ["early>=2.0", "einops==0.6.1", "late<2", "numpy"]
+    assert written(code)[0] == ["early>=2.0", "einops==0.6.1", "late<2", "numpy"]
+    assert 'name = "early"' in (dependencies(code) / "uv.lock").read_text()
+    assert (code / "pyproject.toml").read_text() == "# mine\n" + STATIC  # the host writes it
+    put(code, {"pyproject.toml": text})
+    assert run("add", "--dev", "--", "hand") == 0
+    text = json.loads(capsys.readouterr().out)["written"]
+    assert tomllib.loads(text)["dependency-groups"]["dev"] == ["hand>=0.6.1"]
+
+
+@pytest.mark.usefixtures("wheels")
+def test_a_package_that_does_not_fit_is_added_nowhere(code: Path, run: Run) -> None:
+    put(code, {"pyproject.toml": STATIC})
+    run("read")
+    before = {file: file.read_text() for file in dependencies(code).rglob("*") if file.is_file()}
+    with pytest.raises(SystemExit):
+        run("add", "--", "no-such-package")
+    after = {file: file.read_text() for file in dependencies(code).rglob("*") if file.is_file()}
+    assert after == before
+
+
+@pytest.mark.parametrize(
+    ("files", "status"),
+    [
+        ({"x.py": ""}, 0),
+        (CASES["Poetry"][0], 1),
+        ({"setup.py": ""}, 1),
+        ({"setup.cfg": "[metadata]"}, 1),
+    ],
+)
+def test_add_says_where_a_package_belongs_that_it_cannot_write(
+    code: Path, run: Run, capsys: pytest.CaptureFixture[str], files: dict[str, str], status: int
+) -> None:
+    put(code, files)
+    if status:
+        with pytest.raises(SystemExit, match=str(status)):
+            run("add", "--", "numpy<3")
+    else:
+        assert run("add", "--", "numpy<3") == 0
+    said = capsys.readouterr()
+    assert ("./t.sh add --image 'numpy<3'" in said.err) == bool(status)
+    assert said.out == ("" if status else '{"written": null}\n')
+
+
+@pytest.mark.usefixtures("wheels")
+@pytest.mark.parametrize("name", ["uv.lock", "poetry.lock"])
+def test_the_first_lock_has_the_versions_of_the_projects_own(
+    code: Path, run: Run, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    put(
+        code, {"pyproject.toml": '[project]\nname = "x"\nversion = "0"\ndependencies = ["early"]\n'}
+    )
+    put(code, {name: '[[package]]\nname = "early"\nversion = "1.0"\n'})
+    assert run("lock") == 0
+    assert f"dependencies/uv.lock, not {name}" in capsys.readouterr().err
+    lock = tomllib.loads((dependencies(code) / "uv.lock").read_text())
+    assert {one["name"]: one["version"] for one in lock["package"]}["early"] == "1.0"
+    assert "manifest" not in lock
+    assert run("lock", "--", "--upgrade") == 0
+    assert f"not {name}" not in capsys.readouterr().err
+    assert 'version = "2.0+local"' in (dependencies(code) / "uv.lock").read_text()
+
+
+def test_the_rendered_file_is_that_of_a_project_without_metadata() -> None:
+    rendered = ROOT / "template/docker-amd64/dependencies" / project_requirements.FILE
+    assert rendered.read_text() == project_requirements.text_of(Declared())
