@@ -111,7 +111,7 @@ install_packer() {
 
 # A line of daemon.json: all tests together leave tens of gigabytes of build cache, of which few are asked for again.
 cache_limit() { # SIZE
-    printf '"builder": {"gc": {"enabled": true, "policy": [{"all": true, "maxUsedSpace": "%s"}]}}' "$1"
+    printf '"builder": {"gc": {"enabled": true, "policy": [{"all": true, "maxUsedSpace": "%s", "minFreeSpace": "6GB"}]}}' "$1"
 }
 
 # A daemon that was killed leaves its containerd, and the numbers of both, which may be another program's by now or stay
@@ -126,6 +126,20 @@ clear_remains() { # PID_FILE EXEC_ROOT
     rm -f "$1" "$2/containerd/containerd.pid"
 }
 
+# What runs stored that were killed, or that ended with their machine before all was removed: it filled a disk once.
+forget_dead_runs() {
+    local kind folder name
+    for kind in engine gpu-host; do
+        for folder in /var/lib/hearth-"$kind"-*; do
+            name=${folder##*/hearth-"$kind"-}
+            if [[ ! -d $folder || $name == "${run_dir##*/}" ]] || pgrep -f -- "/$name/(gpu-host/)?daemon.json" >/dev/null; then continue; fi
+            say "removing what a former run left: $folder"
+            while mountpoint -q "$folder"; do umount "$folder"; done
+            setsid --fork rm -rf --one-file-system "$folder" </dev/null >/dev/null 2>&1
+        done
+    done
+}
+
 start_engine() {
     if answers; then
         say 'a daemon answers already; using it'
@@ -134,7 +148,7 @@ start_engine() {
     clear_remains /var/run/docker.pid /var/run/docker
     mkdir -p "$run_dir"
     printf '{\n  "group": "docker",\n  "data-root": "%s",\n  %s\n}\n' "${own_data:-/var/lib/docker}" \
-        "$(cache_limit 20GB)" >"$run_dir/daemon.json"
+        "$(cache_limit 14GB)" >"$run_dir/daemon.json"
     # shellcheck disable=SC2016 # expanded by the shell that becomes dockerd: its number is the daemon's
     setsid --fork bash -c 'echo $$ >"$1/dockerd.pid"; exec dockerd --config-file "$1/daemon.json"' dockerd "$run_dir" \
         </dev/null >"$run_dir/dockerd.log" 2>&1
@@ -563,6 +577,7 @@ case "${1:-}" in
         ;;
     registry) install_registry ;;
     start)
+        forget_dead_runs
         start_engine
         start_gpu_host
         ;;
