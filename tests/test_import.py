@@ -305,11 +305,14 @@ def test_the_first_lock_of_existing_code_imports_what_it_lists(
     assert listed(project) == ["early"]
 
 
-def test_the_first_lock_imports_nothing_beside_packages_that_are_listed(project: Project) -> None:
+def test_the_first_lock_only_names_files_beside_packages_that_are_listed(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
     (project.root / "requirements.txt").write_text("late\n")
     file = project.folder / "dependencies/pyproject.toml"
     file.write_text(PYPROJECT.replace("dependencies = []", 'dependencies = ["night"]'))
     pip_packages.lock(project)
+    assert "requirements.txt lists packages that are not imported" in capsys.readouterr().err
     assert listed(project) == ["night"]
 
 

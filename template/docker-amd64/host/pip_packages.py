@@ -82,6 +82,10 @@ def import_once(project: Project) -> None:
     if plan["read"]:
         write(project, plan)
         show(said_of_first(plan))
+    elif plan.get("found"):
+        lists = "lists" if len(plan["found"]) == 1 else "list"
+        names = " and ".join(plan["found"])
+        show(f"{names} {lists} packages that are not imported. To see them, run: {me()} import")
 
 
 def invalid_line(text: str) -> tuple[int, str] | None:

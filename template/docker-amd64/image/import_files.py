@@ -5,8 +5,8 @@
 
 `intake` reads and judges every line; a line that uv cannot have is left out with uv's reason, and
 the others are taken. Prints JSON: the three lists, and under `files` the texts that the host writes
-into dependencies/ if the user agrees. With --first, nothing is read if pyproject.toml has packages
-already. Runs in the container of the service tools.
+into dependencies/ if the user agrees. With --first, files are found and not read if pyproject.toml
+has packages already. Runs in the container of the service tools.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
 from intake import reader, record
+from intake.discovery import discover
 from intake.found import CONSTRAINT, FIND_LINKS, INDEX, PIP, Wanted, left_out
 from intake.names import pip_name
 from intake.text import FileError, without_secret
@@ -323,7 +324,8 @@ def main(arguments: Sequence[str]) -> int:
     wanted = Wanted.of_project(options.project)
     try:
         if options.first and lists_packages(options.dependencies):
-            print(json.dumps({"read": []}))
+            found = discover(options.code, ".", wanted.manager)
+            print(json.dumps({"read": [], "found": [file.path for file in found if file.taken]}))
         else:
             print(json.dumps(plan(options.code, options.dependencies, options.file, wanted)))
     except FileError as error:
