@@ -259,7 +259,7 @@ def test_nothing_is_written_without_a_yes(
         assert bool(of_user) == (status == 0)
 
 
-def test_files_that_cannot_be_imported(run: Import, tmp_path: Path) -> None:
+def test_files_that_cannot_be_imported(project: Project, run: Import, tmp_path: Path) -> None:
     outside = tmp_path / "outside.txt"
     outside.write_text("early\n")
     for name, failure in (
@@ -272,6 +272,13 @@ def test_files_that_cannot_be_imported(run: Import, tmp_path: Path) -> None:
     with pytest.raises(StopError) as stopped:
         run()
     assert stopped.value.name == "nothing-to-import"
+    broken = project.root / "environment.yml"
+    broken.write_text("dependencies: [\n")
+    for names in ([], [str(broken)]):
+        with pytest.raises(StopError) as stopped:
+            run(*names)
+        assert stopped.value.name == "import-file-unreadable"
+        assert stopped.value.command.endswith("environment.yml'")
 
 
 def test_where_the_lock_fails_nothing_changes(

@@ -68,6 +68,10 @@ def do_import(project: Project, options: argparse.Namespace) -> int:
     names = [path_in_code(project, name) for name in options.file]
     build_tools(project)
     plan = packages_of(project).plan_import(project, names)
+    for name, why in plan["broken"].items():
+        if name in names or not plan["read"]:
+            path = str(code_folder(project) / name)
+            raise failed("import-file-unreadable", project, path=path, cause=why)
     if not plan["read"]:
         raise failed("nothing-to-import", project)
     print("\n".join(judged(plan)))
@@ -77,7 +81,7 @@ def do_import(project: Project, options: argparse.Namespace) -> int:
     sys.stdout.flush()
     if not changes:
         write(project, plan)
-        show("The dependency files have all of it: nothing to change.")
+        show(f"Nothing to change in {project.folder.name}/dependencies.")
         return 0
     if not options.yes:
         if not (sys.stdin.isatty() and sys.stdout.isatty()):
@@ -105,7 +109,7 @@ def path_in_code(project: Project, name: str) -> str:
 
 def judged(plan: Plan) -> list[str]:
     """The three lists: each line with its place, and what became of it."""
-    lines: list[str] = [*plan["broken"]]
+    lines: list[str] = []
     for key, title in LISTS:
         if plan[key]:
             lines.append(f"{title} ({len(plan[key])}):")
@@ -189,4 +193,4 @@ def restore(folder: Path, kept: dict[str, str | None]) -> None:
 def said_of_first(plan: Plan) -> str:
     """What to say of an import that nobody asked for."""
     title = f"Imported the packages of {', '.join(plan['read'])} into dependencies/."
-    return "\n".join([title, *(f"  {line}" for line in [*plan["broken"], *plan["notes"]])])
+    return "\n".join([title, *(f"  {line}" for line in plan["notes"])])

@@ -166,7 +166,7 @@ def plan(intake: Intake, record: Record, files: Mapping[str, str]) -> dict[str, 
     """What the host shows and writes: the three lists, and the new texts of dependencies/."""
     return {
         **intake.as_dict(),
-        "read": sorted({e.place.file for e in intake.entries if e.place.line} | {*intake.broken}),
-        "broken": [f"{why}." for why in intake.broken.values()],
+        "read": sorted({e.place.file for e in intake.entries if e.place.line}),
+        "broken": {name: f"{why}." for name, why in intake.broken.items()},
         "files": {**files, FILE: record.text()},
     }
