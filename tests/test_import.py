@@ -312,6 +312,19 @@ def test_the_first_lock_of_existing_code_imports_what_it_lists(
     assert listed(project) == ["early"]
 
 
+def test_a_file_that_the_first_lock_cannot_read_is_named_until_it_is_imported(
+    project: Project, run: Import, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = project.root / "environment.yml"
+    file.write_text("dependencies: [\n")
+    pip_packages.lock(project)
+    assert "environment.yml: left out, environment.yml " in capsys.readouterr().err
+    file.write_text("dependencies: [pip: [late]]\n")
+    assert imports.changed_files(project) == ["environment.yml"]
+    run()
+    assert listed(project) == ["late"]
+
+
 def test_the_first_lock_only_names_files_beside_packages_that_are_listed(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:

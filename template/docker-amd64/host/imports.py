@@ -192,5 +192,6 @@ def restore(folder: Path, kept: dict[str, str | None]) -> None:
 
 def said_of_first(plan: Plan) -> str:
     """What to say of an import that nobody asked for."""
-    title = f"Imported the packages of {', '.join(plan['read'])} into dependencies/."
+    names = ", ".join(plan["read"])
+    title = f"Imported the packages of {names} into dependencies/." if names else "Not imported:"
     return "\n".join([title, *(f"  {line}" for line in plan["notes"])])

@@ -79,8 +79,8 @@ def import_once(project: Project) -> None:
     if project.package or (folder / "uv.lock").exists() or (folder / RECORD).exists():
         return
     plan = plan_import(project, (), "--first")
-    if plan["read"]:
-        write(project, plan)
+    if plan["read"] or plan.get("broken"):
+        write(project, plan)  # a file that cannot be read is named again once it is mended
         show(said_of_first(plan))
     elif plan.get("found"):
         lists = "lists" if len(plan["found"]) == 1 else "list"
