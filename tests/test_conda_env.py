@@ -504,6 +504,22 @@ def test_take_finds_the_files_of_the_code(project: Dependencies, env: Said) -> N
     assert said.startswith("Imported the packages of requirements.txt, requirements-dev.txt into")
     assert project.read("environment.yml") == MAIN + "  - pip:\n      - rich\n"
     assert project.read("environment-dev.yml") == DEV + "  - pip:\n      - mypy\n"
+    record = json.loads(project.read("imported.json"))
+    assert record["asked"] == ["requirements.txt", "requirements-dev.txt"]
+
+
+def test_an_import_is_planned_and_nothing_is_written(
+    project: Dependencies, env: Said, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.write("environment.yml", f"{MAIN}  - scipy\n")
+    project.write("theirs.yml", "channels: [defaults]\ndependencies: [numpy=1.26=py_0]\n")
+    capsys.readouterr()
+    assert conda_env.main(["plan-import", ".", ANSWERS, "theirs.yml"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["files"]["environment.yml"] == f"{MAIN}  - scipy\n  - numpy=1.26\n"
+    assert [entry["text"] for entry in plan["changed"]] == ["numpy=1.26=py_0"]
+    assert project.read("environment.yml") == f"{MAIN}  - scipy\n"
+    assert env.refused("plan-import", ".").startswith("plan-import needs")
 
 
 @pytest.mark.parametrize("arguments", [[], ["frobnicate"], ["--help"]])

@@ -49,14 +49,12 @@ GPU_WORDS = re.compile("nvidia|cuda|gpu", re.IGNORECASE)
 # Where a project for the CPU may have such a word, and why.
 NAMES_GPUS = {
     "image/project_metadata.py": "what a setup.py imports that compiles for GPUs",
-    "image/project_requirements.py": "what people pin that PyTorch brings",
     "host/accelerator.py": "asks whether this project has the files for GPUs",
     "host/env_file.py": "the keys that a host decides",
     "host/eject.py": "an override file that .env may name",
     "host/update.py": "the package of Copier's Python",
     "host/command.py": "which verbs there are",
     "host/measure.py": "prepares the run of bench",
-    "host/pip_packages.py": "packages that the base image has",
     "host/project.py": "the accelerator of this project",
     "host/work.py": "starts containers with GPUs",
     "bench.py": "asks whether this project has the file for GPUs",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.engine.conftest import MakeProject
@@ -25,6 +27,7 @@ REQUIREMENTS = (
     "-r more.txt\r\n"
     "-e .\r\n"
     "./wheels/local.whl\r\n"
+    "dodo @ git+https://127.0.0.1:9/dodo\r\n"
     "torch==2.0.1\r\n"
     "nvidia-cublas-cu12==12.1\r\n"
 )
@@ -32,7 +35,7 @@ REQUIREMENTS = (
 
 @pytest.fixture(scope="module", autouse=True)
 def birds(index: PackageIndex) -> None:
-    for name in ("early-bird", "late-owl", "night-jar"):
+    for name in ("early-bird", "late-owl", "night-jar", "snowy-egret"):
         index.add(name)
 
 
@@ -54,22 +57,37 @@ def test_a_project_with_its_own_docker_files_works_and_none_of_its_files_changes
     }
 
 
-def test_requirements_are_taken_in_and_what_cannot_be_is_named(
+def test_requirements_are_imported_and_what_cannot_be_is_named(
     project: MakeProject, torch_version: str
 ) -> None:
     existing = {"requirements.txt": REQUIREMENTS, "setup.py": ""}
     new = project("paper", existing=existing, torch_version=torch_version, jit=False)
     result = new.sh("lock")
     assert result.returncode == 0, result.stderr
-    lock = (new.docker / "dependencies/uv.lock").read_text()
+    file = new.docker / "dependencies/uv.lock"
+    lock = file.read_text()
     for name in ("early-bird", "late-owl", "night-jar"):
         assert f'name = "{name}"' in lock
     assert f'version = "{torch_version}+cpu"' in lock
-    left_out = result.stderr.partition("Left out:")[2]
-    for line in ("-r more.txt", "-e .", "./wheels/local.whl", "torch==2.0.1", "nvidia-cublas-cu12"):
-        assert f"  {line}" in left_out
-    assert "hash" not in left_out
+    notes = result.stderr.partition("Imported the packages of requirements.txt")[2]
+    for line in (
+        *("-r more.txt", "-e .", "./wheels/local.whl", "torch==2.0.1", "nvidia-cublas-cu12"),
+        "dodo @ git+https://127.0.0.1:9/dodo",
+    ):
+        assert re.search(rf"(?m)^  .*{re.escape(line)}.*: left out, ", notes), line
     assert (new.folder / "requirements.txt").read_bytes().decode() == REQUIREMENTS
+
+    new.write("requirements.txt", REQUIREMENTS.replace("night-jar==1.0", "snowy-egret"))
+    result = new.sh("import")
+    assert "failure: import-not-confirmed" in result.stderr
+    assert file.read_text() == lock
+    result = new.sh("import", "-y", "requirements.txt")
+    assert result.returncode == 0, result.stderr
+    assert '-    "night-jar==1.0",\n' in result.stdout
+    assert 'name = "snowy-egret"' in file.read_text()
+    assert 'name = "night-jar"' not in file.read_text()
+    new.write("requirements.txt", "early-bird\n")
+    assert "requirements.txt has changed since it was imported" in new.sh("lock").stderr
 
 
 def test_the_code_may_lie_in_the_folder_above(project: MakeProject) -> None:

@@ -66,6 +66,7 @@ GROUPS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
                 Verb("lock", module, "bring the lock up to date, check it, or take newer versions")
                 for module in ("pip_packages", "conda_packages")  # a project has one of them
             ),
+            Verb("import", "imports", "take what your requirements or environment files list"),
             Verb("freeze", "work", "compare what is installed in dev with the files"),
         ),
     ),

@@ -7,11 +7,12 @@ import re
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Sequence
 
 from .compose import call, compose, show
 from .images import build_images, build_tools
-from .project import me
+from .imports import name_changed_files
+from .project import code_folder, me
 
 if TYPE_CHECKING:
     import argparse
@@ -37,6 +38,13 @@ def take_lists(project: Project) -> None:
     conda_env(project, "tools", "take", "/workspace", json.dumps(project.answers))
 
 
+def plan_import(project: Project, files: Sequence[str]) -> dict[str, Any]:
+    """What an import of files would do. Raises StopError."""
+    words = ("plan-import", "/workspace", json.dumps(project.answers), *files)
+    plan: dict[str, Any] = json.loads(conda_env(project, "tools", *words, capture=True))
+    return plan
+
+
 # How a project's own metadata says that it requires something.
 REQUIRES = {
     "pyproject.toml": r"(?m)^(dependencies\s*=\s*\[\s*[\"']|\[tool\.poetry\.dependencies\])",
@@ -47,7 +55,7 @@ REQUIRES = {
 
 def name_metadata(project: Project) -> None:
     """Say which of the project's own requirements are not part of conda.lock."""
-    code = project.settings.path("LOCAL_CODE_DIR") or project.root
+    code = code_folder(project)
     found = [
         name
         for name, pattern in REQUIRES.items()
@@ -80,6 +88,7 @@ def do_lock(project: Project, options: argparse.Namespace) -> None:
         conda_env(project, "tools", "check")
         show("The locks match the environment files.")
         return
+    name_changed_files(project)
     lock(project, options.upgrade)
 
 

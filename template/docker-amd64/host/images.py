@@ -16,6 +16,7 @@ from .project import PINS_FILE, USAGE, StopError, me
 
 if TYPE_CHECKING:
     import argparse
+    from types import ModuleType
 
     from .project import Distribution, Project
 
@@ -84,12 +85,20 @@ def build_tools(project: Project) -> None:
     build_images(project, "tools")  # shows what goes wrong, which a quiet build does not
 
 
+def packages_of(project: Project) -> ModuleType:
+    """The module of the package manager: plan_import, lock, lock_if_stale."""
+    manager = "conda_packages" if project.package_manager == "conda" else "pip_packages"
+    return import_module(f".{manager}", __package__)
+
+
 def before_build(project: Project) -> None:
     """What is true of every build, whatever is built."""
+    from .imports import name_changed_files  # noqa: PLC0415  it needs this module
+
     refuse_passwords(project)
     pin_bases(project)
-    manager = "conda_packages" if project.package_manager == "conda" else "pip_packages"
-    import_module(f".{manager}", __package__).lock_if_stale(project)
+    name_changed_files(project)
+    packages_of(project).lock_if_stale(project)
 
 
 def build_options(parser: argparse.ArgumentParser) -> None:

@@ -7,26 +7,22 @@ import json
 import re
 import shlex
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Sequence
 
 from .compose import call, compose, show
 from .failures import failed
 from .images import build_tools
-from .project import me
+from .imports import RECORD, name_changed_files, said_of_first, write
+from .project import code_folder, me
 
 if TYPE_CHECKING:
     import argparse
-    from pathlib import Path
 
     from .project import Project
 
 FILES = ("pyproject.toml", "base-override.txt", "project/pyproject.toml")
 # What may say that the code is a Python project, where nothing is recorded yet.
 METADATA = ("pyproject.toml", "setup.cfg", "setup.py")
-# What follows from the answers, or is part of a base image.
-OF_TORCH = r"(torch|triton|nvidia-[a-z0-9-]+)([^a-z0-9_-]|$)"
-OF_BASE = r"(torch|torchvision|torchaudio|triton|nvidia-[a-z0-9-]+)([^a-z0-9_-]|$)"
-
 # A requirement as PEP 508 has it, as far as mistakes of typing go.
 REQUIREMENT = re.compile(
     r"""\s*[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?\s*(?:\[[^]]*\])?\s*
@@ -49,11 +45,6 @@ def requirements(project: Project, *words: str, capture: bool = False) -> str:
     return tools(project, *program, *options, *words, capture=capture)
 
 
-def code_folder(project: Project) -> Path:
-    """The folder that containers have at /workspace."""
-    return project.settings.path("LOCAL_CODE_DIR") or project.root
-
-
 def changed_metadata(project: Project) -> list[str]:
     """The project's own files that are not what dependencies/project/ was made from."""
     code = code_folder(project)
@@ -73,38 +64,28 @@ def changed_metadata(project: Project) -> list[str]:
     return found
 
 
-def take_requirements(project: Project) -> None:
-    """Take a requirements.txt of existing code into dependencies/pyproject.toml, once."""
-    dependencies = project.folder / "dependencies"
-    file = code_folder(project) / "requirements.txt"
-    own = (dependencies / "pyproject.toml").read_text("utf-8", "replace")
-    taken = (dependencies / "uv.lock").exists() or not re.search(r"(?m)^dependencies = \[\]$", own)
-    if taken or not file.is_file():
+def plan_import(project: Project, files: Sequence[str], *options: str) -> dict[str, Any]:
+    """What an import of files would do. Raises StopError."""
+    program = ("/opt/venv/bin/python", "-B", "/opt/container/import_files.py", *options)
+    requirements(project, "read")
+    answers = f"--project={json.dumps(project.answers)}"
+    plan: dict[str, Any] = json.loads(tools(project, *program, answers, "--", *files, capture=True))
+    return plan
+
+
+def import_once(project: Project) -> None:
+    """Import what existing code lists, before its first lock."""
+    folder = project.folder / "dependencies"
+    if project.package or (folder / "uv.lock").exists() or (folder / RECORD).exists():
         return
-    names: list[str] = []
-    left: list[str] = []
-    for text in file.read_text("utf-8", "replace").splitlines():
-        line = re.sub(r"[ \t]#.*", "", text).rstrip("\\").strip()
-        if not line or line.startswith(("#", "--hash")):
-            continue
-        if line.startswith(("-", ".", "/", "file:")):
-            why = "an option or a local path: see uv's documentation for pyproject.toml"
-            left.append(f"{line} ({why})")
-        elif (
-            project.torch and not project.base_has_torch and re.match(OF_TORCH, line, re.IGNORECASE)
-        ):
-            change = f"{me()} update --data torch_version={project.torch}"
-            left.append(f"{line} (the PyTorch version is an answer: {change})")
-        elif project.base_has_torch and re.match(OF_BASE, line, re.IGNORECASE):
-            left.append(f"{line} (the base image has its own)")
-        else:
-            names.append(line)
-    if not names:
-        return
-    show(f"Taking {len(names)} packages from requirements.txt into dependencies/pyproject.toml.")
-    if left:
-        show("\n".join(["Left out:", *(f"  {line}" for line in left)]))
-    tools(project, "uv", "add", "--no-sync", "--raw", *names)
+    plan = plan_import(project, (), "--first")
+    if plan["read"] or plan.get("broken"):
+        write(project, plan)  # a file that cannot be read is named again once it is mended
+        show(said_of_first(plan))
+    elif plan.get("found"):
+        lists = "lists" if len(plan["found"]) == 1 else "list"
+        names = " and ".join(plan["found"])
+        show(f"{names} {lists} packages that are not imported. To see them, run: {me()} import")
 
 
 def invalid_line(text: str) -> tuple[int, str] | None:
@@ -173,6 +154,7 @@ def do_lock(project: Project, options: argparse.Namespace) -> None:
             )
         tools(project, "uv", "lock", "--check")
         return
+    name_changed_files(project)
     lock(project, options.upgrade)
 
 
@@ -181,7 +163,7 @@ def lock(project: Project, upgrade: object = None) -> None:
     words: list[str] = []
     if isinstance(upgrade, list):
         words = [f"--upgrade-package={name}" for name in upgrade] or ["--upgrade"]
-    take_requirements(project)
+    import_once(project)
     requirements(project, "lock", "--", *words)
 
 
@@ -202,7 +184,7 @@ def do_add(project: Project, options: argparse.Namespace) -> None:
     """Add packages to the project's own pyproject.toml, else to dependencies/, and to uv.lock."""
     check_file(project)
     build_tools(project)
-    take_requirements(project)
+    import_once(project)
     if not options.image and add_to_project(project, options):
         show(f"Added to pyproject.toml and dependencies/uv.lock. Run: {me()} build")
         return

@@ -134,6 +134,11 @@ class Project:
         return f"{self.settings.get('COMPOSE_PROJECT_NAME')}:{self.service}-{target}"
 
 
+def code_folder(project: Project) -> Path:
+    """The folder that containers have at /workspace."""
+    return project.settings.path("LOCAL_CODE_DIR") or project.root
+
+
 def read_project(folder: Path) -> Project:
     """The project of docker-amd64.
 

@@ -8,6 +8,7 @@ conda_env.py pip-parts                       which pip locks the files ask for; 
 conda_env.py pip-lock [--upgrade [NAME...]]  pip.lock, pip-dev.lock: what goes with /opt/venv
 conda_env.py add [--dev] [--pip] SPEC...     edit an environment file
 conda_env.py take FOLDER PROJECT [FILE...]   take in what the code lists; PROJECT is JSON
+conda_env.py plan-import FOLDER PROJECT [FILE...]   print as JSON what an import would do
 
 conda.lock is an explicit list that micromamba installs without solving. It has three parts, for the
 layers of the images: python (with PyTorch and all that it needs), runtime, and dev. Its addresses
@@ -609,6 +610,21 @@ def take_verb(folder: Path, arguments: Sequence[str]) -> None:
         say(*([title] if done.files else []), *(f"  {line}" for line in lines))
 
 
+def plan_import_verb(folder: Path, arguments: Sequence[str]) -> None:
+    """Print as JSON what an import of files would do.
+
+    Raises:
+        CondaError: the folder of the code or the answers are missing.
+    """
+    import conda_intake  # noqa: PLC0415  not in the dev image, where this program edits files only
+    from intake.found import Wanted  # noqa: PLC0415
+
+    if len(arguments) < 2:  # noqa: PLR2004
+        raise CondaError("plan-import needs the folder of the code, and what project.json says.")
+    wanted = Wanted.of_project(json.loads(arguments[1]))
+    print(json.dumps(conda_intake.plan(folder, Path(arguments[0]), arguments[2:], wanted)))
+
+
 # --- the pip parts --------------------------------------------------------------------------------
 
 
@@ -861,6 +877,7 @@ VERBS: dict[str, Callable[[Path, Sequence[str]], None]] = {
     "pip-lock": pip_lock_verb,
     "add": add_verb,
     "take": take_verb,
+    "plan-import": plan_import_verb,
 }
 
 

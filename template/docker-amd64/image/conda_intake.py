@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import conda_file
 from conda_file import DEV, MAIN
-from intake import discovery, found, reader
+from intake import discovery, found, reader, record
 from intake.names import name_of, pip_name
+from intake.record import Change
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from intake.found import Intake, ListFile, Wanted
@@ -60,11 +61,58 @@ def take(folder: Path, root: Path, files: Sequence[ListFile], wanted: Wanted) ->
         after[DEV] = with_lines(before, taken, found.DEV, DEV)
     for name, new in after.items():
         conda_file.save(folder / name, new)
+    kept = record.after(record.Record(), root, taken, files)
+    conda_file.save(folder / record.FILE, kept.text())
     listed = dict.fromkeys(entry.place.file for entry in taken.entries if entry.place.line)
     broken = [f"{why}." for file in files if (why := taken.broken.get(file.path))]
     names = [file.path for file in files if file.taken and file.path in listed]
     notes = [note for note in taken.notes() if not any(why in note for why in broken)]
     return Taken(names, notes, broken)
+
+
+def plan(folder: Path, root: Path, asked: Sequence[str], wanted: Wanted) -> dict[str, object]:
+    """What an import of files would do to the environment files, as the host shows and writes it.
+
+    Args:
+        folder: dependencies/.
+        root: the folder that the files' paths are relative to.
+        asked: the files; without any, those found and those imported before.
+        wanted: the answers.
+
+    Raises:
+        FileError: one of the environment files cannot be edited.
+    """
+    before = record.load_record(folder)
+    files = record.files_to_read(root, wanted.manager, asked, before)
+    taken = reader.read(root, files, wanted)
+    changes = record.changes(before, taken, files)
+    texts = {}
+    for name, group in ((MAIN, found.MAIN), (DEV, found.DEV)):
+        old = conda_file.load(folder / name) if (folder / name).exists() else ""
+        new = merged(old, changes, group, name)
+        if new != old:
+            texts[name] = new
+    return record.plan(taken, record.after(before, root, taken, files), texts)
+
+
+def merged(text: str, changes: Mapping[str, Change], group: str, where: str) -> str:
+    """An environment file with what an import changes in it."""
+    nothing = Change([], [])
+    conda = changes.get(f"{found.CONDA}:{group}", nothing)
+    pip = changes.get(f"{found.PIP}:{group}", nothing)
+    here = conda_file.parse(text, where) if text else None
+    for line in conda.drop if here else ():
+        if here and line in here.conda:
+            text = conda_file.remove(text, name_of(line), where=where)
+    for line in pip.drop if here else ():
+        if here and line in here.pip:
+            text = conda_file.remove(text, pip_name(line), pip=True, where=where)
+    known = {name_of(spec) for spec in here.conda} if here and where == DEV else set()
+    lines = [line for line in pip.put if pip_name(line) not in known]
+    channels = changes.get(found.CHANNEL, nothing).put if where == MAIN else []
+    if not (conda.put or lines or channels):
+        return text
+    return conda_file.add_all(text, conda=conda.put, pip=lines, channels=channels, where=where)
 
 
 def with_lines(text: str, taken: Intake, group: str, where: str) -> str:

@@ -31,6 +31,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
+from intake.family import FOLLOWERS, comes_with_torch
 from project_metadata import (
     LOCKS,
     Declared,
@@ -61,16 +62,6 @@ HEAD = """\
 name = "project-requirements"
 version = "0"
 """
-# Installed with torch, in the version that it needs: requires_dist of its METADATA.
-WITH_TORCH = re.compile(
-    r"(pytorch-)?triton|nvidia-(cublas|cuda-(cupti|nvrtc|runtime)|cudnn|cufft|cufile|curand|"
-    r"cusolver|cusparse|cusparselt|nccl|nvjitlink|nvshmem|nvtx)(-cu\d+)?"
-)
-# No release of these fits a PyTorch that Hearth offers.
-ENDED = {
-    "torchtext": "its last release is for PyTorch 2.3",
-    "functorch": "PyTorch has it as torch.func",
-}
 STDERR = 2  # uv says nothing that anybody asked for
 MOST_CHANGES = 8  # in one line
 
@@ -112,8 +103,8 @@ def follow_torch(
         name = str(canonicalize_name(parsed.name)) if parsed else ""
         if not parsed or "torch" not in versions.of:
             kept.append(line)
-        elif name in ENDED:
-            notes.append(f"{where} asks for {line}: left out, {ENDED[name]}.")
+        elif name in FOLLOWERS and FOLLOWERS[name].ended:
+            notes.append(f"{where} asks for {line}: left out, {FOLLOWERS[name].ended}.")
         elif name in versions.of:
             has = versions.of[name]
             fits = not parsed.url and parsed.specifier.contains(has, prereleases=True)
@@ -130,7 +121,7 @@ def follow_torch(
             parsed.url = None
             parsed.specifier = type(parsed.specifier)()
             kept.append(str(parsed))
-        elif WITH_TORCH.fullmatch(name):
+        elif comes_with_torch(name):
             notes.append(
                 f"{where} asks for {line}: left out, PyTorch brings the one that it needs."
             )
@@ -442,7 +433,7 @@ def prefer(code: Path, dependencies: Path, options: argparse.Namespace) -> None:
     pins = [
         f"{one}=={version}"
         for one, version in sorted(locked(code / name).items())
-        if one not in left_out and not WITH_TORCH.fullmatch(one) and "+" not in version
+        if one not in left_out and not comes_with_torch(one) and "+" not in version
     ]
     said = f"The lock of the images is dependencies/uv.lock, not {name}"
     if not pins:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from dataclasses import replace
@@ -144,7 +145,7 @@ def paths_below(root: Path, base: str) -> Iterator[str]:
         folder, depth = folders.pop(0)
         try:
             with os.scandir(root / folder) as scan:
-                entries = [entry for _, entry in zip(range(MOST_ENTRIES), scan, strict=False)]
+                entries = list(itertools.islice(scan, MOST_ENTRIES))
         except OSError:
             continue
         for entry in sorted(entries, key=lambda one: one.name.lower()):

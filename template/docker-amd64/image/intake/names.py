@@ -168,9 +168,13 @@ def pip_name(line: str) -> str:
     return normal(match.groupdict().get("egg") or match["name"]) if match else ""
 
 
+# Python 3.9 does not tell them.
+OF_PYTHON: frozenset[str] = getattr(sys, "stdlib_module_names", frozenset())
+
+
 def python_has(name: str) -> bool:
     """Whether Python has it itself, so that PyPI's old copy of it is not wanted."""
-    return name in BACKPORTS or (name in sys.stdlib_module_names and name not in NOT_OF_PYTHON)
+    return name in BACKPORTS or (name in OF_PYTHON and name not in NOT_OF_PYTHON)
 
 
 def is_python(build: str) -> bool:

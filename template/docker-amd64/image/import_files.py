@@ -1,0 +1,338 @@
+#!/usr/bin/env python3
+"""Says what an import of dependency files makes of dependencies/pyproject.toml. It writes nothing.
+
+    import_files.py --project JSON [--first] [FILE...]
+
+`intake` reads and judges every line; a line that uv cannot have is left out with uv's reason, and
+the others are taken. Prints JSON: the three lists, and under `files` the texts that the host writes
+into dependencies/ if the user agrees. With --first, files are found and not read if pyproject.toml
+has packages already. Runs in the container of the service tools.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+# Where the image has the libraries; those of a base image may be older.
+sys.path.insert(1, "/opt/tools")
+
+import tomlkit
+from tomlkit.exceptions import TOMLKitError
+
+from intake import reader, record
+from intake.discovery import discover
+from intake.found import CONSTRAINT, FIND_LINKS, INDEX, PIP, Wanted, left_out
+from intake.names import pip_name
+from intake.text import FileError, without_secret
+from project_metadata import LOCKS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from tomlkit.items import Array
+
+    from intake.found import Intake
+    from intake.record import Change
+
+CODE, DEPENDENCIES = Path("/workspace"), Path("/opt/dependencies")
+PYPROJECT, LOCK = "pyproject.toml", "uv.lock"
+MAIN_LIST, DEV_LIST = f"{PIP}:main", f"{PIP}:dev"
+BUILT = (MAIN_LIST, DEV_LIST)
+# A setup.py that imports torch declares it nowhere:
+# https://docs.astral.sh/uv/concepts/projects/config/#augmenting-build-dependencies
+WITH_TORCH = ["torch"]
+MOST_LETTERS = 300  # of a reason
+
+
+class Line(NamedTuple):
+    """A line to add to one of the lists: `pip:main`, `constraint` ..."""
+
+    where: str
+    text: str
+
+
+# --- the file -------------------------------------------------------------------------------------
+
+
+PLACES = {
+    MAIN_LIST: ("project", "dependencies"),
+    DEV_LIST: ("dependency-groups", "dev"),
+    CONSTRAINT: ("tool", "uv", "constraint-dependencies"),
+    FIND_LINKS: ("tool", "uv", "find-links"),
+}
+
+
+def table(document: Any, *names: str) -> Any:
+    """A table of a document, made where there is none."""
+    for name in names:
+        if name not in document:
+            document[name] = tomlkit.table()
+        document = document[name]
+    return document
+
+
+def list_named(document: Any, where: str) -> Array:
+    """The list that lines of a kind belong to, made where there is none."""
+    *names, name = PLACES[where]
+    parent = table(document, *names)
+    if name not in parent:
+        parent[name] = tomlkit.array()
+    found: Array = parent[name]
+    return found
+
+
+def put(items: Array, where: str, line: str) -> None:
+    """Add a line to a list; what the list has under its name is replaced."""
+    name, at = record.name_in(where, line), None
+    for index in reversed(range(len(items))):
+        if isinstance(items[index], str) and record.name_in(where, items[index]) == name:
+            if at is not None:
+                del items[at]
+            at = index
+    if at is None:
+        items.append(line)
+        items.multiline(multiline=True)
+    elif items[at] != line:
+        items[at] = line
+
+
+def drop(document: Any, where: str, line: str) -> None:
+    """Remove a line from its list, where that has it as it was written."""
+    items = document
+    for name in PLACES[where]:
+        items = items.get(name, {})
+    if line in items:
+        items.remove(line)
+    builds = document.get("tool", {}).get("uv", {}).get("extra-build-dependencies", {})
+    if where.startswith(PIP) and builds.get(pip_name(line)) == WITH_TORCH:
+        del builds[pip_name(line)]
+
+
+def put_index(document: Any, address: str) -> None:
+    """Add the address of an index."""
+    uv = table(document, "tool", "uv")
+    if "index" not in uv:
+        uv["index"] = tomlkit.aot()
+    if all(one.get("url") != address for one in uv["index"]):
+        one = tomlkit.table()
+        one["url"] = address
+        one.add(tomlkit.nl())
+        uv["index"].append(one)
+
+
+def drop_index(document: Any, address: str) -> None:
+    """Remove an index that has no name: packages are pinned to one by its name."""
+    indexes = document.get("tool", {}).get("uv", {}).get("index", [])
+    for index in reversed(range(len(indexes))):
+        if dict(indexes[index]) == {"url": address}:
+            del indexes[index]
+
+
+def edited(text: str, add: Sequence[Line], remove: Sequence[Line], compiled: set[str]) -> str:
+    """The text of pyproject.toml with lines added and removed.
+
+    Args:
+        text: the file.
+        add: what to add, or to replace by the names of packages.
+        remove: what to remove.
+        compiled: names of packages that import torch while they are built.
+
+    Raises:
+        FileError: it cannot be read.
+    """
+    for where in (CONSTRAINT, FIND_LINKS):
+        key = PLACES[where][-1]
+        if any(line.where == where for line in add) and not re.search(rf"(?m)^{key}\b", text):
+            # Not after the comments of the next table, where tomlkit would write it.
+            text = re.sub(r"(?m)^\[tool\.uv\]\n", rf"\g<0>{key} = []\n", text, count=1)
+    try:
+        document = tomlkit.parse(text)
+        for line in remove:
+            if line.where == INDEX:
+                drop_index(document, line.text)
+            else:
+                drop(document, line.where, line.text)
+        for line in add:
+            if line.where == INDEX:
+                put_index(document, line.text)
+            else:
+                put(list_named(document, line.where), line.where, line.text)
+        for name in sorted({pip_name(line.text) for line in add if line.where in BUILT} & compiled):
+            builds = table(document, "tool", "uv", "extra-build-dependencies")
+            builds.setdefault(name, WITH_TORCH)
+        return tomlkit.dumps(document)
+    except TOMLKitError as error:
+        raise FileError(f"dependencies/{PYPROJECT} cannot be read: {error}.") from None
+
+
+# --- what cannot be had ---------------------------------------------------------------------------
+
+
+def reason_in(said: str) -> str:
+    """Why uv could not lock, in one clause: what no version fits, or the first and last cause."""
+    if because := re.search(r"(?s)\bBecause (.*)", said):
+        text = because[1].partition(", we can conclude that")[0]
+    else:
+        lines = [line.strip() for line in said.partition("error: ")[2].splitlines()]
+        lines = [line for line in lines if line and not line.startswith(("hint:", "---"))]
+        causes = [re.sub(r"^(cause|Caused by|fatal): ", "", line) for line in lines]
+        text = ": ".join(dict.fromkeys([*causes[:1], *causes[-1:]]))
+    text = without_secret(" ".join(text.split())).rstrip(".")
+    return f"{text[:MOST_LETTERS]}..." if len(text) > MOST_LETTERS else text
+
+
+class Lock:
+    """Tries whether uv can lock a pyproject.toml, in a copy of dependencies/."""
+
+    def __init__(self, dependencies: Path, folder: Path):
+        """Make the copy."""
+        self.folder = folder / "dependencies"
+        shutil.copytree(dependencies, self.folder)
+        self.said = ""
+
+    def fails(self, text: str) -> str:
+        """Why a text cannot be locked, "" where it can."""
+        (self.folder / PYPROJECT).write_text(text, encoding="utf-8")
+        done = subprocess.run(
+            ["uv", "lock"], cwd=self.folder, check=False, capture_output=True, text=True
+        )
+        self.said = done.stderr
+        return (reason_in(done.stderr) or "uv cannot lock it") if done.returncode else ""
+
+
+def those_that_can_be_had(
+    lines: Sequence[Line], fails: Callable[[Sequence[Line]], str]
+) -> tuple[list[Line], dict[Line, str]]:
+    """The lines that can be locked together, the first ones first, and why the others cannot.
+
+    Halves what fails until the line at fault is alone: few tries where few lines are at fault.
+    """
+    kept: list[Line] = []
+    refused: dict[Line, str] = {}
+
+    def settle(some: Sequence[Line]) -> None:
+        why = fails([*kept, *some])
+        if not why:
+            kept.extend(some)
+        elif len(some) == 1:
+            refused[some[0]] = why
+        else:
+            settle(some[: len(some) // 2])
+            settle(some[len(some) // 2 :])
+
+    if lines:
+        settle(lines)
+    return kept, refused
+
+
+def without(intake: Intake, refused: Mapping[Line, str]) -> Intake:
+    """What was read, where the lines that cannot be had are left out."""
+    entries = []
+    for entry in intake.entries:
+        line = Line(record.list_of(entry), entry.verdict.becomes)
+        if entry.verdict.becomes and line in refused:
+            why = left_out(f"as it cannot be had: {refused[line]}")
+            entry = replace(entry, verdict=why)  # noqa: PLW2901  the same line, judged anew
+        entries.append(entry)
+    return replace(intake, entries=entries)
+
+
+# --- the import -----------------------------------------------------------------------------------
+
+ORDER = (INDEX, FIND_LINKS, CONSTRAINT, MAIN_LIST, DEV_LIST)
+
+
+def in_order(found: Mapping[str, Change], what: str) -> list[Line]:
+    """The lines to `put` or to `drop`, those first that decide where others come from."""
+    return [
+        Line(where, text)
+        for where in ORDER
+        if where in found
+        for text in getattr(found[where], what)
+    ]
+
+
+def plan(code: Path, dependencies: Path, asked: Sequence[str], wanted: Wanted) -> dict[str, object]:
+    """What an import would do.
+
+    Raises:
+        FileError: pyproject.toml cannot be read.
+        SystemExit: uv cannot lock what is there already; it has said why.
+    """
+    before = record.load_record(dependencies)
+    files = record.files_to_read(code, wanted.manager, asked, before)
+    intake = reader.read(code, files, wanted)
+    old = (dependencies / PYPROJECT).read_text(encoding="utf-8")
+    found = record.changes(before, intake, files)
+    add, remove = in_order(found, "put"), in_order(found, "drop")
+    compiled = {pip_name(line) for line in intake.compiled}
+
+    def text_with(lines: Sequence[Line]) -> str:
+        return edited(old, lines, remove, compiled)
+
+    new_lock = {}
+    if text_with(add) != old:
+        with tempfile.TemporaryDirectory() as temporary:
+            lock = Lock(dependencies, Path(temporary))
+            if lock.fails(text_with(add)):
+                if lock.fails(text_with([])):
+                    sys.stderr.write(lock.said)
+                    raise SystemExit(1)
+                say("Not every line can be had: looking for those that cannot.")
+                add, refused = those_that_can_be_had(add, lambda some: lock.fails(text_with(some)))
+                intake = without(intake, refused)
+                lock.fails(text_with(add))  # the last try may have been one that fails
+            # A first lock begins with the versions of the project's own, if it has one.
+            if (dependencies / LOCK).exists() or not any((code / one).is_file() for one in LOCKS):
+                new_lock = {LOCK: (lock.folder / LOCK).read_text(encoding="utf-8")}
+    kept = record.after(before, code, intake, files)
+    return record.plan(intake, kept, {PYPROJECT: text_with(add), **new_lock})
+
+
+def lists_packages(dependencies: Path) -> bool:
+    """Whether pyproject.toml lists packages of the user's."""
+    text = (dependencies / PYPROJECT).read_text(encoding="utf-8")
+    try:
+        return bool(tomlkit.parse(text)["project"]["dependencies"])
+    except (TOMLKitError, KeyError, TypeError):
+        return True  # uv says what is wrong
+
+
+def say(text: str) -> None:
+    """Print for the user."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Do what the text of the module says."""
+    parser = argparse.ArgumentParser(prog="import_files.py")
+    parser.add_argument("--project", type=json.loads, default={}, metavar="JSON")
+    parser.add_argument("--code", type=Path, default=CODE)
+    parser.add_argument("--dependencies", type=Path, default=DEPENDENCIES)
+    parser.add_argument("--first", action="store_true")
+    parser.add_argument("file", nargs="*")
+    options = parser.parse_args(arguments)
+    wanted = Wanted.of_project(options.project)
+    try:
+        if options.first and lists_packages(options.dependencies):
+            found = discover(options.code, ".", wanted.manager)
+            print(json.dumps({"read": [], "found": [file.path for file in found if file.taken]}))
+        else:
+            print(json.dumps(plan(options.code, options.dependencies, options.file, wanted)))
+    except FileError as error:
+        say(str(error))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
