@@ -351,7 +351,8 @@ def default_lines(answers: Answers, *, told: bool) -> list[str]:
         return []
     lines = [f"Answers taken by default (all are in {answers.answers_file}): {taken}."]
     if not told:
-        pairs = taken.split(", ")
+        # Without the file that an answer follows: python_version=3.10 (.python-version).
+        pairs = [pair.split(" (")[0] for pair in taken.split(", ")]
         other = next((other for pair, other in EXAMPLES.items() if pair in pairs), pairs[-1])
         lines.append(f"To change one, {COMMITTED}: {me()} update --data {other}")
     return lines
