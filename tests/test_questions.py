@@ -457,7 +457,11 @@ def test_the_package_manager_follows_the_files(
         (".python-version", "pypy3.9-7\n", "3.12"),
         (".python-version", "3.7.2\n", "3.12"),
         ("environment.yml", "dependencies: [python=3.10.4]", "3.10"),
-        ("environment.yml", "dependencies: ['conda-forge::python >=3.9,<3.12', {pip: [x]}]", "3.11"),
+        (
+            "environment.yml",
+            "dependencies: ['conda-forge::python >=3.9,<3.12', {pip: [x]}]",
+            "3.11",
+        ),
         ("environment.yml", "dependencies: [python>=3.9, python-dateutil=3.10]", "3.12"),
         ("environment.yml", "dependencies: ['python 3.10.*|3.11.*']", "3.11"),
         ("environment.yml", "dependencies: [python-dateutil=3.10]", "3.12"),

@@ -3,20 +3,20 @@
 
     install_project.py CODE PREFIX
 
-A Python project is installed in editable mode into PREFIX, with its own build requirements: those of
-the environment if they fit, else downloaded ones. For other code, and if the installation fails, a
-.pth file in PREFIX names the folders of the modules. It reaches every Python of the container, which
-PYTHONPATH of the entrypoint would not.
+A Python project is installed in editable mode into PREFIX, with its own build requirements: those
+of the environment if they fit, else downloaded ones. For other code, and if the installation fails,
+a .pth file in PREFIX names the folders of the modules. It reaches every Python of the container;
+PYTHONPATH of the entrypoint would not reach `exec`, and would hide modules of Python.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import re
 import shutil
 import subprocess
 import sys
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,9 @@ HANDED_IN = (
 UNKNOWN = "0.0.0"
 # What a backend asks for beside its own name when it installs in editable mode.
 FOR_EDITABLE = {"hatchling": "editables>=0.3"}
-NOT_DOWNLOADED = re.compile(r"Could not find a version|No matching distribution|Could not fetch URL")
+NOT_DOWNLOADED = re.compile(
+    r"Could not find a version|No matching distribution|Could not fetch URL"
+)
 CAUSE = re.compile(r"(?:[A-Za-z_][\w.]*(?:Error|Exception|Unavailable|Exit)\b|ERROR:|error:)")
 # Lines of pip that say only that something went wrong.
 VAGUE = re.compile(
@@ -52,12 +54,9 @@ def say(text: str) -> None:
 
 def read_toml(path: Path) -> dict[str, Any]:
     """The content of a TOML file, {} where it cannot be read."""
+    name = "tomllib" if sys.version_info >= (3, 11) else "pip._vendor.tomli"
     try:
-        import tomllib as toml  # noqa: PLC0415  from Python 3.11
-    except ImportError:
-        from pip._vendor import tomli as toml  # noqa: PLC0415
-    try:
-        content: dict[str, Any] = toml.loads(path.read_text(encoding="utf-8-sig"))
+        content: dict[str, Any] = import_module(name).loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError):
         return {}
     return content
@@ -67,7 +66,10 @@ def is_project(code: Path) -> bool:
     """Whether pip can install the code, and its author wants that."""
     toml = read_toml(code / "pyproject.toml")
     tool = toml.get("tool", {})
-    if tool.get("poetry", {}).get("package-mode") is False or tool.get("uv", {}).get("package") is False:
+    if (
+        tool.get("poetry", {}).get("package-mode") is False
+        or tool.get("uv", {}).get("package") is False
+    ):
         return False
     return (code / "setup.py").is_file() or bool(
         {"project", "build-system"} & toml.keys() or "poetry" in tool
@@ -87,10 +89,10 @@ def missing_requirements(code: Path) -> list[str]:
                 continue
             # setuptools has its own bdist_wheel since version 70.1.
             if asked.name != "wheel" and not asked.specifier.contains(
-                importlib.metadata.version(asked.name), prereleases=True
+                metadata.version(asked.name), prereleases=True
             ):
                 missing.append(line)
-        except (InvalidRequirement, importlib.metadata.PackageNotFoundError):
+        except (InvalidRequirement, metadata.PackageNotFoundError):
             missing.append(line)
     return missing
 
@@ -108,8 +110,8 @@ def handed_in(code: Path) -> dict[str, str]:
     version = os.environ.get("PROJECT_VERSION") or UNKNOWN
     if version == UNKNOWN:
         say(
-            f"the version of the project is that of git, which is not in this container: it is {UNKNOWN}. "
-            "PROJECT_VERSION sets another one"
+            "the version of the project is that of git, which is not in this container: it is "
+            f"{UNKNOWN}. PROJECT_VERSION sets another one"
         )
     return {name: os.environ.get(name) or version for name in HANDED_IN}
 
@@ -132,20 +134,27 @@ def install(code: Path, prefix: Path, *options: str) -> tuple[bool, str]:
     # Not in the code folder, whose modules may have the names of pip's.
     done = subprocess.run(
         [*command, *limits, *options, *target],
-        **{"cwd": str(prefix), "env": environment, "check": False, "encoding": "utf-8"},
-        **{"errors": "replace", "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT},
+        cwd=str(prefix),
+        env=environment,
+        check=False,
+        encoding="utf-8",
+        errors="replace",
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     )
     return done.returncode == 0, done.stdout
 
 
 def cause(output: str) -> list[str]:
     """The lines of pip's output that say why, at most a few."""
-    lines = [re.sub(r"^[\s│╰─>×]+", "", line).rstrip() for line in output.splitlines()]
+    lines = [re.sub(r"^[^\w\[]+", "", line).rstrip() for line in output.splitlines()]
     found: list[str] = []
     for number, line in enumerate(lines):
         if CAUSE.match(line) and not VAGUE.match(line):
             after = lines[number + 1 : number + MOST_LINES]
-            ends = [at for at, one in enumerate(after) if not one or one[0] == "[" or CAUSE.match(one)]
+            ends = [
+                at for at, one in enumerate(after) if not one or one[0] == "[" or CAUSE.match(one)
+            ]
             found = [line, *after[: ends[0] if ends else None]]
     return found or [line for line in lines if line][-MOST_LINES:]
 
@@ -171,7 +180,9 @@ def main(code: Path, prefix: Path) -> int:
     for name in ("bin", "lib"):
         shutil.rmtree(str(prefix / name), ignore_errors=True)
     if not is_project(code):
-        if {"project", "tool"} & read_toml(code / "pyproject.toml").keys():
+        toml = read_toml(code / "pyproject.toml")
+        # Of code without metadata, the entrypoint says it at each start.
+        if {"project", "build-system"} & toml.keys() or "poetry" in toml.get("tool", {}):
             folders = " and ".join(map(str, module_folders(code)))
             say(f"not installed: Python finds its modules in {folders}")
         name_folders(code, prefix)
@@ -196,8 +207,8 @@ def main(code: Path, prefix: Path) -> int:
     name_folders(code, prefix)
     folders = " and ".join(map(str, module_folders(code)))
     say(
-        "the project could not be installed: it has no commands and no version, but Python finds its "
-        f"modules in {folders}. pip's output: {log}"
+        "the project could not be installed: it has no commands and no version, but Python finds "
+        f"its modules in {folders}. pip's output: {log}"
     )
     return 1
 
