@@ -479,6 +479,17 @@ def test_the_python_follows_the_files(
     assert kept["python_version"] == version
 
 
+def test_a_file_that_is_no_yaml_stops_nothing_that_has_an_answer(
+    plain: Path, tmp_path: Path
+) -> None:
+    files = {"environment.yml": "dependencies: [python=3.11"}
+    with pytest.raises(yaml.YAMLError):
+        defaults_for(plain, tmp_path, files)
+    assert not (tmp_path / "docker-amd64").exists()
+    assert defaults_for(plain, tmp_path, files, python_version="3.12")["python_version"] == "3.12"
+    run_copy(str(plain), tmp_path, defaults=True, quiet=True, skip_tasks=True, overwrite=True)
+
+
 def test_files_of_the_code_folder_count_and_those_outside_of_the_project_do_not(
     plain: Path, tmp_path: Path
 ) -> None:

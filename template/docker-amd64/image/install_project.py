@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -116,7 +117,7 @@ def handed_in(code: Path) -> dict[str, str]:
     return {name: os.environ.get(name) or version for name in HANDED_IN}
 
 
-def install(code: Path, prefix: Path, *options: str) -> tuple[bool, str]:
+def install(code: Path, prefix: Path, version: dict[str, str], *options: str) -> tuple[bool, str]:
     """Install the code in editable mode; whether that worked, and the output of pip."""
     # setuptools writes *.egg-info beside the code unless told otherwise; the code folder may be
     # read-only.
@@ -125,7 +126,7 @@ def install(code: Path, prefix: Path, *options: str) -> tuple[bool, str]:
     settings.write_text(
         f"[egg_info]\negg_base = {prefix}/egg-info\n[build]\nbuild_base = {prefix}/build\n"
     )
-    environment = {**os.environ, **handed_in(code), "DIST_EXTRA_CONFIG": str(settings)}
+    environment = {**os.environ, **version, "DIST_EXTRA_CONFIG": str(settings)}
     if environment.get("UV_DEFAULT_INDEX"):
         environment["PIP_INDEX_URL"] = environment["UV_DEFAULT_INDEX"]
     command = (sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-deps")
@@ -189,10 +190,12 @@ def main(code: Path, prefix: Path) -> int:
         return 0
     say("installing the project in editable mode")
     missing = missing_requirements(code)
-    worked, output = install(code, prefix, *([] if missing else ["--no-build-isolation"]))
+    version = handed_in(code)
+    isolation = [] if missing else ["--no-build-isolation"]
+    worked, output = install(code, prefix, version, *isolation)
     absent = bool(missing) and not worked and bool(NOT_DOWNLOADED.search(output))
     if absent:  # those of the environment may do
-        worked, more = install(code, prefix, "--no-build-isolation")
+        worked, more = install(code, prefix, version, "--no-build-isolation")
         output += more if worked else ""
     log = prefix / "install.log"
     log.write_text(output, encoding="utf-8")
@@ -201,7 +204,7 @@ def main(code: Path, prefix: Path) -> int:
     for line in cause(output):
         print(f"    {line}", file=sys.stderr)
     if absent:
-        names = " ".join(f"'{line}'" for line in missing)
+        names = " ".join(map(shlex.quote, missing))
         add = "add" if os.environ.get("CONDA_PREFIX") else "add --image"
         say(f"its build requirements cannot be downloaded here. Run: ./template.sh {add} {names}")
     name_folders(code, prefix)
