@@ -390,3 +390,19 @@ def test_the_first_lock_has_the_versions_of_the_projects_own(
 def test_the_rendered_file_is_that_of_a_project_without_metadata() -> None:
     rendered = ROOT / "template/docker-amd64/dependencies" / project_requirements.FILE
     assert rendered.read_text() == project_requirements.text_of(Declared())
+
+
+def test_the_images_have_what_installs_the_project_without_an_index(code: Path, run: Run) -> None:
+    build = (
+        '["hatchling>=1.20", "Hatch_VCS", "setuptools>=61", "cython", "poetry-core @ https://x/y"]'
+    )
+    put(
+        code,
+        {
+            "pyproject.toml": f'[project]\nname = "x"\n'
+            'dependencies = ["einops", "hatch-vcs>=0.3"]\n'
+            f"[build-system]\nrequires = {build}\n"
+        },
+    )
+    assert run("read") == 0
+    assert written(code)[0] == ["editables>=0.3", "einops", "hatch-vcs>=0.3", "hatchling>=1.20"]

@@ -390,24 +390,139 @@ def test_the_suggested_names_are_never_refused(questionnaire: Questionnaire, fol
     assert package.isidentifier()
 
 
+def defaults_for(plain: Path, folder: Path, files: dict[str, str], **given: Any) -> Answers:
+    """The answers of a copy into a folder with these files, which stay as they are."""
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    run_copy(str(plain), folder, data=given, defaults=True, quiet=True, skip_tasks=True)
+    assert {name: (folder / name).read_text() for name in files} == files
+    kept: Answers = yaml.safe_load((folder / ".copier-answers.yml").read_text())
+    return kept
+
+
 @pytest.mark.parametrize(
-    ("file", "kind"),
+    ("files", "kind"),
     [
-        ("train.py", "existing"),
-        ("requirements.txt", "existing"),
-        ("pyproject.toml", "existing"),
-        ("environment.yml", "existing"),
-        ("notes.md", "new"),
-        (None, "new"),
+        (["train.py"], "existing"),
+        (["requirements.txt"], "existing"),
+        (["pyproject.toml"], "existing"),
+        (["environment.yml"], "existing"),
+        (["README.md", "Pipfile", "src/pkg/__init__.py"], "existing"),  # case a23
+        (["README.md", "src/pkg/__init__.py"], "existing"),
+        (["README.md", "packages/a/pyproject.toml"], "existing"),
+        (["notebooks/a.ipynb"], "existing"),
+        (["notes.md"], "new"),
+        # A new repository of GitHub, and what people have beside it.
+        (["README.md", "LICENSE", ".gitignore", ".gitattributes", ".github/ISSUE.md"], "new"),
+        (["README.md", "docs/conf.py", "venv/pyvenv.cfg", "venv/bin/activate_this.py"], "new"),
+        ([], "new"),
     ],
 )
 def test_a_folder_with_code_is_taken_for_existing_code(
-    plain: Path, tmp_path: Path, file: str | None, kind: str
+    plain: Path, tmp_path: Path, files: list[str], kind: str
 ) -> None:
-    if file:
-        (tmp_path / file).touch()
-    run_copy(str(plain), tmp_path, defaults=True, quiet=True, skip_tasks=True)
-    assert yaml.safe_load((tmp_path / ".copier-answers.yml").read_text())["project_kind"] == kind
+    folder = tmp_path / "a [b]"
+    assert defaults_for(plain, folder, dict.fromkeys(files, "x\n"))["project_kind"] == kind
+
+
+@pytest.mark.parametrize(
+    ("files", "manager"),
+    [
+        (["environment.yml"], "conda"),
+        (["environment.yaml", "setup.py"], "conda"),
+        (["environment.yml", "requirements.txt"], "pip"),
+        (["environment.yml", "pyproject.toml"], "pip"),
+        (["conda-lock.yml", "pyproject.toml"], "conda"),
+        (["pixi.toml"], "conda"),
+        (["pixi.toml", "uv.lock"], "pip"),
+        (["requirements/base.txt", "environment.yml"], "pip"),
+        (["train.py"], "pip"),
+    ],
+)
+def test_the_package_manager_follows_the_files(
+    plain: Path, tmp_path: Path, files: list[str], manager: str
+) -> None:
+    kept = defaults_for(plain, tmp_path, dict.fromkeys(files, ""))
+    assert kept["package_manager"] == manager
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "version"),
+    [
+        (".python-version", "3.11\n", "3.11"),
+        (".python-version", "3.10\n", "3.10"),  # a number in YAML, which has lost its zero
+        (".python-version", "# ours\ncpython-3.11.4\n3.13\n", "3.11"),
+        (".python-version", "", "3.12"),
+        (".python-version", "pypy3.9-7\n", "3.12"),
+        (".python-version", "3.7.2\n", "3.12"),
+        ("environment.yml", "dependencies: [python=3.10.4]", "3.10"),
+        (
+            "environment.yml",
+            "dependencies: ['conda-forge::python >=3.9,<3.12', {pip: [x]}]",
+            "3.11",
+        ),
+        ("environment.yml", "dependencies: [python>=3.9, python-dateutil=3.10]", "3.12"),
+        ("environment.yml", "dependencies: ['python 3.10.*|3.11.*']", "3.11"),
+        ("environment.yml", "dependencies: [python-dateutil=3.10]", "3.12"),
+        # Cases a02 and a16: versions that the template does not offer.
+        ("environment.yml", "dependencies: [python=3.7.13]", "3.12"),
+        ("environment.yaml", "dependencies: [python=3.8.19=h955ad1f_0]", "3.12"),
+        ("environment.yml", "- no mapping", "3.12"),
+        ("environment.yml", "dependencies:", "3.12"),
+    ],
+)
+def test_the_python_follows_the_files(
+    plain: Path, tmp_path: Path, file: str, text: str, version: str
+) -> None:
+    kept = defaults_for(plain, tmp_path, {file: text}, torch_version="2.13.0")
+    assert kept["python_version"] == version
+
+
+def test_a_file_that_is_no_yaml_stops_nothing_that_has_an_answer(
+    plain: Path, tmp_path: Path
+) -> None:
+    files = {"environment.yml": "dependencies: [python=3.11"}
+    with pytest.raises(yaml.YAMLError):
+        defaults_for(plain, tmp_path, files)
+    assert not (tmp_path / "docker-amd64").exists()
+    assert defaults_for(plain, tmp_path, files, python_version="3.12")["python_version"] == "3.12"
+    run_copy(str(plain), tmp_path, defaults=True, quiet=True, skip_tasks=True, overwrite=True)
+
+
+def test_files_of_the_code_folder_count_and_those_outside_of_the_project_do_not(
+    plain: Path, tmp_path: Path
+) -> None:
+    text = {"code/environment.yml": "dependencies: [python=3.11]", "code/train.py": ""}
+    kept = defaults_for(plain, tmp_path / "inside", text, code_dir="code")
+    assert (kept["package_manager"], kept["python_version"]) == ("conda", "3.11")
+    (tmp_path / "environment.yml").write_text("dependencies: [python=3.11]")
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked/environment.yml").symlink_to(tmp_path / "environment.yml")
+    kept = defaults_for(plain, tmp_path / "linked", {}, project_kind="existing")
+    assert (kept["package_manager"], kept["python_version"]) == ("pip", "3.12")
+    above = {"project_kind": "existing", "code_dir": ".."}
+    kept = defaults_for(plain, tmp_path / "below", {}, **above)
+    assert (kept["package_manager"], kept["python_version"]) == ("pip", "3.12")
+
+
+def test_a_new_package_beside_files_keeps_each_of_them(plain: Path, tmp_path: Path) -> None:
+    files = ("README.md", ".gitignore", ".gitattributes", "pyproject.toml", "tests/conftest.py")
+    texts = dict.fromkeys((*files, ".github/workflows/image.yml"), "mine\n")
+    given = {"project_kind": "new", "extras": ["ci"], "package_name": "pkg"}
+    assert defaults_for(plain, tmp_path, texts, **given)["project_kind"] == "new"
+    assert (tmp_path / "src/pkg/__init__.py").is_file()
+
+
+def test_a_folder_that_stops_copier_half_way_is_refused_before(plain: Path, tmp_path: Path) -> None:
+    (tmp_path / "docker-amd64").mkdir()
+    (tmp_path / "docker-amd64/Dockerfile").write_text("FROM scratch\n")
+    with pytest.raises(ValueError, match="add --overwrite"):
+        defaults_for(plain, tmp_path, {})
+    assert not (tmp_path / ".copier-answers.yml").exists()
+    run_copy(
+        str(plain), tmp_path, defaults=True, quiet=True, skip_tasks=True, overwrite=True
+    )  # as the message says
 
 
 @pytest.mark.parametrize("manager", ["pip", "conda"])

@@ -283,6 +283,20 @@ def package_lines(project: Path, answers: Answers) -> list[str]:
         return [f"Packages were not moved: {one_line(error)}."]
 
 
+def python_lines(project: Path, answers: Answers) -> list[str]:
+    """That the project's own metadata asks for another Python."""
+    names = ("pyproject.toml", "setup.cfg", "Pipfile")
+    if not any((project / answers.code_dir / name).is_file() for name in names):
+        return []
+    try:
+        from hooks.generate import wanted_python  # noqa: PLC0415  seldom needed
+
+        command = f"To change it, {COMMITTED}: {me()} update --data"
+        return wanted_python.lines(project, answers.code_dir, answers.python, command)
+    except Exception as error:  # noqa: BLE001  a hint, without which the project is complete
+        return [f"The Python that the project asks for was not read: {one_line(error)}."]
+
+
 def ci_lines(project: Path) -> list[str]:
     """Which files the host of the repository does not find, and the command that places them."""
     if not (project / FOLDER / "host/ci.py").is_file():
@@ -351,7 +365,8 @@ def default_lines(answers: Answers, *, told: bool) -> list[str]:
         return []
     lines = [f"Answers taken by default (all are in {answers.answers_file}): {taken}."]
     if not told:
-        pairs = taken.split(", ")
+        # Without the file that an answer follows: python_version=3.10 (.python-version).
+        pairs = [pair.split(" (")[0] for pair in taken.split(", ")]
         other = next((other for pair, other in EXAMPLES.items() if pair in pairs), pairs[-1])
         lines.append(f"To change one, {COMMITTED}: {me()} update --data {other}")
     return lines
@@ -385,6 +400,7 @@ def run(project: Path, arguments: Sequence[str], *, ask: bool) -> list[str]:
         *(env_lines(filled) if filled else []),
         *notes,
         *package_lines(project, answers),
+        *([] if updated else python_lines(project, answers)),
         *judged,
         *ci_lines(project),
         *([] if updated else answers_lines(project, answers.answers_file)),

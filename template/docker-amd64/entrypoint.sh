@@ -41,44 +41,36 @@ check_gpu() {
 
 # A digest of what decides how the project is installed. An editable install does not depend on the code.
 project_stamp() {
-    { readlink -f /opt/venv/bin/python && cat pyproject.toml setup.py setup.cfg 2>/dev/null || true; } | sha256sum
+    {
+        readlink -f /opt/venv/bin/python
+        compgen -G 'src/*' >/dev/null && echo src
+        cat pyproject.toml setup.py setup.cfg 2>/dev/null || true
+    } | sha256sum
 }
 
 install_project() {
-    local code=/workspace prefix=$HOME/.project stamp isolation=() log
+    local code=/workspace prefix=$HOME/.project stamp
     cd "$code" 2>/dev/null || return 0
     if [[ -z $(ls -A) ]]; then
         say "$code is empty: no code folder is mounted. LOCAL_CODE_DIR in .env names it"
         return
     fi
     if [[ ! -f setup.py ]] && ! grep -Eqs '^\[(project|build-system|tool\.poetry)\]' pyproject.toml; then
-        say "the code folder is not a Python project (no pyproject.toml with [project], no setup.py): nothing to install"
+        say "the code folder is not a Python project (no pyproject.toml with [project], no setup.py): not installed," \
+            "Python finds its modules in $code$([[ ! -d src ]] || echo ' and src/')"
+    fi
+    if ! mkdir -p "$prefix" 2>/dev/null || [[ ! -w $prefix ]]; then
+        export PYTHONPATH=${PYTHONPATH:+$PYTHONPATH:}$code/src:$code
         return
     fi
-    mkdir -p "$prefix" 2>/dev/null && [[ -w $prefix ]] || return 0
     exec 9>"$prefix/lock"
     flock 9 # two containers of one home may start at once
     stamp=$(project_stamp)
     if [[ $(cat "$prefix/stamp" 2>/dev/null) != "$stamp" ]]; then
-        say "installing the project in editable mode"
-        # setuptools writes *.egg-info beside the code unless told otherwise; the code folder may be read-only.
-        mkdir -p "$prefix/egg-info"
-        printf '[egg_info]\negg_base = %s\n[build]\nbuild_base = %s\n' "$prefix/egg-info" "$prefix/build" >"$prefix/setup.cfg"
-        # pip does not uninstall the older version from a prefix, so that both would be found.
-        rm -rf "${prefix:?}/bin" "${prefix:?}/lib"
-        log=$prefix/install.log
-        # The environment has setuptools, so that projects that use it download nothing.
-        if [[ ! -f pyproject.toml ]] || ! grep -q '^build-backend' pyproject.toml ||
-            grep -q '^build-backend *= *.setuptools' pyproject.toml; then
-            isolation=(--no-build-isolation)
-        fi
-        if [[ -n ${UV_DEFAULT_INDEX:-} ]]; then export PIP_INDEX_URL=$UV_DEFAULT_INDEX; fi
-        if DIST_EXTRA_CONFIG=$prefix/setup.cfg python -m pip install --disable-pip-version-check --no-deps \
-            "${isolation[@]}" --prefix "$prefix" --editable "$code" >"$log" 2>&1 9>&-; then
+        rm -f "$prefix/stamp"
+        # -I: no module of the code folder stands for one of Python's.
+        if python -I /opt/container/install_project.py "$code" "$prefix" 9>&-; then
             printf '%s\n' "$stamp" >"$prefix/stamp"
-        else
-            tail -n 5 "$log" >&2
-            say "the project could not be installed, and the container starts without it. pip's output: $log"
         fi
     fi
     exec 9>&-

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -248,11 +249,42 @@ def run_options(parser: argparse.ArgumentParser) -> None:
     command_options(parser)
 
 
+# Build backends whose version is that of git.
+OF_GIT = re.compile(
+    r"setuptools[_-]scm|hatch-vcs|flit[_-]scm|poetry-dynamic-versioning|\bpbr\b|source = .scm."
+)
+
+
+def git_version(code: Path) -> str:
+    """The version of a project that takes it from git, as setuptools_scm has it; "" for others.
+
+    The runtime image has no git, and a repository may begin above the code folder.
+    """
+    files = [code / name for name in ("pyproject.toml", "setup.py", "setup.cfg")]
+    texts = [path.read_text("utf-8", "replace") for path in files if path.is_file()]
+    if not any(map(OF_GIT.search, texts)):
+        return ""
+    tag = ("describe", "--tags", "--long", "--match", "*[0-9]*")
+    said = capture("git", "-C", str(code), *tag).stdout.strip()
+    match = re.fullmatch(r"\D*(\d+(?:\.\d+)*)((?:a|b|rc)\d+)?.*-(\d+)-g([0-9a-f]+)", said)
+    if not match:  # no tag yet
+        count = capture("git", "-C", str(code), "rev-list", "--count", "HEAD").stdout.strip()
+        return f"0.1.dev{count}" if count.isdigit() else ""
+    release, before, distance, commit = match.groups()
+    if distance == "0":
+        return release + (before or "")
+    *first, last = release.split(".")
+    following = release if before else ".".join([*first, str(int(last) + 1)])
+    return f"{following}{before or ''}.dev{distance}+g{commit}"
+
+
 def do_run(project: Project, options: argparse.Namespace) -> None:
     """Become Compose, which runs the command: signals and the exit status are the command's."""
     words = command_of(options, "run")
     before_start(project, "runtime", quiet=True)
     given = ["-d"] if options.detach else []
+    version = git_version(project.settings.path("LOCAL_CODE_DIR") or project.folder.parent)
+    given += ["--env", f"PROJECT_VERSION={version}"] if version else []
     for name in ("env", "volume", "workdir", "publish", "name"):
         for value in getattr(options, name):
             given += [f"--{name}", value]

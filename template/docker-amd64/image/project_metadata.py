@@ -88,6 +88,15 @@ WITHOUT_GIT = {
     "PBR_VERSION": "0",
     "POETRY_DYNAMIC_VERSIONING_BYPASS": "0",
 }
+# Build backends and their plugins in pure Python. The images have them, so that the entrypoint
+# can install the project without an index. Others, such as cython or meson-python, compile.
+PURE_BACKENDS = {
+    *("editables", "flit-core", "flit-scm", "hatch-fancy-pypi-readme", "hatch-vcs", "hatchling"),
+    *("pbr", "pdm-backend", "poetry-core", "poetry-dynamic-versioning", "setuptools-scm"),
+    *("setuptools-git-versioning", "versioneer", "versioningit"),
+}
+# What a backend asks for beside its own name when it installs in editable mode.
+FOR_EDITABLE = {"hatchling": "editables>=0.3"}
 # Limits of the copy: no file of data, no folder with thousands of them.
 LARGEST_FILE, MOST_IN_FOLDER, MOST_FILES = 1_000_000, 1000, 10_000
 NOT_COPIED = {"data", "docker-amd64", "node_modules", "outputs", "__pycache__", "venv"}
@@ -479,6 +488,18 @@ def texts_of(folder: Path) -> list[Path]:
     return [*sorted(folder.glob("*.txt")), *sorted(folder.glob("requirements/*.txt"))]
 
 
+def build_requirements(toml: Mapping[str, Any]) -> list[str]:
+    """The build requirements that the images can have: pure Python, and no address."""
+    lines = toml.get("build-system", {}).get("requires", [])
+    found: list[str] = []
+    for line in lines if isinstance(lines, list) else []:
+        parsed = requirement(line) if isinstance(line, str) else None
+        name = str(canonicalize_name(parsed.name)) if parsed and not parsed.url else ""
+        if name in PURE_BACKENDS:
+            found += [line, *([FOR_EDITABLE[name]] if name in FOR_EDITABLE else [])]
+    return found
+
+
 # --- all of it -----------------------------------------------------------------------------------
 
 
@@ -543,6 +564,10 @@ class Reader:
         if "project" not in toml:  # a uv workspace may have none at its root
             for path in members(self.root, toml).values():
                 found.add(self.declared(path, above=(self.root,)))
+        known = names_in(found.requires)
+        found.requires += [
+            line for line in build_requirements(toml) if not names_in([line]) <= known
+        ]
         return found
 
     def toml_of(self, folder: Path) -> dict[str, Any]:
