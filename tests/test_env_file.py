@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, assume, example, given, settings
 from hypothesis import strategies as st
 
-from host import env_file, fill
+from host import env_file, fill, place
 from host.env_file import (
     ALL,
     GONE,
@@ -814,17 +814,17 @@ def test_pins_are_used_where_the_project_has_them_and_the_users_files_go_before(
 @example(name="x" * 90, user="y" * 90)
 @settings(max_examples=20)
 def test_a_project_name_is_always_valid_for_compose(name: str, user: str) -> None:
-    made = fill.compose_project_name(name, user, Path("/some/where"))
+    made = place.compose_project_name(name, user, Path("/some/where"))
     assert re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,62}", made)
 
 
 def test_two_clones_and_two_users_have_two_project_names(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "a")
-    name = fill.compose_project_name("p", "ada", tmp_path / "a")
-    assert name != fill.compose_project_name("p", "ada", tmp_path / "b")
-    assert name != fill.compose_project_name("p", "bob", tmp_path / "a")
-    assert name == fill.compose_project_name("p", "ada", tmp_path / "link")
+    name = place.compose_project_name("p", "ada", tmp_path / "a")
+    assert name != place.compose_project_name("p", "ada", tmp_path / "b")
+    assert name != place.compose_project_name("p", "bob", tmp_path / "a")
+    assert name == place.compose_project_name("p", "ada", tmp_path / "link")
 
 
 # ---------------------------------------------------------------------------------------- on disk

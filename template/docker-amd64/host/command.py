@@ -205,7 +205,7 @@ def do_help(words: Sequence[str]) -> int:
 
 
 def need_env(project: Project) -> None:
-    """Fill .env where there is none.
+    """Fill .env where there is none; in a copied folder, take a name that the first one has not.
 
     Raises:
         ProbeError: .env cannot be read or written.
@@ -218,6 +218,13 @@ def need_env(project: Project) -> None:
         # Stdout is left to what the verb was asked for.
         print("\n".join(report(fill(FOLDER))), file=sys.stderr)
         project.forget_settings()
+    else:
+        from .place import check_place  # noqa: PLC0415  it imports more only for a copied folder
+
+        place = check_place(FOLDER)
+        if place:
+            print(place, file=sys.stderr)
+            project.forget_settings()
     for stop in bad_values(project.settings):
         raise stop
 

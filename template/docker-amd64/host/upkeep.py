@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from .compose import become, call, compose, need_container, show
 from .env_file import ALL, set_keys
+from .place import keep_apart
 from .project import StopError, me
 
 if TYPE_CHECKING:
@@ -152,6 +153,7 @@ def clean_options(parser: argparse.ArgumentParser) -> None:
 
 def do_clean(project: Project, options: argparse.Namespace) -> None:
     """Remove the containers and images of this project."""
+    keep_apart(project)
     words = ["--volumes"] if options.all else []
     call(project, compose("--profile", "*", "down", "--remove-orphans", "--rmi", "all", *words))
 

@@ -23,6 +23,7 @@ from .compose import (
     show,
 )
 from .failures import explain, failed, folder_not_made
+from .place import keep_apart
 from .project import CA_FILE, PINS_FILE, USAGE, StopError, me
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ def attach_gpus(project: Project, *, quiet: bool = False) -> None:
 
 def before_start(project: Project, target: str, *, quiet: bool = False) -> None:
     """What is true of every container before it starts."""
+    keep_apart(project)
     need_image(project, target)
     attach_gpus(project, quiet=quiet)
     make_folders(project)
@@ -200,16 +202,19 @@ def do_logs(project: Project, options: argparse.Namespace) -> None:
 
 def do_stop(project: Project, _: argparse.Namespace) -> None:
     """Pause the dev container."""
+    keep_apart(project)
     call(project, compose("stop", "dev"))
 
 
 def do_start(project: Project, _: argparse.Namespace) -> None:
     """Continue it."""
+    keep_apart(project)
     call(project, compose("start", "dev"))
 
 
 def do_down(project: Project, _: argparse.Namespace) -> None:
     """Remove the containers."""
+    keep_apart(project)
     call(project, compose("--profile", "*", "down"))
 
 
