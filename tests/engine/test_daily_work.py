@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import time
@@ -178,14 +179,32 @@ def test_data_can_be_piped_through_a_command(plain_project: Project, verb: str) 
     assert (result.stdout, result.returncode) == ("ONE\nTWO\n", 0)
 
 
-def test_run_works_in_the_background_with_variables_of_the_callers(plain_project: Project) -> None:
-    output = plain_project.folder / "outputs/greeting"
-    command = 'echo "$GREETING" >/outputs/part && mv /outputs/part /outputs/greeting'
-    plain_project.ok("run", "-d", "-e", "GREETING=good day", "sh", "-c", command)
-    wait_for(output.exists)
-    assert output.read_text() == "good day\n"
-    output.unlink()
-    wait_for(lambda: plain_project.compose("ps", "--all", "--quiet", "runtime") == "")
+def test_a_job_has_a_name_and_its_output_outlives_it(plain_project: Project) -> None:
+    project = plain_project
+    project.ok("down", "-y")
+    command = 'echo "$GREETING"; trap "echo saved; exit 3" TERM; while :; do sleep 0.2; done'
+    options = ("-d", "--name", "train", "-e", "GREETING=good day")
+    started = project.ok("run", *options, "sh", "-c", command)
+    assert started == "train\n"
+    assert project.ok("run", "-d", "true") == "job-1\n"
+    wait_for(lambda: "good day" in project.ok("logs", "train"))
+    listed = project.ok("ls")
+    assert re.search(r"(?m)^train +Up .* sh -c echo", listed)
+    # No command leaves a network behind.
+    label = f"label=com.docker.compose.project={project.engine_name}"
+    assert run("docker", "network", "ls", "--quiet", "--filter", label).stdout == ""
+
+    assert "(failure: job-runs)" in project.sh("run", "-d", "--name", "train", "true").stderr
+    refused = project.sh("down")
+    assert (refused.returncode, "(failure: jobs-running)" in refused.stderr) == (1, True)
+    assert "(failure: job-missing)" in project.sh("logs", "other").stderr
+
+    project.ok("stop", "train")
+    assert project.ok("logs", "--tail", "1", "train") == "saved\n"
+    assert re.search(r"(?m)^train +Exited \(3\)", project.ok("ls"))
+    wait_for(lambda: re.search(r"(?m)^job-1 +Exited \(0\)", project.ok("ls")) is not None)
+    assert "train, job-1" in project.sh("down").stderr
+    assert run("docker", "ps", "--all", "--quiet", "--filter", label).stdout == ""
 
 
 def test_shell_is_a_terminal_in_the_container_that_ends_with_its_own_status(

@@ -51,10 +51,10 @@ GROUPS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
             Verb("shell", "work", "a shell in it"),
             Verb("exec", "work", "run a command in it"),
             Verb("run", "work", "run a command in a new container of the runtime image"),
-            Verb("logs", "work", "show what the dev container prints"),
-            Verb("stop", "work", "pause the dev container"),
+            Verb("logs", "work", "show what the dev container or a job prints"),
+            Verb("stop", "work", "pause the dev container, or end a job"),
             Verb("start", "work", "continue it"),
-            Verb("down", "work", "remove the containers; your home volume is kept"),
+            Verb("down", "work", "remove the containers and jobs; your home volume is kept"),
         ),
     ),
     (
@@ -91,7 +91,7 @@ GROUPS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
     (
         "Look and mend",
         (
-            Verb("ls", "upkeep", "list the containers, images and volumes of this project"),
+            Verb("ls", "upkeep", "list the containers, jobs, images and volumes of this project"),
             Verb("config", "upkeep", "print the effective Compose file"),
             Verb("root", "upkeep", "a root shell in the dev container, for emergencies"),
             Verb("clean", "upkeep", "remove the containers and images of this project"),

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from .accelerator import OVERRIDE_FILES
@@ -23,6 +24,7 @@ from .compose import (
     show,
 )
 from .failures import explain, failed, folder_not_made
+from .jobs import ask_about_jobs, find_job, new_name
 from .place import keep_apart
 from .project import CA_FILE, PINS_FILE, USAGE, StopError, me
 
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 START_LIMIT = 120  # seconds for the first start, which installs the project
 # The Compose files of which it is known what they mount.
 KNOWN_FILES = ("compose.yaml", CA_FILE, PINS_FILE, *OVERRIDE_FILES.values())
+RUN_FILE = "compose.run.yaml"  # for containers of one command
 FOLDERS = ("LOCAL_CODE_DIR", "LOCAL_DATA_DIR", "LOCAL_OUTPUTS_DIR", "LOCAL_CHANNELS_DIR")
 
 
@@ -62,7 +65,10 @@ def mounted_folders(project: Project) -> dict[str, Path]:
     services = json.loads(asked.stdout)["services"].values()
     binds = [v for s in services for v in s.get("volumes", ()) if v["type"] == "bind"]
     return {
-        "LOCAL_CODE_DIR" if v["target"] == "/workspace" else v["target"]: Path(v["source"])
+        # `config` prints a dollar sign as two, so that its output can be read again.
+        "LOCAL_CODE_DIR" if v["target"] == "/workspace" else v["target"]: Path(
+            v["source"].replace("$$", "$")
+        )
         for v in binds
     }
 
@@ -88,6 +94,18 @@ def make_folders(project: Project) -> None:
         except OSError as error:
             raise folder_not_made(project, folder, error) from error
         show(f"Made the folder {folder}")
+
+
+def environment_of_run(project: Project) -> dict[str, str]:
+    """The environment for `compose run`: with RUN_FILE, unless a file of the user's may need more.
+
+    That file may give a service networks, or add services that a command reaches by their names.
+    """
+    files = project.settings.files()
+    if not set(files) <= set(KNOWN_FILES) or not (project.folder / RUN_FILE).is_file():
+        return dict(os.environ)
+    separator = project.settings.get("COMPOSE_PATH_SEPARATOR") or ":"
+    return {**os.environ, "COMPOSE_FILE": separator.join([*files, RUN_FILE])}
 
 
 def attach_gpus(project: Project, *, quiet: bool = False) -> None:
@@ -191,18 +209,32 @@ def logs_options(parser: argparse.ArgumentParser) -> None:
         "-t", "--timestamps", action="store_true", help="with the time of each line"
     )
 
+    parser.add_argument("job", nargs="?", metavar="JOB", help="of run -d, in place of dev")
+
 
 def do_logs(project: Project, options: argparse.Namespace) -> None:
-    """Show what the dev container's entrypoint and command print."""
+    """Show what the dev container's entrypoint and command print, or a job."""
     words = ["--follow"] if options.follow else []
     words += ["--tail", options.tail] if options.tail else []
     words += ["--timestamps"] if options.timestamps else []
-    call(project, compose("logs", *words, "dev"))
+    if options.job and options.job != "dev":
+        call(project, ["docker", "logs", *words, find_job(project, options.job).id])
+    else:
+        call(project, compose("logs", *words, "dev"))
 
 
-def do_stop(project: Project, _: argparse.Namespace) -> None:
-    """Pause the dev container."""
+def stop_options(parser: argparse.ArgumentParser) -> None:
+    """What to stop."""
+    parser.add_argument("job", nargs="?", metavar="JOB", help="of run -d, in place of dev")
+
+
+def do_stop(project: Project, options: argparse.Namespace) -> None:
+    """Pause the dev container, or end a job, which then has the time to save its work."""
     keep_apart(project)
+    if options.job and options.job != "dev":
+        call(project, ["docker", "stop", find_job(project, options.job).id], capture=True)
+        show(f"Stopped {options.job}. Its output is kept. Run: {me()} logs {quote(options.job)}")
+        return
     call(project, compose("stop", "dev"))
 
 
@@ -212,10 +244,18 @@ def do_start(project: Project, _: argparse.Namespace) -> None:
     call(project, compose("start", "dev"))
 
 
-def do_down(project: Project, _: argparse.Namespace) -> None:
-    """Remove the containers."""
+def down_options(parser: argparse.ArgumentParser) -> None:
+    """Whether to ask."""
+    parser.add_argument("-y", "--yes", action="store_true", help="do not ask, even if jobs run")
+
+
+def do_down(project: Project, options: argparse.Namespace) -> int:
+    """Remove the containers, those of jobs too."""
     keep_apart(project)
+    if not ask_about_jobs(project, "down", yes=options.yes):
+        return 1
     call(project, compose("--profile", "*", "down"))
+    return 0
 
 
 def freeze_options(parser: argparse.ArgumentParser) -> None:
@@ -240,13 +280,15 @@ def do_freeze(project: Project, options: argparse.Namespace) -> int:
 
 def run_options(parser: argparse.ArgumentParser) -> None:
     """Those of `docker run` that a command needs most."""
-    parser.add_argument("-d", "--detach", action="store_true", help="do not wait for its end")
+    parser.add_argument(
+        "-d", "--detach", action="store_true", help="as a job: do not wait for its end"
+    )
     for short, long, value, text in (
         ("-e", "--env", "KEY=VALUE", "set an environment variable"),
         ("-v", "--volume", "HERE:THERE", "mount a folder"),
         ("-w", "--workdir", "FOLDER", "run it there"),
         ("-p", "--publish", "PORTS", "publish a port"),
-        ("", "--name", "NAME", "name the container"),
+        ("", "--name", "NAME", "name the job"),
     ):
         flags = [short, long] if short else [long]
         parser.add_argument(*flags, metavar=value, action="append", default=[], help=text)
@@ -254,17 +296,30 @@ def run_options(parser: argparse.ArgumentParser) -> None:
 
 
 def do_run(project: Project, options: argparse.Namespace) -> None:
-    """Become Compose, which runs the command: signals and the exit status are the command's."""
+    """Become Compose, which runs the command: signals and the exit status are the command's.
+
+    With --detach the container is kept, for its output.
+    """
     words = command_of(options, "run")
     before_start(project, "runtime", quiet=True)
-    given = ["-d"] if options.detach else []
-    for name in ("env", "volume", "workdir", "publish", "name"):
+    given = []
+    if options.detach or options.name:
+        job = new_name(project, (options.name or [""])[-1])
+        given = ["--name", f"{project.settings.get('COMPOSE_PROJECT_NAME')}-{job}"]
+    for name in ("env", "volume", "workdir", "publish"):
         for value in getattr(options, name):
             given += [f"--{name}", value]
+    run = ("--progress", "quiet", "run", "--no-deps")
+    if options.detach:
+        start = compose(*run, "--detach", *given, "runtime", *words)
+        call(project, start, env=environment_of_run(project), capture=True)
+        print(job)
+        show(f"The job {job} runs. Run: {me()} logs --follow {job}")
+        return
     program = compose_program(project)
     if project.accelerator == "cuda":
         from .gpu_start import watch_for_gpus  # noqa: PLC0415  only such projects have it
 
         watch_for_gpus(project)
-    run = ("--progress", "quiet", "run", "--rm", "--no-deps")
-    become(project, [*program, *run, *given, "runtime", *words])
+    os.environ.update(environment_of_run(project))
+    become(project, [*program, *run, "--rm", *given, "runtime", *words])
