@@ -223,6 +223,65 @@ def test_shell_is_a_terminal_in_the_container_that_ends_with_its_own_status(
     assert terminal.exitstatus == 5
 
 
+def test_the_prompt_names_the_project(plain_project: Project) -> None:
+    plain_project.ok("up")
+    prompt = plain_project.ok("exec", "bash", "-ic", 'printf %s "${PS1@P}"')
+    assert prompt.startswith(f"{plain_project.owner.name}@a-plain-project:/workspace")
+
+
+def test_an_environment_of_the_users_own_leaves_that_of_the_image_alone(
+    plain_project: Project,
+) -> None:
+    plain_project.ok("up")
+    own = """
+        rm -rf /tmp/own && mkdir /tmp/own && cd /tmp/own
+        printf '[project]\\nname="own"\\nversion="1"\\nrequires-python=">=3.8"' >pyproject.toml
+        uv sync --offline && uv run --offline python -c 'import sys; print(sys.prefix)'
+    """
+    before = plain_project.ok("exec", "uv", "pip", "list")
+    assert plain_project.ok("exec", "sh", "-c", own) == "/home/user/.venv\n"
+    assert plain_project.ok("exec", "uv", "pip", "list") == before
+    assert "pytest" in before
+
+
+def test_a_container_that_is_older_than_its_lock_or_image_is_named(plain_project: Project) -> None:
+    plain_project.ok("up")
+    lock = plain_project.docker / "dependencies/uv.lock"
+    text, image = lock.read_text(), plain_project.image("dev")
+    built = run("docker", "image", "inspect", "--format", "{{.Id}}", image).stdout.strip()
+    try:
+        lock.write_text(text + "\n")
+        assert "older than the lock" in plain_project.sh("exec", "true").stderr
+    finally:
+        lock.write_text(text)
+    assert plain_project.sh("exec", "true").stderr == ""
+    try:
+        run("docker", "tag", plain_project.image("runtime"), image)
+        assert "older than its image" in plain_project.sh("freeze").stderr
+    finally:
+        run("docker", "tag", built, image)
+
+
+def test_git_finds_the_repository_above_the_code_and_knows_the_user(
+    plain_project: Project,
+) -> None:
+    git(plain_project, "init", "--quiet")
+    plain_project.set_env(LOCAL_CODE_DIR="../src")
+    person = {"GIT_AUTHOR_NAME": "Jane Doe", "GIT_AUTHOR_EMAIL": "jane@example.com"}
+    try:
+        plain_project.ok("up", env=person)
+        assert plain_project.ok("exec", "git", "rev-parse", "--show-prefix") == "src/\n"
+        plain_project.ok("exec", "git", "add", ".")
+        plain_project.ok("exec", "git", "commit", "--quiet", "--message", "by the container")
+        assert git(plain_project, "log", "--format=%an %ce %s") == (
+            "Jane Doe jane@example.com by the container\n"
+        )
+    finally:
+        plain_project.set_env(LOCAL_CODE_DIR="..")
+        run("rm", "-rf", str(plain_project.folder / ".git"))
+        plain_project.ok("up")
+
+
 def test_a_container_can_be_stopped_and_started_and_keeps_what_is_in_it(
     plain_project: Project,
 ) -> None:

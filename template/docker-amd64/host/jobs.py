@@ -115,8 +115,10 @@ def table(every: list[Job]) -> Iterator[str]:
             yield f"{name:{first}}  {status:{second}}  {command}"
 
 
-def ask_about_jobs(project: Project, verb: str, *, yes: bool) -> bool:
-    """Say which jobs `verb` would stop, and ask; False where the user does not want it.
+def remove_jobs(project: Project, verb: str, *, yes: bool) -> bool:
+    """Stop and remove all jobs for `verb`, after a question if some run; False if it is denied.
+
+    `compose down` leaves the containers of `compose run` as soon as there are others.
 
     Raises:
         StopError: there is no terminal to ask on, and no -y.
@@ -135,4 +137,8 @@ def ask_about_jobs(project: Project, verb: str, *, yes: bool) -> bool:
             return False
     if finished:
         show(f"Removing finished jobs and their output: {', '.join(finished)}")
+    if running:
+        capture("docker", "stop", *(job.id for job in running))
+    if every:
+        capture("docker", "rm", "--force", *(job.id for job in every))
     return True

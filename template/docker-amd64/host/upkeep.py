@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from .compose import become, call, compose, need_container, show
 from .env_file import ALL, set_keys
-from .jobs import ask_about_jobs, jobs, table
+from .jobs import jobs, remove_jobs, table
 from .place import keep_apart
 from .project import StopError, me
 
@@ -159,7 +159,7 @@ def clean_options(parser: argparse.ArgumentParser) -> None:
 def do_clean(project: Project, options: argparse.Namespace) -> int:
     """Remove the containers and images of this project."""
     keep_apart(project)
-    if not ask_about_jobs(project, "clean", yes=options.yes):
+    if not remove_jobs(project, "clean", yes=options.yes):
         return 1
     words = ["--volumes"] if options.all else []
     call(project, compose("--profile", "*", "down", "--remove-orphans", "--rmi", "all", *words))

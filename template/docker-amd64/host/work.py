@@ -22,9 +22,11 @@ from .compose import (
     need_container,
     need_image,
     show,
+    with_stdin,
 )
 from .failures import explain, failed, folder_not_made
-from .jobs import ask_about_jobs, find_job, new_name
+from .git import override as git_override
+from .jobs import find_job, new_name, remove_jobs
 from .place import keep_apart
 from .project import CA_FILE, PINS_FILE, USAGE, StopError, me
 
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 START_LIMIT = 120  # seconds for the first start, which installs the project
 # The Compose files of which it is known what they mount.
 KNOWN_FILES = ("compose.yaml", CA_FILE, PINS_FILE, *OVERRIDE_FILES.values())
+NO_ORPHANS = {"COMPOSE_IGNORE_ORPHANS": "true"}  # to Compose, jobs are orphans
 RUN_FILE = "compose.run.yaml"  # for containers of one command
 FOLDERS = ("LOCAL_CODE_DIR", "LOCAL_DATA_DIR", "LOCAL_OUTPUTS_DIR", "LOCAL_CHANNELS_DIR")
 
@@ -102,10 +105,11 @@ def environment_of_run(project: Project) -> dict[str, str]:
     That file may give a service networks, or add services that a command reaches by their names.
     """
     files = project.settings.files()
+    environ = {**os.environ, **NO_ORPHANS}
     if not set(files) <= set(KNOWN_FILES) or not (project.folder / RUN_FILE).is_file():
-        return dict(os.environ)
+        return environ
     separator = project.settings.get("COMPOSE_PATH_SEPARATOR") or ":"
-    return {**os.environ, "COMPOSE_FILE": separator.join([*files, RUN_FILE])}
+    return {**environ, "COMPOSE_FILE": separator.join([*files, RUN_FILE])}
 
 
 def attach_gpus(project: Project, *, quiet: bool = False) -> None:
@@ -130,7 +134,13 @@ def before_start(project: Project, target: str, *, quiet: bool = False) -> None:
 def do_up(project: Project, _: argparse.Namespace) -> None:
     """Start the dev container, and wait until it can be entered."""
     before_start(project, "dev")
-    call(project, compose("up", "--detach", "--no-build", "dev"))
+    for_git = git_override(project)
+    call(
+        project,
+        compose("up", "--detach", "--no-build", "dev"),
+        stdin=for_git or None,
+        env={**NO_ORPHANS, **(with_stdin(project) if for_git else {})},
+    )
     # The first start installs the project; whoever enters next expects it there.
     deadline = time.monotonic() + START_LIMIT
     name = container(project)
@@ -252,7 +262,7 @@ def down_options(parser: argparse.ArgumentParser) -> None:
 def do_down(project: Project, options: argparse.Namespace) -> int:
     """Remove the containers, those of jobs too."""
     keep_apart(project)
-    if not ask_about_jobs(project, "down", yes=options.yes):
+    if not remove_jobs(project, "down", yes=options.yes):
         return 1
     call(project, compose("--profile", "*", "down"))
     return 0
