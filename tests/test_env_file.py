@@ -1186,3 +1186,25 @@ def test_new_data_folders_of_a_project_stay_out_of_git_by_themselves(
     (folder / ".env").unlink()
     fill.fill(folder, facts=Facts())
     assert (folder.parent / "my outputs/.gitignore").read_text() == "*\n"
+
+
+@pytest.mark.parametrize(
+    ("uid", "owner", "engine", "is_warned"),
+    [
+        (0, 0, Engine(kind="docker"), True),
+        (0, 1000, Engine(kind="docker"), False),
+        (1000, 1000, Engine(kind="docker"), False),
+        (0, 0, Engine(kind="docker-rootless", rootless=True), False),
+    ],
+)
+def test_root_at_work_for_itself_is_warned_once(
+    folder: Path, uid: int, owner: int, engine: Engine, *, is_warned: bool
+) -> None:
+    def who(number: int) -> Person:
+        return Person(number, number, f"u{number}", f"u{number}")
+
+    (folder / ".env").unlink(missing_ok=True)
+    theirs = who(owner) if owner != uid else None
+    facts = Facts(user=who(uid), project_owner=theirs, engine=engine)
+    texts = ["\n".join(fill.fill(folder, facts=facts).notes) for _ in range(2)]
+    assert ["You are root" in text for text in texts] == [is_warned, False]

@@ -128,6 +128,13 @@ def new_file_owner(facts: Facts) -> tuple[int, int] | None:
     return (user.uid, user.gid) if root and user else None
 
 
+def is_root_for_itself(facts: Facts) -> bool:
+    """Whether root works for nobody else, so that containers run as root of this machine."""
+    host_user = facts.host_user
+    is_root = host_user is not None and host_user.uid == 0
+    return is_root and not facts.engine.rootless and facts.engine.kind != "docker-desktop"
+
+
 def make_folder(path: Path, owner: tuple[int, int] | None) -> list[Path]:
     """Make a folder and its missing parents for `owner`; return them. Raises OSError."""
     missing = [one for one in (path, *path.parents) if not one.exists()][::-1]
@@ -209,6 +216,11 @@ def fill(
         values.update(followed)
         refresh = [*refresh, *followed]
     notes = [place] if place else []
+    if current is None and is_root_for_itself(facts):
+        notes.append(
+            "You are root: programs in the containers run as root, and their files belong to root. "
+            "If you have a user of your own, work as that user."
+        )
     notes += [
         f"{key}: nothing found on this machine."
         for key in refresh
