@@ -189,7 +189,7 @@ def test_a_job_has_a_name_and_its_output_outlives_it(plain_project: Project) -> 
     assert project.ok("run", "-d", "true") == "job-1\n"
     wait_for(lambda: "good day" in project.ok("logs", "train"))
     listed = project.ok("ls")
-    assert re.search(r"(?m)^train +Up .* sh -c echo", listed)
+    assert re.search(r"(?m)^train +Up .* sh -c 'echo", listed)
     # No command leaves a network behind.
     label = f"label=com.docker.compose.project={project.engine_name}"
     assert run("docker", "network", "ls", "--quiet", "--filter", label).stdout == ""
@@ -225,7 +225,7 @@ def test_shell_is_a_terminal_in_the_container_that_ends_with_its_own_status(
 
 def test_the_prompt_names_the_project(plain_project: Project) -> None:
     plain_project.ok("up")
-    prompt = plain_project.ok("exec", "bash", "-ic", 'printf %s "${PS1@P}"')
+    prompt = plain_project.ok("exec", "bash", "-ic", 'eval "$PROMPT_COMMAND"; printf %s "${PS1@P}"')
     assert prompt.startswith(f"{plain_project.owner.name}@a-plain-project:/workspace")
 
 
