@@ -18,7 +18,7 @@ import yaml
 from copier import run_copy
 from copier._main import Worker
 
-from host.fill import compose_project_name
+from host.place import compose_project_name
 from tests.support.engine import engine_problem, images_problem, need
 from tests.support.git import copy_working_tree, git
 from tests.support.index import bridge_address, serving, standard_index
@@ -296,6 +296,7 @@ def project(
         for path in (filled_project, folder)
     )
     replace(folder / "docker-amd64/.env", f"-{was}\n", f"-{is_now}\n")
+    replace(folder / "docker-amd64/.env", f":{filled_project}/", f":{folder}/")
     replace(folder / ".copier-answers.yml", f": {template}\n", f": {own_template}\n")
     in_git(folder)
     return folder

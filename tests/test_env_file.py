@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, assume, example, given, settings
 from hypothesis import strategies as st
 
-from host import env_file, fill
+from host import env_file, fill, place
 from host.env_file import (
     ALL,
     GONE,
@@ -814,17 +814,17 @@ def test_pins_are_used_where_the_project_has_them_and_the_users_files_go_before(
 @example(name="x" * 90, user="y" * 90)
 @settings(max_examples=20)
 def test_a_project_name_is_always_valid_for_compose(name: str, user: str) -> None:
-    made = fill.compose_project_name(name, user, Path("/some/where"))
+    made = place.compose_project_name(name, user, Path("/some/where"))
     assert re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,62}", made)
 
 
 def test_two_clones_and_two_users_have_two_project_names(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "a")
-    name = fill.compose_project_name("p", "ada", tmp_path / "a")
-    assert name != fill.compose_project_name("p", "ada", tmp_path / "b")
-    assert name != fill.compose_project_name("p", "bob", tmp_path / "a")
-    assert name == fill.compose_project_name("p", "ada", tmp_path / "link")
+    name = place.compose_project_name("p", "ada", tmp_path / "a")
+    assert name != place.compose_project_name("p", "ada", tmp_path / "b")
+    assert name != place.compose_project_name("p", "bob", tmp_path / "a")
+    assert name == place.compose_project_name("p", "ada", tmp_path / "link")
 
 
 # ---------------------------------------------------------------------------------------- on disk
@@ -1186,3 +1186,25 @@ def test_new_data_folders_of_a_project_stay_out_of_git_by_themselves(
     (folder / ".env").unlink()
     fill.fill(folder, facts=Facts())
     assert (folder.parent / "my outputs/.gitignore").read_text() == "*\n"
+
+
+@pytest.mark.parametrize(
+    ("uid", "owner", "engine", "is_warned"),
+    [
+        (0, 0, Engine(kind="docker"), True),
+        (0, 1000, Engine(kind="docker"), False),
+        (1000, 1000, Engine(kind="docker"), False),
+        (0, 0, Engine(kind="docker-rootless", rootless=True), False),
+    ],
+)
+def test_root_at_work_for_itself_is_warned_once(
+    folder: Path, uid: int, owner: int, engine: Engine, *, is_warned: bool
+) -> None:
+    def who(number: int) -> Person:
+        return Person(number, number, f"u{number}", f"u{number}")
+
+    (folder / ".env").unlink(missing_ok=True)
+    theirs = who(owner) if owner != uid else None
+    facts = Facts(user=who(uid), project_owner=theirs, engine=engine)
+    texts = ["\n".join(fill.fill(folder, facts=facts).notes) for _ in range(2)]
+    assert ["You are root" in text for text in texts] == [is_warned, False]

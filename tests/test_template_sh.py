@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from host import images
 from host.command import GROUPS, Verb, load, parser_of
+from host.project import StopError, read_project
 from tests.conftest import Generate
 
 VERBS = [verb for _, verbs in GROUPS for verb in verbs]
@@ -165,3 +167,44 @@ def test_env_sets_keys_and_keeps_the_rest(project: Path) -> None:
     assert refused.returncode == 1
     assert "KEY=VALUE" in refused.stderr
     file.write_text(before)
+
+
+@pytest.mark.parametrize(
+    ("machine", "engine", "environ", "is_refused"),
+    [
+        ("aarch64", "arm64", {}, True),
+        ("aarch64", "amd64", {}, False),
+        ("aarch64", "", {}, False),
+        ("aarch64", "arm64", {"DOCKER_DEFAULT_PLATFORM": "linux/amd64"}, False),
+        ("x86_64", "arm64", {}, False),
+    ],
+)
+def test_another_processor_is_refused_before_anything_is_downloaded(
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    machine: str,
+    engine: str,
+    environ: dict[str, str],
+    *,
+    is_refused: bool,
+) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def answer(*words: str, **_: object) -> subprocess.CompletedProcess[str]:
+        asked.append(words)
+        return subprocess.CompletedProcess(words, 0, f"{engine}\n", "")
+
+    monkeypatch.delenv("DOCKER_DEFAULT_PLATFORM", raising=False)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    named = os.uname_result(("Linux", "node", "6.1", "#1", machine))
+    monkeypatch.setattr(os, "uname", lambda: named)
+    monkeypatch.setattr(images, "capture", answer)
+    described = read_project(project / "docker-amd64")
+    if is_refused:
+        with pytest.raises(StopError) as stopped:
+            images.before_build(described)
+        assert stopped.value.name == "other-architecture"
+        assert all(words[:2] == ("docker", "version") for words in asked)
+    else:
+        images.refuse_architecture(described)

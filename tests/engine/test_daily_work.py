@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import time
@@ -178,14 +179,32 @@ def test_data_can_be_piped_through_a_command(plain_project: Project, verb: str) 
     assert (result.stdout, result.returncode) == ("ONE\nTWO\n", 0)
 
 
-def test_run_works_in_the_background_with_variables_of_the_callers(plain_project: Project) -> None:
-    output = plain_project.folder / "outputs/greeting"
-    command = 'echo "$GREETING" >/outputs/part && mv /outputs/part /outputs/greeting'
-    plain_project.ok("run", "-d", "-e", "GREETING=good day", "sh", "-c", command)
-    wait_for(output.exists)
-    assert output.read_text() == "good day\n"
-    output.unlink()
-    wait_for(lambda: plain_project.compose("ps", "--all", "--quiet", "runtime") == "")
+def test_a_job_has_a_name_and_its_output_outlives_it(plain_project: Project) -> None:
+    project = plain_project
+    project.ok("down", "-y")
+    command = 'echo "$GREETING"; trap "echo saved; exit 3" TERM; while :; do sleep 0.2; done'
+    options = ("-d", "--name", "train", "-e", "GREETING=good day")
+    started = project.ok("run", *options, "sh", "-c", command)
+    assert started == "train\n"
+    assert project.ok("run", "-d", "true") == "job-1\n"
+    wait_for(lambda: "good day" in project.ok("logs", "train"))
+    listed = project.ok("ls")
+    assert re.search(r"(?m)^train +Up .* sh -c 'echo", listed)
+    # No command leaves a network behind.
+    label = f"label=com.docker.compose.project={project.engine_name}"
+    assert run("docker", "network", "ls", "--quiet", "--filter", label).stdout == ""
+
+    assert "(failure: job-runs)" in project.sh("run", "-d", "--name", "train", "true").stderr
+    refused = project.sh("down")
+    assert (refused.returncode, "(failure: jobs-running)" in refused.stderr) == (1, True)
+    assert "(failure: job-missing)" in project.sh("logs", "other").stderr
+
+    project.ok("stop", "train")
+    assert project.ok("logs", "--tail", "1", "train") == "saved\n"
+    assert re.search(r"(?m)^train +Exited \(3\)", project.ok("ls"))
+    wait_for(lambda: re.search(r"(?m)^job-1 +Exited \(0\)", project.ok("ls")) is not None)
+    assert "train, job-1" in project.sh("down").stderr
+    assert run("docker", "ps", "--all", "--quiet", "--filter", label).stdout == ""
 
 
 def test_shell_is_a_terminal_in_the_container_that_ends_with_its_own_status(
@@ -202,6 +221,65 @@ def test_shell_is_a_terminal_in_the_container_that_ends_with_its_own_status(
     terminal.expect(pexpect.EOF)
     terminal.close()
     assert terminal.exitstatus == 5
+
+
+def test_the_prompt_names_the_project(plain_project: Project) -> None:
+    plain_project.ok("up")
+    prompt = plain_project.ok("exec", "bash", "-ic", 'eval "$PROMPT_COMMAND"; printf %s "${PS1@P}"')
+    assert prompt.startswith(f"{plain_project.owner.name}@a-plain-project:/workspace")
+
+
+def test_an_environment_of_the_users_own_leaves_that_of_the_image_alone(
+    plain_project: Project,
+) -> None:
+    plain_project.ok("up")
+    own = """
+        rm -rf /tmp/own && mkdir /tmp/own && cd /tmp/own
+        printf '[project]\\nname="own"\\nversion="1"\\nrequires-python=">=3.8"' >pyproject.toml
+        uv sync --offline && uv run --offline python -c 'import sys; print(sys.prefix)'
+    """
+    before = plain_project.ok("exec", "uv", "pip", "list")
+    assert plain_project.ok("exec", "sh", "-c", own) == "/home/user/.venv\n"
+    assert plain_project.ok("exec", "uv", "pip", "list") == before
+    assert "pytest" in before
+
+
+def test_a_container_that_is_older_than_its_lock_or_image_is_named(plain_project: Project) -> None:
+    plain_project.ok("up")
+    lock = plain_project.docker / "dependencies/uv.lock"
+    text, image = lock.read_text(), plain_project.image("dev")
+    built = run("docker", "image", "inspect", "--format", "{{.Id}}", image).stdout.strip()
+    try:
+        lock.write_text(text + "\n")
+        assert "older than the lock" in plain_project.sh("exec", "true").stderr
+    finally:
+        lock.write_text(text)
+    assert plain_project.sh("exec", "true").stderr == ""
+    try:
+        run("docker", "tag", plain_project.image("runtime"), image)
+        assert "older than its image" in plain_project.sh("freeze").stderr
+    finally:
+        run("docker", "tag", built, image)
+
+
+def test_git_finds_the_repository_above_the_code_and_knows_the_user(
+    plain_project: Project,
+) -> None:
+    git(plain_project, "init", "--quiet")
+    plain_project.set_env(LOCAL_CODE_DIR="../src")
+    person = {"GIT_AUTHOR_NAME": "Jane Doe", "GIT_AUTHOR_EMAIL": "jane@example.com"}
+    try:
+        plain_project.ok("up", env=person)
+        assert plain_project.ok("exec", "git", "rev-parse", "--show-prefix") == "src/\n"
+        plain_project.ok("exec", "git", "add", ".")
+        plain_project.ok("exec", "git", "commit", "--quiet", "--message", "by the container")
+        assert git(plain_project, "log", "--format=%an %ce %s") == (
+            "Jane Doe jane@example.com by the container\n"
+        )
+    finally:
+        plain_project.set_env(LOCAL_CODE_DIR="..")
+        run("rm", "-rf", str(plain_project.folder / ".git"))
+        plain_project.ok("up")
 
 
 def test_a_container_can_be_stopped_and_started_and_keeps_what_is_in_it(

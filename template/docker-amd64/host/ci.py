@@ -24,7 +24,7 @@ from .command import call_verb, need_env, verbs_here
 from .compose import SilentError, call, compose, show
 from .failures import explain, failed, registry_of
 from .registry import NAME, tag_of
-from .work import before_start
+from .work import before_start, environment_of_run
 
 if TYPE_CHECKING:
     from .project import Project
@@ -257,7 +257,11 @@ def in_image(project: Project, target: str, *words: str) -> int:
     before_start(project, target, quiet=True)
     command = compose("--progress", "quiet", "run", "--rm", "--no-deps", "-T", target, *words)
     return subprocess.run(
-        command, cwd=str(project.folder), stdin=subprocess.DEVNULL, check=False
+        command,
+        cwd=str(project.folder),
+        env=environment_of_run(project),
+        stdin=subprocess.DEVNULL,
+        check=False,
     ).returncode
 
 

@@ -51,10 +51,10 @@ GROUPS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
             Verb("shell", "work", "a shell in it"),
             Verb("exec", "work", "run a command in it"),
             Verb("run", "work", "run a command in a new container of the runtime image"),
-            Verb("logs", "work", "show what the dev container prints"),
-            Verb("stop", "work", "pause the dev container"),
+            Verb("logs", "work", "show what the dev container or a job prints"),
+            Verb("stop", "work", "pause the dev container, or end a job"),
             Verb("start", "work", "continue it"),
-            Verb("down", "work", "remove the containers; your home volume is kept"),
+            Verb("down", "work", "remove the containers and jobs; your home volume is kept"),
         ),
     ),
     (
@@ -92,7 +92,7 @@ GROUPS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
     (
         "Look and mend",
         (
-            Verb("ls", "upkeep", "list the containers, images and volumes of this project"),
+            Verb("ls", "upkeep", "list the containers, jobs, images and volumes of this project"),
             Verb("config", "upkeep", "print the effective Compose file"),
             Verb("root", "upkeep", "a root shell in the dev container, for emergencies"),
             Verb("clean", "upkeep", "remove the containers and images of this project"),
@@ -206,7 +206,7 @@ def do_help(words: Sequence[str]) -> int:
 
 
 def need_env(project: Project) -> None:
-    """Fill .env where there is none.
+    """Fill .env where there is none; in a copied folder, take a name that the first one has not.
 
     Raises:
         ProbeError: .env cannot be read or written.
@@ -219,6 +219,13 @@ def need_env(project: Project) -> None:
         # Stdout is left to what the verb was asked for.
         print("\n".join(report(fill(FOLDER))), file=sys.stderr)
         project.forget_settings()
+    else:
+        from .place import check_place  # noqa: PLC0415  it imports more only for a copied folder
+
+        place = check_place(FOLDER)
+        if place:
+            print(place, file=sys.stderr)
+            project.forget_settings()
     for stop in bad_values(project.settings):
         raise stop
 

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Mapping, NoReturn
 
 from .ask import capture
 from .failures import explain, failed
-from .project import StopError
+from .project import StopError, me
 
 if TYPE_CHECKING:
     from .project import Project
@@ -24,6 +24,12 @@ TAIL = 400  # lines of what a command said that may tell why it failed
 def compose(*words: str) -> list[str]:
     """The words of a Compose command."""
     return ["docker", "compose", *words]
+
+
+def with_stdin(project: Project) -> dict[str, str]:
+    """The environment with which Compose reads one more file, from its standard input."""
+    separator = project.settings.get("COMPOSE_PATH_SEPARATOR") or ":"
+    return {"COMPOSE_FILE": separator.join([*project.settings.files(), "-"])}
 
 
 def show(text: str) -> None:
@@ -157,17 +163,51 @@ def need_image(project: Project, target: str) -> None:
 
 def container(project: Project) -> str:
     """The id of the running dev container, "" if it does not run."""
-    words = compose("ps", "--quiet", "--status", "running", "dev")
-    return capture(*words, cwd=project.folder).stdout.strip()
+    label = "label=com.docker.compose."
+    wanted = (
+        f"{label}project={project.settings.get('COMPOSE_PROJECT_NAME')}",
+        f"{label}service=dev",
+        f"{label}oneoff=False",
+        "status=running",
+    )
+    filters = [word for one in wanted for word in ("--filter", one)]
+    return capture("docker", "ps", "--quiet", "--no-trunc", *filters).stdout.strip()
 
 
 def need_container(project: Project) -> None:
-    """Raises StopError unless the dev container runs."""
-    if container(project):
+    """Raises StopError unless the dev container runs; says it if the container is an older one."""
+    found = container(project)
+    if found:
+        warn_of_age(project, found)
         return
     need_image(project, "dev")
     check_engine(project)
     raise failed("container-not-running", project)
+
+
+# The image keeps the locks that it was built from; Compose mounts those of the project.
+LOCKS_DIFFER_STATUS = 9
+LOCKS_DIFFER = """
+cd /opt/container || exit 0
+for lock in *.lock; do
+    if [ -e "$lock" ] && ! cmp -s "$lock" "/opt/dependencies/$lock"; then exit 9; fi
+done
+"""
+
+
+def warn_of_age(project: Project, found: str) -> None:
+    """Say in one line that the running container lacks what was built or locked after its start."""
+    used = capture("docker", "inspect", "--format", "{{.Image}}", found).stdout.strip()
+    built = image_id(project.image("dev"))
+    if built and used and built != used:
+        show(f"The dev container is older than its image. To replace it, run: {me()} up")
+        return
+    asked = capture("docker", "exec", found, "sh", "-c", LOCKS_DIFFER)
+    if asked.returncode == LOCKS_DIFFER_STATUS:
+        show(
+            "The dev container is older than the lock. To replace it, run: "
+            f"{me()} build dev && {me()} up"
+        )
 
 
 def become(project: Project, words: list[str]) -> NoReturn:

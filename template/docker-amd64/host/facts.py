@@ -75,6 +75,7 @@ class Facts:
     timezone: str = "Etc/UTC"
     memory_mib: int | None = None
     cores: int = 1
+    architecture: str = ""  # as the kernel says it, such as x86_64 or aarch64
     wsl: int = 0  # 1 or 2 inside the Windows Subsystem for Linux
     selinux: bool = False  # enforcing
     ca_bundle: str = ""

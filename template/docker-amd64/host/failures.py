@@ -197,7 +197,7 @@ def fill_in(text: str, known: Mapping[str, str]) -> str:
 
 def speak(failure: Failure, known: Mapping[str, str], kind: str) -> StopError:
     """A failure in words; `cause` and `remedy` are known where they are better than its row's."""
-    quoted = {k: v if k == "advice" else shlex.quote(v) for k, v in known.items()}
+    quoted = {k: v if k in ("advice", "me") else shlex.quote(v) for k, v in known.items()}
     remedy = known.get("remedy") or fill_in(remedy_for(failure, kind), quoted)
     cause = known.get("cause") or fill_in(failure.cause, known)
     cause = cause if cause.endswith(".") else f"{cause}."

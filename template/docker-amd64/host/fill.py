@@ -25,6 +25,8 @@ from .env_file import (
     unwritable,
     write_env,
 )
+from .place import KEY as NAME_KEY
+from .place import check_place, compose_project_name, is_made_by_program
 from .probe import probe, system_bundle
 from .project import CA_FILE, PINS_FILE, me
 
@@ -34,8 +36,6 @@ if TYPE_CHECKING:
 
     from .accelerator import Suggestion
     from .facts import Facts
-
-# ruff: noqa: PLC0415  what only some calls need is imported there: the probe has to be quick
 
 NOTHING = ".env: nothing to add."
 BIND_DIRS = ("LOCAL_DATA_DIR", "LOCAL_OUTPUTS_DIR")  # a missing LOCAL_CODE_DIR is a mistake to show
@@ -121,23 +121,18 @@ def followed_values(suggestion: Suggestion, before: Mapping[str, str]) -> dict[s
     return followed
 
 
-def compose_project_name(name: str, user: str, folder: Path) -> str:
-    """`<name>-<user>-<6 hex digits of the path>`: valid for Compose, and no two clones share it."""
-    from hashlib import sha256
-
-    def clean(text: str, size: int) -> str:
-        return re.sub(r"[^a-z0-9_-]+", "-", text.lower()).strip("-_")[:size].rstrip("-_")
-
-    path = sha256(os.fsencode(folder.resolve())).hexdigest()[:6]
-    user = clean(user, 24) or "user"
-    return f"{clean(name, 63 - 8 - len(user)) or 'project'}-{user}-{path}"
-
-
 def new_file_owner(facts: Facts) -> tuple[int, int] | None:
     """The ids of the user whom a root at work for somebody else gives new files, else None."""
     user = facts.host_user
     root = facts.user is not None and facts.user.uid == 0
     return (user.uid, user.gid) if root and user else None
+
+
+def is_root_for_itself(facts: Facts) -> bool:
+    """Whether root works for nobody else, so that containers run as root of this machine."""
+    host_user = facts.host_user
+    is_root = host_user is not None and host_user.uid == 0
+    return is_root and not facts.engine.rootless and facts.engine.kind != "docker-desktop"
 
 
 def make_folder(path: Path, owner: tuple[int, int] | None) -> list[Path]:
@@ -191,6 +186,7 @@ def fill(
     """
     folder = folder.absolute()
     path = folder / ".env"
+    place = check_place(folder)
     example, current = read_or_explain(folder / ".env.example"), read_settings(path)
     if example is None:
         raise ProbeError(f"There is no .env.example in {folder}: name the folder with --project.")
@@ -213,10 +209,19 @@ def fill(
     suggestion = computing.suggestion(facts, Known(defaults, settings, before, decided, named))
     values = {**env_values(facts, folder, example, settings, suggestion), **(chosen or {})}
     if tuple(refresh) != ALL:
+        name, project = before.get(NAME_KEY, ""), defaults.get(NAME_KEY, "")
+        if NAME_KEY not in refresh and is_made_by_program(name, project):
+            values[NAME_KEY] = name  # that of a moved folder is kept
         followed = followed_values(suggestion, before)
         values.update(followed)
         refresh = [*refresh, *followed]
-    notes = [
+    notes = [place] if place else []
+    if current is None and is_root_for_itself(facts):
+        notes.append(
+            "You are root: programs in the containers run as root, and their files belong to root. "
+            "If you have a user of your own, work as that user."
+        )
+    notes += [
         f"{key}: nothing found on this machine."
         for key in refresh
         if key not in (*values, *answers, *ALL)
@@ -226,7 +231,8 @@ def fill(
         del values[key]
     notes += suggestion.notes
     answered = {key: value for key, value in (answered or {}).items() if key not in values}
-    merged = merge(example, current, values, refresh, answered, decided=suggestion.decided)
+    decided = {**suggestion.decided, NAME_KEY: str(folder.resolve())}
+    merged = merge(example, current, values, refresh, answered, decided=decided)
     owner = new_file_owner(facts)
     try:
         write_env(path, merged.text, owner)

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Mapping
 
 from .ask import capture
-from .compose import call, check_engine, compose, image_id, show
+from .compose import call, check_engine, compose, image_id, show, with_stdin
 from .env_file import set_keys
 from .failures import failed
 from .project import PINS_FILE, USAGE, StopError, me
@@ -27,6 +27,7 @@ x-pins: &pins
   build:
     args:
 """
+ARCHITECTURES = ("x86_64", "amd64")  # what docker-amd64 is for
 END_IS_NEAR = 90  # days before the last security update of a distribution, from which build says so
 # What the Dockerfile records in an image, so that no password may be in it.
 RECORDED = (
@@ -57,9 +58,24 @@ def build_images(
     if not extra_file:
         call(project, compose("build", *services), to_stderr=True, env=env)
         return
-    separator = project.settings.get("COMPOSE_PATH_SEPARATOR") or ":"
-    files = {"COMPOSE_FILE": separator.join([*project.settings.files(), "-"]), **(env or {})}
+    files = {**with_stdin(project), **(env or {})}
     call(project, compose("build", *services), stdin=extra_file, to_stderr=True, env=files)
+
+
+def refuse_architecture(project: Project) -> None:
+    """Raises StopError where the engine runs on another processor than the images are for.
+
+    On a Mac the engine's machine is a virtual one, which is left to the user, as is
+    DOCKER_DEFAULT_PLATFORM.
+    """
+    here = os.uname()
+    if here.sysname != "Linux" or here.machine in ARCHITECTURES:
+        return
+    if "DOCKER_DEFAULT_PLATFORM" in os.environ:
+        return
+    engine = capture("docker", "version", "--format", "{{.Server.Arch}}").stdout.strip()
+    if engine and engine not in ARCHITECTURES:
+        raise failed("other-architecture", project, architecture=here.machine)
 
 
 def refuse_passwords(project: Project) -> None:
@@ -76,6 +92,7 @@ def refuse_passwords(project: Project) -> None:
 
 def build_tools(project: Project) -> None:
     """Bring the image up to date in which locks are made."""
+    refuse_architecture(project)
     refuse_passwords(project)
     pin_bases(project)
     if image_id(project.image("tools")):
@@ -95,6 +112,7 @@ def before_build(project: Project) -> None:
     """What is true of every build, whatever is built."""
     from .imports import name_changed_files  # noqa: PLC0415  it needs this module
 
+    refuse_architecture(project)
     refuse_passwords(project)
     pin_bases(project)
     name_changed_files(project)

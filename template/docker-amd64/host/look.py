@@ -113,6 +113,12 @@ def free_space(folder: Path) -> int:
         return 0
 
 
+def percent(case: Case) -> Seen:
+    """The same path without the sign that Compose takes for the start of an escape."""
+    root = str(case.project.root)
+    return {"better": root.replace("%", "-")}
+
+
 def closed_folders(case: Case) -> Seen:
     """What opens the folders of a path to others; another row if the path does not exist."""
     path = Path(case.known["path"])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from .compose import SilentError, check_engine, compose, image_id, need_image
 from .failures import failed
 from .project import USAGE, StopError, called_from, me
-from .work import attach_gpus, make_folders
+from .work import attach_gpus, environment_of_run, make_folders
 
 if TYPE_CHECKING:
     import argparse
@@ -29,6 +29,7 @@ def in_image(
     return subprocess.run(
         compose(*run, target, f"/opt/container/{script}", *words),
         cwd=str(project.folder),
+        env=environment_of_run(project),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         encoding="utf-8",

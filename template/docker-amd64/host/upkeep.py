@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from .compose import become, call, compose, need_container, show
 from .env_file import ALL, set_keys
+from .jobs import jobs, remove_jobs, table
+from .place import keep_apart
 from .project import StopError, me
 
 if TYPE_CHECKING:
@@ -116,6 +118,9 @@ def do_ls(project: Project, _: argparse.Namespace) -> None:
     """List what the engine has of this project."""
     name = project.settings.get("COMPOSE_PROJECT_NAME")
     call(project, compose("ps", "--all"))
+    every = jobs(project)
+    if every:
+        print("\n".join(table(every)))
     call(project, ["docker", "image", "ls", "--filter", f"reference={name}"])
     label = f"label=com.docker.compose.project={name}"
     call(project, ["docker", "volume", "ls", "--filter", label])
@@ -148,12 +153,17 @@ def do_root(project: Project, options: argparse.Namespace) -> None:
 def clean_options(parser: argparse.ArgumentParser) -> None:
     """How much."""
     parser.add_argument("--all", action="store_true", help="also the home volume: caches, history")
+    parser.add_argument("-y", "--yes", action="store_true", help="do not ask, even if jobs run")
 
 
-def do_clean(project: Project, options: argparse.Namespace) -> None:
+def do_clean(project: Project, options: argparse.Namespace) -> int:
     """Remove the containers and images of this project."""
+    keep_apart(project)
+    if not remove_jobs(project, "clean", yes=options.yes):
+        return 1
     words = ["--volumes"] if options.all else []
     call(project, compose("--profile", "*", "down", "--remove-orphans", "--rmi", "all", *words))
+    return 0
 
 
 def completion_options(parser: argparse.ArgumentParser) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from .accelerator import OVERRIDE_FILES
@@ -22,8 +23,12 @@ from .compose import (
     need_container,
     need_image,
     show,
+    with_stdin,
 )
 from .failures import explain, failed, folder_not_made
+from .git import override as git_override
+from .jobs import find_job, new_name, remove_jobs
+from .place import keep_apart
 from .project import CA_FILE, PINS_FILE, USAGE, StopError, me
 
 if TYPE_CHECKING:
@@ -34,6 +39,8 @@ if TYPE_CHECKING:
 START_LIMIT = 120  # seconds for the first start, which installs the project
 # The Compose files of which it is known what they mount.
 KNOWN_FILES = ("compose.yaml", CA_FILE, PINS_FILE, *OVERRIDE_FILES.values())
+NO_ORPHANS = {"COMPOSE_IGNORE_ORPHANS": "true"}  # to Compose, jobs are orphans
+RUN_FILE = "compose.run.yaml"  # for containers of one command
 FOLDERS = ("LOCAL_CODE_DIR", "LOCAL_DATA_DIR", "LOCAL_OUTPUTS_DIR", "LOCAL_CHANNELS_DIR")
 
 
@@ -62,7 +69,10 @@ def mounted_folders(project: Project) -> dict[str, Path]:
     services = json.loads(asked.stdout)["services"].values()
     binds = [v for s in services for v in s.get("volumes", ()) if v["type"] == "bind"]
     return {
-        "LOCAL_CODE_DIR" if v["target"] == "/workspace" else v["target"]: Path(v["source"])
+        # `config` prints a dollar sign as two, so that its output can be read again.
+        "LOCAL_CODE_DIR" if v["target"] == "/workspace" else v["target"]: Path(
+            v["source"].replace("$$", "$")
+        )
         for v in binds
     }
 
@@ -90,6 +100,19 @@ def make_folders(project: Project) -> None:
         show(f"Made the folder {folder}")
 
 
+def environment_of_run(project: Project) -> dict[str, str]:
+    """The environment for `compose run`: with RUN_FILE, unless a file of the user's may need more.
+
+    That file may give a service networks, or add services that a command reaches by their names.
+    """
+    files = project.settings.files()
+    environ = {**os.environ, **NO_ORPHANS}
+    if not set(files) <= set(KNOWN_FILES) or not (project.folder / RUN_FILE).is_file():
+        return environ
+    separator = project.settings.get("COMPOSE_PATH_SEPARATOR") or ":"
+    return {**environ, "COMPOSE_FILE": separator.join([*files, RUN_FILE])}
+
+
 def attach_gpus(project: Project, *, quiet: bool = False) -> None:
     """Let the containers have the GPUs of .env, in a project for GPUs."""
     if project.accelerator == "cuda":
@@ -100,6 +123,7 @@ def attach_gpus(project: Project, *, quiet: bool = False) -> None:
 
 def before_start(project: Project, target: str, *, quiet: bool = False) -> None:
     """What is true of every container before it starts."""
+    keep_apart(project)
     need_image(project, target)
     attach_gpus(project, quiet=quiet)
     make_folders(project)
@@ -111,7 +135,13 @@ def before_start(project: Project, target: str, *, quiet: bool = False) -> None:
 def do_up(project: Project, _: argparse.Namespace) -> None:
     """Start the dev container, and wait until it can be entered."""
     before_start(project, "dev")
-    call(project, compose("up", "--detach", "--no-build", "dev"))
+    for_git = git_override(project)
+    call(
+        project,
+        compose("up", "--detach", "--no-build", "dev"),
+        stdin=for_git or None,
+        env={**NO_ORPHANS, **(with_stdin(project) if for_git else {})},
+    )
     # The first start installs the project; whoever enters next expects it there.
     deadline = time.monotonic() + START_LIMIT
     name = container(project)
@@ -190,28 +220,53 @@ def logs_options(parser: argparse.ArgumentParser) -> None:
         "-t", "--timestamps", action="store_true", help="with the time of each line"
     )
 
+    parser.add_argument("job", nargs="?", metavar="JOB", help="of run -d, in place of dev")
+
 
 def do_logs(project: Project, options: argparse.Namespace) -> None:
-    """Show what the dev container's entrypoint and command print."""
+    """Show what the dev container's entrypoint and command print, or a job."""
     words = ["--follow"] if options.follow else []
     words += ["--tail", options.tail] if options.tail else []
     words += ["--timestamps"] if options.timestamps else []
-    call(project, compose("logs", *words, "dev"))
+    if options.job and options.job != "dev":
+        call(project, ["docker", "logs", *words, find_job(project, options.job).id])
+    else:
+        call(project, compose("logs", *words, "dev"))
 
 
-def do_stop(project: Project, _: argparse.Namespace) -> None:
-    """Pause the dev container."""
+def stop_options(parser: argparse.ArgumentParser) -> None:
+    """What to stop."""
+    parser.add_argument("job", nargs="?", metavar="JOB", help="of run -d, in place of dev")
+
+
+def do_stop(project: Project, options: argparse.Namespace) -> None:
+    """Pause the dev container, or end a job, which then has the time to save its work."""
+    keep_apart(project)
+    if options.job and options.job != "dev":
+        call(project, ["docker", "stop", find_job(project, options.job).id], capture=True)
+        show(f"Stopped {options.job}. Its output is kept. Run: {me()} logs {quote(options.job)}")
+        return
     call(project, compose("stop", "dev"))
 
 
 def do_start(project: Project, _: argparse.Namespace) -> None:
     """Continue it."""
+    keep_apart(project)
     call(project, compose("start", "dev"))
 
 
-def do_down(project: Project, _: argparse.Namespace) -> None:
-    """Remove the containers."""
+def down_options(parser: argparse.ArgumentParser) -> None:
+    """Whether to ask."""
+    parser.add_argument("-y", "--yes", action="store_true", help="do not ask, even if jobs run")
+
+
+def do_down(project: Project, options: argparse.Namespace) -> int:
+    """Remove the containers, those of jobs too."""
+    keep_apart(project)
+    if not remove_jobs(project, "down", yes=options.yes):
+        return 1
     call(project, compose("--profile", "*", "down"))
+    return 0
 
 
 def freeze_options(parser: argparse.ArgumentParser) -> None:
@@ -236,13 +291,15 @@ def do_freeze(project: Project, options: argparse.Namespace) -> int:
 
 def run_options(parser: argparse.ArgumentParser) -> None:
     """Those of `docker run` that a command needs most."""
-    parser.add_argument("-d", "--detach", action="store_true", help="do not wait for its end")
+    parser.add_argument(
+        "-d", "--detach", action="store_true", help="as a job: do not wait for its end"
+    )
     for short, long, value, text in (
         ("-e", "--env", "KEY=VALUE", "set an environment variable"),
         ("-v", "--volume", "HERE:THERE", "mount a folder"),
         ("-w", "--workdir", "FOLDER", "run it there"),
         ("-p", "--publish", "PORTS", "publish a port"),
-        ("", "--name", "NAME", "name the container"),
+        ("", "--name", "NAME", "name the job"),
     ):
         flags = [short, long] if short else [long]
         parser.add_argument(*flags, metavar=value, action="append", default=[], help=text)
@@ -279,19 +336,32 @@ def git_version(code: Path) -> str:
 
 
 def do_run(project: Project, options: argparse.Namespace) -> None:
-    """Become Compose, which runs the command: signals and the exit status are the command's."""
+    """Become Compose, which runs the command: signals and the exit status are the command's.
+
+    With --detach the container is kept, for its output.
+    """
     words = command_of(options, "run")
     before_start(project, "runtime", quiet=True)
-    given = ["-d"] if options.detach else []
+    given = []
+    if options.detach or options.name:
+        job = new_name(project, (options.name or [""])[-1])
+        given = ["--name", f"{project.settings.get('COMPOSE_PROJECT_NAME')}-{job}"]
     version = git_version(project.settings.path("LOCAL_CODE_DIR") or project.folder.parent)
     given += ["--env", f"PROJECT_VERSION={version}"] if version else []
-    for name in ("env", "volume", "workdir", "publish", "name"):
+    for name in ("env", "volume", "workdir", "publish"):
         for value in getattr(options, name):
             given += [f"--{name}", value]
+    run = ("--progress", "quiet", "run", "--no-deps")
+    if options.detach:
+        start = compose(*run, "--detach", *given, "runtime", *words)
+        call(project, start, env=environment_of_run(project), capture=True)
+        print(job)
+        show(f"The job {job} runs. Run: {me()} logs --follow {job}")
+        return
     program = compose_program(project)
     if project.accelerator == "cuda":
         from .gpu_start import watch_for_gpus  # noqa: PLC0415  only such projects have it
 
         watch_for_gpus(project)
-    run = ("--progress", "quiet", "run", "--rm", "--no-deps")
-    become(project, [*program, *run, *given, "runtime", *words])
+    os.environ.update(environment_of_run(project))
+    become(project, [*program, *run, "--rm", *given, "runtime", *words])

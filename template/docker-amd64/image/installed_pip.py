@@ -48,6 +48,9 @@ def uv_environment() -> dict[str, str]:
     environment = {k: v for k, v in os.environ.items() if k not in ("UV_DEFAULT_INDEX", "UV_INDEX")}
     if os.environ.get("UV_DEFAULT_INDEX"):
         environment["UV_INDEX_URL"] = os.environ["UV_DEFAULT_INDEX"]
+    # The image names an environment of the user's own projects there.
+    if os.environ.get("VIRTUAL_ENV"):
+        environment["UV_PROJECT_ENVIRONMENT"] = os.environ["VIRTUAL_ENV"]
     return environment
 
 

@@ -1,0 +1,97 @@
+"""What git needs in the dev container: the user's name, and a repository that /workspace lacks.
+
+In a worktree or a submodule, .git is a file that names a folder of this machine, and the root of a
+repository may be above the code. So the repository is mounted at the same path as outside, where
+its files name each other; image/git.sh goes there. `up` hands this to Compose on its standard
+input: names and paths are facts of this host, and no file has to keep them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .ask import capture
+from .compose import show
+
+if TYPE_CHECKING:
+    from .project import Project
+
+# Folders of the container into which nothing of the host can be mounted at its own path.
+TAKEN = (
+    "/workspace",
+    "/data",
+    "/outputs",
+    "/home/user",
+    "/opt",
+    "/usr",
+    "/etc",
+    "/var/lib",
+)
+PERSON = {"NAME": "user.name", "EMAIL": "user.email"}
+
+
+def ask_git(folder: Path, *words: str) -> str:
+    """What git says about a folder, "" if it fails."""
+    asked = capture("git", *words, cwd=folder if folder.is_dir() else Path("/"))
+    return asked.stdout.strip("\n") if asked.returncode == 0 else ""
+
+
+def person(code: Path) -> dict[str, str]:
+    """The variables that make the user of this machine the author of commits."""
+    known: dict[str, str] = {}
+    for word, key in PERSON.items():
+        value = os.environ.get(f"GIT_AUTHOR_{word}") or ask_git(code, "config", key)
+        if value:
+            known.update({f"GIT_{role}_{word}": value for role in ("AUTHOR", "COMMITTER")})
+    return known
+
+
+def repository(code: Path) -> list[Path]:
+    """The folders to mount at their own paths; none where the code has its repository with it."""
+    top = ask_git(code, "rev-parse", "--show-toplevel")
+    common = ask_git(code, "rev-parse", "--git-common-dir")
+    if not top or not common or (code / ".git").is_dir():
+        return []
+    root, store = Path(top), Path(os.path.normpath(code / common))
+    return [root] if root in store.parents else [root, store]
+
+
+def is_taken(path: Path) -> bool:
+    """Whether a mount at this path would hide, or be in, a folder of the container."""
+    inside = (str(path) == one or str(path).startswith(f"{one}/") for one in TAKEN)
+    return any(inside) or len(path.parts) < 3  # noqa: PLR2004  such as /repo, or / itself
+
+
+def override(project: Project) -> str:
+    """The text of a Compose file with what git needs in dev, "" if that is nothing."""
+    code = (project.settings.path("LOCAL_CODE_DIR") or project.root).resolve()
+    variables, mounts = person(code), repository(code)
+    taken = [path for path in mounts if is_taken(path)]
+    if taken:
+        show(
+            f"git does not work in the container: its repository would be mounted at {taken[0]}, "
+            "where the container has a folder of its own. Use git outside."
+        )
+        mounts = []
+    if mounts:
+        config = [("safe.directory", str(mounts[0])), ("gc.worktreePruneExpire", "never")]
+        variables.update(CODE_OUTSIDE=str(code), GIT_CONFIG_COUNT=str(len(config)))
+        for at, (key, value) in enumerate(config):
+            variables.update({f"GIT_CONFIG_KEY_{at}": key, f"GIT_CONFIG_VALUE_{at}": value})
+    if not variables:
+        return ""
+    dev: dict[str, Any] = {"environment": variables}
+    if mounts:
+        dev["volumes"] = [
+            {
+                "type": "bind",
+                "source": str(path),
+                "target": str(path),
+                "bind": {"create_host_path": False},
+            }
+            for path in mounts
+        ]
+    return json.dumps({"services": {"dev": dev}}, ensure_ascii=False).replace("$", "$$")
