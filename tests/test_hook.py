@@ -152,7 +152,8 @@ def test_answers_taken_by_default_are_said_with_the_command_that_changes_one(
     ("taken", "example"),
     [
         ("service=simple, accelerator=cuda", "service=train"),
-        ("accelerator=cuda, package_manager=pip", "package_manager=pip"),
+        ("accelerator=cuda, package_manager=pip", "package_manager=conda"),
+        ("python_version=3.12, linux_distro=ubuntu-24.04", "python_version=3.11"),
     ],
 )
 def test_the_example_is_another_answer_than_the_one_that_was_taken(

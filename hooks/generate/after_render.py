@@ -31,7 +31,12 @@ MOST_OPTIONS = 8  # in the list of choices that work
 KEEP = "Keep my choice"
 COMMITTED = "once the project is committed"  # an update starts from a commit
 # What `by_default` of the answers may have, and the other answer that an example shows.
-EXAMPLES = {"accelerator=cpu": "accelerator=cuda", "service=simple": "service=train"}
+# Other answers than a person may have taken by default, what is changed most often first.
+EXAMPLES = (
+    *(("accelerator", "cuda"), ("service", "train"), ("package_manager", "conda")),
+    *(("python_version", "3.12"), ("python_version", "3.11"), ("project_kind", "existing")),
+)
+OF_THE_IMAGE = ("ngc", "hub")  # services whose images have their own PyTorch, so no conda
 SCRIPT = f"{FOLDER}/template.sh"
 RENOVATE = (  # where Renovate looks for its settings, and takes the first
     *("renovate.json", "renovate.json5", ".github/renovate.json", ".github/renovate.json5"),
@@ -366,9 +371,13 @@ def default_lines(answers: Answers, *, told: bool) -> list[str]:
     lines = [f"Answers taken by default (all are in {answers.answers_file}): {taken}."]
     if not told:
         # Without the file that an answer follows: python_version=3.10 (.python-version).
-        pairs = [pair.split(" (")[0] for pair in taken.split(", ")]
-        other = next((other for pair, other in EXAMPLES.items() if pair in pairs), pairs[-1])
-        lines.append(f"To change one, {COMMITTED}: {me()} update --data {other}")
+        had = dict(pair.split(" (")[0].split("=", 1) for pair in taken.split(", "))
+        if answers.service in OF_THE_IMAGE:
+            had.pop("package_manager", None)
+        for name, value in EXAMPLES:
+            if had.get(name, value) != value:
+                lines.append(f"To change one, {COMMITTED}: {me()} update --data {name}={value}")
+                break
     return lines
 
 
