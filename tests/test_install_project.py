@@ -80,7 +80,8 @@ class Container:
             "site.addsitedir(os.path.expanduser(f'~/.project/lib/{version}/site-packages'))"
         )
         words = ["bash", str(self.script), "python", "-c", f"{pth}\n{command}"]
-        known = {"PATH": self.path, "HOME": str(self.home), "PIP_NO_INDEX": "1", **env}
+        known = {"PATH": self.path, "HOME": str(self.home), "PIP_NO_INDEX": "1"}
+        known |= {"VIRTUAL_ENV": "/opt/venv", **env}
         return subprocess.run(
             words, cwd=self.home, env=known, capture_output=True, text=True, check=False
         )

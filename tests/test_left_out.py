@@ -101,7 +101,7 @@ def test_a_project_for_the_cpu_has_no_line_about_gpus(kinds: dict[str, Path]) ->
 
 def test_a_project_has_no_line_about_the_other_package_manager(kinds: dict[str, Path]) -> None:
     conda = re.compile("conda|mamba", re.IGNORECASE)
-    of_uv = re.compile(r"uv\.lock|\bpyproject|installed_pip")
+    of_uv = re.compile(r"uv\.lock|dependencies/pyproject|installed_pip")
     for kind, docker in kinds.items():
         with_conda = KINDS[kind].get("package_manager") == "conda"
         pattern = of_uv if with_conda else conda

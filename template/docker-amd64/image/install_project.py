@@ -205,7 +205,7 @@ def main(code: Path, prefix: Path) -> int:
         print(f"    {line}", file=sys.stderr)
     if absent:
         names = " ".join(map(shlex.quote, missing))
-        add = "add" if os.environ.get("CONDA_PREFIX") else "add --image"
+        add = "add --image" if os.environ.get("VIRTUAL_ENV") else "add"
         say(f"its build requirements cannot be downloaded here. Run: ./template.sh {add} {names}")
     name_folders(code, prefix)
     folders = " and ".join(map(str, module_folders(code)))
