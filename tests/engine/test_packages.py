@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import signal
+import socket
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
 
 import pexpect
 import pytest
@@ -247,3 +252,30 @@ def test_what_is_added_for_development_is_in_dev_only(
     packages.ok("up")
     packages.ok("exec", "python", "-c", "import only_dev")
     assert packages.sh("run", "python", "-c", "import only_dev").returncode == 1
+
+
+def test_packages_that_are_added_at_once_are_all_there_and_a_killed_add_ends_its_container(
+    packages: Project, index: PackageIndex
+) -> None:
+    names = ["one-river", "two-rivers", "three-rivers"]
+    for name in names:
+        index.add(name)
+    with ThreadPoolExecutor() as pool:
+        done = list(pool.map(lambda name: packages.sh("add", name), names))
+    assert [one.returncode for one in done] == [0, 0, 0]
+    assert set(names) <= set(locked_versions(packages))
+
+    host = urlsplit(index.url).hostname
+    words = [*packages.owner.prefix(), str(packages.docker / "template.sh"), "add"]
+    containers = ("ps", "--all", "--quiet", "--no-trunc", "tools")
+    with socket.create_server((str(host), 0)) as silent:
+        wheel = f"http://{host}:{silent.getsockname()[1]}/slow-1.0-py3-none-any.whl"
+        with subprocess.Popen(
+            [*words, f"slow @ {wheel}"], env=packages.owner.environment()
+        ) as process:
+            while not packages.compose(*containers):
+                assert process.poll() is None
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 128 + signal.SIGTERM
+    assert packages.compose(*containers) == ""
+    assert "slow" not in locked_versions(packages)

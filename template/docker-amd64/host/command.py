@@ -10,11 +10,13 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from .project import USAGE, StopError, bad_values, me, read_project
+from .turn import turn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -108,6 +110,12 @@ GROUPS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
         ),
     ),
 )
+
+
+# They read files of the project, change and write them, so one of them waits for another. With
+# these options they only read.
+IN_TURN = {"add", "env", "freeze", "import", "lock", "over", "pin", "update"}
+READING = ("check", "json", "show")
 
 
 class Parser(argparse.ArgumentParser):
@@ -213,12 +221,8 @@ def need_env(project: Project) -> None:
         StopError: a value in it would stop Compose or a build.
     """
     if not (FOLDER / ".env").is_file():
-        from .fill import fill, report  # noqa: PLC0415  only the first verb needs it
-
-        print("There is no .env yet: filling it from this machine.", file=sys.stderr)
-        # Stdout is left to what the verb was asked for.
-        print("\n".join(report(fill(FOLDER))), file=sys.stderr)
-        project.forget_settings()
+        with turn(FOLDER, "env"):
+            fill_once(project)
     else:
         from .place import check_place  # noqa: PLC0415  it imports more only for a copied folder
 
@@ -228,6 +232,17 @@ def need_env(project: Project) -> None:
             project.forget_settings()
     for stop in bad_values(project.settings):
         raise stop
+
+
+def fill_once(project: Project) -> None:
+    """Fill .env, unless another verb has meanwhile. Raises ProbeError."""
+    from .fill import fill, report  # noqa: PLC0415  only the first verb needs it
+
+    if not (FOLDER / ".env").is_file():
+        print("There is no .env yet: filling it from this machine.", file=sys.stderr)
+        # Stdout is left to what the verb was asked for.
+        print("\n".join(report(fill(FOLDER))), file=sys.stderr)
+    project.forget_settings()
 
 
 def start(words: Sequence[str]) -> int:
@@ -253,5 +268,7 @@ def call_verb(name: str, *words: str, project: Project | None = None) -> int:
     project = project or read_project(FOLDER)
     if verb.needs_env:
         need_env(project)
-    status = getattr(load(verb), f"do_{verb.function}")(project, options)
+    writes = name in IN_TURN and not any(getattr(options, one, False) for one in READING)
+    with turn(FOLDER, name) if writes else nullcontext():
+        status = getattr(load(verb), f"do_{verb.function}")(project, options)
     return int(status or 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -97,6 +98,7 @@ def call(
         target=copy_lines, args=(spoken, lines, sys.stderr.buffer), daemon=True
     )
     shown.start()
+    before = signal.signal(signal.SIGTERM, end_by_signal)
     try:
         if capture and process.stdout:
             copy_lines(process.stdout, output, None)
@@ -104,12 +106,23 @@ def call(
     except KeyboardInterrupt:
         process.wait()  # it got the signal too, and removes what it has made
         raise
+    except SystemExit:
+        process.terminate()
+        process.wait()
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
     shown.join()
     if status:
         text = b"".join(lines).decode("utf-8", "replace")
         status = status if status > 0 else 128 - status
         raise explain(project, text, image_name=image_name, status=status) or SilentError(status)
     return b"".join(output).decode("utf-8", "replace")
+
+
+def end_by_signal(number: int, _: object) -> NoReturn:
+    """End this process as the signal would, but let it remove what it has made."""
+    raise SystemExit(128 + number)
 
 
 class SilentError(StopError):
@@ -239,6 +252,16 @@ def compose_program(project: Project) -> list[str]:
             return [str(program)]
     check_engine(project)
     return compose()
+
+
+def run_tools(project: Project, service: str, *words: str, capture: bool = False) -> str:
+    """Run a command as the user in a container for the packages, which ends with this process.
+
+    Raises:
+        StopError: the command failed; with its exit status.
+    """
+    start = [*compose_program(project), "--progress", "quiet", "run", "--rm", "--no-deps", "-T"]
+    return call(project, [*start, service, *words], capture=capture)
 
 
 def has(program: str) -> bool:

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Sequence
 
-from .compose import call, compose, show
+from .compose import run_tools, show
 from .images import build_images, build_tools
 from .imports import name_changed_files
 from .project import code_folder, me
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 def conda_env(project: Project, service: str, *words: str, capture: bool = False) -> str:
     """Run the program that knows environment files and locks. Raises StopError."""
     program = ("/usr/bin/python3", "/opt/container/conda_env.py")
-    run = compose("--progress", "quiet", "run", "--rm", "--no-deps", "-T", service, *program)
-    return call(project, [*run, *words], capture=capture)
+    return run_tools(project, service, *program, *words, capture=capture)
 
 
 def take_lists(project: Project) -> None:

@@ -13,6 +13,7 @@ from .compose import call, check_engine, compose, image_id, show, with_stdin
 from .env_file import set_keys
 from .failures import failed
 from .project import PINS_FILE, USAGE, StopError, me
+from .turn import turn
 
 if TYPE_CHECKING:
     import argparse
@@ -114,9 +115,10 @@ def before_build(project: Project) -> None:
 
     refuse_architecture(project)
     refuse_passwords(project)
-    pin_bases(project)
-    name_changed_files(project)
-    packages_of(project).lock_if_stale(project)
+    with turn(project.folder, "build"):
+        pin_bases(project)
+        name_changed_files(project)
+        packages_of(project).lock_if_stale(project)
 
 
 def build_options(parser: argparse.ArgumentParser) -> None:

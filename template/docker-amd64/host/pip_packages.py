@@ -9,7 +9,7 @@ import shlex
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Sequence
 
-from .compose import call, compose, show
+from .compose import run_tools, show
 from .failures import failed
 from .images import build_tools
 from .imports import RECORD, name_changed_files, said_of_first, write
@@ -34,8 +34,7 @@ REQUIREMENT = re.compile(
 
 def tools(project: Project, *words: str, capture: bool = False) -> str:
     """Run uv in a container, in dependencies/, as the user. Raises StopError."""
-    start = compose("--progress", "quiet", "run", "--rm", "--no-deps", "-T", "tools")
-    return call(project, [*start, *words], capture=capture)
+    return run_tools(project, "tools", *words, capture=capture)
 
 
 def requirements(project: Project, *words: str, capture: bool = False) -> str:
