@@ -265,6 +265,22 @@ def test_a_package_that_the_distribution_does_not_have(plain_project: Project) -
     assert failure(result, "Unable to locate package no-such") == "apt-package-missing"
 
 
+@pytest.mark.parametrize("verb", ["run", "exec"])
+def test_a_library_that_the_image_lacks_is_named_with_its_package(
+    plain_project: Project, verb: str
+) -> None:
+    plain_project.ok("up")
+    program = "import ctypes; ctypes.CDLL('libGL.so.1')"
+    result = plain_project.sh(verb, "python", "-c", program)
+    _, command, name = ending(result, "Traceback")
+    assert name == "system-library-missing"
+    add, _, build = command.partition(" && ")
+    script, *words = shlex.split(add)
+    assert (plain_project.docker / "template.sh").samefile(plain_project.folder / script)
+    assert words == ["add", "--apt", "libgl1"]
+    assert build == f"{shlex.quote(script)} build"
+
+
 @pytest.mark.parametrize(
     ("packages", "name"),
     [

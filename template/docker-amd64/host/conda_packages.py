@@ -13,6 +13,8 @@ from .compose import run_tools, show
 from .images import build_images, build_tools
 from .imports import name_changed_files
 from .project import code_folder, me
+from .system_packages import add_options as add_system_options
+from .system_packages import add_to_list, needs_named
 
 if TYPE_CHECKING:
     import argparse
@@ -88,7 +90,8 @@ def do_lock(project: Project, options: argparse.Namespace) -> None:
         show("The locks match the environment files.")
         return
     name_changed_files(project)
-    lock(project, options.upgrade)
+    with needs_named(project):
+        lock(project, options.upgrade)
 
 
 def lock(project: Project, upgrade: list[str] | None = None) -> None:
@@ -110,6 +113,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Which packages, and where."""
     parser.add_argument("--dev", action="store_true", help="for the dev image only")
     parser.add_argument("--pip", action="store_true", help="from PyPI, into the pip part")
+    add_system_options(parser)
     parser.add_argument(
         "name", nargs="+", metavar="NAME", help="a package, with a version if you like: 'numpy<3'"
     )
@@ -117,6 +121,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def do_add(project: Project, options: argparse.Namespace) -> None:
     """Add packages to the files and the locks; where no versions fit, nothing changes."""
+    if add_to_list(project, options):
+        return
     build_tools(project)
     take_lists(project)
     dependencies = project.folder / "dependencies"
@@ -125,8 +131,9 @@ def do_add(project: Project, options: argparse.Namespace) -> None:
         for file in (*dependencies.glob("environment*.yml"), *dependencies.glob("*.lock")):
             shutil.copy2(file, kept)
         try:
-            conda_env(project, "tools", "add", *given, "--", *options.name)
-            lock(project)
+            with needs_named(project):
+                conda_env(project, "tools", "add", *given, "--", *options.name)
+                lock(project)
         except BaseException:
             for file in Path(kept).iterdir():
                 shutil.copy2(file, dependencies)
@@ -143,6 +150,7 @@ def lock_if_stale(project: Project) -> None:
         return
     show("Bringing the locks in dependencies/ up to date.")
     build_tools(project)
-    lock(project)
+    with needs_named(project):
+        lock(project)
     for file in folder.glob("*.lock"):
         file.touch()

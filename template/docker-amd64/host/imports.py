@@ -14,6 +14,7 @@ from .compose import show
 from .failures import failed
 from .images import build_tools, packages_of
 from .project import called_from, code_folder, me
+from .system_packages import needs_named
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,7 +91,8 @@ def do_import(project: Project, options: argparse.Namespace) -> int:
         if not agreed(f"Write this into {project.folder.name}/dependencies?"):
             show("Nothing was changed.")
             return 1
-    write_and_lock(project, plan)
+    with needs_named(project):
+        write_and_lock(project, plan)
     show(f"Imported {' and '.join(plan['read'])}. Run: {me()} build")
     return 0
 
@@ -116,8 +118,8 @@ def judged(plan: Plan) -> list[str]:
             lines += [f"  {judged_line(entry)}" for entry in plan[key]]
     if plan["apt"]:
         lines.append(
-            "The distribution may have what was left out. For programs, write into "
-            f"dependencies/apt-runtime.txt: {' '.join(plan['apt'])}"
+            "The distribution may have what was left out. If programs need it, run: "
+            f"{me()} add --apt {' '.join(plan['apt'])}"
         )
     return lines
 

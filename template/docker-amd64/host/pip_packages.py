@@ -14,6 +14,8 @@ from .failures import failed
 from .images import build_tools
 from .imports import RECORD, name_changed_files, said_of_first, write
 from .project import code_folder, me
+from .system_packages import add_options as add_system_options
+from .system_packages import add_to_list, needs_named
 
 if TYPE_CHECKING:
     import argparse
@@ -154,7 +156,8 @@ def do_lock(project: Project, options: argparse.Namespace) -> None:
         tools(project, "uv", "lock", "--check")
         return
     name_changed_files(project)
-    lock(project, options.upgrade)
+    with needs_named(project):
+        lock(project, options.upgrade)
 
 
 def lock(project: Project, upgrade: object = None) -> None:
@@ -174,6 +177,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="into dependencies/, not into the project's own pyproject.toml",
     )
+    add_system_options(parser)
     parser.add_argument(
         "name", nargs="+", metavar="NAME", help="a package, with a version if you like: 'numpy<3'"
     )
@@ -181,16 +185,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def do_add(project: Project, options: argparse.Namespace) -> None:
     """Add packages to the project's own pyproject.toml, else to dependencies/, and to uv.lock."""
+    if add_to_list(project, options):
+        return
     check_file(project)
     build_tools(project)
-    import_once(project)
-    if not options.image and add_to_project(project, options):
-        show(f"Added to pyproject.toml and dependencies/uv.lock. Run: {me()} build")
-        return
-    requirements(project, "read")
-    group = ["--group", "dev"] if options.dev else []
-    tools(project, "uv", "add", "--no-sync", *group, "--", *options.name)
-    show(f"Added to dependencies/pyproject.toml and uv.lock. Run: {me()} build")
+    with needs_named(project):
+        import_once(project)
+        if not options.image and add_to_project(project, options):
+            show(f"Added to pyproject.toml and dependencies/uv.lock. Run: {me()} build")
+            return
+        requirements(project, "read")
+        group = ["--group", "dev"] if options.dev else []
+        tools(project, "uv", "add", "--no-sync", *group, "--", *options.name)
+        show(f"Added to dependencies/pyproject.toml and uv.lock. Run: {me()} build")
 
 
 def add_to_project(project: Project, options: argparse.Namespace) -> bool:
@@ -226,5 +233,6 @@ def lock_if_stale(project: Project) -> None:
     why = f", after changes in {', '.join(changed)}" if made.exists() and changed else ""
     show(f"Bringing dependencies/uv.lock up to date{why}.")
     build_tools(project)
-    lock(project)
+    with needs_named(project):
+        lock(project)
     made.touch()

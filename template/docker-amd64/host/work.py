@@ -174,6 +174,11 @@ def command_options(parser: argparse.ArgumentParser) -> None:
 exec_options = command_options
 
 
+def script_name() -> tuple[str, str]:
+    """The option that tells a container how the user called this script, for its messages."""
+    return ("--env", f"TEMPLATE_SH={me()}")
+
+
 def shell_options(parser: argparse.ArgumentParser) -> None:
     """What bash may be told."""
     parser.add_argument("command", nargs="...", metavar="ARGUMENT", help="for bash")
@@ -203,7 +208,7 @@ def do_exec(project: Project, options: argparse.Namespace) -> None:
     """Become a command in the dev container."""
     words = command_of(options, "exec")
     need_container(project)
-    become(project, compose("exec", "dev", *words))
+    become(project, compose("exec", *script_name(), "dev", *words))
 
 
 def do_shell(project: Project, options: argparse.Namespace) -> None:
@@ -278,7 +283,7 @@ def do_freeze(project: Project, options: argparse.Namespace) -> int:
     """Let update_env_file in the dev container compare and write; it asks on a terminal."""
     need_container(project)
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
-    words = compose("exec", *([] if terminal else ["-T"]), "-e", f"TEMPLATE_SH={me()}", "dev")
+    words = compose("exec", *([] if terminal else ["-T"]), *script_name(), "dev")
     words += ["update_env_file", *(["-y"] if options.yes else [])]
     status = subprocess.run(words, cwd=str(project.folder), check=False).returncode
     if status in (126, 127):
@@ -342,10 +347,10 @@ def do_run(project: Project, options: argparse.Namespace) -> None:
     """
     words = command_of(options, "run")
     before_start(project, "runtime", quiet=True)
-    given = []
+    given = [*script_name()]
     if options.detach or options.name:
         job = new_name(project, (options.name or [""])[-1])
-        given = ["--name", f"{project.settings.get('COMPOSE_PROJECT_NAME')}-{job}"]
+        given += ["--name", f"{project.settings.get('COMPOSE_PROJECT_NAME')}-{job}"]
     version = git_version(project.settings.path("LOCAL_CODE_DIR") or project.folder.parent)
     given += ["--env", f"PROJECT_VERSION={version}"] if version else []
     for name in ("env", "volume", "workdir", "publish"):

@@ -10,7 +10,7 @@ conda_part() {
     if [[ -d /opt/venv/conda-meta ]]; then verb=install; fi
     micromamba $verb --yes --prefix /opt/venv --file "$1"
     if [[ $verb == create ]]; then
-        cp /opt/container/container_tuning.py /opt/container/project.pth \
+        cp /opt/container/container_tuning.py /opt/container/missing_library.py /opt/container/project.pth \
             "$(/opt/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
     fi
 }
