@@ -22,6 +22,7 @@ import conda_env
 import conda_file
 import intake
 import stand_ins
+import uv_project
 from tests.support.process import run
 from tests.support.wheels import make_wheel
 
@@ -167,9 +168,27 @@ def test_pytorch_and_what_it_needs_are_a_part_of_their_own(
             "cuda-version 12.9", "libzlib 1.0", "python 3.12.4", "libtorch 2.13.0",
             "pytorch 2.13.0", "pytorch-gpu 2.13.0",
         ],
+        "heavy": [],
         "runtime": ["libblas 1.0", "numpy 1.26.4", "pip 25.2"],
         "dev": ["ruff 0.12"],
     }  # fmt: skip
+
+
+def test_large_packages_with_what_they_need_are_a_part_that_a_light_one_leaves_as_it_is(
+    project: Dependencies, env: Said
+) -> None:
+    sizes = {"numpy": 8_000_000, "libtorch": 900_000_000, "ruff": 9_000_000}
+    channel = [one | {"size": sizes.get(one["name"], 1000)} for one in CHANNEL]
+    project.offer([*channel, record("einops", "0.8", "pyh0_0", ["python"])])
+    env("lock")
+    assert project.parts()["heavy"] == ["libblas 1.0", "numpy 1.26.4"]
+    env("split", "parts")
+    before = (project.folder / "parts/heavy.txt").read_text()
+    env("add", "einops")
+    env("lock")
+    assert project.parts()["runtime"] == ["einops 0.8", "pip 25.2"]
+    env("split", "parts")
+    assert (project.folder / "parts/heavy.txt").read_text() == before
 
 
 def test_a_lock_is_what_micromamba_installs_and_says_what_it_was_made_for(
@@ -434,7 +453,7 @@ def test_split_writes_a_file_for_each_layer_with_this_machines_mirror(
     project.set("MAMBA_CHANNEL_ALIAS", "file:///mnt/channels/")
     env("split", "parts")
     parts = {path.name: path.read_text() for path in (project.folder / "parts").iterdir()}
-    assert set(parts) == {"python.txt", "runtime.txt", "dev.txt"}
+    assert set(parts) == {"python.txt", "heavy.txt", "runtime.txt", "dev.txt"}
     assert parts["dev.txt"].startswith(
         "@EXPLICIT\nfile:///mnt/channels/conda-forge/linux-64/ruff-0.12-"
     )
@@ -535,12 +554,58 @@ def test_it_runs_in_an_image_where_its_files_lie_in_one_folder(
 ) -> None:
     folder = tmp_path / "container"
     folder.mkdir()
-    for module in (conda_env, conda_file, stand_ins):
+    for module in (conda_env, conda_file, stand_ins, uv_project):
         shutil.copy(str(module.__file__), folder)
     shutil.copytree(Path(str(intake.__file__)).parent, folder / "intake")
     result = run(sys.executable, folder / "conda_env.py", "add", "scipy", cwd=project.folder)
     assert result.returncode == 0, result.stderr
     assert "  - scipy\n" in project.read("environment.yml")
+
+
+# --- what the project itself requires -------------------------------------------------------------
+
+
+def require(project: Dependencies, *lines: str, dev: Iterable[str] = (), uv: str = "") -> None:
+    """Write what `conda_project.py` makes of a project's own metadata."""
+    (project.folder / "project").mkdir(exist_ok=True)
+    text = f"[project]\ndependencies = {[*lines]}\noptional-dependencies.dev = {[*dev]}\n{uv}"
+    project.write("project/pyproject.toml", text)
+
+
+def test_conda_brings_what_is_compiled_against_its_pytorch(
+    project: Dependencies, env: Said
+) -> None:
+    env("lock")
+    before = project.read("conda.lock")
+    require(project)
+    assert "up to date" in env("lock")
+    assert project.read("conda.lock") == before
+    vision = record("torchvision", "0.28.0", "cuda129_py312_h0_0", ["python", "pytorch"])
+    project.offer([*CHANNEL, vision])
+    require(project, "torchvision")
+    assert "conda.lock does not match" in env.refused("check")
+    env("lock")
+    assert "torchvision 0.28.0" in project.parts()["runtime"]
+    assert env("pip-parts") == ""
+
+
+def test_condas_versions_suit_the_project_and_others_do_not_solve_again(
+    project: Dependencies, env: Said
+) -> None:
+    project.offer([*CHANNEL, record("numpy", "2.3.0", "py312h0_0", ["python", "libblas"])])
+    env("lock")
+    assert "numpy 2.3.0" in project.parts()["runtime"]
+    calls = len(project.solved())
+    require(project, "einops>=0.8", "numpy>=2", dev=["mypy==1.*"])
+    assert "up to date" in env("lock")
+    require(project, "einops>=0.8", "numpy!=2.1,<2")
+    assert "numpy 2.3.0 -> 1.26.4" in env("lock")
+    assert "up to date" in env("lock")
+    assert len(project.solved()) == calls + 1
+    # What conda does not have at all is told when PyPI's packages are locked.
+    require(project, "numpy>=99")
+    env("lock")
+    assert "numpy 2.3.0" in project.parts()["runtime"]
 
 
 # --- the pip part ---------------------------------------------------------------------------------
@@ -624,6 +689,35 @@ def test_who_wants_another_version_than_condas_is_named(
 def test_a_package_that_pypi_does_not_have_is_a_sentence(project: Dependencies, env: Said) -> None:
     project.write("environment.yml", MAIN + "  - numpy\n  - pip:\n      - nosuch\n")
     assert env.refused("pip-lock") == "No versions of PyPI's packages fit the pip part."
+
+
+def test_what_the_project_requires_is_locked_beside_condas_packages(
+    project: Dependencies, prefix: Venv, env: Said, tmp_path: Path
+) -> None:
+    team = tmp_path / "team"
+    for name, version in (("plots", "1.5"), ("numpy", "9.0"), ("other", "1.0")):
+        folder = team / name
+        folder.mkdir(parents=True)
+        wheel = make_wheel(folder, name, version)
+        (folder / "index.html").write_text(f'<a href="{wheel.name}">{wheel.name}</a>\n')
+    prefix.offer("other", "2.0")
+    prefix.offer("tester", "1.0", ["plots"])
+    index = f'[[tool.uv.index]]\nname = "team"\nurl = "{team.as_uri()}"\nexplicit = true\n'
+    sources = '[tool.uv.sources]\nplots = { index = "team" }\nnumpy = { index = "team" }\n'
+    require(project, "plots", "numpy", "other", dev=["tester"], uv=index + sources)
+    assert env("pip-parts") == ""  # stdout has the names
+    env("pip-lock")
+    text = project.read("pip.lock")
+    lines = [line.split(" ")[0] for line in conda_env.requirements(text)]
+    assert lines == ["other==2.0", "plots==1.5"]
+    assert f"\n--extra-index-url {team.as_uri()}\n" in text
+    dev = conda_env.requirements(project.read("pip-dev.lock"))
+    assert [line.split(" ")[0] for line in dev] == ["tester==1.0"]
+    assert not env("check")
+    require(project, "plots", "numpy", "other", uv=index)
+    assert "what the project requires" in env.refused("check")
+    require(project, "numpy>2")
+    assert "The project asks for numpy>2, but conda has numpy 1.26.4" in env.refused("pip-lock")
 
 
 def test_pip_lock_versions_stay_until_they_are_freed(

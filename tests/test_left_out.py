@@ -43,6 +43,7 @@ NAMES_CONDA = {
     "host/images.py": "builds with either",
     "host/system_packages.py": "reads the locks of either",
     "host/project.py": "the package manager of this project",
+    "image/install_project.py": "how a missing package is added",
 }
 # Reads the files of either package manager.
 INTAKE = "image/intake/"
@@ -102,7 +103,7 @@ def test_a_project_for_the_cpu_has_no_line_about_gpus(kinds: dict[str, Path]) ->
 
 def test_a_project_has_no_line_about_the_other_package_manager(kinds: dict[str, Path]) -> None:
     conda = re.compile("conda|mamba", re.IGNORECASE)
-    of_uv = re.compile(r"uv\.lock|dependencies/pyproject|installed_pip")
+    of_uv = re.compile(r"uv\.lock|dependencies/pyproject|installed_pip|project_lock")
     for kind, docker in kinds.items():
         with_conda = KINDS[kind].get("package_manager") == "conda"
         pattern = of_uv if with_conda else conda

@@ -1,4 +1,4 @@
-"""What a project declares is read, written for uv, and locked: image/project_requirements.py."""
+"""What a project declares is read, written for uv, and locked: image/project_lock.py."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from textwrap import dedent
 
 import pytest
 
+import project_lock
 import project_requirements
 from project_metadata import Declared
 from tests.conftest import ROOT
@@ -86,7 +87,7 @@ def run(code: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     def call(*words: str) -> int:
         options = [f"--versions={json.dumps(FAMILY)}", f"--code={code}", "--template-sh=./t.sh"]
         places = f"--dependencies={dependencies(code)}"
-        return project_requirements.main([*options, places, *words])
+        return project_lock.main([*options, places, *words])
 
     return call
 
@@ -275,6 +276,69 @@ def test_sources_of_the_project_go_along_and_those_of_dependencies_count_more(
     assert uv["sources"] == {"six": {"index": "i"}, "torchvision": {"index": "pytorch"}}
     urls = {index["name"]: index["url"] for index in uv["index"]}
     assert urls == {"i": "https://i.example", "pytorch": "https://mirror.example/cpu"}
+
+
+TEAM = """\
+[project]
+name = "x"
+version = "0"
+dependencies = ["early"]
+[[tool.uv.index]]
+url = "https://team.example/simple"
+default = true
+"""
+OF_POETRY = CASES["Poetry"][0]["pyproject.toml"].replace('priority = "explicit"', "")
+PDM = STATIC + '[[tool.pdm.source]]\nname = "t"\nurl = "https://${U}:${P}@t.example/simple"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "urls"),
+    [
+        (TEAM, ["https://team.example/simple"]),
+        (OF_POETRY, ["https://t.example/simple"]),
+        (PDM, ["https://t.example/simple"]),
+        (STATIC + '[tool.uv]\nextra-index-url = ["https://a.example"]\n', ["https://a.example"]),
+        (STATIC + '[[tool.uv.index]]\nurl = "https://pypi.org/simple"\n', []),
+    ],
+)
+def test_an_index_for_all_packages_is_asked_for_all_until_the_project_drops_it(
+    code: Path, run: Run, text: str, urls: list[str]
+) -> None:
+    before = tomllib.loads((dependencies(code) / "pyproject.toml").read_text())
+    put(code, {"pyproject.toml": text})
+
+    def asked() -> list[str]:
+        toml = tomllib.loads((dependencies(code) / "pyproject.toml").read_text())
+        return [index["url"] for index in toml["tool"]["uv"].get("index", [])]
+
+    assert run("read") == 0
+    assert run("read") == 0
+    assert asked() == urls
+    put(code, {"pyproject.toml": STATIC})
+    assert run("read") == 0
+    assert asked() == []
+    assert tomllib.loads((dependencies(code) / "pyproject.toml").read_text()) == before
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        STATIC + '[[tool.uv.index]]\nurl = "https://jane:hunter2@team.example/simple"\n',
+        STATIC.replace("numpy", "numpy @ https://hunter2@team.example/n-1-py3-none-any.whl"),
+        STATIC + '[tool.uv.sources]\nnumpy = { git = "https://x:hunter2@team.example/n" }\n',
+    ],
+)
+def test_a_password_is_refused_with_the_way_that_works(
+    code: Path, run: Run, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    put(code, {"pyproject.toml": text})
+    assert run("read") == 1
+    said = capsys.readouterr().err
+    assert "https://team.example/" in said
+    assert "NETRC_FILE" in said
+    assert "hunter2" not in said
+    written_files = [file for file in dependencies(code).rglob("*") if file.is_file()]
+    assert not [file for file in written_files if "hunter2" in file.read_text()]
 
 
 def test_a_file_that_cannot_be_read_loses_nothing_and_is_read_again(

@@ -36,6 +36,7 @@ STAGES = {
     "uv": "${UV_IMAGE}",
     "os": "${BASE_IMAGE}",
     "builder": "os",
+    "tools": "builder",
     "lock": "builder",
     "deps-heavy": "builder",
     "deps": "deps-heavy",
@@ -51,15 +52,14 @@ STAGES_THAT_COMPILE = STAGES_WITH_TORCH | {
     "torch-build": "${BUILD_IMAGE}",
     "torch-wheels": "scratch",
 }
-PIP_STAGES = {"tools": "builder"}
-CONDA_STAGES = {name: start for name, start in STAGES.items() if name != "deps-heavy"} | {
+CONDA_STAGES = STAGES | {
     "micromamba": "${MICROMAMBA_IMAGE}",
     "channels": "scratch",
-    "deps-conda": "builder",
+    "deps-conda": "deps-heavy",
     "deps": "deps-conda",
 }
-CONDA_STAGES_WITH_TORCH = CONDA_STAGES | {"deps-torch": "builder", "deps-conda": "deps-torch"}
-MOST_LINES = 350  # of a Dockerfile
+CONDA_STAGES_WITH_TORCH = CONDA_STAGES | {"deps-torch": "builder", "deps-heavy": "deps-torch"}
+MOST_LINES = 360  # of a Dockerfile
 LEAST_WORDS = 0.25  # the share of comments in the files that a reader of a new project opens first
 READ_BY_COMPOSE = ("docker-amd64/.env.example", "docker-amd64/tuning.env")
 
@@ -329,8 +329,6 @@ def test_every_dockerfile_has_the_stages_that_docs_and_scripts_name(texts: Texts
             expected = STAGES_THAT_COMPILE
         if answers["package_manager"] == "conda":
             expected = CONDA_STAGES_WITH_TORCH if own else CONDA_STAGES
-        else:
-            expected = expected | PIP_STAGES
         assert stages(text) == expected, answers
         assert set(re.findall(r"--from=(\S+)", text)) <= expected.keys()
 
@@ -343,7 +341,10 @@ def test_a_dockerfile_has_no_leftover_of_what_was_not_chosen(texts: Texts) -> No
         python = "/opt/venv/bin/python" if conda else answers.get("python_version")
         assert re.search(rf"UV_PYTHON={python or '/opt/venv/bin/python'}[ \n]", text)
         assert bool(re.search("conda|mamba", text)) == conda
-        assert bool(re.search(r"uv\.loc|pyproject|VIRTUAL_ENV|/opt/container/sync", text)) != conda
+        assert (
+            bool(re.search(r"uv\.loc|dependencies/pyproject|VIRTUAL_ENV|/opt/container/sync", text))
+            != conda
+        )
 
 
 @pytest.mark.parametrize("name", ["Dockerfile", "compose.yaml"])

@@ -107,7 +107,7 @@ def test_one_more_package_is_all_that_is_downloaded(
         log = small.build("runtime")
     names = sorted(name.rpartition("-")[0] for name in traffic.downloads)
     assert names == ["tinyapp-1.0", "tinylib-2.0"]
-    assert "builder" not in stages_built(log)
+    assert not {"builder", "deps-heavy"} & stages_built(log)
     assert small.ok("run", "python", "-c", VERSION.format("tinylib")) == "2.0\n"
     assert "  - tinyapp\n" in text_of(small, "environment.yml").partition("# Yours:")[2]
 
@@ -161,6 +161,74 @@ def test_a_package_of_pypi_is_locked_beside_what_conda_installed(
     assert small.ok("run", "python", "-c", VERSION.format("tinylib")) != "9.0\n"
 
 
+# --- what the project itself requires -------------------------------------------------------------
+
+# Its build backend reads a file, for which `lock` runs it.
+METADATA = """\
+[project]
+name = "flock"
+version = "0"
+dynamic = ["dependencies"]
+
+[dependency-groups]
+dev = ["hearth-sheepdog"]
+
+[build-system]
+requires = ["setuptools"]
+build-backend = "setuptools.build_meta"
+
+[tool.setuptools]
+py-modules = []
+dynamic.dependencies = {{ file = ["needs.txt"] }}
+
+[[tool.uv.index]]
+url = "{index}"
+"""
+
+
+def test_what_the_project_requires_is_locked_and_never_over_a_package_of_conda(
+    small: Project, index: PackageIndex, own_index: PackageIndex
+) -> None:
+    index.add("hearth-meadow", "1.0", requires=["tinylib"])
+    index.add("hearth-sheepdog")
+    own_index.add("hearth-team")  # no other index has it
+    index.add("tinylib", "9.0")
+    small.ok("add", "tinyapp")
+    small.write(
+        "needs.txt", "hearth-meadow>=1\ntinylib<2\nhearth-team\nnever; python_version < '3'\n"
+    )
+    url = own_index.env()["UV_DEFAULT_INDEX"]
+    small.write("pyproject.toml", METADATA.format(index=url))
+    result = small.sh("lock", "--check")
+    assert "The locks are older than pyproject.toml" in result.stderr
+    said = small.build("runtime")
+    assert "up to date, after changes in pyproject.toml" in said
+    assert (
+        "hearth-meadow>=1 (new), hearth-team (new), tinylib<2 (new), dev: hearth-sheepdog (new)"
+        in said
+    )
+    # conda's solver knows what suits the project.
+    assert locked(small)["tinylib"].startswith("1.")
+    code = "import hearth_meadow, hearth_team, tinylib; print(tinylib.__version__)"
+    assert small.ok("run", "python", "-c", code).startswith("1.")
+    assert re.findall(r"(?m)^[a-z-]+(?===)", text_of(small, "pip.lock")) == [
+        "hearth-meadow",
+        "hearth-team",
+    ]
+    assert "hearth-sheepdog" in text_of(small, "pip-dev.lock")
+    small.ok("lock", "--check")
+    assert "Bringing" not in small.build("runtime")
+
+    # One more package of PyPI solves nothing of conda's.
+    before = text_of(small, "conda.lock")
+    small.write("needs.txt", "hearth-meadow\ntinylib<2\n")
+    log = small.build("runtime")
+    assert text_of(small, "conda.lock") == before
+    assert "deps-conda" not in stages_built(log)
+    small.write("pyproject.toml", "")
+    small.write("needs.txt", "")
+
+
 # --- what cannot be had --------------------------------------------------------------------------
 
 
@@ -212,7 +280,7 @@ def test_both_images_have_the_pytorch_that_was_asked_for(torch_cpu: Project) -> 
 def test_one_more_package_leaves_the_layer_of_pytorch_as_it_is(torch_cpu: Project) -> None:
     torch_cpu.ok("add", "tinylib=1.0")
     log = torch_cpu.build("runtime")
-    assert "deps-torch" not in stages_built(log)
+    assert not {"deps-torch", "deps-heavy"} & stages_built(log)
     assert "deps-conda" in stages_built(log)
 
 

@@ -123,3 +123,28 @@ def test_an_edit_is_noticed_and_add_writes_where_the_project_has_its_packages(
     herd.ok("add", "--image", "for-images")
     assert file.read_text() == before
     assert '"for-images' in (herd.folder / LOCK).with_name("pyproject.toml").read_text()
+
+
+def test_an_index_that_the_project_names_is_asked_as_the_project_says(
+    herd: Project, index: PackageIndex, own_index: PackageIndex
+) -> None:
+    own_index.add("hearth-team")  # no other index has it
+    own_index.add("of-tests", "9.0")
+    index.add("hearth-tool", requires=["hearth-team"])
+    file = herd.folder / "pyproject.toml"
+    text = file.read_text()
+    url = own_index.env()["UV_DEFAULT_INDEX"]
+    more = text.replace('"of-project', '"hearth-tool", "of-project', 1)
+    herd.write("pyproject.toml", f'{more}\n[[tool.uv.index]]\nurl = "{url}"\n')
+    said = herd.build("runtime")
+    assert f"All packages are looked for in {url} too" in said
+    herd.ok("run", "python", "-c", "import hearth_tool, hearth_team")
+    herd.ok("lock", "--check")
+    assert "Bringing" not in herd.build("runtime")
+
+    secret = url.replace("://", "://jane:hunter2@")
+    herd.write("pyproject.toml", f'{text}\n[[tool.uv.index]]\nurl = "{secret}"\n')
+    refused = herd.sh("build", "runtime")
+    assert "(failure: password-in-metadata)" in refused.stderr
+    assert "hunter2" not in refused.stderr
+    herd.write("pyproject.toml", text)

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Sequence
 
 from .compose import run_tools, show
+from .failures import failed
 from .images import build_images, build_tools
 from .imports import name_changed_files
-from .project import code_folder, me
+from .metadata import COPY, changed_metadata
+from .project import me
 from .system_packages import add_options as add_system_options
 from .system_packages import add_to_list, needs_named
 
@@ -46,28 +48,11 @@ def plan_import(project: Project, files: Sequence[str]) -> dict[str, Any]:
     return plan
 
 
-# How a project's own metadata says that it requires something.
-REQUIRES = {
-    "pyproject.toml": r"(?m)^(dependencies\s*=\s*\[\s*[\"']|\[tool\.poetry\.dependencies\])",
-    "setup.cfg": r"(?m)^install_requires",
-    "setup.py": r"\binstall_requires\b",
-}
-
-
-def name_metadata(project: Project) -> None:
-    """Say which of the project's own requirements are not part of conda.lock."""
-    code = code_folder(project)
-    found = [
-        name
-        for name, pattern in REQUIRES.items()
-        if (code / name).is_file()
-        and re.search(pattern, (code / name).read_text("utf-8", "replace"))
-    ]
-    if found:
-        show(
-            f"conda.lock does not have what {' and '.join(found)} requires. "
-            f"For each package of it, run: {me()} add NAME"
-        )
+def read_metadata(project: Project) -> None:
+    """Write what the project itself declares into dependencies/project/. Raises StopError."""
+    program = ("/usr/bin/python3", "-B", "/opt/container/conda_project.py")
+    options = (f"--project={json.dumps(project.answers)}", f"--template-sh={me()}")
+    run_tools(project, "tools", *program, *options)
 
 
 def lock_options(parser: argparse.ArgumentParser) -> None:
@@ -86,6 +71,10 @@ def do_lock(project: Project, options: argparse.Namespace) -> None:
     """Bring conda.lock and the pip locks up to date, or check them."""
     build_tools(project)
     if options.check:
+        changed = changed_metadata(project)
+        if changed:
+            said = f"The locks are older than {', '.join(changed)}"
+            raise failed("conda-lock-stale", project, said=said)
         conda_env(project, "tools", "check")
         show("The locks match the environment files.")
         return
@@ -102,7 +91,7 @@ def lock(project: Project, upgrade: list[str] | None = None) -> None:
     """
     words = [] if upgrade is None else ["--upgrade", *upgrade]
     take_lists(project)
-    name_metadata(project)
+    read_metadata(project)
     conda_env(project, "tools", "lock", *words)
     if conda_env(project, "tools", "pip-parts", capture=True).strip():
         build_images(project, "pip-tools")
@@ -145,10 +134,15 @@ def lock_if_stale(project: Project) -> None:
     """Bring the locks up to date before a build, after an edit by hand."""
     folder = project.folder / "dependencies"
     made = folder / "conda.lock"
-    files = folder.glob("environment*.yml")
-    if made.exists() and all(one.stat().st_mtime <= made.stat().st_mtime for one in files):
+    files = [*folder.glob("environment*.yml"), folder / COPY]
+    changed = changed_metadata(project)
+    newest = made.exists() and all(
+        one.stat().st_mtime <= made.stat().st_mtime for one in files if one.exists()
+    )
+    if newest and not changed:
         return
-    show("Bringing the locks in dependencies/ up to date.")
+    why = f", after changes in {', '.join(changed)}" if made.exists() and changed else ""
+    show(f"Bringing the locks in dependencies/ up to date{why}.")
     build_tools(project)
     with needs_named(project):
         lock(project)

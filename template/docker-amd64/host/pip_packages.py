@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import shlex
@@ -13,6 +12,7 @@ from .compose import run_tools, show
 from .failures import failed
 from .images import build_tools
 from .imports import RECORD, name_changed_files, said_of_first, write
+from .metadata import COPY, changed_metadata
 from .project import code_folder, me
 from .system_packages import add_options as add_system_options
 from .system_packages import add_to_list, needs_named
@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 
     from .project import Project
 
-FILES = ("pyproject.toml", "base-override.txt", "project/pyproject.toml")
-# What may say that the code is a Python project, where nothing is recorded yet.
-METADATA = ("pyproject.toml", "setup.cfg", "setup.py")
+FILES = ("pyproject.toml", "base-override.txt", COPY)
 # A requirement as PEP 508 has it, as far as mistakes of typing go.
 REQUIREMENT = re.compile(
     r"""\s*[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?\s*(?:\[[^]]*\])?\s*
@@ -40,29 +38,10 @@ def tools(project: Project, *words: str, capture: bool = False) -> str:
 
 
 def requirements(project: Project, *words: str, capture: bool = False) -> str:
-    """Run image/project_requirements.py likewise. Raises StopError."""
-    program = ("/opt/venv/bin/python", "-B", "/opt/container/project_requirements.py")
+    """Run image/project_lock.py likewise. Raises StopError."""
+    program = ("/opt/venv/bin/python", "-B", "/opt/container/project_lock.py")
     options = (f"--versions={json.dumps(project.torch_family)}", f"--template-sh={me()}")
     return tools(project, *program, *options, *words, capture=capture)
-
-
-def changed_metadata(project: Project) -> list[str]:
-    """The project's own files that are not what dependencies/project/ was made from."""
-    code = code_folder(project)
-    try:
-        record = project.folder / "dependencies" / "project" / "files.json"
-        known: dict[str, str] = json.loads(record.read_text("utf-8"))["sha256"]
-    except (OSError, ValueError, KeyError):
-        known = {}
-    found = []
-    for name, digest in (known or dict.fromkeys(METADATA, "")).items():
-        try:
-            now = hashlib.sha256((code / name).read_bytes()).hexdigest()
-        except OSError:
-            now = ""
-        if now != digest:
-            found.append(name)
-    return found
 
 
 def plan_import(project: Project, files: Sequence[str], *options: str) -> dict[str, Any]:

@@ -3,22 +3,27 @@
 
 conda_env.py lock [--upgrade [NAME...]]      solve the environment files, write conda.lock
 conda_env.py check [LOCK...]                 exit status 1 where a lock does not match the files
-conda_env.py split FOLDER                    FOLDER/{python,runtime,dev}.txt, for micromamba
+conda_env.py split FOLDER                    FOLDER/{python,heavy,runtime,dev}.txt, for micromamba
 conda_env.py pip-parts                       which pip locks the files ask for; removes others
 conda_env.py pip-lock [--upgrade [NAME...]]  pip.lock, pip-dev.lock: what goes with /opt/venv
 conda_env.py add [--dev] [--pip] SPEC...     edit an environment file
 conda_env.py take FOLDER PROJECT [FILE...]   take in what the code lists; PROJECT is JSON
 conda_env.py plan-import FOLDER PROJECT [FILE...]   print as JSON what an import would do
 
-conda.lock is an explicit list that micromamba installs without solving. It has three parts, for the
-layers of the images: python (with PyTorch and all that it needs), runtime, and dev. Its addresses
-are those of the public channels, wherever packages came from: a mirror is a fact of one machine.
+conda.lock is an explicit list that micromamba installs without solving. It has four parts, for the
+layers of the images: python (with PyTorch and all that it needs), heavy (large packages and all
+that they need), runtime, and dev. A lock of an older version has no heavy part. Its addresses are
+of the public channels, wherever packages came from: a mirror is a fact of one machine.
+
+What the project itself requires, in project/pyproject.toml, belongs to the pip parts, but for what
+is compiled against PyTorch, which conda brings. What conda has already is not installed twice.
 
 Python 3.10 or newer with PyYAML, micromamba and uv on PATH.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -36,8 +41,10 @@ import conda_file
 # In an image the three lie in one folder.
 import stand_ins
 from conda_file import CUDA, DEV, MAIN, Environment
-from intake.names import PYPI_NAMES, is_python, name_of, pip_name
+from intake.family import FOLLOWERS
+from intake.names import PYPI_NAMES, REQUIREMENT, is_python, name_of, pip_name
 from intake.text import FileError, without_secret
+from uv_project import NAME, project_tables, uv_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -45,8 +52,11 @@ if TYPE_CHECKING:
 VENV = Path("/opt/venv")
 PLATFORM = "linux-64"
 PUBLIC = "https://conda.anaconda.org"
+# What the project itself requires, and what those need who work on it.
+PROJECT, PROJECT_DEV = "project/pyproject.toml", "project/pyproject.toml (dev)"
 CONDA_LOCK, PIP_LOCK, PIP_DEV_LOCK = "conda.lock", "pip.lock", "pip-dev.lock"
-PARTS = ("python", "runtime", "dev")
+PARTS = ("python", "heavy", "runtime", "dev")
+LEAST_HEAVY = 2_000_000  # bytes of a package; what is lighter changes more often than it costs
 ROOTS = ("python", "pytorch", "pytorch-gpu", "cuda-version")  # with their needs: the part python
 # What a CPU of the last ten years can do: the lock of a new machine shall run on an older one.
 ARCHSPEC = "x86_64_v3"
@@ -111,6 +121,9 @@ def read(folder: Path) -> dict[str, Environment]:
         for name in (MAIN, CUDA, DEV)
         if name == MAIN or (folder / name).exists()
     }
+    project = project_file(folder).get("project", {})
+    found[PROJECT] = by_source(project.get("dependencies", []))
+    found[PROJECT_DEV] = by_source(project.get("optional-dependencies", {}).get("dev", []))
     for name, environment in found.items():
         for channel in environment.channels:
             if without_secret(channel) != channel:
@@ -119,6 +132,70 @@ def read(folder: Path) -> dict[str, Environment]:
                     "it goes into the file of CONDA_AUTH_FILE or NETRC_FILE in .env."
                 )
     return found
+
+
+def project_file(folder: Path) -> dict[str, Any]:
+    """The copy of what the project itself requires, {} where there is none.
+
+    Raises:
+        FileError: it cannot be read.
+    """
+    path = folder / PROJECT
+    if not path.exists():
+        return {}
+    # Not in the dev image, whose Python may have no reader of TOML.
+    from intake.toml_files import values_of  # noqa: PLC0415
+
+    return values_of(conda_file.load(path), f"dependencies/{PROJECT}")
+
+
+def by_source(lines: Iterable[str]) -> Environment:
+    """Requirements of the project by who brings them."""
+    conda, pip = [], []
+    for line in lines:
+        follower = FOLLOWERS.get(pip_name(line))
+        if follower and follower.conda:
+            conda.append(follower.conda)
+        else:
+            pip.append(line)
+    return Environment(channels=[], owned=[], conda=conda, pip=pip)
+
+
+def limits_of(files: dict[str, Environment]) -> dict[str, str]:
+    """The versions of conda's packages that suit the project, by conda's names.
+
+    The solver need not install them, but what it installs shall not contradict the project.
+    """
+    of_pypi: dict[str, list[str]] = {}
+    for conda, pypi in PYPI_NAMES.items():
+        of_pypi.setdefault(pip_name(pypi), []).append(conda)
+    found: dict[str, str] = {}
+    for line in (*files[PROJECT].pip, *files[PROJECT_DEV].pip):
+        match = REQUIREMENT.fullmatch(line)
+        version = "".join((match["rest"] or "").split()) if match else ""
+        if not match or not re.match(r"[<>=!~]=?[^=]", version) or ";" in version:
+            continue
+        # conda reads == with a star as a version of that name.
+        version = re.sub(r"==([^,]*)\.\*", r"=\1", version)
+        for name in of_pypi.get(pip_name(line), [pip_name(line)]):
+            found[name] = f"{found[name]},{version}" if name in found else version
+    return found
+
+
+def broken_limits(lock: Lock, limits: dict[str, str]) -> list[str]:
+    """The packages of a lock that do not suit the project."""
+    from intake.found import fits  # noqa: PLC0415  not in the dev image, which has no packaging
+
+    return [
+        package.name
+        for package in lock.packages
+        if package.name in limits and not fits(package.version, pip_limit(limits[package.name]))
+    ]
+
+
+def pip_limit(version: str) -> str:
+    """Limits of conda's as pip writes them."""
+    return re.sub(r"(?<![<>=!~])=(?!=)([^,]*)", r"==\1.*", version)
 
 
 def specs_of(files: dict[str, Environment]) -> list[str]:
@@ -266,13 +343,17 @@ def grouped(
     asked = {
         name: [name_of(spec) for spec in (*file.owned, *file.conda)] for name, file in files.items()
     }
-    product = [name for file in (MAIN, CUDA) for name in asked.get(file, [])]
+    product = [name for file in (MAIN, CUDA, PROJECT) for name in asked.get(file, [])]
     torch = needed_by([name for name in product if name in ROOTS], by_name)
     runtime = needed_by([*product, "pip"], by_name)
+    large = [name for name in runtime if by_name[name].get("size", 0) >= LEAST_HEAVY]
+    # With all that they need, so that scripts that they run after their installation work.
+    heavy = [name for name in needed_by(large, by_name) if name in runtime and name not in torch]
     everything = needed_by(by_name, by_name)
     return {
         "python": [by_name[name] for name in torch],
-        "runtime": [by_name[name] for name in runtime if name not in torch],
+        "heavy": [by_name[name] for name in heavy],
+        "runtime": [by_name[name] for name in runtime if name not in {*torch, *heavy}],
         "dev": [by_name[name] for name in everything if name not in {*torch, *runtime}],
     }
 
@@ -466,32 +547,28 @@ def lock_verb(folder: Path, arguments: Sequence[str]) -> None:
     """Write conda.lock; versions of the present one stay where they fit and are not freed."""
     upgrade = upgrades(arguments)
     files = read(folder)
+    limits = limits_of(files)
     path = folder / CONDA_LOCK
     try:
         old = load_lock(path)
     except CondaError as error:
         say(f"{error} It is made anew.")
         old = None
-    if old and upgrade is None and not stale(old, files):
+    unsuitable = broken_limits(old, limits) if old else []
+    if old and upgrade is None and not stale(old, files) and not unsuitable:
         check_build(old, files)
         say(f"{CONDA_LOCK} is up to date.")
         return
-    free = set(upgrade or [])
-    if old and free:
+    free = {*(upgrade or []), *unsuitable}
+    if old and upgrade:
         known = {package.name for package in old.packages} | pip_names(folder)
-        if unknown := sorted(free - known):
+        if unknown := sorted({*upgrade} - known):
             raise CondaError(
                 f"The locks have no package {unknown[0]}, so there is nothing to upgrade."
             )
     kept = [] if old is None or upgrade == [] else old.packages
     pins = [f"{name}=={version}={build}" for name, version, build, _ in kept if name not in free]
-    try:
-        records = solve(files, pins)
-    except UnsolvableError:
-        if not pins:
-            raise
-        records = solve(files, [])
-        say(f"The versions of {CONDA_LOCK} do not fit any more: everything was solved anew.")
+    records = solve_with(files, pins, [f"{name}{version}" for name, version in limits.items()])
     channels = channels_of(files)
     parts = {
         part: [locked(record, channels) for record in group]
@@ -501,6 +578,29 @@ def lock_verb(folder: Path, arguments: Sequence[str]) -> None:
     check_build(lock, files)
     conda_file.save(path, text_of(lock))
     say(*changes(old.packages if old else [], lock.packages))
+
+
+def solve_with(
+    files: dict[str, Environment], pins: list[str], limits: list[str]
+) -> list[dict[str, Any]]:
+    """Solve with the versions of the lock and what suits the project; else with less of it.
+
+    What the project asks for and conda cannot have is told when the pip parts are locked.
+    """
+    try:
+        return solve(files, [*pins, *limits])
+    except UnsolvableError:
+        if not pins and not limits:
+            raise
+    if pins and limits:
+        with contextlib.suppress(UnsolvableError):
+            records = solve(files, limits)
+            say(f"The versions of {CONDA_LOCK} do not fit any more: everything was solved anew.")
+            return records
+    records = solve(files, [])
+    if pins:
+        say(f"The versions of {CONDA_LOCK} do not fit any more: everything was solved anew.")
+    return records
 
 
 def changes(old: list[Locked], new: list[Locked]) -> list[str]:
@@ -636,12 +736,13 @@ def pip_lines(files: dict[str, Environment], name: str) -> list[str]:
     """
     file = MAIN if name == PIP_LOCK else DEV
     lines = files[file].pip if file in files else []
+    of_project = files[PROJECT if name == PIP_LOCK else PROJECT_DEV].pip
     try:
         for line in lines:
             conda_file.check_spec(line, pip=True)
     except FileError as error:
         raise FileError(f"{file}, pip part: {error}") from None
-    return lines
+    return [*lines, *of_project]
 
 
 def pip_names(folder: Path) -> set[str]:
@@ -656,16 +757,19 @@ def pip_names(folder: Path) -> set[str]:
 
 
 def requirements(text: str) -> list[str]:
-    """The requirements of a pip lock, one a line, with their hashes."""
+    """The requirements of a pip lock, one a line, with their hashes; its indexes are none."""
     joined = re.sub(r"\\\r?\n\s*", "", re.sub(r"(?m)^\s*#.*\n?", "", text))
-    return [line.strip() for line in joined.splitlines() if line.strip()]
+    lines = map(str.strip, joined.splitlines())
+    return [line for line in lines if line and not line.startswith("--")]
 
 
 def pip_input(folder: Path, name: str, files: dict[str, Environment]) -> str:
     """The hash of what goes into a pip lock."""
     names = (PIP_LOCK,) if name == PIP_LOCK else (PIP_LOCK, PIP_DEV_LOCK)
     lines = [sorted(pip_lines(files, each)) for each in names]
-    return digest(lines, conda_file.load(folder / CONDA_LOCK))
+    places = project_file(folder).get("tool", {}).get("uv", {})
+    from_where = [places[key] for key in ("sources", "index") if places.get(key)]
+    return digest(lines, conda_file.load(folder / CONDA_LOCK), *from_where)
 
 
 def pip_stale(folder: Path, name: str, files: dict[str, Environment]) -> str:
@@ -677,7 +781,10 @@ def pip_stale(folder: Path, name: str, files: dict[str, Environment]) -> str:
         return f"There is no {name} yet."
     made_of = re.search(r"(?m)^# input: (\S+)", conda_file.load(path))
     if not made_of or made_of[1] != pip_input(folder, name, files):
-        return f"{name} does not match the pip part of the environment files and {CONDA_LOCK}."
+        return (
+            f"{name} does not match the pip part of the environment files, what the project "
+            f"requires, and {CONDA_LOCK}."
+        )
     return ""
 
 
@@ -780,12 +887,16 @@ def write_pip_lock(
         work = Path(temporary)
         for package in kept.values():
             stand_ins.write_stand_in(work / "index" / package.name, package, [])
-        asked = [*lines, *extras_of(lines), *given]
+        of_project = files[PROJECT if name == PIP_LOCK else PROJECT_DEV].pip
+        own = [line for line in lines if line not in of_project]
+        asked = [*own, *extras_of(lines), *given]
         (work / "pip.txt").write_text("".join(f"{line}\n" for line in asked), encoding="utf-8")
+        indexes = write_project(work, folder, of_project, kept.keys())
         out = work / name
         if (folder / name).exists():  # its versions are preferred
             out.write_bytes((folder / name).read_bytes())
-        command = ["uv", "pip", "compile", "pip.txt", "--quiet", "--python", f"{VENV}/bin/python"]
+        command = ["uv", "pip", "compile", "pip.txt", "pyproject.toml", "--quiet"]
+        command += ["--python", f"{VENV}/bin/python"]
         command += ["--index", f"file://{work}/index", "--output-file", name]
         command += ["--generate-hashes", "--no-header", "--no-annotate"]
         for each in sorted({*kept, *map(pip_name, given)}):
@@ -795,17 +906,43 @@ def write_pip_lock(
         done = execute(command, dict(os.environ), work)
         if done.returncode:
             say(without_secret(done.stderr.strip().replace(f"file://{work}/index", "conda")))
-            raise CondaError(
-                clash(done.stderr, kept) or "No versions of PyPI's packages fit the pip part."
-            )
+            why = "No versions of PyPI's packages fit the pip part"
+            if of_project:
+                why += " and what the project requires"
+            raise CondaError(clash(done.stderr, kept, of_project) or f"{why}.")
         text = conda_file.load(out)
     check_hashes(name, text)
     about = (
         f"# The packages of PyPI that go with {CONDA_LOCK}, as ./template.sh lock found them.\n"
         f"# input: {pip_input(folder, name, files)}\n"
+        + "".join(f"--extra-index-url {url}\n" for url in indexes)
     )
     conda_file.save(folder / name, about + text)
     say(f"{name}: {len(requirements(text))} packages.")
+
+
+def write_project(work: Path, folder: Path, lines: list[str], kept: Iterable[str]) -> list[str]:
+    """Write what the project requires as uv reads it, with where that comes from.
+
+    Args:
+        work: the folder of the file.
+        folder: dependencies/.
+        lines: the requirements.
+        kept: what conda has, which comes from nowhere else.
+
+    Returns:
+        The addresses of the indexes.
+    """
+    uv = project_file(folder).get("tool", {}).get("uv", {})
+    sources = {
+        name: one
+        for name, one in uv.get("sources", {}).items()
+        if name not in {*kept} and name in {pip_name(line) for line in lines}
+    }
+    indexes = uv.get("index", [])
+    text = f"{project_tables(lines)}\n{uv_tables(sources, indexes)}"
+    (work / "pyproject.toml").write_text(text, encoding="utf-8")
+    return list(dict.fromkeys(index["url"] for index in indexes))
 
 
 def extras_of(lines: Iterable[str]) -> list[str]:
@@ -847,20 +984,22 @@ def check_hashes(name: str, text: str) -> None:
             raise CondaError(f"{name} would hold the password of {without_secret(line)[:100]}.")
 
 
-def clash(words: str, kept: dict[str, stand_ins.Package]) -> str:
+def clash(words: str, kept: dict[str, stand_ins.Package], of_project: Iterable[str]) -> str:
     """The sentence on who wants another version than conda's, "" where nobody does."""
+    project = {pip_name(line) for line in of_project}
     packaging = stand_ins.import_packaging(VENV)
     words = " ".join(words.split())
     for name, package in kept.items():
         wanted = rf"({re.escape(name)}(?:\[[\w,-]*\])?[<>=!~][^\s;]*)"
         asks = re.findall(rf"{stand_ins.ASKING} depends? on {wanted}", words)
         asks += [("", "", line) for line in re.findall(rf"you require {wanted}", words)]
-        for who, version, line in asks:
+        for asking_one, version, line in asks:
+            who = "" if asking_one == NAME else asking_one
             there = {name: package.stands_as}
             for problem in stand_ins.unmet(who, [line.rstrip(".,")], there, packaging):
-                asking = (
-                    f"{who}{version.replace('==', ' ')} needs" if who else "A pip part asks for"
-                )
+                asking = f"{who}{version.replace('==', ' ')} needs"
+                if not who:
+                    asking = f"{'The project' if name in project else 'A pip part'} asks for"
                 other = f"another version of {who}" if who else "another line"
                 return (
                     f"{asking} {problem.line}, but conda has {name} {package.version}: choose "

@@ -33,7 +33,6 @@ from intake.discovery import discover
 from intake.found import CONSTRAINT, FIND_LINKS, INDEX, PIP, Wanted, left_out
 from intake.names import pip_name
 from intake.text import FileError, without_secret
-from project_metadata import LOCKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -45,6 +44,8 @@ if TYPE_CHECKING:
 
 CODE, DEPENDENCIES = Path("/workspace"), Path("/opt/dependencies")
 PYPROJECT, LOCK = "pyproject.toml", "uv.lock"
+# Locks of other tools, whose versions are preferred in the first uv.lock.
+LOCKS = ("uv.lock", "poetry.lock", "pdm.lock")
 MAIN_LIST, DEV_LIST = f"{PIP}:main", f"{PIP}:dev"
 BUILT = (MAIN_LIST, DEV_LIST)
 # A setup.py that imports torch declares it nowhere:
@@ -131,10 +132,13 @@ def put_index(document: Any, address: str) -> None:
 
 def drop_index(document: Any, address: str) -> None:
     """Remove an index that has no name: packages are pinned to one by its name."""
-    indexes = document.get("tool", {}).get("uv", {}).get("index", [])
+    uv = document.get("tool", {}).get("uv", {})
+    indexes = uv.get("index", [])
     for index in reversed(range(len(indexes))):
         if dict(indexes[index]) == {"url": address}:
             del indexes[index]
+    if "index" in uv and not indexes:
+        del uv["index"]
 
 
 def edited(text: str, add: Sequence[Line], remove: Sequence[Line], compiled: set[str]) -> str:

@@ -20,7 +20,9 @@ pip_part() {
     if [[ -f $1 ]]; then verb=(check "$1"); fi
     /usr/bin/python3 /opt/container/conda_env.py "${verb[@]}"
     [[ -f $1 ]] || return 0
-    uv pip install --no-deps --verify-hashes --requirement "$1"
+    # By default uv looks for a package only in the first index that has it. The hashes make it safe to search all:
+    # https://docs.astral.sh/uv/concepts/indexes/#searching-across-multiple-indexes
+    uv pip install --no-deps --verify-hashes --index-strategy unsafe-best-match --requirement "$1"
 }
 
 rm -rf /opt/delta

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 # What may say that a folder is a project.
 FILES = ("pyproject.toml", "setup.cfg", "setup.py")
-# Locks of other tools, whose versions are preferred in the first uv.lock.
-LOCKS = ("uv.lock", "poetry.lock", "pdm.lock")
 # Extras and groups of these names are for those who work on the project.
 DEV = ("dev", "develop", "development", "test", "tests", "testing")
 # The build of a CUDA extension imports torch, at least to name the class of the extension. Metadata
@@ -102,6 +100,9 @@ LARGEST_FILE, MOST_IN_FOLDER, MOST_FILES = 1_000_000, 1000, 10_000
 NOT_COPIED = {"data", "docker-amd64", "node_modules", "outputs", "__pycache__", "venv"}
 
 
+PYPI = re.compile(r"https?://(pypi\.org|pypi\.python\.org)(/|$)")
+
+
 class MetadataError(Exception):
     """Why a project does not tell what it needs."""
 
@@ -114,7 +115,7 @@ class Declared:
         requires: requirements in the form of PEP 508, what the project needs to run.
         dev: what those need who work on it.
         sources: [tool.uv.sources] of these by normalised name.
-        indexes: [[tool.uv.index]] that sources name.
+        indexes: as [[tool.uv.index]]: those that sources name, and those for all packages.
         files: what was read, relative to the root.
         untaken: names of extras and groups that were not taken.
         notes: sentences about what was left out.
@@ -286,15 +287,13 @@ def from_poetry(folder: Path) -> Declared:
             line = str(Requirement(one.to_pep_508(with_extras=False)))
             (found.requires if group == "main" else found.dev).append(line)
             source = named.get(one.source_name or "")
-            if source:
+            if source and source.get("url"):
                 found.sources[str(canonicalize_name(one.name))] = {"index": source["name"]}
-                index = {"name": source["name"], "url": source.get("url", ""), "explicit": True}
-                if index["url"] and index not in found.indexes:
-                    found.indexes.append(index)
     found.untaken += sorted(poetry.package.extras)
     for source in named.values():
-        if source.get("priority") != "explicit" and source.get("url"):
-            found.notes.append(about_index(source["url"]))
+        if source.get("url"):  # PyPI has none
+            explicit = source.get("priority") == "explicit"
+            found.indexes.append(index_of(source["url"], source["name"], explicit=explicit))
     return found
 
 
@@ -399,9 +398,16 @@ def built_metadata(code: Path, torch: str) -> list[str]:
         return PathDistribution(Path(folder)).requires or []
 
 
-def split_extras(lines: Iterable[str], extras: Iterable[str]) -> Declared:
-    """Requires-Dist as a wheel has it, cut into what is always needed and what extras bring."""
+def split_extras(lines: Iterable[str], extras: Iterable[str], python: str = "") -> Declared:
+    """Requires-Dist as a wheel has it, cut into what is always needed and what extras bring.
+
+    Args:
+        lines: requirements with markers on extras.
+        extras: those that are wanted.
+        python: that of the images, "" for the one that runs this.
+    """
     found, others = Declared(), set()
+    here = {"python_version": python, "python_full_version": f"{python}.0"} if python else {}
     for line in lines:
         parsed = requirement(line)
         if parsed is None:
@@ -409,7 +415,7 @@ def split_extras(lines: Iterable[str], extras: Iterable[str]) -> Declared:
         names = re.findall(r"\bextra == [\"']([^\"']+)[\"']", str(parsed.marker or ""))
         if not names:
             found.requires.append(line)
-        elif parsed.marker and parsed.marker.evaluate({"extra": names[0]}):
+        elif parsed.marker and parsed.marker.evaluate({**here, "extra": names[0]}):
             # It holds for this Python and this system, which the image has too.
             parsed.marker = None
             if names[0] in extras:
@@ -458,8 +464,17 @@ def listed(value: ast.expr, names: Mapping[str, Any]) -> list[str] | None:
     return [str(line) for line in lines] if isinstance(lines, (list, tuple)) else None
 
 
-def from_backend(root: Path, folder: Path, torch: str, extras: Iterable[str]) -> Declared:
+def from_backend(
+    root: Path, folder: Path, extras: Iterable[str], *, torch: str, python: str
+) -> Declared:
     """What the build backend of a project says, else what can be read without it.
+
+    Args:
+        root: the folder of all code.
+        folder: the one of the project.
+        extras: those that are wanted.
+        torch: the version of the module that stands for PyTorch.
+        python: that of the images, "" for the one that runs this.
 
     Raises:
         MetadataError: neither says anything.
@@ -480,7 +495,8 @@ def from_backend(root: Path, folder: Path, torch: str, extras: Iterable[str]) ->
                 f"{shown} could not be run ({error}): its install_requires was read as a text."
             )
             return found
-        return split_extras((line.replace(str(copy), str(folder)) for line in lines), extras)
+        own = (line.replace(str(copy), str(folder)) for line in lines)
+        return split_extras(own, extras, python)
 
 
 def texts_of(folder: Path) -> list[Path]:
@@ -552,10 +568,14 @@ def names_in(lines: Iterable[str]) -> set[str]:
 class Reader:
     """Reads what the code in a folder needs, and the folders in it that it depends on."""
 
-    def __init__(self, root: Path, torch: str = ""):
-        """Take the folder of the code, and the version of the module that stands for torch."""
+    def __init__(self, root: Path, torch: str = "", python: str = ""):
+        """Take the folder of the code, the version of the module that stands for torch, and Python.
+
+        Python is that of the images, such as 3.12; "" for the one that runs this.
+        """
         self.root = root.resolve()
         self.torch = torch
+        self.python = python
 
     def read(self) -> Declared:
         """What the code needs."""
@@ -614,7 +634,7 @@ class Reader:
             return from_poetry(folder)
         if kind != "backend":
             return static(toml, extras)
-        found = from_backend(self.root, folder, self.torch, extras)
+        found = from_backend(self.root, folder, extras, torch=self.torch, python=self.python)
         groups = static({**toml, "project": {}})
         found.dev += groups.dev
         found.untaken += groups.untaken
@@ -656,18 +676,38 @@ class Reader:
         return kept
 
 
+def uv_indexes(toml: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """[[tool.uv.index]] of a pyproject.toml."""
+    found: list[dict[str, Any]] = toml.get("tool", {}).get("uv", {}).get("index", [])
+    return found
+
+
+def index_of(url: str, name: str = "", *, explicit: bool = False) -> dict[str, Any]:
+    """An index as uv has it; one with an environment variable as its password has none."""
+    address = re.sub(r"//[^/@]*\$\{[^/@]*@", "//", url)
+    named = {"name": name} if name else {}
+    return {**named, "url": address, **({"explicit": True} if explicit else {})}
+
+
+def declared_indexes(toml: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The indexes that uv, in both of its forms, and PDM ask.
+
+    Their default index is one of them: UV_DEFAULT_INDEX of .env is that of the machine.
+    """
+    tool = toml.get("tool", {})
+    uv = tool.get("uv", {})
+    found = [
+        index_of(one["url"], one.get("name", ""), explicit=bool(one.get("explicit")))
+        for one in (*uv_indexes(toml), *tool.get("pdm", {}).get("source", ()))
+        if one.get("url") and one.get("type") != "find_links"
+    ]
+    urls = [*uv.get("extra-index-url", ()), uv.get("index-url", "")]
+    found += [index_of(url) for url in urls if url]
+    return [one for one in found if not PYPI.match(one["url"]) or "name" in one]
+
+
 def take_indexes(found: Declared, toml: Mapping[str, Any]) -> None:
-    """Take the indexes that sources name; say which others count for all packages."""
-    for index in toml.get("tool", {}).get("uv", {}).get("index", ()):
-        if index.get("explicit") or index.get("name") in named_indexes(found.sources):
+    """Take the indexes that sources name, and those for all packages."""
+    for index in declared_indexes(toml):
+        if index not in found.indexes:
             found.indexes.append(index)
-        if not index.get("explicit"):
-            found.notes.append(about_index(index.get("url")))
-
-
-def about_index(url: object) -> str:
-    """What to do about an index that is not for named packages only."""
-    return (
-        f"pyproject.toml names the index {url} for all packages: write it as [[tool.uv.index]] "
-        "into docker-amd64/dependencies/pyproject.toml too."
-    )

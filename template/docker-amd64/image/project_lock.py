@@ -1,0 +1,333 @@
+#!/usr/bin/env python3
+"""Makes dependencies/project/ from what the project itself declares, and locks it with uv.
+
+    project_lock.py read            write dependencies/project/, say what changed
+    project_lock.py lock OPTION...  the same, then `uv lock OPTION...`
+    project_lock.py add NAME...     add packages to the project's pyproject.toml, and lock
+
+dependencies/project/pyproject.toml is a virtual package of uv: uv.lock has what it requires.
+Runs in the container of the service tools, which has the code at /workspace, read-only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+# Where the image has the libraries; those of a base image may be older.
+sys.path.insert(1, "/opt/tools")
+
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+import project_requirements
+from import_files import LOCKS, Line, edited
+from intake.family import FOLLOWERS, comes_with_torch
+from intake.found import INDEX
+from intake.text import FileError
+from project_metadata import (
+    MetadataError,
+    copy_small_files,
+    kind_of,
+    own_name,
+    parse_toml,
+    read_toml,
+    requirement,
+)
+from project_requirements import CODE, DEPENDENCIES, FILE, RECORD, for_all, say
+from uv_project import NAME, toml_value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+BASE_PACKAGES = Path("/opt/base/packages.json")
+STDERR = 2  # uv says nothing that anybody asked for
+
+
+# --- PyTorch, whose version is an answer ---------------------------------------------------------
+
+
+class Versions(NamedTuple):
+    """The versions of PyTorch's family that the answers or the base image decide, and who does."""
+
+    of: dict[str, str]
+    base: bool
+
+
+def decided_versions(answers: str) -> Versions:
+    """What is decided: by the base image where that has PyTorch, else by the answers."""
+    if BASE_PACKAGES.is_file():
+        kept = json.loads(BASE_PACKAGES.read_text(encoding="utf-8"))["packages"]
+        family = re.compile(r"torch|torchvision|torchaudio|torch-tensorrt|triton|pytorch-triton")
+        return Versions(
+            {name: one["stands_as"] for name, one in kept.items() if family.fullmatch(name)},
+            base=True,
+        )
+    return Versions(json.loads(answers), base=False)
+
+
+def follow_torch(
+    lines: Iterable[str], versions: Versions, where: str, template_sh: str
+) -> tuple[list[str], list[str]]:
+    """The requirements without versions that the answers decide otherwise; sentences about them."""
+    kept, notes = [], []
+    for line in lines:
+        parsed = requirement(line)
+        name = str(canonicalize_name(parsed.name)) if parsed else ""
+        if not parsed or "torch" not in versions.of:
+            kept.append(line)
+        elif name in FOLLOWERS and FOLLOWERS[name].ended:
+            notes.append(f"{where} asks for {line}: left out, {FOLLOWERS[name].ended}.")
+        elif name in versions.of:
+            has = versions.of[name]
+            fits = not parsed.url and parsed.specifier.contains(has, prereleases=True)
+            if fits:
+                kept.append(line)
+                continue
+            who = f"the base image has {has}"
+            if not versions.base:
+                who = f"the answer torch_version is {versions.of['torch']}"
+                who += f". To change it: {template_sh} update --data torch_version=..."
+                if name != "torch":
+                    who = f"the one that fits the PyTorch of the answers is {has}"
+            notes.append(f"{where} asks for {line}; {who}")
+            parsed.url = None
+            parsed.specifier = type(parsed.specifier)()
+            kept.append(str(parsed))
+        elif comes_with_torch(name):
+            notes.append(
+                f"{where} asks for {line}: left out, PyTorch brings the one that it needs."
+            )
+        else:
+            kept.append(line)
+    return kept, notes
+
+
+# --- reading -------------------------------------------------------------------------------------
+
+
+def read(code: Path, dependencies: Path, options: argparse.Namespace) -> None:
+    """Write dependencies/project/ from the code, and say what changed.
+
+    Raises:
+        MetadataError: an address has a password, or dependencies/pyproject.toml cannot be read.
+    """
+    versions = decided_versions(options.versions)
+    before = for_all(dependencies / FILE)
+    project_requirements.read(
+        code,
+        dependencies,
+        lambda lines, where: follow_torch(lines, versions, where, options.template_sh),
+        add=f"{options.template_sh} add --image",
+        python=".".join(map(str, sys.version_info[:3])),
+        torch=versions.of.get("torch", ""),
+        decided=versions.of if "torch" in versions.of else (),
+        counts_more=read_toml(dependencies / "pyproject.toml"),
+    )
+    share_indexes(dependencies, before, for_all(dependencies / FILE))
+
+
+def share_indexes(dependencies: Path, before: Sequence[str], after: Sequence[str]) -> None:
+    """Write the project's indexes for all packages where uv asks them for all.
+
+    uv reads those of a path source for the packages that name them only.
+
+    Raises:
+        MetadataError: dependencies/pyproject.toml cannot be read.
+    """
+    file = dependencies / "pyproject.toml"
+    text = file.read_text(encoding="utf-8")
+    add = [Line(INDEX, url) for url in after if url not in before or url not in text]
+    remove = [Line(INDEX, url) for url in before if url not in after]
+    if not add and not remove:
+        return
+    try:
+        file.write_text(edited(text, add, remove, set()), encoding="utf-8")
+    except FileError as error:
+        raise MetadataError(str(error)) from error
+    for line in add:
+        say(f"All packages are looked for in {line.text} too, as the project says.")
+
+
+# --- uv ------------------------------------------------------------------------------------------
+
+
+def uv(folder: Path, *words: str) -> None:
+    """Run uv in a folder. Raises SystemExit with its status."""
+    done = subprocess.run(["uv", *words], cwd=folder, check=False, stdout=STDERR)
+    if done.returncode:
+        raise SystemExit(done.returncode)
+
+
+def locked(file: Path) -> dict[str, str]:
+    """Name to version of what a lock in TOML has from an index."""
+    try:
+        packages = parse_toml(file.read_text(encoding="utf-8")).get("package", [])
+    except (OSError, ValueError):
+        return {}
+    found: dict[str, set[str]] = {}
+    for one in packages:
+        source = one.get("source", {})
+        if (
+            "version" in one
+            and not {"virtual", "editable", "directory", "git", "url"} & source.keys()
+        ):
+            found.setdefault(str(canonicalize_name(one["name"])), set()).add(one["version"])
+    return {name: versions.pop() for name, versions in found.items() if len(versions) == 1}
+
+
+# --- add -----------------------------------------------------------------------------------------
+
+
+def why_not_written(code: Path) -> str:
+    """Why `add` cannot write into the project's metadata: "" where it can, "none" without any."""
+    toml = read_toml(code / "pyproject.toml")
+    if "project" in toml and "dependencies" not in toml["project"].get("dynamic", ()):
+        return ""
+    kind = kind_of(code)
+    if kind == "poetry":
+        return "Poetry keeps the packages of this project: write it into [tool.poetry.dependencies]"
+    if kind == "backend":
+        name = next(
+            one for one in ("setup.py", "setup.cfg", "pyproject.toml") if (code / one).is_file()
+        )
+        return f"{name} says what this project requires: write it there"
+    return "none"
+
+
+def add(code: Path, dependencies: Path, options: argparse.Namespace) -> None:
+    """Write packages into [project] of the project's own pyproject.toml, and lock them.
+
+    Prints a JSON: `written` is the new text, which the host writes, since the code is mounted
+    read-only; null where the project has no metadata of its own.
+    """
+    reason = why_not_written(code)
+    if reason == "none":
+        print(json.dumps({"written": None}))
+        return
+    if reason:
+        names = " ".join(map(shlex.quote, options.name))
+        say(
+            f"{reason}. Nothing is changed.\n"
+            f"  For the images only, run: {options.template_sh} add --image {names}"
+        )
+        raise SystemExit(1)
+    with tempfile.TemporaryDirectory() as temporary:
+        copy, own = Path(temporary, "code"), Path(temporary, "dependencies")
+        copy_small_files(code, copy)
+        shutil.copytree(dependencies, own)
+        # Not all files of the code are here: uv shall edit the file and look at nothing else.
+        edited = Path(temporary, "edited")
+        edited.mkdir()
+        shutil.copyfile(code / "pyproject.toml", edited / "pyproject.toml")
+        group = ["--dev"] if options.dev else []
+        words = ["add", "--quiet", "--frozen", *group, "--"]
+        uv(edited, *words, *options.name)
+        for after_lock in (False, True):
+            shutil.copyfile(edited / "pyproject.toml", copy / "pyproject.toml")
+            read(copy, own, options)
+            uv(own, "lock")
+            if after_lock:
+                break
+            versions = locked(own / "uv.lock")
+            bounds = [
+                f"{line}>={version}"
+                for line in options.name
+                if re.fullmatch(r"[\w.-]+(\[[\w,. -]+\])?", line)
+                and (
+                    version := lower_bound(versions.get(canonicalize_name(line.split("[")[0]), ""))
+                )
+            ]
+            if not bounds:
+                break
+            uv(edited, *words, *bounds)
+        for name in (FILE, RECORD, "pyproject.toml", "uv.lock"):
+            (dependencies / name).parent.mkdir(exist_ok=True)
+            shutil.copyfile(own / name, dependencies / name)
+        print(json.dumps({"written": (edited / "pyproject.toml").read_text(encoding="utf-8")}))
+
+
+def lock(code: Path, dependencies: Path, options: argparse.Namespace) -> None:
+    """Write dependencies/project/ and bring uv.lock up to date."""
+    read(code, dependencies, options)
+    prefer(code, dependencies, options)
+    uv(dependencies, "lock", *options.option)
+
+
+def lower_bound(version: str) -> str:
+    """A version as the end of `>=`: without its local part; "" for none."""
+    try:
+        return Version(version).public
+    except InvalidVersion:
+        return ""
+
+
+# --- the versions of another lock ----------------------------------------------------------------
+
+
+def prefer(code: Path, dependencies: Path, options: argparse.Namespace) -> None:
+    """Make the first uv.lock with the versions of a lock that the project has, where they fit."""
+    name = next((one for one in LOCKS if (code / one).is_file()), "")
+    if not name or (dependencies / "uv.lock").exists():
+        return
+    decided = decided_versions(options.versions).of if options.versions else {}
+    left_out = {*decided, NAME, own_name(read_toml(code / "pyproject.toml"))}
+    pins = [
+        f"{one}=={version}"
+        for one, version in sorted(locked(code / name).items())
+        if one not in left_out and not comes_with_torch(one) and "+" not in version
+    ]
+    said = f"The lock of the images is dependencies/uv.lock, not {name}"
+    if not pins:
+        say(f"{said}, which has no versions that can be taken over.")
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        own = Path(temporary, "dependencies")
+        shutil.copytree(dependencies, own)
+        file = own / "pyproject.toml"
+        text = file.read_text(encoding="utf-8")
+        line = f"constraint-dependencies = {toml_value(pins)}\n"
+        file.write_text(re.sub(r"(?m)^\[tool\.uv\]\n", rf"\g<0>{line}", text, count=1), "utf-8")
+        done = subprocess.run(["uv", "lock"], cwd=own, check=False, capture_output=True, text=True)
+        if done.returncode:
+            say(f"{said}, whose versions do not fit these images: they are resolved anew.")
+            return
+        shutil.copyfile(own / "uv.lock", dependencies / "uv.lock")
+    say(f"{said}; it begins with the versions of that.")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Do what the text of the module says."""
+    parser = argparse.ArgumentParser(prog="project_lock.py")
+    parser.add_argument("--versions", default="{}", help="JSON: those of PyTorch's family")
+    parser.add_argument("--template-sh", default="./docker-amd64/template.sh")
+    parser.add_argument("--code", type=Path, default=CODE)
+    parser.add_argument("--dependencies", type=Path, default=DEPENDENCIES)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    verbs.add_parser("read")
+    locking = verbs.add_parser("lock")
+    locking.add_argument("option", nargs="*")
+    adding = verbs.add_parser("add")
+    adding.add_argument("--dev", action="store_true")
+    adding.add_argument("name", nargs="+")
+    options = parser.parse_args(arguments)
+    try:
+        {"read": read, "lock": lock, "add": add}[options.verb](
+            options.code, options.dependencies, options
+        )
+    except MetadataError as error:
+        say(str(error))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
