@@ -122,9 +122,11 @@ class PackageIndex:
         own = rf'\g<1>url = "{self.url}/torch/"'
         text, found = re.subn(r'(name = "pytorch"\n)url = ".*"', own, text)
         if not found and '"torch==' in text:  # the build that plain PyPI has
-            own = f'[[tool.uv.index]]\nname = "pytorch"\nurl = "{self.url}/torch/"\nexplicit = true\n'
-            sources = "[tool.uv.sources]\n"
-            text = text.replace(sources, f'{own}\n{sources}torch = {{ index = "pytorch" }}\n')
+            place = f'[[tool.uv.index]]\nname = "pytorch"\nurl = "{self.url}/torch/"\n'
+            table = "[tool.uv.sources]\n"
+            text = text.replace(
+                table, f'{place}explicit = true\n\n{table}torch = {{ index = "pytorch" }}\n'
+            )
         pyproject.write_text(text)
 
     def add(
