@@ -85,7 +85,7 @@ LAST_CHOICES = (
     "none: I bring my own framework",
     "3.9",
     "Debian 12",
-    "Keep a C compiler in the runtime image",
+    "Keep C and C++ compilers in the runtime image",
     "ci: checks, builds",
 )
 

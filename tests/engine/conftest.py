@@ -206,7 +206,7 @@ def _remove(projects: list[Project]) -> None:
 @pytest.fixture(scope="session")
 def torch_project(project: MakeProject, torch_version: str) -> Project:
     """A project with PyTorch for the CPU, both images built; whoever changes a file restores it."""
-    new = project(torch_version=torch_version, jit=False, shared=True)
+    new = project(torch_version=torch_version, shared=True)
     new.build()
     return new
 

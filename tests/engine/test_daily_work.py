@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import signal
 import subprocess
@@ -17,6 +18,11 @@ from tests.support.process import run
 from tests.support.project import Project
 
 MATRIX_PRODUCT = "import torch; print(int((torch.ones(9, 9) @ torch.ones(9, 9)).sum()))"
+# Inductor writes C++ for the CPU, and compiles it.
+COMPILED_SUM = """
+import torch
+print(torch.compile(lambda x: torch.sin(x) + torch.cos(x))(torch.ones(8)).sum().item())
+"""
 SAVE_ON_SIGTERM = """
 import signal, sys, time
 
@@ -68,6 +74,8 @@ def test_a_new_project_computes_with_torch_and_its_files_belong_to_the_person(
     assert "2 passed" in torch_project.ok("exec", "pytest", "-q")
 
     assert torch_project.ok("run", "python", "-c", MATRIX_PRODUCT) == "729\n"
+    compiled = torch_project.ok("run", "python", "-c", COMPILED_SUM)
+    assert float(compiled) == pytest.approx(8 * (math.sin(1) + math.cos(1)), rel=1e-4)
 
     files = [torch_project.folder / "outputs/by-run", torch_project.folder / "by-exec"]
     torch_project.ok("run", "touch", "/outputs/by-run")

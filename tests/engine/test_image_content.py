@@ -59,8 +59,8 @@ def test_everybody_may_write_only_where_every_linux_lets_them(
 
 
 @pytest.mark.parametrize("tool", ["gcc", "cc", "g++", "make", "ld", "uv", "git", "curl"])
-def test_runtime_without_jit_has_no_tools_of_the_build(torch_project: Project, tool: str) -> None:
-    command = ["docker", "run", "--rm", torch_project.image("runtime"), "sh", "-c"]
+def test_runtime_without_jit_has_no_tools_of_the_build(plain_project: Project, tool: str) -> None:
+    command = ["docker", "run", "--rm", plain_project.image("runtime"), "sh", "-c"]
     assert run(*command, f"command -v {tool}").stdout == ""
     assert run(*command, "command -v python").stdout == "/opt/venv/bin/python\n"
 
