@@ -342,7 +342,9 @@ def test_a_dockerfile_has_no_leftover_of_what_was_not_chosen(texts: Texts) -> No
         assert re.search(rf"UV_PYTHON={python or '/opt/venv/bin/python'}[ \n]", text)
         assert bool(re.search("conda|mamba", text)) == conda
         assert (
-            bool(re.search(r"uv\.loc|dependencies/pyproject|VIRTUAL_ENV|/opt/container/sync", text))
+            bool(
+                re.search(r"uv\.loc\[|dependencies/pyproject|VIRTUAL_ENV|/opt/container/sync", text)
+            )
             != conda
         )
 
