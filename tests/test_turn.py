@@ -53,6 +53,7 @@ def test_each_of_several_writers_of_env_keeps_what_the_others_wrote(project: Pat
         assert writer.returncode == 0, said
     text = (project / "docker-amd64/.env").read_text()
     assert [setting for setting in KEYS if f"\n{setting}\n" not in text] == []
+    assert not (project / "docker-amd64/.env.turn").exists()
 
 
 def test_who_waits_is_told_for_whom_and_goes_on_when_that_one_was_killed(project: Path) -> None:

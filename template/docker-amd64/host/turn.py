@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -32,33 +32,55 @@ def turn(folder: Path, verb: str) -> Iterator[None]:
         folder: docker-amd64.
         verb: the name that others are told.
     """
-    here = str(folder)
-    descriptor = None if os.environ.get(OURS) == here else open_file(folder)
+    here, file = str(folder), folder / FILE
+    descriptor = None if os.environ.get(OURS) == here else take(file)
     if descriptor is None:
         yield
         return
     try:
-        wait(descriptor)
         os.truncate(descriptor, 0)
         os.pwrite(descriptor, f"{verb}, process {os.getpid()}".encode(), 0)
         os.environ[OURS] = here
         yield
     finally:
         os.environ.pop(OURS, None)
+        with suppress(OSError):
+            file.unlink()
         os.close(descriptor)
 
 
-def open_file(folder: Path) -> int | None:
-    """The file whose lock is the turn, of the folder's owner; None where it cannot be had."""
+def take(file: Path) -> int | None:
+    """The file with its lock, which is the turn; None where it cannot be had.
+
+    Who had it before has removed the file: a lock on that one is worth nothing.
+    """
+    while True:
+        descriptor = open_file(file)
+        if descriptor is None:
+            return None
+        try:
+            wait(descriptor)
+            if os.path.samestat(os.fstat(descriptor), file.stat()):
+                return descriptor
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def open_file(file: Path) -> int | None:
+    """Open or make it, for the folder's owner; None where that cannot be done."""
     try:
         import fcntl  # noqa: F401, PLC0415  Windows has none
 
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-        descriptor = os.open(str(folder / FILE), flags, 0o644)
+        descriptor = os.open(str(file), flags, 0o644)
     except (ImportError, OSError):
         return None
     if os.geteuid() == 0:  # root at work for a user leaves nothing that this one cannot open
-        owner = folder.stat()
+        owner = file.parent.stat()
         os.fchown(descriptor, owner.st_uid, owner.st_gid)
     return descriptor
 
