@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 DEPENDENCIES = Path("docker-amd64/dependencies")
 PYPROJECT = "pyproject.toml"
-PIP_LOCKS = ("uv.lock", "project/files.json", "project/pyproject.toml", "imported.json")
+PIP_LOCKS = ("uv.lock", "project/files.json", "imported.json")
 CONDA_LOCKS = ("conda.lock", "pip.lock", "pip-dev.lock", "imported.json")
 # The files that are replaced if the package manager has changed.
 CARRIED = frozenset(
