@@ -112,6 +112,21 @@ def test_a_project_that_is_no_package_is_importable(container: Container) -> Non
     assert "not installed" in done.stderr
 
 
+@pytest.mark.parametrize("package", ["false", "true"])
+def test_the_folders_that_the_metadata_names_as_sources_are_importable(
+    container: Container, package: str
+) -> None:
+    text = PYPROJECT.replace("REQUIRES", "") + (
+        '[tool.uv.workspace]\nmembers = ["packages/*"]\n'
+        '[tool.uv.sources]\none = { workspace = true }\ntwo = { path = "libs/two" }\n'
+        f"[tool.uv]\npackage = {package}\n"
+    )
+    container.write({"pyproject.toml": text, "backend.py": BACKEND, "src/thing.py": ""})
+    container.write({"packages/one/src/one/__init__.py": "", "libs/two/two.py": ""})
+    done = container.start("import thing, one, two")
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_project_is_installed_once_with_the_build_requirements_that_are_here(
     container: Container,
 ) -> None:

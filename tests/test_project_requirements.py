@@ -92,6 +92,12 @@ def run(code: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     return call
 
 
+@pytest.fixture
+def _without_uv(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`lock` reads the project and resolves nothing."""
+    monkeypatch.setattr(project_lock, "uv", lambda *_: None)
+
+
 def put(folder: Path, files: dict[str, str]) -> None:
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -242,6 +248,7 @@ def test_what_a_project_declares_is_written_for_uv(code: Path, run: Run, case: s
     assert (dependencies(code) / "project/pyproject.toml").stat().st_mtime_ns == before
 
 
+@pytest.mark.usefixtures("_without_uv")
 @pytest.mark.parametrize(
     ("case", "words"),
     [
@@ -250,7 +257,7 @@ def test_what_a_project_declares_is_written_for_uv(code: Path, run: Run, case: s
         ("extras and groups", ("plot",)),
         ("Poetry", ("docs",)),
         ("a folder beside it", ("away", "left out")),
-        ("a folder beside it", ("libs/lib", "PYTHONPATH")),
+        ("a folder beside it", ("libs/lib", "Python finds its modules there")),
         ("a setup.py that cannot be run", ("setup.py", "could not be run")),
         ("[project]", ("einops==0.6.1 (new), numpy (new)",)),
     ],
@@ -259,7 +266,7 @@ def test_what_is_not_as_written_is_said_in_one_line(
     code: Path, run: Run, capsys: pytest.CaptureFixture[str], case: str, words: tuple[str, ...]
 ) -> None:
     put(code, CASES[case][0])
-    run("read")
+    run("lock")
     lines = capsys.readouterr().err.splitlines()
     assert [line for line in lines if all(word in line for word in words)]
 
@@ -289,6 +296,21 @@ default = true
 """
 OF_POETRY = CASES["Poetry"][0]["pyproject.toml"].replace('priority = "explicit"', "")
 PDM = STATIC + '[[tool.pdm.source]]\nname = "t"\nurl = "https://${U}:${P}@t.example/simple"\n'
+
+
+def test_limits_of_versions_count_for_all_until_the_project_drops_them(
+    code: Path, run: Run
+) -> None:
+    file = dependencies(code) / "pyproject.toml"
+    before = tomllib.loads(file.read_text())
+    limits = 'override-dependencies = ["torch==2.7", "a==1"]\nconstraint-dependencies = ["b<2"]\n'
+    put(code, {"pyproject.toml": f"{STATIC}[tool.uv]\n{limits}"})
+    assert run("read") == 0
+    uv = tomllib.loads(file.read_text())["tool"]["uv"]
+    assert (uv["override-dependencies"], uv["constraint-dependencies"]) == (["a==1"], ["b<2"])
+    put(code, {"pyproject.toml": STATIC})
+    assert run("read") == 0
+    assert tomllib.loads(file.read_text()) == before
 
 
 @pytest.mark.parametrize(
@@ -341,13 +363,14 @@ def test_a_password_is_refused_with_the_way_that_works(
     assert not [file for file in written_files if "hunter2" in file.read_text()]
 
 
+@pytest.mark.usefixtures("_without_uv")
 def test_a_file_that_cannot_be_read_loses_nothing_and_is_read_again(
     code: Path, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
     put(code, {"pyproject.toml": STATIC})
     run("read")
     put(code, {"pyproject.toml": STATIC + "x = ["})
-    assert run("read") == 0
+    assert run("lock") == 0
     assert "pyproject.toml cannot be read" in capsys.readouterr().err
     assert written(code)[0] == ["einops==0.6.1", "numpy"]
     assert json.loads((dependencies(code) / "project/files.json").read_text()) == {"sha256": {}}

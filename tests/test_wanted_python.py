@@ -1,4 +1,4 @@
-"""What a copy says if the project's metadata asks for another Python."""
+"""What a copy says if a file of the project asks for another Python."""
 
 from __future__ import annotations
 
@@ -34,6 +34,14 @@ POETRY = '[tool.poetry.dependencies]\npython = "{}"\n'
         ("setup.cfg", "[options]\npython_requires = <3.12\n", "3.11"),
         ("Pipfile", '[requires]\npython_version = "3.13"\n', "3.13"),
         ("Pipfile", "[packages]\n", None),
+        (".python-version", "3.13.1\n", "3.13"),
+        (".python-version", "# ours\ncpython-3.8\n", ""),
+        (".python-version", "pypy3.9-7\n", None),
+        ("environment.yml", "dependencies: [python=3.8.19=h955ad1f_0, einops]", ""),
+        ("conda.yaml", "dependencies: ['conda-forge::python >=3.9,<3.12']", "3.11"),
+        ("environment.yml", "dependencies: [python>=3.9, python-dateutil=3.10]", None),
+        ("environment.yml", "dependencies: [", None),
+        ("pixi.toml", '[dependencies]\npython = "3.11.*"\n', "3.11"),
     ],
 )
 def test_the_advised_python_is_one_that_the_template_offers(

@@ -289,15 +289,18 @@ def package_lines(project: Path, answers: Answers) -> list[str]:
 
 
 def python_lines(project: Path, answers: Answers) -> list[str]:
-    """That the project's own metadata asks for another Python."""
-    names = ("pyproject.toml", "setup.cfg", "Pipfile")
-    if not any((project / answers.code_dir / name).is_file() for name in names):
+    """That a file of the project asks for another Python."""
+    code = project / answers.code_dir
+    names = ("pyproject.toml", "setup.cfg", "Pipfile", ".python-version", "pixi.toml")
+    if not any((code / name).is_file() for name in names) and not any(code.glob("*.y*ml")):
         return []
     try:
         from hooks.generate import wanted_python  # noqa: PLC0415  seldom needed
 
         command = f"To change it, {COMMITTED}: {me()} update --data"
-        return wanted_python.lines(project, answers.code_dir, answers.python, command)
+        return wanted_python.lines(
+            project, answers.code_dir, answers.python, command, answers.package_manager
+        )
     except Exception as error:  # noqa: BLE001  a hint, without which the project is complete
         return [f"The Python that the project asks for was not read: {one_line(error)}."]
 

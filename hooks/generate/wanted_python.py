@@ -1,17 +1,22 @@
-"""Says that the project's metadata asks for another Python than the answer.
+"""Says that a file of the project asks for another Python than the answer.
 
-The question follows .python-version and environment files. It has no trust, and Copier hands it
-YAML only, so TOML is read here.
+The question follows .python-version and environment files as far as the template has what they ask
+for. It has no trust, and Copier hands it YAML only, so TOML is read here.
 """
 
 from __future__ import annotations
 
 import configparser
 import json
+import re
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+from intake import discovery, reader
+from intake.found import Wanted
+from intake.names import SPEC, name_of, pip_version, without_build
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +50,7 @@ def poetry_specifier(text: str) -> str:
     return ",".join(parts)
 
 
-def wanted(code: Path) -> Iterator[tuple[str, str]]:
+def wanted(code: Path, manager: str) -> Iterator[tuple[str, str]]:
     """The files of a code folder that say which Python it needs, and what they say."""
     toml = read_toml(code / "pyproject.toml")
     project = toml.get("project", {}).get("requires-python")
@@ -64,6 +69,26 @@ def wanted(code: Path) -> Iterator[tuple[str, str]]:
     pipfile = read_toml(code / "Pipfile").get("requires", {}).get("python_version")
     if isinstance(pipfile, str):
         yield "Pipfile", f"=={pipfile}.*"
+    yield from of_version_file(code / ".python-version")
+    if manager == "pip":  # of what conda imports, each line is judged
+        yield from of_environment(code)
+
+
+def of_version_file(file: Path) -> Iterator[tuple[str, str]]:
+    """What .python-version says, in its first line."""
+    text = file.read_text("utf-8", "replace") if file.is_file() else ""
+    if found := re.match(r"(?:\s*#.*\n)*\s*(?:cpython-|python-)?(3\.\d+)", text):
+        yield file.name, f"=={found[1]}.*"
+
+
+def of_environment(code: Path) -> Iterator[tuple[str, str]]:
+    """What the environment file or the manifest of pixi says that conda would take."""
+    files = discovery.discover(code, ".", "conda")
+    first = next((file for file in files if file.kind in {"environment", "pixi"}), None)
+    for entry in reader.read(code, [first], Wanted("conda")).entries if first else ():
+        match = SPEC.fullmatch(without_build(entry.text))
+        if match and name_of(entry.text) == "python" and (version := pip_version(match[3] or "")):
+            yield entry.place.file, version
 
 
 def fits(minor: str, specifier: SpecifierSet) -> bool:
@@ -71,7 +96,9 @@ def fits(minor: str, specifier: SpecifierSet) -> bool:
     return any(specifier.contains(f"{minor}.{patch}") for patch in range(PATCHES))
 
 
-def lines(project: Path, code_dir: str, python: str, command: str) -> list[str]:
+def lines(
+    project: Path, code_dir: str, python: str, command: str, manager: str = "pip"
+) -> list[str]:
     """One line if a file asks for another Python than `python`.
 
     Args:
@@ -79,8 +106,9 @@ def lines(project: Path, code_dir: str, python: str, command: str) -> list[str]:
         code_dir: the folder of the code, seen from there.
         python: the answer; "" if the base image decides.
         command: that changes an answer, such as `./docker-amd64/template.sh update --data`.
+        manager: pip or conda.
     """
-    for name, text in wanted(project / code_dir) if python else ():
+    for name, text in wanted(project / code_dir, manager) if python else ():
         try:
             specifier = SpecifierSet(text)
         except InvalidSpecifier:

@@ -65,7 +65,7 @@ def main(arguments: Sequence[str]) -> int:
     os.environ.pop("UV_PYTHON", None)
     wanted = Wanted.of_project(json.loads(options.project))
     try:
-        project_requirements.read(
+        found = project_requirements.read(
             options.code,
             options.dependencies,
             lambda lines, where: settled(lines, where, wanted),
@@ -73,6 +73,8 @@ def main(arguments: Sequence[str]) -> int:
             python=wanted.python,
             torch=wanted.torch,
         )
+        for note in found.notes:
+            say(note)
     except MetadataError as error:
         say(str(error))
         return 1

@@ -26,11 +26,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 sys.path.insert(1, "/opt/tools")
 
 import tomlkit
+from packaging.requirements import InvalidRequirement, Requirement
 from tomlkit.exceptions import TOMLKitError
 
 from intake import reader, record
 from intake.discovery import discover
-from intake.found import CONSTRAINT, FIND_LINKS, INDEX, PIP, Wanted, left_out
+from intake.found import CONSTRAINT, FIND_LINKS, INDEX, PIP, Wanted, left_out, settled
 from intake.names import pip_name
 from intake.text import FileError, without_secret
 
@@ -44,9 +45,11 @@ if TYPE_CHECKING:
 
 CODE, DEPENDENCIES = Path("/workspace"), Path("/opt/dependencies")
 PYPROJECT, LOCK = "pyproject.toml", "uv.lock"
+DECLARED = "project/pyproject.toml"  # what the project itself requires
 # Locks of other tools, whose versions are preferred in the first uv.lock.
 LOCKS = ("uv.lock", "poetry.lock", "pdm.lock")
 MAIN_LIST, DEV_LIST = f"{PIP}:main", f"{PIP}:dev"
+OVERRIDE = "override"  # only the project's own metadata has it
 BUILT = (MAIN_LIST, DEV_LIST)
 # A setup.py that imports torch declares it nowhere:
 # https://docs.astral.sh/uv/concepts/projects/config/#augmenting-build-dependencies
@@ -69,6 +72,7 @@ PLACES = {
     DEV_LIST: ("dependency-groups", "dev"),
     CONSTRAINT: ("tool", "uv", "constraint-dependencies"),
     FIND_LINKS: ("tool", "uv", "find-links"),
+    OVERRIDE: ("tool", "uv", "override-dependencies"),
 }
 
 
@@ -108,11 +112,15 @@ def put(items: Array, where: str, line: str) -> None:
 
 def drop(document: Any, where: str, line: str) -> None:
     """Remove a line from its list, where that has it as it was written."""
-    items = document
-    for name in PLACES[where]:
-        items = items.get(name, {})
+    *names, name = PLACES[where]
+    parent = document
+    for one in names:
+        parent = parent.get(one, {})
+    items = parent.get(name, ())
     if line in items:
         items.remove(line)
+        if not items and where not in BUILT:
+            del parent[name]
     builds = document.get("tool", {}).get("uv", {}).get("extra-build-dependencies", {})
     if where.startswith(PIP) and builds.get(pip_name(line)) == WITH_TORCH:
         del builds[pip_name(line)]
@@ -153,7 +161,7 @@ def edited(text: str, add: Sequence[Line], remove: Sequence[Line], compiled: set
     Raises:
         FileError: it cannot be read.
     """
-    for where in (CONSTRAINT, FIND_LINKS):
+    for where in (CONSTRAINT, FIND_LINKS, OVERRIDE):
         key = PLACES[where][-1]
         if any(line.where == where for line in add) and not re.search(rf"(?m)^{key}\b", text):
             # Not after the comments of the next table, where tomlkit would write it.
@@ -250,6 +258,53 @@ def without(intake: Intake, refused: Mapping[Line, str]) -> Intake:
     return replace(intake, entries=entries)
 
 
+# --- what the project declares --------------------------------------------------------------------
+
+
+def declared_lines(dependencies: Path) -> dict[str, list[str]]:
+    """What the project's own metadata requires, by the lists that the same lines would go into."""
+    try:
+        project = tomlkit.parse((dependencies / DECLARED).read_text("utf-8")).get("project", {})
+    except (OSError, TOMLKitError):
+        return {}
+    main = list(project.get("dependencies", ()))
+    return {
+        MAIN_LIST: main,
+        DEV_LIST: main + project.get("optional-dependencies", {}).get("dev", []),
+    }
+
+
+def asks_no_more(line: str, own: str) -> bool:
+    """Whether a requirement is one of the project's, or any version of the same package."""
+    try:
+        one, other = Requirement(line), Requirement(own)
+    except InvalidRequirement:
+        return False
+    bare = not (one.extras or one.specifier or one.url or one.marker or other.marker)
+    return one == other or (bare and pip_name(line) == pip_name(own))
+
+
+def without_declared(
+    intake: Intake, declared: Mapping[str, Sequence[str]]
+) -> tuple[Intake, set[str]]:
+    """What was read, without the lines that the metadata has, and the files that add nothing then.
+
+    A setup.py often reads requirements.txt: its lines are in the lock by that way, and an edit of
+    them is noticed.
+    """
+    entries, met, adds = [], set(), set()
+    for entry in intake.entries:
+        own = declared.get(record.list_of(entry), ())
+        if any(asks_no_more(entry.verdict.becomes, line) for line in own):
+            met.add(entry.place.file)
+            entry = replace(entry, verdict=settled())  # noqa: PLW2901  the same line, judged anew
+        elif entry.verdict.becomes:
+            adds.add(entry.place.file)
+        entries.append(entry)
+    empty = met - adds if adds else {entry.place.file for entry in entries if met}
+    return replace(intake, entries=entries), empty
+
+
 # --- the import -----------------------------------------------------------------------------------
 
 ORDER = (INDEX, FIND_LINKS, CONSTRAINT, MAIN_LIST, DEV_LIST)
@@ -265,8 +320,10 @@ def in_order(found: Mapping[str, Change], what: str) -> list[Line]:
     ]
 
 
-def plan(code: Path, dependencies: Path, asked: Sequence[str], wanted: Wanted) -> dict[str, object]:
-    """What an import would do.
+def plan(
+    code: Path, dependencies: Path, asked: Sequence[str], wanted: Wanted, *, first: bool = False
+) -> dict[str, object]:
+    """What an import would do; the first one of a project passes over files that add nothing.
 
     Raises:
         FileError: pyproject.toml cannot be read.
@@ -275,6 +332,12 @@ def plan(code: Path, dependencies: Path, asked: Sequence[str], wanted: Wanted) -
     before = record.load_record(dependencies)
     files = record.files_to_read(code, wanted.manager, asked, before)
     intake = reader.read(code, files, wanted)
+    if not asked:
+        intake, empty = without_declared(intake, declared_lines(dependencies))
+        if first:
+            files = [file for file in files if file.path not in empty]
+            entries = [entry for entry in intake.entries if entry.place.file not in empty]
+            intake = replace(intake, entries=entries)
     old = (dependencies / PYPROJECT).read_text(encoding="utf-8")
     found = record.changes(before, intake, files)
     add, remove = in_order(found, "put"), in_order(found, "drop")
@@ -331,7 +394,10 @@ def main(arguments: Sequence[str]) -> int:
             found = discover(options.code, ".", wanted.manager)
             print(json.dumps({"read": [], "found": [file.path for file in found if file.taken]}))
         else:
-            print(json.dumps(plan(options.code, options.dependencies, options.file, wanted)))
+            said = plan(
+                options.code, options.dependencies, options.file, wanted, first=options.first
+            )
+            print(json.dumps(said))
     except FileError as error:
         say(str(error))
         return 1

@@ -167,12 +167,26 @@ def module_folders(code: Path) -> list[Path]:
     return [source, code] if modules and not (source / "__init__.py").exists() else [code]
 
 
-def name_folders(code: Path, prefix: Path) -> None:
-    """Let Python find the modules where they are."""
+def local_sources(code: Path) -> list[Path]:
+    """The folders in the code that its metadata names as the source of packages."""
+    tool = read_toml(code / "pyproject.toml").get("tool", {})
+    uv, poetry = tool.get("uv", {}), tool.get("poetry", {}).get("dependencies", {})
+    named = [one for one in (*uv.get("sources", {}).values(), *poetry.values()) if one]
+    entries = [one for entry in named for one in (entry if isinstance(entry, list) else [entry])]
+    paths = [code / one["path"] for one in entries if isinstance(one, dict) and "path" in one]
+    for pattern in uv.get("workspace", {}).get("members", ()):
+        paths += sorted(code.glob(pattern))
+    return [path for path in dict.fromkeys(paths) if path.is_dir() and path != code]
+
+
+def name_folders(code: Path, prefix: Path, *, own: bool = True) -> None:
+    """Let Python find the modules where they are: those of the code, unless it is installed."""
     folder = prefix / "lib/python{}.{}/site-packages".format(*sys.version_info[:2])
     folder.mkdir(parents=True, exist_ok=True)
-    lines = "".join(f"{path}\n" for path in module_folders(code))
-    (folder / "code-folder.pth").write_text(lines, encoding="utf-8")
+    projects = [*([code] if own else []), *local_sources(code)]
+    lines = [f"{path}\n" for project in projects for path in module_folders(project)]
+    if lines:
+        (folder / "code-folder.pth").write_text("".join(lines), encoding="utf-8")
 
 
 def main(code: Path, prefix: Path) -> int:
@@ -200,6 +214,7 @@ def main(code: Path, prefix: Path) -> int:
     log = prefix / "install.log"
     log.write_text(output, encoding="utf-8")
     if worked:
+        name_folders(code, prefix, own=False)
         return 0
     for line in cause(output):
         print(f"    {line}", file=sys.stderr)

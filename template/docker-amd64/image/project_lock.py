@@ -29,9 +29,9 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 import project_requirements
-from import_files import LOCKS, Line, edited
+from import_files import LOCKS, OVERRIDE, Line, edited
 from intake.family import FOLLOWERS, comes_with_torch
-from intake.found import INDEX
+from intake.found import CONSTRAINT, INDEX
 from intake.text import FileError
 from project_metadata import (
     MetadataError,
@@ -42,13 +42,14 @@ from project_metadata import (
     read_toml,
     requirement,
 )
-from project_requirements import CODE, DEPENDENCIES, FILE, RECORD, for_all, say
+from project_requirements import CODE, DEPENDENCIES, FILE, RECORD, for_all, limits_in, say
 from uv_project import NAME, toml_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 BASE_PACKAGES = Path("/opt/base/packages.json")
+ROOT_LISTS = ((CONSTRAINT, "constraint-dependencies"), (OVERRIDE, "override-dependencies"))
 STDERR = 2  # uv says nothing that anybody asked for
 
 
@@ -114,15 +115,17 @@ def follow_torch(
 # --- reading -------------------------------------------------------------------------------------
 
 
-def read(code: Path, dependencies: Path, options: argparse.Namespace) -> None:
-    """Write dependencies/project/ from the code, and say what changed.
+def read(code: Path, dependencies: Path, options: argparse.Namespace) -> list[str]:
+    """Write dependencies/project/ from the code, say what changed, and return what else to say.
+
+    `lock` follows in the same command, and says it.
 
     Raises:
         MetadataError: an address has a password, or dependencies/pyproject.toml cannot be read.
     """
     versions = decided_versions(options.versions)
-    before = for_all(dependencies / FILE)
-    project_requirements.read(
+    before = shared(dependencies / FILE)
+    found = project_requirements.read(
         code,
         dependencies,
         lambda lines, where: follow_torch(lines, versions, where, options.template_sh),
@@ -132,21 +135,31 @@ def read(code: Path, dependencies: Path, options: argparse.Namespace) -> None:
         decided=versions.of if "torch" in versions.of else (),
         counts_more=read_toml(dependencies / "pyproject.toml"),
     )
-    share_indexes(dependencies, before, for_all(dependencies / FILE))
+    share(dependencies, before, shared(dependencies / FILE))
+    return found.notes
 
 
-def share_indexes(dependencies: Path, before: Sequence[str], after: Sequence[str]) -> None:
-    """Write the project's indexes for all packages where uv asks them for all.
+def shared(file: Path) -> list[Line]:
+    """What uv reads of the project's metadata at the root only: indexes, limits of versions."""
+    limits = limits_in(file)
+    return [
+        *(Line(INDEX, url) for url in for_all(file)),
+        *(Line(where, line) for where, key in ROOT_LISTS for line in limits.get(key, ())),
+    ]
 
-    uv reads those of a path source for the packages that name them only.
+
+def share(dependencies: Path, before: Sequence[Line], after: Sequence[Line]) -> None:
+    """Write the project's indexes for all packages, and its limits, where uv reads them.
+
+    Of a path source it asks the indexes for the packages that name them only, and no limits.
 
     Raises:
         MetadataError: dependencies/pyproject.toml cannot be read.
     """
     file = dependencies / "pyproject.toml"
     text = file.read_text(encoding="utf-8")
-    add = [Line(INDEX, url) for url in after if url not in before or url not in text]
-    remove = [Line(INDEX, url) for url in before if url not in after]
+    add = [line for line in after if line not in before or line.text not in text]
+    remove = [line for line in before if line not in after]
     if not add and not remove:
         return
     try:
@@ -154,7 +167,12 @@ def share_indexes(dependencies: Path, before: Sequence[str], after: Sequence[str
     except FileError as error:
         raise MetadataError(str(error)) from error
     for line in add:
-        say(f"All packages are looked for in {line.text} too, as the project says.")
+        if line.where == INDEX:
+            say(f"All packages are looked for in {line.text} too, as the project says.")
+    for where, key in ROOT_LISTS:
+        lines = [line.text for line in add if line.where == where]
+        if lines:
+            say(f"{key} of the project decides versions here too: {', '.join(lines)}.")
 
 
 # --- uv ------------------------------------------------------------------------------------------
@@ -233,7 +251,7 @@ def add(code: Path, dependencies: Path, options: argparse.Namespace) -> None:
         uv(edited, *words, *options.name)
         for after_lock in (False, True):
             shutil.copyfile(edited / "pyproject.toml", copy / "pyproject.toml")
-            read(copy, own, options)
+            notes = read(copy, own, options)
             uv(own, "lock")
             if after_lock:
                 break
@@ -249,6 +267,8 @@ def add(code: Path, dependencies: Path, options: argparse.Namespace) -> None:
             if not bounds:
                 break
             uv(edited, *words, *bounds)
+        for note in notes:
+            say(note)
         for name in (FILE, RECORD, "pyproject.toml", "uv.lock"):
             (dependencies / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(own / name, dependencies / name)
@@ -257,7 +277,8 @@ def add(code: Path, dependencies: Path, options: argparse.Namespace) -> None:
 
 def lock(code: Path, dependencies: Path, options: argparse.Namespace) -> None:
     """Write dependencies/project/ and bring uv.lock up to date."""
-    read(code, dependencies, options)
+    for note in read(code, dependencies, options):
+        say(note)
     prefer(code, dependencies, options)
     uv(dependencies, "lock", *options.option)
 

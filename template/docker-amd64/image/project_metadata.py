@@ -10,12 +10,14 @@ from __future__ import annotations
 import ast
 import configparser
 import contextlib
+import logging
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import warnings
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import PathDistribution
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 # What may say that a folder is a project.
 FILES = ("pyproject.toml", "setup.cfg", "setup.py")
+# Lists of [tool.uv] that uv reads at the root of a workspace only.
+LIMITS = ("constraint-dependencies", "override-dependencies")
 # Extras and groups of these names are for those who work on the project.
 DEV = ("dev", "develop", "development", "test", "tests", "testing")
 # The build of a CUDA extension imports torch, at least to name the class of the extension. Metadata
@@ -116,6 +120,7 @@ class Declared:
         dev: what those need who work on it.
         sources: [tool.uv.sources] of these by normalised name.
         indexes: as [[tool.uv.index]]: those that sources name, and those for all packages.
+        limits: lists of [tool.uv] that decide versions, by their keys in LIMITS.
         files: what was read, relative to the root.
         untaken: names of extras and groups that were not taken.
         notes: sentences about what was left out.
@@ -126,6 +131,7 @@ class Declared:
     dev: list[str] = field(default_factory=list)
     sources: dict[str, Any] = field(default_factory=dict)
     indexes: list[dict[str, Any]] = field(default_factory=list)
+    limits: dict[str, list[str]] = field(default_factory=dict)
     files: list[str] = field(default_factory=list)
     untaken: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -269,12 +275,14 @@ def from_poetry(folder: Path) -> Declared:
         MetadataError: poetry-core cannot read it.
     """
     factory = import_module("poetry.core.factory").Factory()
-    logger = import_module("logging").getLogger("poetry.core")
-    logger.disabled = True  # it says that the folder of a path dependency is not there
+    # It says that the folder of a path dependency is not there, and what is deprecated.
+    logging.disable(logging.CRITICAL)
     try:
         poetry = factory.create_poetry(folder, with_groups=True)
     except Exception as error:
         raise MetadataError(f"Poetry cannot read pyproject.toml: {error}") from error
+    finally:
+        logging.disable(logging.NOTSET)
     found = Declared()
     named = {source["name"]: source for source in poetry.local_config.get("source", [])}
     for group in poetry.package.dependency_group_names(include_optional=True):
@@ -367,7 +375,9 @@ def built_metadata(code: Path, torch: str) -> list[str]:
         said[:] = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
         done.check_returncode()
 
-    with temporary:
+    # What a backend warns about is for the authors of the project.
+    with temporary, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         try:
             with environments.DefaultIsolatedEnv(installer="uv") as env:
                 builder = build.ProjectBuilder(
@@ -584,6 +594,10 @@ class Reader:
         if "project" not in toml:  # a uv workspace may have none at its root
             for path in members(self.root, toml).values():
                 found.add(self.declared(path, above=(self.root,)))
+        uv = toml.get("tool", {}).get("uv", {})
+        found.limits = {
+            key: [line for line in uv[key] if isinstance(line, str)] for key in LIMITS if key in uv
+        }
         known = names_in(found.requires)
         found.requires += [
             line for line in build_requirements(toml) if not names_in([line]) <= known
@@ -670,8 +684,8 @@ class Reader:
                 more.requires = []
                 found.add(more)
                 found.notes.append(
-                    f"{parsed.name}: the images get what {shown} requires. Its code is mounted; "
-                    "PYTHONPATH has to name it."
+                    f"{parsed.name}: the images get what {shown} requires, and Python finds its "
+                    "modules there."
                 )
         return kept
 

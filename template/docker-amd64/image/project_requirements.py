@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from packaging.requirements import InvalidRequirement, Requirement
 
 from project_metadata import (
+    LIMITS,
     Declared,
     MetadataError,
     Reader,
@@ -56,7 +57,7 @@ def say(text: str) -> None:
 def text_of(found: Declared) -> str:
     """The content of dependencies/project/pyproject.toml."""
     tables = project_tables(unique(found.requires), unique(found.dev))
-    return f"{HEAD}{tables}\n{uv_tables(found.sources, found.indexes)}"
+    return f"{HEAD}{tables}\n{uv_tables(found.sources, found.indexes, found.limits)}"
 
 
 def unique(lines: Iterable[str]) -> list[str]:
@@ -129,6 +130,8 @@ def read(
 ) -> Declared:
     """Write dependencies/project/ from the code, and say what changed.
 
+    What was left out, and why, is in the notes of what it returns.
+
     Args:
         code: the folder of the code.
         dependencies: the folder dependencies/.
@@ -148,14 +151,17 @@ def read(
     found.dev, more = settle(found.dev, where)
     for name in decided:
         found.sources.pop(name, None)
+    for key, lines in found.limits.items():
+        found.limits[key] = [line for line in lines if not names_in([line]) & set(decided)]
     take_sources(found, counts_more or {})
     refuse_passwords(found, where)
     file = dependencies / FILE
     old = project_table(file)
     if found.failures:
-        for sentence in found.failures:
-            say(sentence)
-        say(f"What it required before is kept. What is missing in dependencies/{FILE}: {add} NAME")
+        kept = (
+            f"What it required before is kept. What is missing in dependencies/{FILE}: {add} NAME"
+        )
+        notes = [*found.failures, kept, *notes]
         keep_old(found, old, file)
     file.parent.mkdir(exist_ok=True)
     text = text_of(found)
@@ -171,16 +177,13 @@ def read(
         rest = len(difference) - MOST_CHANGES
         more_than = f" and {rest} more" if rest > 0 else ""
         say(f"Read from {where}: {', '.join(difference[:MOST_CHANGES])}{more_than}.")
-    for note in dict.fromkeys([*notes, *more, *found.notes]):
-        say(note)
+    found.notes = [*dict.fromkeys([*notes, *more, *found.notes])]
     if found.untaken:
-        say(
-            f"Groups and extras of {where} that are not installed: "
-            f"{', '.join(dict.fromkeys(found.untaken))}."
-        )
+        names = ", ".join(dict.fromkeys(found.untaken))
+        found.notes.append(f"Groups and extras of {where} that are not installed: {names}.")
     wanted = project_python(code)
     if wanted and not fits_python(wanted, python):
-        say(f"{where} wants Python {wanted}; the images have {python}.")
+        found.notes.append(f"{where} wants Python {wanted}; the images have {python}.")
     return found
 
 
@@ -201,6 +204,15 @@ def refuse_passwords(found: Declared, where: str) -> None:
                 "the lock. Write the address without it; the password belongs into the file that "
                 "NETRC_FILE in .env names."
             )
+
+
+def limits_in(file: Path) -> dict[str, list[str]]:
+    """The lists that decide versions which dependencies/project/ has, by their keys in LIMITS."""
+    try:
+        uv = read_toml(file).get("tool", {}).get("uv", {})
+    except MetadataError:
+        return {}
+    return {key: uv[key] for key in LIMITS if key in uv}
 
 
 def keep_old(found: Declared, old: Declared, file: Path) -> None:

@@ -37,9 +37,14 @@ def project_tables(requires: Iterable[str], dev: Iterable[str] | None = None) ->
     return text
 
 
-def uv_tables(sources: Mapping[str, object], indexes: Sequence[Mapping[str, object]]) -> str:
-    """[tool.uv] with where the requirements come from."""
-    parts = ["[tool.uv]\npackage = false\n"]
+def uv_tables(
+    sources: Mapping[str, object],
+    indexes: Sequence[Mapping[str, object]],
+    limits: Mapping[str, Sequence[str]] | None = None,
+) -> str:
+    """[tool.uv] with where the requirements come from, and further lists that decide versions."""
+    lists = "".join(toml_list(key, lines) for key, lines in (limits or {}).items() if lines)
+    parts = [f"[tool.uv]\npackage = false\n{lists}"]
     for index in indexes:
         pairs = "".join(f"{key} = {toml_value(value)}\n" for key, value in index.items())
         parts.append(f"[[tool.uv.index]]\n{pairs}")
