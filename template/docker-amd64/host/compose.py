@@ -260,8 +260,18 @@ def run_tools(project: Project, service: str, *words: str, capture: bool = False
     Raises:
         StopError: the command failed; with its exit status.
     """
-    start = [*compose_program(project), "--progress", "quiet", "run", "--rm", "--no-deps", "-T"]
-    return call(project, [*start, service, *words], capture=capture)
+    name = f"{project.settings.get('COMPOSE_PROJECT_NAME')}-{service}-{os.getpid()}"
+    start = ("--progress", "quiet", "run", "--rm", "--no-deps", "-T", "--name", name, service)
+    try:
+        return call(project, compose(*start, *words), capture=capture)
+    except (KeyboardInterrupt, SystemExit):
+        remove_container(name)  # Compose leaves it running on SIGTERM
+        raise
+
+
+def remove_container(name: str) -> None:
+    """Remove a container of this machine, if there is one of that name."""
+    capture("docker", "rm", "--force", name)
 
 
 def has(program: str) -> bool:
