@@ -68,6 +68,20 @@ error: Failed to download and build `a`
          fatal: unable to access 'https://me:secret@x.example/a/': no host
 """
 
+NO_MODULE = """\
+error: Failed to build `old-news==0.4.3`
+  cause: Call to `setuptools.build_meta:__legacy__.build_wheel` failed (exit status: 1)
+
+         [stderr]
+         Traceback (most recent call last):
+           File "<string>", line 6, in <module>
+         ModuleNotFoundError: No module named 'pkg_resources'
+
+hint: This error likely indicates that `old-news@0.4.3` depends on `pkg_resources`, but doesn't
+
+or `uv pip install pkg_resources` into the environment
+"""
+
 Import = Callable[..., int]
 
 
@@ -347,15 +361,15 @@ def test_what_is_added_can_be_removed_to_the_last_byte() -> None:
         Line("pip:main", "flash-attn==2"),
         Line("pip:dev", "early>=2"),
     ]
-    after = edited(PYPROJECT, add, [], {"flash-attn"})
+    after = edited(PYPROJECT, add, [], {"flash-attn": ["torch"]})
     uv = tomllib.loads(after)["tool"]["uv"]
     assert uv["find-links"] == ["https://wheels.example/list.html"]
     assert uv["constraint-dependencies"] == ["numpy<3"]
     assert uv["extra-build-dependencies"] == {"flash-attn": ["torch"]}
     assert [one["url"] for one in uv["index"]][1:] == ["https://wheels.example/simple"]
     assert "# The index of PyTorch\n[[tool.uv.index]]\n" in after
-    assert edited(after, add, [], {"flash-attn"}) == after
-    before = tomllib.loads(edited(after, [], add, set()))
+    assert edited(after, add, [], {"flash-attn": ["torch"]}) == after
+    before = tomllib.loads(edited(after, [], add))
     assert before["project"]["dependencies"] == []
     assert not any(
         before["tool"]["uv"].get(name) for name in ("find-links", "constraint-dependencies")
@@ -386,11 +400,36 @@ def test_few_tries_find_the_lines_at_fault() -> None:
             NO_HOST,
             "Failed to download and build `a`: unable to access 'https://x.example/a/': no host",
         ),
+        (
+            NO_MODULE,
+            (
+                "Failed to build `old-news==0.4.3`: "
+                "ModuleNotFoundError: No module named 'pkg_resources'"
+            ),
+        ),
         ("", ""),
     ],
 )
 def test_the_reason_of_uv_is_one_clause(said: str, reason: str) -> None:
     assert reason_in(said) == reason
+
+
+def test_a_package_that_imports_what_it_does_not_ask_for_is_taken_with_that(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted = 'old-news = ["setuptools<82"]'
+
+    def fails(lock: import_files.Lock, text: str) -> str:
+        (lock.folder / "uv.lock").touch()
+        lock.said = "" if wanted in text or "old-news" not in text else NO_MODULE
+        return reason_in(lock.said)
+
+    monkeypatch.setattr(import_files.Lock, "fails", fails)
+    (project.root / "requirements.txt").write_text("early\nold-news==0.4.3\n")
+    plan = import_files.plan(project.root, project.folder / "dependencies", [], Wanted("pip"))
+    assert plan["left_out"] == []
+    assert wanted in str(plan["files"])
+    assert "old-news is built with setuptools<82" in capsys.readouterr().err
 
 
 def test_a_file_that_cannot_be_read_is_said(

@@ -34,14 +34,15 @@ from intake.discovery import discover
 from intake.found import CONSTRAINT, FIND_LINKS, INDEX, PIP, Wanted, left_out, settled
 from intake.names import pip_name
 from intake.text import FileError, without_secret
+from project_metadata import IMPORTED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from tomlkit.items import Array
 
-    from intake.found import Intake
-    from intake.record import Change
+    from intake.found import Intake, ListFile
+    from intake.record import Change, Record
 
 CODE, DEPENDENCIES = Path("/workspace"), Path("/opt/dependencies")
 PYPROJECT, LOCK = "pyproject.toml", "uv.lock"
@@ -51,9 +52,9 @@ LOCKS = ("uv.lock", "poetry.lock", "pdm.lock")
 MAIN_LIST, DEV_LIST = f"{PIP}:main", f"{PIP}:dev"
 OVERRIDE = "override"  # only the project's own metadata has it
 BUILT = (MAIN_LIST, DEV_LIST)
-# A setup.py that imports torch declares it nowhere:
+# What a setup.py imports and declares nowhere, by the name of the module:
 # https://docs.astral.sh/uv/concepts/projects/config/#augmenting-build-dependencies
-WITH_TORCH = ["torch"]
+BUILD_MODULES = {**IMPORTED, "torch": "torch"}
 MOST_LETTERS = 300  # of a reason
 
 
@@ -122,7 +123,8 @@ def drop(document: Any, where: str, line: str) -> None:
         if not items and where not in BUILT:
             del parent[name]
     builds = document.get("tool", {}).get("uv", {}).get("extra-build-dependencies", {})
-    if where.startswith(PIP) and builds.get(pip_name(line)) == WITH_TORCH:
+    ours = [[needs] for needs in BUILD_MODULES.values()]
+    if where.startswith(PIP) and builds.get(pip_name(line)) in ours:
         del builds[pip_name(line)]
 
 
@@ -149,14 +151,19 @@ def drop_index(document: Any, address: str) -> None:
         del uv["index"]
 
 
-def edited(text: str, add: Sequence[Line], remove: Sequence[Line], compiled: set[str]) -> str:
+def edited(
+    text: str,
+    add: Sequence[Line],
+    remove: Sequence[Line],
+    builds: Mapping[str, Sequence[str]] | None = None,
+) -> str:
     """The text of pyproject.toml with lines added and removed.
 
     Args:
         text: the file.
         add: what to add, or to replace by the names of packages.
         remove: what to remove.
-        compiled: names of packages that import torch while they are built.
+        builds: what packages import while they are built, by their names.
 
     Raises:
         FileError: it cannot be read.
@@ -178,9 +185,8 @@ def edited(text: str, add: Sequence[Line], remove: Sequence[Line], compiled: set
                 put_index(document, line.text)
             else:
                 put(list_named(document, line.where), line.where, line.text)
-        for name in sorted({pip_name(line.text) for line in add if line.where in BUILT} & compiled):
-            builds = table(document, "tool", "uv", "extra-build-dependencies")
-            builds.setdefault(name, WITH_TORCH)
+        for name, needs in sorted((builds or {}).items()):
+            table(document, "tool", "uv", "extra-build-dependencies").setdefault(name, needs)
         return tomlkit.dumps(document)
     except TOMLKitError as error:
         raise FileError(f"dependencies/{PYPROJECT} cannot be read: {error}.") from None
@@ -194,8 +200,9 @@ def reason_in(said: str) -> str:
     if because := re.search(r"(?s)\bBecause (.*)", said):
         text = because[1].partition(", we can conclude that")[0]
     else:
-        lines = [line.strip() for line in said.partition("error: ")[2].splitlines()]
-        lines = [line for line in lines if line and not line.startswith(("hint:", "---"))]
+        error = re.split(r"(?m)^\s*hint:", said.partition("error: ")[2])[0]
+        lines = [line.strip() for line in error.splitlines()]
+        lines = [line for line in lines if line and not line.startswith("---")]
         causes = [re.sub(r"^(cause|Caused by|fatal): ", "", line) for line in lines]
         text = ": ".join(dict.fromkeys([*causes[:1], *causes[-1:]]))
     text = without_secret(" ".join(text.split())).rstrip(".")
@@ -219,6 +226,15 @@ class Lock:
         )
         self.said = done.stderr
         return (reason_in(done.stderr) or "uv cannot lock it") if done.returncode else ""
+
+
+def build_needs(said: str) -> tuple[str, list[str]] | None:
+    """The package whose setup.py imports what it does not ask for, and what has that."""
+    package = re.search(r"Failed to (?:download and )?build `([\w.-]+)", said)
+    module = re.search(r"ModuleNotFoundError: No module named '(\w+)", said)
+    if package is None or module is None or module[1] not in BUILD_MODULES:
+        return None
+    return pip_name(package[1]), [BUILD_MODULES[module[1]]]
 
 
 def those_that_can_be_had(
@@ -320,6 +336,28 @@ def in_order(found: Mapping[str, Change], what: str) -> list[Line]:
     ]
 
 
+def read_lists(
+    code: Path,
+    dependencies: Path,
+    asked: Sequence[str],
+    wanted: Wanted,
+    before: Record,
+    *,
+    first: bool,
+) -> tuple[list[ListFile], Intake]:
+    """The files of an import, and what becomes of their lines beside what the project declares."""
+    files = record.files_to_read(code, wanted.manager, asked, before)
+    intake = reader.read(code, files, wanted)
+    if asked:
+        return files, intake
+    intake, empty = without_declared(intake, declared_lines(dependencies))
+    if first:
+        files = [file for file in files if file.path not in empty]
+        entries = [entry for entry in intake.entries if entry.place.file not in empty]
+        intake = replace(intake, entries=entries)
+    return files, intake
+
+
 def plan(
     code: Path, dependencies: Path, asked: Sequence[str], wanted: Wanted, *, first: bool = False
 ) -> dict[str, object]:
@@ -330,33 +368,40 @@ def plan(
         SystemExit: uv cannot lock what is there already; it has said why.
     """
     before = record.load_record(dependencies)
-    files = record.files_to_read(code, wanted.manager, asked, before)
-    intake = reader.read(code, files, wanted)
-    if not asked:
-        intake, empty = without_declared(intake, declared_lines(dependencies))
-        if first:
-            files = [file for file in files if file.path not in empty]
-            entries = [entry for entry in intake.entries if entry.place.file not in empty]
-            intake = replace(intake, entries=entries)
+    files, intake = read_lists(code, dependencies, asked, wanted, before, first=first)
     old = (dependencies / PYPROJECT).read_text(encoding="utf-8")
     found = record.changes(before, intake, files)
     add, remove = in_order(found, "put"), in_order(found, "drop")
     compiled = {pip_name(line) for line in intake.compiled}
+    builds: dict[str, list[str]] = {}
 
     def text_with(lines: Sequence[Line]) -> str:
-        return edited(old, lines, remove, compiled)
+        named = {pip_name(line.text) for line in lines if line.where in BUILT}
+        with_torch = {name: ["torch"] for name in named & compiled}
+        return edited(old, lines, remove, {**with_torch, **builds})
+
+    def fails(lines: Sequence[Line]) -> str:
+        why = lock.fails(text_with(lines))
+        needs = build_needs(lock.said) if why else None
+        if needs is None or needs[0] in builds:
+            return why
+        builds[needs[0]] = needs[1]
+        say(f"{needs[0]} is built with {needs[1][0]}, which it imports and does not ask for.")
+        return fails(lines)
 
     new_lock = {}
     if text_with(add) != old:
         with tempfile.TemporaryDirectory() as temporary:
             lock = Lock(dependencies, Path(temporary))
-            if lock.fails(text_with(add)):
+            if fails(add):
                 if lock.fails(text_with([])):
                     sys.stderr.write(lock.said)
                     raise SystemExit(1)
                 say("Not every line can be had: looking for those that cannot.")
-                add, refused = those_that_can_be_had(add, lambda some: lock.fails(text_with(some)))
+                add, refused = those_that_can_be_had(add, fails)
                 intake = without(intake, refused)
+                for line in refused:
+                    builds.pop(pip_name(line.text), None)
                 lock.fails(text_with(add))  # the last try may have been one that fails
             # A first lock begins with the versions of the project's own, if it has one.
             if (dependencies / LOCK).exists() or not any((code / one).is_file() for one in LOCKS):

@@ -163,7 +163,7 @@ def share(dependencies: Path, before: Sequence[Line], after: Sequence[Line]) -> 
     if not add and not remove:
         return
     try:
-        file.write_text(edited(text, add, remove, set()), encoding="utf-8")
+        file.write_text(edited(text, add, remove), encoding="utf-8")
     except FileError as error:
         raise MetadataError(str(error)) from error
     for line in add:

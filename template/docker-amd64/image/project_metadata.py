@@ -41,6 +41,7 @@ DEV = ("dev", "develop", "development", "test", "tests", "testing")
 STOOD_FOR = {"torch", "torchaudio", "torchvision"}
 # What a setup.py without build requirements may import, installed when it turns out to.
 IMPORTED = {
+    "pkg_resources": "setuptools<82",  # https://setuptools.pypa.io/en/latest/history.html#v82-0-0
     "Cython": "cython",
     "cmake": "cmake",
     "numpy": "numpy",
