@@ -168,9 +168,27 @@ def test_pytorch_and_what_it_needs_are_a_part_of_their_own(
             "cuda-version 12.9", "libzlib 1.0", "python 3.12.4", "libtorch 2.13.0",
             "pytorch 2.13.0", "pytorch-gpu 2.13.0",
         ],
+        "heavy": [],
         "runtime": ["libblas 1.0", "numpy 1.26.4", "pip 25.2"],
         "dev": ["ruff 0.12"],
     }  # fmt: skip
+
+
+def test_large_packages_with_what_they_need_are_a_part_that_a_light_one_leaves_as_it_is(
+    project: Dependencies, env: Said
+) -> None:
+    sizes = {"numpy": 8_000_000, "libtorch": 900_000_000, "ruff": 9_000_000}
+    channel = [one | {"size": sizes.get(one["name"], 1000)} for one in CHANNEL]
+    project.offer([*channel, record("einops", "0.8", "pyh0_0", ["python"])])
+    env("lock")
+    assert project.parts()["heavy"] == ["libblas 1.0", "numpy 1.26.4"]
+    env("split", "parts")
+    before = (project.folder / "parts/heavy.txt").read_text()
+    env("add", "einops")
+    env("lock")
+    assert project.parts()["runtime"] == ["einops 0.8", "pip 25.2"]
+    env("split", "parts")
+    assert (project.folder / "parts/heavy.txt").read_text() == before
 
 
 def test_a_lock_is_what_micromamba_installs_and_says_what_it_was_made_for(
@@ -435,7 +453,7 @@ def test_split_writes_a_file_for_each_layer_with_this_machines_mirror(
     project.set("MAMBA_CHANNEL_ALIAS", "file:///mnt/channels/")
     env("split", "parts")
     parts = {path.name: path.read_text() for path in (project.folder / "parts").iterdir()}
-    assert set(parts) == {"python.txt", "runtime.txt", "dev.txt"}
+    assert set(parts) == {"python.txt", "heavy.txt", "runtime.txt", "dev.txt"}
     assert parts["dev.txt"].startswith(
         "@EXPLICIT\nfile:///mnt/channels/conda-forge/linux-64/ruff-0.12-"
     )

@@ -52,14 +52,14 @@ STAGES_THAT_COMPILE = STAGES_WITH_TORCH | {
     "torch-build": "${BUILD_IMAGE}",
     "torch-wheels": "scratch",
 }
-CONDA_STAGES = {name: start for name, start in STAGES.items() if name != "deps-heavy"} | {
+CONDA_STAGES = STAGES | {
     "micromamba": "${MICROMAMBA_IMAGE}",
     "channels": "scratch",
-    "deps-conda": "builder",
+    "deps-conda": "deps-heavy",
     "deps": "deps-conda",
 }
-CONDA_STAGES_WITH_TORCH = CONDA_STAGES | {"deps-torch": "builder", "deps-conda": "deps-torch"}
-MOST_LINES = 330  # of a Dockerfile
+CONDA_STAGES_WITH_TORCH = CONDA_STAGES | {"deps-torch": "builder", "deps-heavy": "deps-torch"}
+MOST_LINES = 340  # of a Dockerfile
 LEAST_WORDS = 0.25  # the share of comments in the files that a reader of a new project opens first
 READ_BY_COMPOSE = ("docker-amd64/.env.example", "docker-amd64/tuning.env")
 
@@ -342,7 +342,9 @@ def test_a_dockerfile_has_no_leftover_of_what_was_not_chosen(texts: Texts) -> No
         assert re.search(rf"UV_PYTHON={python or '/opt/venv/bin/python'}[ \n]", text)
         assert bool(re.search("conda|mamba", text)) == conda
         assert (
-            bool(re.search(r"uv\.loc|dependencies/pyproject|VIRTUAL_ENV|/opt/container/sync", text))
+            bool(
+                re.search(r"uv\.loc\[|dependencies/pyproject|VIRTUAL_ENV|/opt/container/sync", text)
+            )
             != conda
         )
 

@@ -134,7 +134,7 @@ def test_an_index_that_the_project_names_is_asked_as_the_project_says(
     file = herd.folder / "pyproject.toml"
     text = file.read_text()
     url = own_index.env()["UV_DEFAULT_INDEX"]
-    more = text.replace('dependencies = ["of', 'dependencies = ["hearth-tool", "of')
+    more = text.replace('"of-project', '"hearth-tool", "of-project', 1)
     herd.write("pyproject.toml", f'{more}\n[[tool.uv.index]]\nurl = "{url}"\n')
     said = herd.build("runtime")
     assert f"All packages are looked for in {url} too" in said

@@ -3,16 +3,17 @@
 
 conda_env.py lock [--upgrade [NAME...]]      solve the environment files, write conda.lock
 conda_env.py check [LOCK...]                 exit status 1 where a lock does not match the files
-conda_env.py split FOLDER                    FOLDER/{python,runtime,dev}.txt, for micromamba
+conda_env.py split FOLDER                    FOLDER/{python,heavy,runtime,dev}.txt, for micromamba
 conda_env.py pip-parts                       which pip locks the files ask for; removes others
 conda_env.py pip-lock [--upgrade [NAME...]]  pip.lock, pip-dev.lock: what goes with /opt/venv
 conda_env.py add [--dev] [--pip] SPEC...     edit an environment file
 conda_env.py take FOLDER PROJECT [FILE...]   take in what the code lists; PROJECT is JSON
 conda_env.py plan-import FOLDER PROJECT [FILE...]   print as JSON what an import would do
 
-conda.lock is an explicit list that micromamba installs without solving. It has three parts, for the
-layers of the images: python (with PyTorch and all that it needs), runtime, and dev. Its addresses
-are those of the public channels, wherever packages came from: a mirror is a fact of one machine.
+conda.lock is an explicit list that micromamba installs without solving. It has four parts, for the
+layers of the images: python (with PyTorch and all that it needs), heavy (large packages and all
+that they need), runtime, and dev. A lock of an older version has no heavy part. Its addresses are
+of the public channels, wherever packages came from: a mirror is a fact of one machine.
 
 What the project itself requires, in project/pyproject.toml, belongs to the pip parts, but for what
 is compiled against PyTorch, which conda brings. What conda has already is not installed twice.
@@ -54,7 +55,8 @@ PUBLIC = "https://conda.anaconda.org"
 # What the project itself requires, and what those need who work on it.
 PROJECT, PROJECT_DEV = "project/pyproject.toml", "project/pyproject.toml (dev)"
 CONDA_LOCK, PIP_LOCK, PIP_DEV_LOCK = "conda.lock", "pip.lock", "pip-dev.lock"
-PARTS = ("python", "runtime", "dev")
+PARTS = ("python", "heavy", "runtime", "dev")
+LEAST_HEAVY = 2_000_000  # bytes of a package; what is lighter changes more often than it costs
 ROOTS = ("python", "pytorch", "pytorch-gpu", "cuda-version")  # with their needs: the part python
 # What a CPU of the last ten years can do: the lock of a new machine shall run on an older one.
 ARCHSPEC = "x86_64_v3"
@@ -344,10 +346,14 @@ def grouped(
     product = [name for file in (MAIN, CUDA, PROJECT) for name in asked.get(file, [])]
     torch = needed_by([name for name in product if name in ROOTS], by_name)
     runtime = needed_by([*product, "pip"], by_name)
+    large = [name for name in runtime if by_name[name].get("size", 0) >= LEAST_HEAVY]
+    # With all that they need, so that scripts that they run after their installation work.
+    heavy = [name for name in needed_by(large, by_name) if name in runtime and name not in torch]
     everything = needed_by(by_name, by_name)
     return {
         "python": [by_name[name] for name in torch],
-        "runtime": [by_name[name] for name in runtime if name not in torch],
+        "heavy": [by_name[name] for name in heavy],
+        "runtime": [by_name[name] for name in runtime if name not in {*torch, *heavy}],
         "dev": [by_name[name] for name in everything if name not in {*torch, *runtime}],
     }
 
