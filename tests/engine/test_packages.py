@@ -17,6 +17,7 @@ from tests.engine.conftest import MakeProject
 from tests.support.index import PackageIndex
 from tests.support.process import run
 from tests.support.project import Project
+from tests.support.wheels import make_wheel
 
 DEPENDENCIES = "docker-amd64/dependencies"
 VERSION = "import importlib.metadata as m; print(m.version('{}'))"
@@ -243,14 +244,19 @@ def test_an_apt_package_installed_by_root_is_kept_by_freeze(packages: Project) -
     assert "Nothing is installed in dev that the files do not list." in packages.sh("freeze").stderr
 
 
-def test_what_is_added_for_development_is_in_dev_only(
+def test_what_is_added_for_development_is_in_dev_only_and_a_wheel_of_ones_own_in_both(
     packages: Project, index: PackageIndex
 ) -> None:
     index.add("only-dev")
     packages.ok("add", "--dev", "only-dev")
+    folder = packages.folder / DEPENDENCIES / "wheels"
+    folder.mkdir()
+    wheel = make_wheel(folder, "of-a-file")
+    packages.ok("add", "--image", f"wheels/{wheel.name}")
     packages.build()
     packages.ok("up")
-    packages.ok("exec", "python", "-c", "import only_dev")
+    packages.ok("exec", "python", "-c", "import only_dev, of_a_file")
+    packages.ok("run", "python", "-c", "import of_a_file")
     assert packages.sh("run", "python", "-c", "import only_dev").returncode == 1
 
 

@@ -190,10 +190,12 @@ def read_included(reading: Reading, place: Place, line: str, target: str, *, lim
 def editable_verdict(reading: Reading, target: str) -> Verdict:
     """The verdict on `-e TARGET`."""
     bare = unquoted(OPTIONS.split(target)[0])
-    if local := path_verdict(bare):
+    if local := path_verdict(bare, reading.wanted.manager):
         return local
     if "://" not in bare and not re.match(r"git\+|\S+ @ ", bare):
-        return path_verdict(f"./{bare}") or unreadable("it is no requirement")
+        return path_verdict(f"./{bare}", reading.wanted.manager) or unreadable(
+            "it is no requirement"
+        )
     verdict = requirement_verdict(bare, reading)
     if verdict.outcome == TAKEN and verdict.becomes:
         return replace(verdict, outcome=CHANGED, reason="taken, but not as editable")

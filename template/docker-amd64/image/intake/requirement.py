@@ -360,7 +360,7 @@ def judge(text: str, wanted: Wanted, *, given: bool = False) -> Verdict:
         wanted: the answers.
         given: whether further indexes are taken, which may have versions with a local part.
     """
-    if local := path_verdict(text):
+    if local := path_verdict(text, wanted.manager):
         return local
     asked = parts(text)
     if asked is None:
@@ -393,7 +393,7 @@ def unquoted(text: str) -> str:
     return quoted[2].strip() if quoted and quoted[1] not in quoted[2] else bare
 
 
-def path_verdict(text: str) -> Verdict | None:
+def path_verdict(text: str, manager: str) -> Verdict | None:
     """The verdict on a file or folder of one machine, None for what is no path."""
     line = unquoted(text)
     where = line.partition(" ;")[0].strip()
@@ -412,11 +412,11 @@ def path_verdict(text: str) -> Verdict | None:
         return left_out(f"as {why}")
     if re.match(r"[/~]|file:|[A-Za-z]:[\\/]", where):
         return left_out("as it is a path of one machine")
-    instead = (
-        "ask for a release of an index, or install it in dependencies/pre-run.sh"
-        if where.endswith(ARCHIVES)
-        else "PYTHONPATH in compose.override.yaml makes it importable"
-    )
+    instead = "PYTHONPATH in compose.override.yaml makes it importable"
+    if where.endswith(ARCHIVES):
+        instead = "ask for a release of an index, or install it in dependencies/pre-run.sh"
+    if wheel and manager == "pip":
+        instead = "copy it to dependencies/wheels and run template.sh add --image wheels/NAME.whl"
     return left_out(f"as {OUTSIDE}: {instead}")
 
 
