@@ -42,6 +42,7 @@ SUBDIRS = ("linux-64", "noarch")
 GENERAL = {"--yes": False, "--quiet": False, "--json": False, "--dry-run": False}
 SOLVING = {
     **GENERAL,
+    "--download-only": False,
     "--prefix": True,
     "--rc-file": True,
     "--file": True,
@@ -210,7 +211,17 @@ class Settings:
     priority: str
     prefix: Path | None
     root: Path
-    cache: Path
+    caches: list[Path]
+
+    @property
+    def cache(self) -> Path:
+        """The first cache that can be written."""
+        for folder in self.caches:
+            with contextlib.suppress(OSError):
+                folder.mkdir(parents=True, exist_ok=True)
+            if os.access(folder, os.W_OK):
+                return folder
+        raise Failure("Did not find a writable package cache directory!")
 
     def channel_url(self, name: str) -> str:
         """The address of a channel given by name, path or URL."""
@@ -278,7 +289,7 @@ def settings_of(command: Command, from_files: list[str]) -> Settings:
         priority=command.one("--channel-priority") or rc.get("channel_priority", "flexible"),
         prefix=target,
         root=root,
-        cache=Path(caches.split(os.pathsep)[0]),
+        caches=[Path(folder.strip()) for folder in caches.split(",")],
     )
 
 
@@ -460,13 +471,17 @@ def fetch(wanted: Iterable[Wanted], settings: Settings) -> None:
     bad = False
     for package in wanted:
         place = re.sub(r"[^\w./-]", "_", without_credentials(package.url)).replace("://", "/")
-        package.archive = settings.cache / place.replace("___", "/")
+        places = [folder / place.replace("___", "/") for folder in settings.caches]
         kind, expected = ("sha256", package.sha256) if package.sha256 else ("md5", package.md5)
-        cached = package.archive.exists()
-        if cached and expected and digest(package.archive, kind) != expected:
-            cached = False
-        if cached:
+        cached = (
+            path
+            for path in places
+            if path.exists() and not (expected and digest(path, kind) != expected)
+        )
+        package.archive = next(cached, None)
+        if package.archive:
             continue
+        package.archive = settings.cache / place.replace("___", "/")
         try:
             download(settings, package.url, package.archive)
         except Failure as failure:
@@ -1056,6 +1071,11 @@ def change(command: Command, settings: Settings, plan: Plan) -> int:
         register(plan.prefix)
     CONSOLE.print("\nTransaction starting")
     fetch(plan.link, settings)
+    if "--download-only" in command.flags:
+        CONSOLE.print(
+            "Download only - packages download and extraction is done. Skipping the linking phase."
+        )
+        return 0
     lines = link(plan, settings)
     CONSOLE.print("\nTransaction finished\n")
     lines += [f"+{w.url.rpartition('/')[0]}::{w.label}" for w in plan.link]

@@ -39,8 +39,10 @@ STAGES = {
     "tools": "builder",
     "lock": "builder",
     "deps-heavy": "builder",
-    "deps": "deps-heavy",
-    "deps-dev": "deps",
+    "wheels": "deps-heavy",
+    "wheels-dev": "wheels",
+    "deps": "wheels",
+    "deps-dev": "wheels-dev",
     "base": "os",
     "publish": "base",
     "runtime": "publish",
@@ -49,14 +51,20 @@ STAGES = {
 STAGES_WITH_TORCH = STAGES | {"deps-torch": "builder", "deps-heavy": "deps-torch"}
 STAGES_THAT_COMPILE = STAGES_WITH_TORCH | {
     "sources": "scratch",
-    "torch-build": "${BUILD_IMAGE}",
+    "torch-tools": "${BUILD_IMAGE}",
+    "pytorch-source": "torch-tools",
+    "torchvision-source": "torch-tools",
+    "torch-build": "torch-tools",
     "torch-wheels": "scratch",
 }
-CONDA_STAGES = STAGES | {
+WHEELS = {"wheels", "wheels-dev"}
+CONDA_STAGES = {name: base for name, base in STAGES.items() if name not in WHEELS} | {
     "micromamba": "${MICROMAMBA_IMAGE}",
     "channels": "scratch",
+    "downloads": "builder",
     "deps-conda": "deps-heavy",
     "deps": "deps-conda",
+    "deps-dev": "deps",
 }
 CONDA_STAGES_WITH_TORCH = CONDA_STAGES | {"deps-torch": "builder", "deps-heavy": "deps-torch"}
 MOST_LINES = 360  # of a Dockerfile
@@ -326,11 +334,39 @@ def test_every_dockerfile_has_the_stages_that_docs_and_scripts_name(texts: Texts
         own = answers["service"] not in GIVEN and answers["torch_version"] != "none"
         expected = STAGES_WITH_TORCH if own else STAGES
         if answers.get("pytorch_build") == "source":
-            expected = STAGES_THAT_COMPILE
+            magma = {"magma-source": "torch-tools"} if answers.get("magma") else {}
+            expected = STAGES_THAT_COMPILE | magma
         if answers["package_manager"] == "conda":
             expected = CONDA_STAGES_WITH_TORCH if own else CONDA_STAGES
         assert stages(text) == expected, answers
         assert set(re.findall(r"--from=(\S+)", text)) <= expected.keys()
+
+
+# Where a cache that all projects of an engine share may be written: none of these runs code of a
+# package, be it of PyPI, of conda, or PyTorch's sources.
+RUNS_NO_PACKAGE = re.compile(
+    r"bash /mnt/apt-install\.sh .*|"
+    r"(bash /mnt/apt-install\.sh \S+ && uv venv --no-project /opt/build && )?uv pip (install|sync) "
+    r".*--no-build .*|"
+    r"(/opt/container/install-wheels\.sh uv pip [^&]*( && )?)+|"
+    r"/opt/container/install-wheels\.sh uv sync .*|"
+    r"/opt/container/install\.sh download|"
+    r"/opt/container/torch-build\.sh (git|archive) .*"
+)
+
+
+def test_no_code_of_a_package_runs_while_a_shared_cache_can_be_written(texts: Texts) -> None:
+    for text, answers in named(texts, "docker-amd64/Dockerfile"):
+        name = re.escape(str(answers["project_name"]))
+        for step in re.findall(r"(?m)^RUN ((?:.*\\\n)*.*)$", text):
+            mounts = re.findall(r"--mount=type=cache,id=(\S+)", step)
+            command = re.sub(r"--mount=\S+|\\\n", " ", step)
+            shared = [
+                one for one in mounts if not re.match(rf"{name}-", one) and ",readonly" not in one
+            ]
+            # conda's solver reads lists of packages; no code of this project is in the image.
+            if shared and " ".join(command.split()) != "/opt/container/lock.sh":
+                assert RUNS_NO_PACKAGE.fullmatch(" ".join(command.split())), step
 
 
 def test_a_dockerfile_has_no_leftover_of_what_was_not_chosen(texts: Texts) -> None:

@@ -77,6 +77,9 @@ def test_a_person_cannot_change_the_image_but_in_dev_the_environment(
     else:
         assert writable
         assert all(path.startswith("/opt/venv") for path in writable)
+    # As a cluster runs it: any UID, with group 0.
+    anybody = ("docker", "run", "--rm", "--user", "4321:0", torch_project.image(service))
+    assert run(*anybody, *search).stdout == ""
 
 
 def test_apt_works_for_root_in_dev(torch_project: Project) -> None:

@@ -40,7 +40,7 @@ from tests.support import managed_python
 from tests.support.engine import has_stand_ins
 from tests.support.process import run
 from tests.support.serving import listening
-from tests.support.wheels import make_wheel, read_metadata
+from tests.support.wheels import make_source, make_wheel, read_metadata
 
 JSON_PAGE = "application/vnd.pypi.simple.v1+json"
 # No test needs more from outside in one file: who asks for it is about to fetch CUDA libraries.
@@ -139,6 +139,11 @@ class PackageIndex:
         """Make a wheel (see `make_wheel`) and offer it, in place of the outside's of this name."""
         self._publish("simple", make_wheel(self._folder, name, version, requires, files))
 
+    def add_source(self, name: str, setup: str) -> None:
+        """Offer version 1.0 of a package as a source archive alone; `setup` is its setup.py."""
+        archive = make_source(self._folder, name, setup)
+        self._offer("simple", canonicalize_name(name), archive, {})
+
     @contextlib.contextmanager
     def recording(self) -> Iterator[Traffic]:
         """Give what is sent inside the `with` block; complete when the block is left."""
@@ -149,20 +154,26 @@ class PackageIndex:
     def _publish(self, page: str, wheel: Path) -> None:
         name = parse_wheel_filename(wheel.name)[0]
         metadata = read_metadata(wheel)
-        with wheel.open("rb") as content:
+        about = {
+            "requires-python": BytesParser().parsebytes(metadata)["Requires-Python"],
+            "core-metadata": {"sha256": hashlib.sha256(metadata).hexdigest()},
+        }
+        self._offer(page, name, wheel, about)
+
+    def _offer(self, page: str, name: str, archive: Path, about: dict[str, Any]) -> None:
+        with archive.open("rb") as content:
             digest = _sha256(content)
         key = digest[:16]
-        self._files[key] = wheel
+        self._files[key] = archive
         files = self._pages[page].setdefault(name, [])
-        files[:] = [file for file in files if file["filename"] != wheel.name]
+        files[:] = [file for file in files if file["filename"] != archive.name]
         files.append(
             {
-                "filename": wheel.name,
-                "url": f"/files/{key}/{quote(wheel.name)}",
+                "filename": archive.name,
+                "url": f"/files/{key}/{quote(archive.name)}",
                 "hashes": {"sha256": digest},
-                "requires-python": BytesParser().parsebytes(metadata)["Requires-Python"],
-                "size": wheel.stat().st_size,
-                "core-metadata": {"sha256": hashlib.sha256(metadata).hexdigest()},
+                "size": archive.stat().st_size,
+                **about,
             }
         )
 

@@ -1,9 +1,11 @@
-"""Tiny pure-Python wheels, made by the tests that need them."""
+"""Tiny pure-Python wheels and source archives, made by the tests that need them."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import io
+import tarfile
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -41,6 +43,22 @@ def make_wheel(
         for path, text in contents.items():
             archive.writestr(zipfile.ZipInfo(path), text)
     return wheel
+
+
+def make_source(folder: Path, name: str, setup: str) -> Path:
+    """Write a source archive of version 1.0, with this setup.py, and return its path."""
+    stem = f"{name.replace('-', '_')}-1.0"
+    archive = folder / f"{stem}.tar.gz"
+    files = {
+        "PKG-INFO": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n",
+        "setup.py": setup,
+    }
+    with tarfile.open(archive, "w:gz") as tar:
+        for path, text in files.items():
+            entry = tarfile.TarInfo(f"{stem}/{path}")
+            entry.size = len(text.encode())
+            tar.addfile(entry, io.BytesIO(text.encode()))
+    return archive
 
 
 def read_metadata(wheel: Path) -> bytes:

@@ -2,11 +2,24 @@
 # Installs locked packages into /opt/venv: a part of conda.lock (NAME.txt, written by `conda_env.py split`), the pip part
 # of an environment file (pip.lock, pip-dev.lock), or both. Every file is checked against its hash. Copies what that adds
 # to /opt/delta, as hard links, so that images get only that as their next layer.
+#
+#   install.sh NAME.txt|NAME.lock...
+#   install.sh download                 fetches and unpacks all parts, and runs nothing of them
 set -euo pipefail
+
+has_packages() { grep -q '^http\|^file' "$1"; }
+
+download() {
+    local part
+    for part in /opt/parts/*.txt; do
+        if has_packages "$part"; then micromamba create --yes --download-only --prefix /tmp/downloads --file "$part"; fi
+    done
+    rm -rf /tmp/downloads
+}
 
 conda_part() {
     local verb=create
-    grep -q '^http\|^file' "$1" || return 0
+    has_packages "$1" || return 0
     if [[ -d /opt/venv/conda-meta ]]; then verb=install; fi
     micromamba $verb --yes --prefix /opt/venv --file "$1"
     if [[ $verb == create ]]; then
@@ -25,6 +38,12 @@ pip_part() {
     uv pip install --no-deps --verify-hashes --index-strategy unsafe-best-match --requirement "$1"
 }
 
+if [[ $1 == download ]]; then
+    download
+    exit
+fi
+# The second is read-only. What is missing there, because the engine dropped it after the stage downloads, is fetched again.
+export CONDA_PKGS_DIRS=/tmp/conda,/var/cache/conda
 rm -rf /opt/delta
 mkdir -p /opt/delta/opt/venv
 touch /tmp/before
@@ -35,6 +54,7 @@ for list in "$@"; do
         *.lock) pip_part "$list" ;;
     esac
 done
+rm -rf /tmp/conda
 # Packages bring their own modes. Everybody has to read them, and the group, which only the user of the dev image is in,
 # may write.
 find /opt/venv ! -type l ! -perm -g=w,o=r -exec chmod g+w,a+rX {} +

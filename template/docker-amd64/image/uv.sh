@@ -27,7 +27,10 @@ said=$(mktemp)
 trap 'rm -f "$said"' EXIT
 status=0
 { /opt/container/uv "${@:1:1}" "${options[@]}" "${@:2}" 2>&1 1>&3 | tee "$said" >&2; } 3>&1 || status=$?
-if ((status)); then
+# Both read packages of the environment, of which no code may run while wheels are installed (install-wheels.sh).
+if [[ -n ${WHEELS_ONLY:-} ]]; then
+    exit "$status"
+elif ((status)); then
     base why <"$said"
 elif [[ ${1:-} == sync ]]; then
     base check || status=$?

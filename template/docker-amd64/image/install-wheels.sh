@@ -1,0 +1,78 @@
+#!/bin/bash
+# Runs a command of uv that installs locked packages into /opt/venv, and copies what that adds to /opt/delta, so that images
+# get only that as their next layer.
+#
+#   install-wheels.sh COMMAND...           installs wheels. If a package has none, installs nothing and leaves all to --build
+#   install-wheels.sh --build COMMAND...   builds packages too
+#
+# Without --build, uv's cache is one that all projects of this engine install from. uv checks the hash of what it downloads,
+# not of what it has unpacked before: whoever writes into that cache writes into images of others. So no code of a package
+# runs meanwhile: uv builds nothing, Python reads no .pth file, and bytecode is compiled without importing anything.
+set -euo pipefail
+
+clean=/opt/container/venv # the environment without packages
+python=$(readlink -f $clean/bin/python)
+
+stop() { # FILE
+    local record
+    record=$(grep -lE "(^|/)$1," /opt/venv/lib/python3*/site-packages/*.dist-info/RECORD | head -n 1)
+    record=${record%.dist-info/RECORD}
+    printf '%s replaces %s of /opt/venv\n' "${record##*/}" "$1" >&2
+    exit 1
+}
+
+# A wheel can place files anywhere in the environment.
+check_environment() {
+    local file
+    cmp -s $clean/pyvenv.cfg /opt/venv/pyvenv.cfg || stop pyvenv.cfg
+    for file in "$clean"/bin/python*; do
+        [[ $(readlink -f "/opt/venv/bin/${file##*/}") == "$python" ]] || stop "bin/${file##*/}"
+    done
+}
+
+hide_startup_files() {
+    local folder
+    for folder in /opt/venv/lib/python3*/site-packages; do
+        mkdir -p /tmp/startup
+        find "$folder" -maxdepth 1 \( -name '*.pth' -o -name 'sitecustomize*' -o -name 'usercustomize*' \) -print0 |
+            xargs -0r mv --no-clobber --target-directory /tmp/startup
+        show_again=$folder
+    done
+}
+
+show_startup_files() {
+    find /tmp/startup -mindepth 1 -maxdepth 1 -exec mv --no-clobber --target-directory "$show_again" {} +
+    rm -rf /tmp/startup
+}
+
+wheels_only() {
+    local said status=0
+    check_environment
+    said=$(mktemp)
+    hide_startup_files
+    { WHEELS_ONLY=1 "$@" --no-build --no-compile-bytecode 2>&1 1>&3 | tee "$said" >&2; } 3>&1 || status=$?
+    check_environment
+    show_startup_files
+    if ((status)); then
+        grep -qE -e '--no-build|building from source is disabled' "$said" || exit "$status"
+        echo "A package has no wheel for this image: all of this step are installed by a later one, which may build." >&2
+    fi
+    rm -f "$said"
+}
+
+rm -rf /opt/delta
+mkdir -p /opt/delta/opt/venv
+touch /tmp/before
+sleep 0.01 # a file of the same clock tick would not count as newer
+if [[ $1 == --build ]]; then
+    "${@:2}" --no-compile-bytecode
+else
+    wheels_only "$@"
+fi
+rm -f /opt/venv/.lock
+cd /
+# -S: without site, thus without .pth files. Some packages have files that are not Python 3: those are passed over.
+find opt/venv/lib -cnewer /tmp/before -name '*.py' -printf '/%p\n' |
+    "$python" -I -S -m compileall -qq -j 0 -i - || true
+# By ctime, since the times of modification in a wheel are those of its author.
+find opt/venv -cnewer /tmp/before ! -type d -exec cp -al --parents -t /opt/delta {} +
