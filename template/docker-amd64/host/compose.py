@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Mapping, NoReturn
 
 from .ask import capture
+from .env_file import set_keys
 from .failures import explain, failed
 from .project import StopError, me
 
@@ -31,6 +32,26 @@ def with_stdin(project: Project) -> dict[str, str]:
     """The environment with which Compose reads one more file, from its standard input."""
     separator = project.settings.get("COMPOSE_PATH_SEPARATOR") or ":"
     return {"COMPOSE_FILE": separator.join([*project.settings.files(), "-"])}
+
+
+def name_file(project: Project, name: str) -> None:
+    """Let COMPOSE_FILE in .env name a file that this program makes exactly where it exists.
+
+    So plain Compose reads it too.
+    """
+    if "COMPOSE_FILE" in os.environ:
+        return
+    files = project.settings.files()
+    if (name in files) == (project.folder / name).is_file():
+        return
+    if name in files:
+        files.remove(name)
+    else:
+        at = files.index("compose.yaml") + 1 if "compose.yaml" in files else len(files)
+        files.insert(at, name)
+    separator = project.settings.get("COMPOSE_PATH_SEPARATOR") or ":"
+    set_keys(project.folder, [f"COMPOSE_FILE={separator.join(files)}"])
+    project.forget_settings()
 
 
 def show(text: str) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from .ask import capture
 from .checkout import HOST_FILES, UpdateError
+from .guard import remove_guard
 from .project import me
 from .update import yes
 
@@ -79,6 +80,8 @@ def do_eject(project: Project, options: argparse.Namespace) -> int:
         return 1
     in_git = not capture("git", "cat-file", "-e", f"HEAD:./{answers.name}", cwd=root).returncode
     answers.unlink()
+    if (docker / ".env").is_file():
+        remove_guard(project)
     back = f" To have it back: git checkout HEAD -- {answers.name}" if in_git else ""
     print(f"Removed {answers.name}.{back}")
     return 0

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from .ask import capture
 from .compose import show
+from .guard import KEY as GUARD_KEY
+from .guard import mounts as guarded
 
 if TYPE_CHECKING:
     from .project import Project
@@ -94,4 +96,7 @@ def override(project: Project) -> str:
             }
             for path in mounts
         ]
+        if project.settings.get(GUARD_KEY) != "all":
+            for path in mounts:
+                dev["volumes"] += guarded(project.folder, path, str(path))
     return json.dumps({"services": {"dev": dev}}, ensure_ascii=False).replace("$", "$$")

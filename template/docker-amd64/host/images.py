@@ -9,9 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Mapping
 
 from .ask import capture
-from .compose import call, check_engine, compose, image_id, show, with_stdin
-from .env_file import set_keys
+from .compose import call, check_engine, compose, image_id, name_file, show, with_stdin
 from .failures import failed
+from .guard import guard
 from .project import PINS_FILE, USAGE, StopError, me
 from .turn import turn
 
@@ -96,6 +96,7 @@ def build_tools(project: Project) -> None:
     refuse_architecture(project)
     refuse_passwords(project)
     pin_bases(project)
+    guard(project)
     if image_id(project.image("tools")):
         quiet = capture(*compose("--progress", "quiet", "build", "tools"), cwd=project.folder)
         if not quiet.returncode:
@@ -193,23 +194,6 @@ def write_pins(project: Project, pins: Mapping[str, str]) -> None:
         temporary.replace(file)
 
 
-def name_pins(project: Project) -> None:
-    """Let COMPOSE_FILE in .env name the pins exactly where they exist, for plain Compose."""
-    if "COMPOSE_FILE" in os.environ:
-        return
-    files = project.settings.files()
-    if (PINS_FILE in files) == (project.folder / PINS_FILE).is_file():
-        return
-    if PINS_FILE in files:
-        files.remove(PINS_FILE)
-    else:
-        at = files.index("compose.yaml") + 1 if "compose.yaml" in files else len(files)
-        files.insert(at, PINS_FILE)
-    separator = project.settings.get("COMPOSE_PATH_SEPARATOR") or ":"
-    set_keys(project.folder, [f"COMPOSE_FILE={separator.join(files)}"])
-    project.forget_settings()
-
-
 def digest_of(project: Project, name: str, otherwise: str) -> str:
     """NAME@sha256:... as its registry has it now; "" where that is not known, which is said.
 
@@ -270,7 +254,7 @@ def pin_bases(project: Project, *, refresh: bool = False) -> None:
         if pin:
             wanted[key] = pin
     write_pins(project, wanted)
-    name_pins(project)
+    name_file(project, PINS_FILE)
 
 
 def do_pin(project: Project, _: argparse.Namespace) -> None:

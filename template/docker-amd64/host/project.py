@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SCRIPT = "./docker-amd64/template.sh"
-# Override files that COMPOSE_FILE names where they are used: what `pin` writes, and certificates.
+# Override files that COMPOSE_FILE names where they are used: what `pin` writes, certificates, and
+# what containers see of docker-amd64.
 PINS_FILE = "compose.pins.yaml"
 CA_FILE = "compose.ca.yaml"
+GUARD_FILE = "compose.guard.yaml"
 USAGE = "usage"  # the id of a wrong call, which is not shown
 
 

@@ -1,0 +1,114 @@
+"""What containers see of docker-amd64: nothing that they can change, and neither .env nor secrets.
+
+This machine runs what is in that folder, and the code folder, which containers may write to, has it
+in it. So an override file mounts an empty folder over it, and into that, read-only, each file and
+folder but those of `HIDDEN`. An empty file over .env would not do: a mount ends when what it covers
+is replaced, and .env is replaced whenever a value changes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .compose import name_file, show
+from .project import GUARD_FILE, code_folder, me
+from .turn import turn
+
+if TYPE_CHECKING:
+    from .project import Project
+
+KEY = "CONTAINERS_SEE"  # protected, or all
+HIDDEN = (".env*", "*netrc", "authentication.json", "*.pem", "*.key", GUARD_FILE)
+SHOWN = (".env.example",)
+HEAD = """\
+# What containers see of docker-amd64: what is listed here, and they cannot change it.
+# template.sh writes this file before containers start. CONTAINERS_SEE=all in .env ends it.
+"""
+
+
+def visible(folder: Path) -> list[str]:
+    """The names of the files and folders in docker-amd64 that containers may read."""
+    found = []
+    for entry in os.scandir(str(folder)):
+        hidden = entry.name not in SHOWN and any(fnmatch(entry.name, one) for one in HIDDEN)
+        kept = entry.is_dir(follow_symlinks=False) or entry.is_file(follow_symlinks=False)
+        if kept and not hidden:
+            found.append(entry.name)
+    return sorted(found)
+
+
+def mounts(folder: Path, source: Path, target: str) -> list[dict[str, Any]]:
+    """The volumes, as Compose writes them, that protect docker-amd64 in a mounted folder.
+
+    Args:
+        folder: docker-amd64.
+        source: the folder of this machine that containers mount.
+        target: where they mount it.
+    """
+    folder, source = folder.resolve(), source.resolve()
+    if source not in folder.parents:
+        return []
+    *above, own = folder.relative_to(source).parts
+
+    def bind(path: Path, place: str, *, read_only: bool) -> dict[str, Any]:
+        known = {"type": "bind", "source": str(path), "target": place}
+        return {**known, "read_only": read_only, "bind": {"create_host_path": False}}
+
+    # A mounted folder cannot be renamed, by which another one could take its place.
+    between = [
+        bind(source.joinpath(*above[:at]), "/".join((target, *above[:at])), read_only=False)
+        for at in range(1, len(above) + 1)
+    ]
+    place = "/".join((target, *above, own))
+    cover = {"type": "tmpfs", "target": place, "tmpfs": {"size": "64k", "mode": 0o555}}
+    shown = [bind(folder / name, f"{place}/{name}", read_only=True) for name in visible(folder)]
+    return [*between, cover, *shown]
+
+
+def guard_text(project: Project) -> str:
+    """The text of the override file, "" where there is nothing to protect."""
+    if project.settings.get(KEY) == "all":
+        return ""
+    volumes = mounts(project.folder, code_folder(project), "/workspace")
+    if not volumes:
+        return ""
+    rows = (json.dumps(one, ensure_ascii=False).replace("$", "$$") for one in volumes)
+    lines = "".join(f"    - {row}\n" for row in rows)
+    services = "".join(f"  {name}: *guard\n" for name in ("runtime", "dev", "tools"))
+    return f"{HEAD}x-guard: &guard\n  volumes:\n{lines}\nservices:\n{services}"
+
+
+def remove_guard(project: Project) -> None:
+    """Remove the override file: without template.sh, nothing brings it in line with the folder."""
+    with suppress(FileNotFoundError):
+        (project.folder / GUARD_FILE).unlink()
+    name_file(project, GUARD_FILE)
+
+
+def guard(project: Project) -> None:
+    """Bring the override file in line with docker-amd64, and let COMPOSE_FILE name it."""
+    file, text = project.folder / GUARD_FILE, guard_text(project)
+    try:
+        former = file.read_text("utf-8", "replace")
+    except OSError:
+        former = ""
+    if text == former:
+        return
+    with turn(project.folder, "up"):
+        if not text:
+            remove_guard(project)
+            return
+        temporary = file.with_name(f"{GUARD_FILE}.tmp")
+        temporary.write_text(text, "utf-8")
+        temporary.replace(file)
+        name_file(project, GUARD_FILE)
+    if not former:
+        show(
+            "Containers see docker-amd64 read-only, without .env and secret files. "
+            f"To change that, run: {me()} env --set {KEY}=all"
+        )
