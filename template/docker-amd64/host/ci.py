@@ -23,6 +23,7 @@ from .checkout import conflicts
 from .command import call_verb, need_env, verbs_here
 from .compose import SilentError, call, compose, show
 from .failures import explain, failed, registry_of
+from .passwords import refuse_proxies
 from .registry import NAME, tag_of
 from .work import before_start, environment_of_run
 
@@ -323,12 +324,7 @@ def publish(project: Project, options: argparse.Namespace) -> None:
         show(changed.stdout.rstrip("\n"))
         raise failed("not-committed", project)
     need_env(project)
-    config = capture(*compose("--profile", "*", "config"), cwd=project.folder).stdout
-    proxy = re.search(r"\b(HTTPS?_PROXY): .*?(\w+://)[^/]*@([^\s'\"]*)", config)
-    if proxy:  # the provenance of the image would name it
-        key, setting = proxy[1], f"{proxy[1]}={proxy[2]}{proxy[3]}"
-        instead = "one that wants none"
-        raise failed("password-in-image", project, key=key, setting=setting, instead=instead)
+    refuse_proxies(project)
     name = f"{image}:{tag}"
     with with_registry(project, "publish"):
         call_verb("publish", name, project=project)

@@ -14,6 +14,7 @@ from .failures import failed
 from .images import build_images, build_tools
 from .imports import name_changed_files
 from .metadata import COPY, changed_metadata
+from .passwords import refuse_in_words
 from .project import me
 from .system_packages import add_options as add_system_options
 from .system_packages import add_to_list, needs_named
@@ -112,6 +113,7 @@ def do_add(project: Project, options: argparse.Namespace) -> None:
     """Add packages to the files and the locks; where no versions fit, nothing changes."""
     if add_to_list(project, options):
         return
+    refuse_in_words(project, options.name)
     build_tools(project)
     take_lists(project)
     dependencies = project.folder / "dependencies"

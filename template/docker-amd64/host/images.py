@@ -12,6 +12,7 @@ from .ask import capture
 from .compose import call, check_engine, compose, image_id, show, with_stdin
 from .env_file import set_keys
 from .failures import failed
+from .passwords import refuse_passwords
 from .project import PINS_FILE, USAGE, StopError, me
 from .turn import turn
 
@@ -30,16 +31,6 @@ x-pins: &pins
 """
 ARCHITECTURES = ("x86_64", "amd64")  # what docker-amd64 is for
 END_IS_NEAR = 90  # days before the last security update of a distribution, from which build says so
-# What the Dockerfile records in an image, so that no password may be in it.
-RECORDED = (
-    *("APT_MIRROR", "UV_DEFAULT_INDEX", "UV_PYTHON_INSTALL_MIRROR", "UV_PYTHON_DOWNLOADS_JSON_URL"),
-    *("MAMBA_CHANNEL_ALIAS", "GIT_MIRROR", "PYTORCH_REPO", "TORCHVISION_REPO", "MAGMA_URL"),
-)
-PASSWORD, TOKEN = r"(?<=://)(?!git@)[^/]*@", r"/t/[^/]*"  # everybody may read as git@
-INSTEAD = {
-    "APT_MIRROR": "a mirror that wants none",
-    "MAMBA_CHANNEL_ALIAS": "the files of NETRC_FILE and CONDA_AUTH_FILE",
-}
 
 
 # ------------------------------------------------------------------------------------- building
@@ -77,18 +68,6 @@ def refuse_architecture(project: Project) -> None:
     engine = capture("docker", "version", "--format", "{{.Server.Arch}}").stdout.strip()
     if engine and engine not in ARCHITECTURES:
         raise failed("other-architecture", project, architecture=here.machine)
-
-
-def refuse_passwords(project: Project) -> None:
-    """Raises StopError where a value that an image would keep has a password in it."""
-    for key in RECORDED:
-        value = project.settings.get(key)
-        pattern = f"{PASSWORD}|{TOKEN}" if key == "MAMBA_CHANNEL_ALIAS" else PASSWORD
-        without = re.sub(pattern, "", value)
-        if without != value:
-            instead = INSTEAD.get(key, "the file of NETRC_FILE")
-            setting = f"{key}={without}"
-            raise failed("password-in-image", project, key=key, setting=setting, instead=instead)
 
 
 def build_tools(project: Project) -> None:

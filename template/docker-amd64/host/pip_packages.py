@@ -13,6 +13,7 @@ from .failures import failed
 from .images import build_tools
 from .imports import RECORD, name_changed_files, said_of_first, write
 from .metadata import COPY, changed_metadata
+from .passwords import refuse_in_words
 from .project import code_folder, me
 from .system_packages import add_options as add_system_options
 from .system_packages import add_to_list, needs_named
@@ -166,6 +167,7 @@ def do_add(project: Project, options: argparse.Namespace) -> None:
     """Add packages to the project's own pyproject.toml, else to dependencies/, and to uv.lock."""
     if add_to_list(project, options):
         return
+    refuse_in_words(project, options.name)
     check_file(project)
     build_tools(project)
     with needs_named(project):

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from .compose import call
 from .failures import folder_not_made
-from .images import build_images, pin_bases, refuse_passwords
+from .images import build_images, pin_bases
+from .passwords import refuse_passwords
 from .project import called_from
 
 if TYPE_CHECKING:
