@@ -8,10 +8,11 @@ import re
 from importlib import import_module
 from typing import TYPE_CHECKING, Mapping
 
-from .ask import capture
+from .ask import capture, read_text
 from .compose import call, check_engine, compose, image_id, show, with_stdin
 from .env_file import set_keys
 from .failures import failed
+from .files import write_file
 from .passwords import refuse_passwords
 from .project import PINS_FILE, USAGE, StopError, me
 from .turn import turn
@@ -149,10 +150,7 @@ def end_of_updates(distribution: Distribution, today: dt.date) -> str:
 
 def read_pins(project: Project) -> dict[str, str]:
     """The pins of compose.pins.yaml, which this program writes, by build argument."""
-    try:
-        text = (project.folder / PINS_FILE).read_text("utf-8", "replace")
-    except OSError:
-        return {}
+    text = read_text(project.folder / PINS_FILE)
     return dict(re.findall(r"(?m)^ *([A-Z0-9_]+): \$\{\1:-(.*)\}$", text))
 
 
@@ -166,10 +164,7 @@ def write_pins(project: Project, pins: Mapping[str, str]) -> None:
     lines = [f"      {key}: ${{{key}:-{pin}}}" for key, pin in pins.items()]
     services = [f"  {name}: *pins" for name in project.builds]
     text = "\n".join([f"{PINS_HEAD}{chr(10).join(lines)}", "", "services:", *services, ""])
-    if not file.exists() or file.read_text("utf-8", "replace") != text:
-        temporary = file.with_name(f"{PINS_FILE}.tmp")
-        temporary.write_text(text, "utf-8")
-        temporary.replace(file)
+    write_file(file, text)
 
 
 def name_pins(project: Project) -> None:
