@@ -227,7 +227,11 @@ def test_root_at_work_for_a_user_leaves_nothing_of_roots(folder: Path, tmp_path:
         os.chown(folder / name, 0, 0)
     run_program("env", "--set", "TZ=UTC", folder=folder, env=env)
     files.write_file(folder / "compose.override.yaml", upkeep.OVERRIDE)
-    assert [path for path in folder.rglob("*") if path.lstat().st_uid == 0] == []
+    files.make_folder(folder.parent / ".github/workflows")
+    files.make_folder(folder / "wheels/.new")
+    (folder / "wheels/.new/a.whl").touch()
+    files.give_away(folder / "wheels/.new")
+    assert [path for path in folder.parent.rglob("*") if path.lstat().st_uid == 0] == []
     refused = run_program("update", folder=folder, env=env)
     assert "(failure: root-at-work)" in refused.stderr
     assert f"sudo -u '#{USER}' ./docker-amd64/template.sh update" in refused.stderr

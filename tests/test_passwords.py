@@ -171,6 +171,8 @@ def test_publish_refuses_a_proxy_with_a_password(
     done = run_program("publish", "registry.example/team/demo", folder=folder, env=engine)
     assert "(failure: password-in-image)" in done.stderr
     assert CANARY not in done.stderr
+    command = {"env": "export HTTPS_PROXY=http://proxy.example:3128", "docker": "config.json"}
+    assert command[where] in done.stderr
 
 
 def test_secret_files_are_in_neither_git_nor_a_build(generate: Generate, tmp_path: Path) -> None:

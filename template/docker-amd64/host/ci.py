@@ -23,7 +23,7 @@ from .checkout import conflicts
 from .command import call_verb, need_env, verbs_here
 from .compose import SilentError, call, compose, show
 from .failures import explain, failed, registry_of
-from .files import read_file, write_file
+from .files import make_folder, read_file, write_file
 from .passwords import refuse_proxies
 from .registry import NAME, tag_of
 from .work import before_start, environment_of_run
@@ -392,7 +392,7 @@ def place(project: Project, _: argparse.Namespace) -> None:
         raise failed("workflow-missing", project, file=own) from error
     placed = f"{first}template.sh ci place: change that one, and place it again.\n"
     placed += placed_text(project, folder, text)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     write_file(target, placed)
     show(f"Made {name}.")
     settings = f".{project.ci_host}/renovate.json"

@@ -93,6 +93,29 @@ def owner_of_new(path: Path, status: os.stat_result | None) -> tuple[int, int] |
     return next(((one.st_uid, one.st_gid) for one in known if one.st_uid != 0), None)
 
 
+def make_folder(path: Path, owner: tuple[int, int] | None = None) -> list[Path]:
+    """Make a folder and its missing parents, and return them.
+
+    Root gives them to `owner`, else to the user whose folder they are in. Raises OSError.
+    """
+    missing = [one for one in (path, *path.parents) if not one.exists()][::-1]
+    if missing:
+        owner = owner or owner_of_new(missing[0], None)
+    for one in missing:
+        one.mkdir()
+        if owner:
+            os.chown(str(one), *owner)
+    return missing
+
+
+def give_away(path: Path) -> None:
+    """Give a file or folder that root has made, and all in it, to the user whose folder has it."""
+    owner = owner_of_new(path, None)
+    if owner:
+        for one in (path, *path.rglob("*")):
+            os.chown(str(one), *owner, follow_symlinks=False)
+
+
 def write_file(
     path: Path,
     content: bytes | str,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import stat
 from contextlib import suppress
@@ -27,7 +26,7 @@ from .env_file import (
     unwritable,
     write_env,
 )
-from .files import write_file
+from .files import make_folder, write_file
 from .place import KEY as NAME_KEY
 from .place import check_place, compose_project_name, is_made_by_program
 from .probe import probe, system_bundle
@@ -137,16 +136,6 @@ def is_root_for_itself(facts: Facts) -> bool:
     host_user = facts.host_user
     is_root = host_user is not None and host_user.uid == 0
     return is_root and not facts.engine.rootless and facts.engine.kind != "docker-desktop"
-
-
-def make_folder(path: Path, owner: tuple[int, int] | None) -> list[Path]:
-    """Make a folder and its missing parents for `owner`; return them. Raises OSError."""
-    missing = [one for one in (path, *path.parents) if not one.exists()][::-1]
-    for one in missing:
-        one.mkdir()
-        if owner:
-            os.chown(one, *owner)
-    return missing
 
 
 def keep_out_of_git(folder: Path, owner: tuple[int, int] | None) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import runpy
+import shlex
 from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -86,7 +87,13 @@ def refuse_in_key(project: Project, key: str) -> None:
     if rule().has_secret(value, tokens=key == "MAMBA_CHANNEL_ALIAS"):
         instead = INSTEAD.get(key, "the file of NETRC_FILE")
         setting = f"{key}={rule().without_secret(value)}"
-        raise failed("password-in-image", project, key=key, setting=setting, instead=instead)
+        known = {"key": key, "setting": setting, "instead": instead}
+        if key in project.settings.environ:  # which has precedence over .env
+            known["cause"] = (
+                f"{key} in the shell has a password, which the image would keep: use {instead}."
+            )
+            known["remedy"] = f"export {shlex.quote(setting)}"
+        raise failed("password-in-image", project, **known)
 
 
 def refuse_in_files(project: Project) -> None:

@@ -26,6 +26,7 @@ from .compose import (
     with_stdin,
 )
 from .failures import explain, failed, folder_not_made
+from .files import make_folder
 from .git import override as git_override
 from .jobs import find_job, new_name, remove_jobs
 from .place import keep_apart
@@ -88,8 +89,6 @@ def make_folders(project: Project) -> None:
             continue
         if key == "LOCAL_CODE_DIR":
             raise failed("code-folder-missing", project, path=str(folder))
-        from .fill import make_folder  # noqa: PLC0415  loads the probe
-
         owner = None
         if os.getuid() == 0:  # called by root for somebody else: the folders are theirs
             owner = (int(project.settings.get("USRID")), int(project.settings.get("GRPID")))
