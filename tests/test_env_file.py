@@ -866,7 +866,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_litter(
     path = tmp_path / ".env"
     path.write_text("OLD=1\n")
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(ProbeError, match="No space left"):
         env_file.write_env(path, "NEW=1\n")
     assert path.read_text() == "OLD=1\n"
     assert [entry.name for entry in tmp_path.iterdir()] == [".env"]
@@ -1149,7 +1149,7 @@ def test_a_file_that_cannot_be_replaced_is_one_sentence(
 
 def test_an_env_that_is_a_folder_is_one_sentence(folder: Path) -> None:
     (folder / ".env").mkdir()
-    with pytest.raises(ProbeError, match="Cannot read"):
+    with pytest.raises(ProbeError, match="it is a folder, not a regular file"):
         fill.fill(folder, facts=Facts(user=ADA))
 
 
@@ -1158,7 +1158,7 @@ def test_a_root_at_work_for_somebody_else_leaves_no_file_of_root(
 ) -> None:
     given_away: dict[str, tuple[int, int]] = {}
     monkeypatch.setattr(
-        os, "chown", lambda path, uid, gid: given_away.update({Path(path).name: (uid, gid)})
+        os, "chown", lambda path, uid, gid, **_: given_away.update({Path(path).name: (uid, gid)})
     )
     root = Person(0, 0, "root", "root")
     (folder / ".env").write_text("MINE=1\n")

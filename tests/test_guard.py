@@ -23,6 +23,8 @@ def docker(tmp_path: Path) -> Path:
     for name in (".env", ".env.bak", ".netrc", "netrc", "authentication.json", "ca.pem", "a.key"):
         (folder / name).touch()
     (folder / "link").symlink_to(".env")
+    secrets = "*\n!image\n**/.netrc\n**/netrc\n**/authentication.json\n**/*.pem\n**/*.key\n"
+    (folder / ".dockerignore").write_text(secrets)
     return folder
 
 
@@ -35,7 +37,7 @@ def test_what_is_shown_is_read_only_and_no_secret(docker: Path) -> None:
     found = mounts(docker, docker.parent, "/workspace")
     assert targets(found, "tmpfs") == ["/workspace/docker-amd64"]
     shown = [Path(target).name for target in targets(found, "bind")]
-    assert shown == [".env.example", "Dockerfile", "host", "template.sh"]
+    assert shown == [".dockerignore", ".env.example", "Dockerfile", "host", "template.sh"]
     assert all(one["read_only"] for one in found if one["type"] == "bind")
 
 

@@ -41,6 +41,7 @@ NAMES_CONDA = {
     "host/conda_packages.py": "whose requirements are not in conda.lock",
     "host/command.py": "which verbs there are",
     "host/images.py": "builds with either",
+    "host/passwords.py": "looks at the files of either",
     "host/system_packages.py": "reads the locks of either",
     "host/project.py": "the package manager of this project",
     "image/install_project.py": "how a missing package is added",

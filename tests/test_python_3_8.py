@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import host
+from host.passwords import RULE
 from tests.conftest import Generate
 
 PACKAGE = Path(host.__file__).parent
@@ -27,7 +28,7 @@ def needed(*paths: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_python_3_8_has_all_that_the_program_of_a_project_uses() -> None:
-    found = needed(PACKAGE)
+    found = needed(PACKAGE, RULE)
     assert found.returncode == 0, found.stdout
 
 

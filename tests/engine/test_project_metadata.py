@@ -145,6 +145,6 @@ def test_an_index_that_the_project_names_is_asked_as_the_project_says(
     secret = url.replace("://", "://jane:hunter2@")
     herd.write("pyproject.toml", f'{text}\n[[tool.uv.index]]\nurl = "{secret}"\n')
     refused = herd.sh("build", "runtime")
-    assert "(failure: password-in-metadata)" in refused.stderr
+    assert "(failure: password-in-file)" in refused.stderr
     assert "hunter2" not in refused.stderr
     herd.write("pyproject.toml", text)

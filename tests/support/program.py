@@ -40,6 +40,9 @@ def put_program(folder: Path) -> Path:
     ignored = shutil.ignore_patterns("__pycache__", "*.jinja")
     shutil.copytree(PACKAGE, folder / "host", ignore=ignored, dirs_exist_ok=True)
     (folder / "host" / "project.json").write_text(json.dumps(PROJECT))
+    for name in ("image/intake/text.py", "image/system_packages.json"):  # what it reads there
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(PACKAGE.parent / name, folder / name)
     return folder
 
 

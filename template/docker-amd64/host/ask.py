@@ -103,9 +103,9 @@ def gather(sources: Mapping[str, Callable[[], Any]], limit: float) -> dict[str, 
 
 
 def read_text(path: Path) -> str:
-    """The text of a file, or an empty string if it cannot be read."""
+    """The text of a file, or an empty string if it cannot be read. A named pipe would hang."""
     try:
-        return path.read_bytes().decode("utf-8", "surrogateescape")
+        return "" if path.is_fifo() else path.read_bytes().decode("utf-8", "surrogateescape")
     except OSError:
         return ""
 

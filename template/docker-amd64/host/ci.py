@@ -23,6 +23,8 @@ from .checkout import conflicts
 from .command import call_verb, need_env, verbs_here
 from .compose import SilentError, call, compose, show
 from .failures import explain, failed, registry_of
+from .files import make_folder, read_file, write_file
+from .passwords import refuse_proxies
 from .registry import NAME, tag_of
 from .work import before_start, environment_of_run
 
@@ -199,11 +201,7 @@ def registry_file(project: Project, image: str) -> str:
 @contextmanager
 def with_registry(project: Project, step: str) -> Iterator[None]:
     """Let all builds meanwhile take layers from the registry of IMAGE, if that is set."""
-    # In CI all files have the time of the checkout, by which a lock would seem stale and be made
-    # anew; whether it is, the build finds out by itself.
-    if os.environ.get("CI"):
-        for lock in (project.folder / "dependencies").glob("*.lock"):
-            lock.touch()
+    project.trusts_lock = bool(os.environ.get("CI"))
     need_env(project)
     if not os.environ.get("IMAGE"):
         yield
@@ -323,12 +321,7 @@ def publish(project: Project, options: argparse.Namespace) -> None:
         show(changed.stdout.rstrip("\n"))
         raise failed("not-committed", project)
     need_env(project)
-    config = capture(*compose("--profile", "*", "config"), cwd=project.folder).stdout
-    proxy = re.search(r"\b(HTTPS?_PROXY): .*?(\w+://)[^/]*@([^\s'\"]*)", config)
-    if proxy:  # the provenance of the image would name it
-        key, setting = proxy[1], f"{proxy[1]}={proxy[2]}{proxy[3]}"
-        instead = "one that wants none"
-        raise failed("password-in-image", project, key=key, setting=setting, instead=instead)
+    refuse_proxies(project)
     name = f"{image}:{tag}"
     with with_registry(project, "publish"):
         call_verb("publish", name, project=project)
@@ -351,7 +344,7 @@ def include_it(project: Project, top: Path, name: str) -> None:
     """Let GitLab's one file, which may be the user's, include ours. Raises StopError."""
     first = top / ".gitlab-ci.yml"
     if not first.exists():
-        first.write_text(f"include:\n  - local: {name}\n", "utf-8")
+        write_file(first, f"include:\n  - local: {name}\n")
         show("Made .gitlab-ci.yml, which includes it.")
     elif name not in first.read_text("utf-8", "replace"):
         raise failed("pipeline-not-included", project, file=name, path=str(first))
@@ -399,12 +392,12 @@ def place(project: Project, _: argparse.Namespace) -> None:
         raise failed("workflow-missing", project, file=own) from error
     placed = f"{first}template.sh ci place: change that one, and place it again.\n"
     placed += placed_text(project, folder, text)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(placed.encode("utf-8", "surrogateescape"))
+    make_folder(target.parent)
+    write_file(target, placed)
     show(f"Made {name}.")
     settings = f".{project.ci_host}/renovate.json"
     if (project.root / settings).is_file() and not (top / settings).exists():
-        (top / settings).write_bytes((project.root / settings).read_bytes())
+        write_file(top / settings, read_file(project.root / settings))
         show(f"Made {settings}.")
     if project.ci_host == "gitlab":
         include_it(project, top, name)

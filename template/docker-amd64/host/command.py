@@ -8,6 +8,7 @@ because no answer needs it, does not exist. Only the module of the verb that is 
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 from contextlib import nullcontext
@@ -15,7 +16,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
-from .project import USAGE, StopError, bad_values, me, read_project
+from .files import user_id
+from .project import SCRIPT, USAGE, StopError, bad_values, called_from, me, read_project
 from .turn import turn
 
 if TYPE_CHECKING:
@@ -115,6 +117,7 @@ GROUPS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
 # They read files of the project, change and write them, so one of them waits for another. With
 # these options they only read.
 IN_TURN = {"add", "env", "freeze", "import", "lock", "over", "pin", "update"}
+AS_OWNER = ("update",)  # they let other programs write the project's files
 READING = ("check", "json", "show")
 
 
@@ -257,6 +260,40 @@ def start(words: Sequence[str]) -> int:
     return call_verb(name, *words[1:])
 
 
+def first_look(name: str) -> Project:
+    """The project, for a verb that somebody has called.
+
+    Raises:
+        StopError: docker-amd64 is another project's, by a link, or the verb would leave files of
+            root's.
+    """
+    project = read_project(FOLDER)
+    called = called_from() / (os.environ.get("TEMPLATE_SH") or SCRIPT)
+    here, answers = called.parent, project.answers_file
+    beside = here.absolute().parent
+    if here.is_symlink() and (beside / answers).is_file() and not beside.samefile(project.root):
+        from .failures import failed  # noqa: PLC0415  it is read when something has failed
+
+        raise failed("folder-is-link", project, path=str(here), target=str(FOLDER))
+    owner = project.root.stat()
+    if name in AS_OWNER and user_id() == 0 != owner.st_uid:
+        from .failures import failed  # noqa: PLC0415
+
+        raise failed("root-at-work", project, verb=name, user=f"#{owner.st_uid}")
+    temporary = os.environ.get("TMPDIR")
+    if temporary and not has_room(temporary):
+        print(f"TMPDIR names {temporary}, which cannot be written: unused.", file=sys.stderr)
+        del os.environ["TMPDIR"]
+    return project
+
+
+def has_room(folder: str) -> bool:
+    """Whether a file can be made in a folder."""
+    if not hasattr(os, "statvfs"):  # Windows
+        return Path(folder).is_dir()
+    return os.access(folder, os.W_OK | os.X_OK) and os.statvfs(folder).f_bavail > 0
+
+
 def call_verb(name: str, *words: str, project: Project | None = None) -> int:
     """Do a verb; the exit status. A verb can do another one by this, and hands in its project.
 
@@ -265,7 +302,7 @@ def call_verb(name: str, *words: str, project: Project | None = None) -> int:
     """
     verb = find_verb(name)
     options = parser_of(verb).parse_args(words)
-    project = project or read_project(FOLDER)
+    project = project or first_look(name)
     if verb.needs_env:
         need_env(project)
     writes = name in IN_TURN and not any(getattr(options, one, False) for one in READING)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Sequence
 
 from .compose import run_tools, show
 from .failures import failed
+from .files import read_file, write_file
 from .images import build_images, build_tools
 from .imports import name_changed_files
-from .metadata import COPY, changed_metadata
+from .metadata import COPY, changed_metadata, is_lock_current, record_lock
+from .passwords import refuse_in_words
 from .project import me
 from .system_packages import add_options as add_system_options
 from .system_packages import add_to_list, needs_named
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
     import argparse
 
     from .project import Project
+
+FILES = ("environment*.yml", COPY)  # what the locks are made from
 
 
 def conda_env(project: Project, service: str, *words: str, capture: bool = False) -> str:
@@ -96,6 +97,7 @@ def lock(project: Project, upgrade: list[str] | None = None) -> None:
     if conda_env(project, "tools", "pip-parts", capture=True).strip():
         build_images(project, "pip-tools")
         conda_env(project, "pip-tools", "pip-lock", *words)
+    record_lock(project, FILES)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -112,39 +114,32 @@ def do_add(project: Project, options: argparse.Namespace) -> None:
     """Add packages to the files and the locks; where no versions fit, nothing changes."""
     if add_to_list(project, options):
         return
+    refuse_in_words(project, options.name)
     build_tools(project)
     take_lists(project)
     dependencies = project.folder / "dependencies"
     given = [f"--{name}" for name in ("dev", "pip") if getattr(options, name)]
-    with tempfile.TemporaryDirectory() as kept:
-        for file in (*dependencies.glob("environment*.yml"), *dependencies.glob("*.lock")):
-            shutil.copy2(file, kept)
-        try:
-            with needs_named(project):
-                conda_env(project, "tools", "add", *given, "--", *options.name)
-                lock(project)
-        except BaseException:
-            for file in Path(kept).iterdir():
-                shutil.copy2(file, dependencies)
-            raise
+    files = (*dependencies.glob("environment*.yml"), *dependencies.glob("*.lock"))
+    kept = {file: read_file(file) for file in files}
+    try:
+        with needs_named(project):
+            conda_env(project, "tools", "add", *given, "--", *options.name)
+            lock(project)
+    except BaseException:
+        for file, content in kept.items():
+            write_file(file, content)
+        raise
     show(f"Added to dependencies/ and its locks. Run: {me()} build")
 
 
 def lock_if_stale(project: Project) -> None:
     """Bring the locks up to date before a build, after an edit by hand."""
-    folder = project.folder / "dependencies"
-    made = folder / "conda.lock"
-    files = [*folder.glob("environment*.yml"), folder / COPY]
+    made = project.folder / "dependencies" / "conda.lock"
     changed = changed_metadata(project)
-    newest = made.exists() and all(
-        one.stat().st_mtime <= made.stat().st_mtime for one in files if one.exists()
-    )
-    if newest and not changed:
+    if is_lock_current(project, made.name, FILES) and not changed:
         return
     why = f", after changes in {', '.join(changed)}" if made.exists() and changed else ""
     show(f"Bringing the locks in dependencies/ up to date{why}.")
     build_tools(project)
     with needs_named(project):
         lock(project)
-    for file in folder.glob("*.lock"):
-        file.touch()

@@ -18,6 +18,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .files import PRIVATE, read_file, write_file
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
@@ -534,40 +536,17 @@ def mark_gone(mine: list[Entry], left: Collection[str], known: Collection[str]) 
 # ----------------------------------------------------------------------------------------- on disk
 
 
-def write_env(path: Path, text: str, who: tuple[int, int] | None = None) -> bool:
+def write_env(path: Path, text: str, owner: tuple[int, int] | None = None) -> bool:
     """Replace a file in one step, for its owner's eyes only; keep the former one as `.bak`.
 
-    `who` is the user and group id it is given by a caller who is root. Returns False if the file
-    had this text already. Raises OSError.
+    `owner` is the user and group id it is given by a caller who is root. Returns False if the file
+    had this text already. Raises ProbeError.
     """
-    path = path.resolve()  # an .env that is a link stays one
-    data = text.encode("utf-8", "surrogateescape")
-    if path.exists():
-        former = path.read_bytes()
-        if former == data:
-            path.chmod(0o600)
-            return False
-        replace_file(path.with_name(path.name + ".bak"), former, who)
-    replace_file(path, data, who)
-    return True
-
-
-def replace_file(path: Path, data: bytes, who: tuple[int, int] | None) -> None:
-    """Write a file of mode 600 beside `path`, then rename it: no moment without a whole file."""
-    temporary = path.with_name(f"{path.name}.{os.urandom(4).hex()}.tmp")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(handle)
-        temporary.chmod(0o600)  # whatever the umask took away
-        if who:
-            os.chown(temporary, *who)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink()
-        raise
+    former = read_or_explain(path)
+    if former is not None and former != text:
+        real = path.resolve()  # an .env that is a link stays one
+        write_file(real.with_name(real.name + ".bak"), former, PRIVATE, owner)
+    return write_file(path, text, PRIVATE, owner)
 
 
 def set_keys(folder: Path, settings: Sequence[str]) -> None:
@@ -581,14 +560,9 @@ def set_keys(folder: Path, settings: Sequence[str]) -> None:
             if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key) or "=" not in setting:
                 raise ProbeError(f"Write KEY=VALUE, not {setting!r}.")
             assign(mine, setting_line(key, value))
-        status = path.stat()
-        root = getattr(os, "geteuid", lambda: 1)() == 0  # and it may be somebody else's file
-        who = (status.st_uid, status.st_gid) if root else None
-        write_env(path, "\n".join([*(own.text for own in mine), ""]), who)
+        write_env(path, "\n".join([*(own.text for own in mine), ""]))
     except ValueError as error:
         raise ProbeError(f"{str(error).capitalize()}.") from error
-    except OSError as error:
-        raise ProbeError(f"Cannot write {path}: {error.strerror}.") from error
 
 
 def read_settings(path: Path) -> str | None:
@@ -601,7 +575,7 @@ def read_settings(path: Path) -> str | None:
 def read_or_explain(path: Path) -> str | None:
     """The text of a file, or None if there is none. Raises ProbeError if it cannot be read."""
     try:
-        return path.read_bytes().decode("utf-8", "surrogateescape")
+        return read_file(path).decode("utf-8", "surrogateescape")
     except FileNotFoundError:
         return None
     except OSError as error:

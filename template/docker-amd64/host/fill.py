@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
+import stat
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ from .env_file import (
     unwritable,
     write_env,
 )
+from .files import make_folder, write_file
 from .place import KEY as NAME_KEY
 from .place import check_place, compose_project_name, is_made_by_program
 from .probe import probe, system_bundle
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from .facts import Facts
 
 NOTHING = ".env: nothing to add."
+OURS = ("dependencies", "host", "image")  # folders of docker-amd64 whose files are run or built
 BIND_DIRS = ("LOCAL_DATA_DIR", "LOCAL_OUTPUTS_DIR")  # a missing LOCAL_CODE_DIR is a mistake to show
 
 
@@ -135,25 +138,10 @@ def is_root_for_itself(facts: Facts) -> bool:
     return is_root and not facts.engine.rootless and facts.engine.kind != "docker-desktop"
 
 
-def make_folder(path: Path, owner: tuple[int, int] | None) -> list[Path]:
-    """Make a folder and its missing parents for `owner`; return them. Raises OSError."""
-    missing = [one for one in (path, *path.parents) if not one.exists()][::-1]
-    for one in missing:
-        one.mkdir()
-        if owner:
-            os.chown(one, *owner)
-    return missing
-
-
 def keep_out_of_git(folder: Path, owner: tuple[int, int] | None) -> None:
     """Let a new folder of the project ignore itself: data and results are too large for git."""
-    try:
-        file = folder / ".gitignore"
-        file.write_text("*\n")
-        if owner:
-            os.chown(file, *owner)
-    except OSError:
-        return
+    with suppress(ProbeError):
+        write_file(folder / ".gitignore", "*\n", owner=owner)
 
 
 @dataclass(frozen=True)
@@ -215,7 +203,7 @@ def fill(
         followed = followed_values(suggestion, before)
         values.update(followed)
         refresh = [*refresh, *followed]
-    notes = [place] if place else []
+    notes = [*([place] if place else []), *close_to_others(folder)]
     if current is None and is_root_for_itself(facts):
         notes.append(
             "You are root: programs in the containers run as root, and their files belong to root. "
@@ -234,10 +222,7 @@ def fill(
     decided = {**suggestion.decided, NAME_KEY: str(folder.resolve())}
     merged = merge(example, current, values, refresh, answered, decided=decided)
     owner = new_file_owner(facts)
-    try:
-        write_env(path, merged.text, owner)
-    except OSError as error:
-        raise ProbeError(f"Cannot write {path}: {error.strerror}.") from error
+    write_env(path, merged.text, owner)
     settings = read_env(merged.text)
     notes += computing.write_overrides(folder, settings, facts, owner)
     changed = current is None or "COMPOSE_FILE" in refresh
@@ -257,6 +242,27 @@ def with_system_bundle(facts: Facts, refresh: Collection[str]) -> Facts:
     if "CA_BUNDLE" not in refresh or facts.ca_bundle:
         return facts
     return replace(facts, ca_bundle=system_bundle())
+
+
+def close_to_others(folder: Path) -> list[str]:
+    """Take from everybody else the right to change docker-amd64, which an open umask has given.
+
+    The user runs what is there. Returns a sentence if something was mended. That of a group is its
+    own will.
+    """
+    mended = 0
+    places = [folder, *folder.glob("*"), *(f for n in OURS for f in (folder / n).rglob("*"))]
+    for path in places:
+        with suppress(OSError):  # it is another user's
+            mode = path.lstat().st_mode
+            if mode & stat.S_IWOTH and (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                path.chmod(stat.S_IMODE(mode) & ~stat.S_IWOTH)
+                mended += path.lstat().st_mode != mode  # some file systems have no modes
+    if not mended:
+        return []
+    return [
+        f"Everybody could change files in {folder} ({mended}): only you can now. Run: umask 022"
+    ]
 
 
 def make_folders(settings: Settings, owner: tuple[int, int] | None) -> tuple[list[Path], list[str]]:

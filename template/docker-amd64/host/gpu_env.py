@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .accelerator import OVERRIDE_FILES, Accelerator, Known, Suggestion, compose_files
+from .files import write_file
 from .gpu_facts import GpuFacts, Graphics, chosen_gpus, gpu_facts
 from .gpus import (
     ACCESS_NAMES,
@@ -106,14 +107,7 @@ class NvidiaGpus(Accelerator):
             for one in (unknown_ids(gpu_ids, found.gpus) if found.gpus else [])
         ]
         for name, text in override_texts(gpu_ids, found).items():
-            path = folder / name
-            try:
-                if not path.is_file() or path.read_bytes() != text.encode():
-                    path.write_text(text)
-                    if owner:
-                        os.chown(path, *owner)
-            except OSError as error:
-                notes.append(f"Cannot write {path}: {error.strerror}.")
+            write_file(folder / name, text, owner=owner)
         return notes
 
     def notes(self, facts: Facts, settings: Mapping[str, str], *, changed: bool) -> list[str]:

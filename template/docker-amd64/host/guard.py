@@ -2,7 +2,7 @@
 
 This machine runs what is in that folder, and the code folder, which containers may write to, has it
 in it. So an override file mounts an empty folder over it, and into that, read-only, each file and
-folder but those of `HIDDEN`. An empty file over .env would not do: a mount ends when what it covers
+folder but .env and what .dockerignore keeps from every build. An empty file over .env would not do: a mount ends when what it covers
 is replaced, and .env is replaced whenever a value changes.
 """
 
@@ -15,7 +15,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .ask import read_text
 from .compose import name_file, show
+from .files import write_file
 from .project import GUARD_FILE, code_folder, me
 from .turn import turn
 
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from .project import Project
 
 KEY = "CONTAINERS_SEE"  # protected, or all
-HIDDEN = (".env*", "*netrc", "authentication.json", "*.pem", "*.key", GUARD_FILE)
+HIDDEN = (".env*", GUARD_FILE)  # with the secrets of .dockerignore
 SHOWN = (".env.example",)
 HEAD = """\
 # What containers see of docker-amd64: what is listed here, and they cannot change it.
@@ -33,9 +35,13 @@ HEAD = """\
 
 def visible(folder: Path) -> list[str]:
     """The names of the files and folders in docker-amd64 that containers may read."""
+    lines = read_text(folder / ".dockerignore").splitlines()
+    secrets = [line[3:] for line in lines if line.startswith("**/")]
     found = []
     for entry in os.scandir(str(folder)):
-        hidden = entry.name not in SHOWN and any(fnmatch(entry.name, one) for one in HIDDEN)
+        hidden = entry.name not in SHOWN and any(
+            fnmatch(entry.name, one) for one in (*HIDDEN, *secrets)
+        )
         kept = entry.is_dir(follow_symlinks=False) or entry.is_file(follow_symlinks=False)
         if kept and not hidden:
             found.append(entry.name)
@@ -93,19 +99,14 @@ def remove_guard(project: Project) -> None:
 def guard(project: Project) -> None:
     """Bring the override file in line with docker-amd64, and let COMPOSE_FILE name it."""
     file, text = project.folder / GUARD_FILE, guard_text(project)
-    try:
-        former = file.read_text("utf-8", "replace")
-    except OSError:
-        former = ""
+    former = read_text(file)
     if text == former:
         return
     with turn(project.folder, "up"):
         if not text:
             remove_guard(project)
             return
-        temporary = file.with_name(f"{GUARD_FILE}.tmp")
-        temporary.write_text(text, "utf-8")
-        temporary.replace(file)
+        write_file(file, text)
         name_file(project, GUARD_FILE)
     if not former:
         show(

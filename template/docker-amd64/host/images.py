@@ -8,10 +8,12 @@ import re
 from importlib import import_module
 from typing import TYPE_CHECKING, Mapping
 
-from .ask import capture
+from .ask import capture, read_text
 from .compose import call, check_engine, compose, image_id, name_file, show, with_stdin
 from .failures import failed
+from .files import write_file
 from .guard import guard
+from .passwords import refuse_passwords
 from .project import PINS_FILE, USAGE, StopError, me
 from .turn import turn
 
@@ -30,16 +32,6 @@ x-pins: &pins
 """
 ARCHITECTURES = ("x86_64", "amd64")  # what docker-amd64 is for
 END_IS_NEAR = 90  # days before the last security update of a distribution, from which build says so
-# What the Dockerfile records in an image, so that no password may be in it.
-RECORDED = (
-    *("APT_MIRROR", "UV_DEFAULT_INDEX", "UV_PYTHON_INSTALL_MIRROR", "UV_PYTHON_DOWNLOADS_JSON_URL"),
-    *("MAMBA_CHANNEL_ALIAS", "GIT_MIRROR", "PYTORCH_REPO", "TORCHVISION_REPO", "MAGMA_URL"),
-)
-PASSWORD, TOKEN = r"(?<=://)(?!git@)[^/]*@", r"/t/[^/]*"  # everybody may read as git@
-INSTEAD = {
-    "APT_MIRROR": "a mirror that wants none",
-    "MAMBA_CHANNEL_ALIAS": "the files of NETRC_FILE and CONDA_AUTH_FILE",
-}
 
 
 # ------------------------------------------------------------------------------------- building
@@ -77,18 +69,6 @@ def refuse_architecture(project: Project) -> None:
     engine = capture("docker", "version", "--format", "{{.Server.Arch}}").stdout.strip()
     if engine and engine not in ARCHITECTURES:
         raise failed("other-architecture", project, architecture=here.machine)
-
-
-def refuse_passwords(project: Project) -> None:
-    """Raises StopError where a value that an image would keep has a password in it."""
-    for key in RECORDED:
-        value = project.settings.get(key)
-        pattern = f"{PASSWORD}|{TOKEN}" if key == "MAMBA_CHANNEL_ALIAS" else PASSWORD
-        without = re.sub(pattern, "", value)
-        if without != value:
-            instead = INSTEAD.get(key, "the file of NETRC_FILE")
-            setting = f"{key}={without}"
-            raise failed("password-in-image", project, key=key, setting=setting, instead=instead)
 
 
 def build_tools(project: Project) -> None:
@@ -171,10 +151,7 @@ def end_of_updates(distribution: Distribution, today: dt.date) -> str:
 
 def read_pins(project: Project) -> dict[str, str]:
     """The pins of compose.pins.yaml, which this program writes, by build argument."""
-    try:
-        text = (project.folder / PINS_FILE).read_text("utf-8", "replace")
-    except OSError:
-        return {}
+    text = read_text(project.folder / PINS_FILE)
     return dict(re.findall(r"(?m)^ *([A-Z0-9_]+): \$\{\1:-(.*)\}$", text))
 
 
@@ -188,10 +165,7 @@ def write_pins(project: Project, pins: Mapping[str, str]) -> None:
     lines = [f"      {key}: ${{{key}:-{pin}}}" for key, pin in pins.items()]
     services = [f"  {name}: *pins" for name in project.builds]
     text = "\n".join([f"{PINS_HEAD}{chr(10).join(lines)}", "", "services:", *services, ""])
-    if not file.exists() or file.read_text("utf-8", "replace") != text:
-        temporary = file.with_name(f"{PINS_FILE}.tmp")
-        temporary.write_text(text, "utf-8")
-        temporary.replace(file)
+    write_file(file, text)
 
 
 def digest_of(project: Project, name: str, otherwise: str) -> str:

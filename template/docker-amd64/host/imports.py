@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Dict
 
 from .compose import show
 from .failures import failed
+from .files import write_file
 from .images import build_tools, packages_of
 from .project import called_from, code_folder, me
 from .system_packages import needs_named
@@ -167,7 +168,7 @@ def write(project: Project, plan: Plan) -> None:
     for name, text in plan["files"].items():
         file = project.folder / "dependencies" / name
         if text_of(file) != text:
-            file.write_bytes(text.encode("utf-8"))
+            write_file(file, text)
 
 
 def write_and_lock(project: Project, plan: Plan) -> None:
@@ -189,7 +190,7 @@ def restore(folder: Path, kept: dict[str, str | None]) -> None:
         if text is None and (folder / name).exists():
             (folder / name).unlink()
         elif text is not None:
-            (folder / name).write_bytes(text.encode("utf-8"))
+            write_file(folder / name, text)
 
 
 def said_of_first(plan: Plan) -> str:

@@ -9,10 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Sequence
 
 from .compose import run_tools, show
+from .env_file import ProbeError
 from .failures import failed
+from .files import write_file
 from .images import build_tools
 from .imports import RECORD, name_changed_files, said_of_first, write
-from .metadata import COPY, changed_metadata
+from .metadata import COPY, changed_metadata, is_lock_current, record_lock
+from .passwords import refuse_in_words
 from .project import code_folder, me
 from .system_packages import add_options as add_system_options
 from .system_packages import add_to_list, needs_named
@@ -146,6 +149,7 @@ def lock(project: Project, upgrade: object = None) -> None:
         words = [f"--upgrade-package={name}" for name in upgrade] or ["--upgrade"]
     import_once(project)
     requirements(project, "lock", "--", *words)
+    record_lock(project, FILES)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -166,16 +170,19 @@ def do_add(project: Project, options: argparse.Namespace) -> None:
     """Add packages to the project's own pyproject.toml, else to dependencies/, and to uv.lock."""
     if add_to_list(project, options):
         return
+    refuse_in_words(project, options.name)
     check_file(project)
     build_tools(project)
     with needs_named(project):
         import_once(project)
         if not options.image and add_to_project(project, options):
+            record_lock(project, FILES)
             show(f"Added to pyproject.toml and dependencies/uv.lock. Run: {me()} build")
             return
         requirements(project, "read")
         group = ["--group", "dev"] if options.dev else []
         tools(project, "uv", "add", "--no-sync", *group, "--", *options.name)
+        record_lock(project, FILES)
         show(f"Added to dependencies/pyproject.toml and uv.lock. Run: {me()} build")
 
 
@@ -190,10 +197,9 @@ def add_to_project(project: Project, options: argparse.Namespace) -> bool:
         return False
     file = code_folder(project) / "pyproject.toml"
     try:
-        with file.open("w", encoding="utf-8", newline="") as target:
-            target.write(said["written"])
-    except OSError as error:
-        cause = f"{file} cannot be written ({error.strerror})."
+        write_file(file, said["written"], mode=None)
+    except ProbeError as error:
+        cause = str(error)
         remedy = f"{me()} add --image {shlex.join(options.name)}"
         raise failed("project-read-only", project, cause=cause, remedy=remedy) from error
     return True
@@ -201,12 +207,9 @@ def add_to_project(project: Project, options: argparse.Namespace) -> bool:
 
 def lock_if_stale(project: Project) -> None:
     """Bring the lock up to date before a build, after an edit by hand."""
-    folder = project.folder / "dependencies"
-    made = folder / "uv.lock"
-    files = [folder / name for name in FILES if (folder / name).exists()]
+    made = project.folder / "dependencies" / "uv.lock"
     changed = changed_metadata(project)
-    newest = made.exists() and all(one.stat().st_mtime <= made.stat().st_mtime for one in files)
-    if newest and not changed:
+    if is_lock_current(project, made.name, FILES) and not changed:
         return
     check_file(project)
     why = f", after changes in {', '.join(changed)}" if made.exists() and changed else ""
@@ -214,4 +217,3 @@ def lock_if_stale(project: Project) -> None:
     build_tools(project)
     with needs_named(project):
         lock(project)
-    made.touch()

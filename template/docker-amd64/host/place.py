@@ -136,12 +136,7 @@ def write_name(folder: Path, text: str, name: str) -> None:
         entries.pop()
     record[KEY] = Said(str(folder), str(folder))
     lines = [*(one.text for one in entries), "", write_record(record), ""]
-    try:
-        status = path.stat()
-        who = (status.st_uid, status.st_gid) if os.geteuid() == 0 else None
-        write_env(path, "\n".join(lines), who)
-    except OSError as error:
-        raise ProbeError(f"Cannot write {path}: {error.strerror}.") from error
+    write_env(path, "\n".join(lines))
 
 
 def project_name(folder: Path) -> str:

@@ -11,6 +11,7 @@ from .checkout import recorded
 from .compose import call, check_engine, image_id, show
 from .failures import failed
 from .images import before_build, build_images, warn_of_end
+from .passwords import refuse_proxies
 from .project import me
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ def do_publish(project: Project, options: argparse.Namespace) -> None:
     """Build the user-agnostic image with labels, and push it."""
     name: str = options.name
     check_name(project, "publish", name)
+    refuse_proxies(project)
     before_build(project)
     revision = commit_of(project)
     names: list[str] = [name]

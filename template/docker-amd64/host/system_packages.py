@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Iterator, NamedTuple
 
 from .ask import read_text
 from .compose import show
+from .files import write_file
 from .project import USAGE, StopError, me
 
 if TYPE_CHECKING:
@@ -131,7 +132,8 @@ def add_to_list(project: Project, options: argparse.Namespace) -> bool:
     """Add names to a list of apt; False where the names are those of Python packages.
 
     Raises:
-        StopError: an option or a name does not go with it, or the list cannot be written.
+        StopError: an option or a name does not go with it.
+        ProbeError: the list cannot be written.
     """
     help_of = f"{me()} add --help"
     others = [name for name in ("image", "pip") if getattr(options, name, False)]
@@ -150,11 +152,7 @@ def add_to_list(project: Project, options: argparse.Namespace) -> bool:
     new = [one for one in dict.fromkeys(options.name) if one not in have]
     if new:
         before = text if not text or text.endswith("\n") else f"{text}\n"
-        try:
-            file.write_text(before + "".join(f"{one}\n" for one in new), "utf-8")
-        except OSError as error:
-            cause = f"{file} cannot be written ({error.strerror})."
-            raise StopError(cause, f"ls -l {file}", name=USAGE) from error
+        write_file(file, before + "".join(f"{one}\n" for one in new))
     said = f"Added to dependencies/{name}" if new else f"dependencies/{name} has them already"
     show(f"{said}. Run: {me()} build")
     return True

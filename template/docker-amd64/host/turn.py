@@ -7,6 +7,7 @@ for all machines where that file system has flock, as NFS does since Linux 2.6.1
 from __future__ import annotations
 
 import os
+import stat
 import sys
 import time
 from contextlib import contextmanager, suppress
@@ -78,6 +79,10 @@ def open_file(file: Path) -> int | None:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         descriptor = os.open(str(file), flags, 0o644)
     except (ImportError, OSError):
+        return None
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:  # not what a turn has made
+        os.close(descriptor)
         return None
     if os.geteuid() == 0:  # root at work for a user leaves nothing that this one cannot open
         owner = file.parent.stat()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from .compose import become, call, compose, need_container, show
 from .env_file import ALL, set_keys
+from .files import status_of, write_file
 from .jobs import jobs, remove_jobs, table
 from .place import keep_apart
 from .project import StopError, me
@@ -92,7 +93,7 @@ def do_env(project: Project, options: argparse.Namespace) -> None:
     elif options.show:
         print(table(probe(project.folder)))
     elif options.set:
-        if not (project.folder / ".env").exists():
+        if not status_of(project.folder / ".env"):
             raise StopError("There is no .env yet.", f"{me()} env")
         set_keys(project.folder, options.set)
     else:
@@ -104,8 +105,8 @@ def do_over(project: Project, _: argparse.Namespace) -> None:
     """Make compose.override.yaml, and let COMPOSE_FILE name it."""
     name = "compose.override.yaml"
     file = project.folder / name
-    if not file.exists():
-        file.write_text(OVERRIDE, "utf-8")
+    if not status_of(file):
+        write_file(file, OVERRIDE)
         show(f"Made docker-amd64/{name}.")
     files = project.settings.files()
     if name not in files:

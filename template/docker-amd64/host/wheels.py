@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from .compose import call
 from .failures import folder_not_made
-from .images import build_images, pin_bases, refuse_passwords
+from .files import give_away, make_folder
+from .images import build_images, pin_bases
+from .passwords import refuse_passwords
 from .project import called_from
 
 if TYPE_CHECKING:
@@ -33,7 +35,8 @@ def do_wheels(project: Project, options: argparse.Namespace) -> None:
     new = folder / ".new"
     try:
         shutil.rmtree(new, ignore_errors=True)
-        new.mkdir(parents=True)
+        make_folder(folder)
+        new.mkdir()
     except OSError as error:
         raise folder_not_made(project, folder, error) from error
     made = call(
@@ -41,6 +44,7 @@ def do_wheels(project: Project, options: argparse.Namespace) -> None:
     ).strip()
     try:
         call(project, ["docker", "cp", "--quiet", f"{made}:/.", str(new)])
+        give_away(new)
         for wheel in sorted(new.glob("*.whl")):
             print(wheel.replace(folder / wheel.name))
     finally:

@@ -26,6 +26,7 @@ from .compose import (
     with_stdin,
 )
 from .failures import explain, failed, folder_not_made
+from .files import make_folder
 from .git import override as git_override
 from .guard import guard
 from .jobs import find_job, new_name, remove_jobs
@@ -89,8 +90,6 @@ def make_folders(project: Project) -> None:
             continue
         if key == "LOCAL_CODE_DIR":
             raise failed("code-folder-missing", project, path=str(folder))
-        from .fill import make_folder  # noqa: PLC0415  loads the probe
-
         owner = None
         if os.getuid() == 0:  # called by root for somebody else: the folders are theirs
             owner = (int(project.settings.get("USRID")), int(project.settings.get("GRPID")))
@@ -283,13 +282,21 @@ def freeze_options(parser: argparse.ArgumentParser) -> None:
 
 def do_freeze(project: Project, options: argparse.Namespace) -> int:
     """Let update_env_file in the dev container compare and write; it asks on a terminal."""
+    from .images import packages_of  # noqa: PLC0415  the other verbs here need neither
+    from .metadata import lock_digests, record_lock  # noqa: PLC0415
+
     need_container(project)
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
     words = compose("exec", *([] if terminal else ["-T"]), *script_name(), "dev")
     words += ["update_env_file", *(["-y"] if options.yes else [])]
+    files = packages_of(project).FILES
+    before = lock_digests(project, files)
     status = subprocess.run(words, cwd=str(project.folder), check=False).returncode
     if status in (126, 127):
         raise failed("dev-image-old", project)
+    after = lock_digests(project, files)
+    if not status and any(after[one] != before.get(one) for one in after if one.endswith(".lock")):
+        record_lock(project, files)
     return status
 
 

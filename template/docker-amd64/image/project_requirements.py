@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from packaging.requirements import InvalidRequirement, Requirement
 
+from intake.text import has_secret, without_secret
 from project_metadata import (
     LIMITS,
     Declared,
@@ -45,8 +46,6 @@ HEAD = """\
 # build needs the code. ./template.sh lock, add and build write this file: edit those, not this.
 """
 MOST_CHANGES = 8  # in one line
-# In an address; everybody may read as git@, and ssh has keys.
-PASSWORD = re.compile(r"(?<=://)(?:[^/@\s:]*:[^/@\s]+|(?<=https://)(?!git@)[^/@\s]+)@")
 
 
 def say(text: str) -> None:
@@ -198,9 +197,9 @@ def refuse_passwords(found: Declared, where: str) -> None:
     ]
     urls += [entry.get(key, "") for entry in entries for key in ("git", "url")]
     for text in [*map(str, urls), *found.requires, *found.dev]:
-        if PASSWORD.search(text):
+        if has_secret(text, tokens=False):
             raise MetadataError(
-                f"{where} has a password in {PASSWORD.sub('', text)}, which would be in git and in "
+                f"{where} has a password in {without_secret(text)}, which would be in git and in "
                 "the lock. Write the address without it; the password belongs into the file that "
                 "NETRC_FILE in .env names."
             )

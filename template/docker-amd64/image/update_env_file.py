@@ -89,8 +89,11 @@ def read(path: Path) -> str:
 
 
 def without_password(requirement: str) -> str:
-    """The requirement with the address as it may stand in a file that others read."""
-    return re.sub(r"(https?://)[^/@\s]+@", r"\1", requirement)
+    """The requirement with the address as it may stand in a file that others read.
+
+    The rule is that of intake/text.py, which this image may not have.
+    """
+    return re.sub(r"(https?://)(?!git@)[^/\s\"<>]+@", r"\1", requirement)
 
 
 def portable(requirement: str, notes: list[str]) -> str:

@@ -20,7 +20,13 @@ BOMS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 CODING = re.compile(rb"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
-SECRET = re.compile(r"(\w+://)[^/@\s]+@|/t/[^/\s]+")
+# The name and password of an address end at the last @ before its path. A token of conda is a part
+# of the path; PyPI's old layout has folders named by a letter: source/t/tornado.
+LOGIN = r"(\w+://)([^/\s\"<>]+)@"
+OF_CONDA = r"(?<!/source)/t/[^/\s\"]+"
+SECRET = re.compile(f"{LOGIN}|{OF_CONDA}")
+# Stands for a secret that the file does not have: ${NAME}, $NAME, <name>, ****.
+STAND_IN = re.compile(r"\$\{?\w+\}?|<\w+>|\*+|")
 MOST_BYTES = 2_000_000  # no list of packages is longer
 
 
@@ -36,6 +42,22 @@ def without_secret(url: str) -> str:
         ),
         url,
     )
+
+
+def has_secret(text: str, *, tokens: bool = True) -> bool:
+    """Whether a text has an address with a password or token, which is not only stood for.
+
+    `tokens`: also those of conda anywhere in a path, not only where it begins.
+    """
+    if re.search(OF_CONDA if tokens else r"://[^/\s]+/t/[^/\s]", text):
+        return True
+    for match in re.finditer(r"://([^/\s\"<>]+)@", text):  # from a literal on: locks are long
+        name, _, password = match[1].partition(":")
+        scheme = re.search(r"\w*\Z", text[max(0, match.start() - 20) : match.start()])
+        address = f"{scheme[0] if scheme else ''}{match[0]}"
+        if without_secret(address) != address and not STAND_IN.fullmatch(password or name):
+            return True
+    return False
 
 
 def decoded(content: bytes) -> str:
