@@ -2,8 +2,8 @@
 
 This machine runs what is in that folder, and the code folder, which containers may write to, has it
 in it. So an override file mounts an empty folder over it, and into that, read-only, each file and
-folder but .env and what .dockerignore keeps from every build. An empty file over .env would not do: a mount ends when what it covers
-is replaced, and .env is replaced whenever a value changes.
+folder but .env and the secrets that .dockerignore keeps from every build. An empty file over .env
+would not do: a mount ends when what it covers is replaced, as .env is whenever a value changes.
 """
 
 from __future__ import annotations
