@@ -149,7 +149,7 @@ def test_looking_changes_nothing(project: Path) -> None:
 def test_the_newest_version_is_said_to_be_it(project: Path) -> None:
     done = template_sh(project, "update")
     assert done.returncode == 0
-    assert done.stdout == f"The project has the newest version already: {SNAPSHOT_TAG}.\n"
+    assert done.stdout.endswith(f"The project has the newest version already: {SNAPSHOT_TAG}.\n")
 
 
 @pytest.mark.usefixtures("news")
@@ -521,7 +521,7 @@ def test_copier_is_fetched_by_what_the_machine_has(
     program(path, tool, f'echo "$@" >>"{log}"\n{words}')
     done = template_sh(project, "update", env=machine(PATH=str(path)))
     assert done.returncode == 0, done.stderr
-    assert f"copier>={'.'.join(map(str, COPIER))} copier update --trust" in log.read_text()
+    assert f"copier>={'.'.join(map(str, COPIER))} copier update --vcs-ref" in log.read_text()
     assert "# News of the script." in (project / SCRIPT).read_text()
 
 
@@ -559,8 +559,8 @@ def test_without_a_network_a_clone_of_the_template_serves(
     url = "https://template.invalid/org/hearth.git"
     replace(project / ".copier-answers.yml", f"_src_path: {own_template}", f"_src_path: {url}")
     in_git(project)
+    refused = template_sh(project, "update", "--template", url)
     before = state(project)
-    refused = template_sh(project, "update")
     assert refused.returncode == 1
     assert f"The template cannot be reached at {url}" in refused.stderr
     assert command_in(refused.stderr).endswith("template.sh update --from FOLDER")
@@ -597,7 +597,7 @@ def test_a_template_at_an_address_is_fetched_once(
         url = f"{server}/hearth.git"
         replace(project / ".copier-answers.yml", f"_src_path: {own_template}", f"_src_path: {url}")
         in_git(project)
-        done = template_sh(project, "update")
+        done = template_sh(project, "update", "--template", url)
     assert done.returncode == 0, done.stderr
     answers = yaml.safe_load((project / ".copier-answers.yml").read_text())
     assert (answers["_src_path"], answers["_commit"]) == (url, NEWER_TAG)
@@ -680,12 +680,118 @@ def test_a_version_that_cannot_be_had_is_said_in_one_sentence(
     assert "generated from changes that nobody committed" in template_sh(project, "update").stderr
     replace(recorded, str(own_template), "../gone/hearth")
     in_git(project)
+    gone = project.parent / "gone/hearth"
     assert "../gone/hearth is no repository of the template here." in (
-        template_sh(project, "update").stderr
+        template_sh(project, "update", "--template", str(gone)).stderr
     )
     recorded.unlink()
     in_git(project)
     assert "the project has left its template" in template_sh(project, "update").stderr
+
+
+HOSTILE = """
+_answers_file: .copier-answers.yml
+_tasks: ["echo task >>{file}"]
+_migrations: ["echo migration >>{file}"]
+"""
+
+
+@pytest.fixture
+def hostile(tmp_path: Path, in_git: InGit) -> tuple[Path, Path]:
+    """Another repository of the same versions, and the file that its tasks write."""
+    folder, file = tmp_path / "hostile", tmp_path / "was-run"
+    folder.mkdir()
+    (folder / "copier.yml").write_text(HOSTILE.format(file=file))
+    (folder / "{{ _copier_conf.answers_file }}.jinja").write_text("{{ _copier_answers | to_yaml }}")
+    in_git(folder)
+    git(folder, "tag", SNAPSHOT_TAG)
+    (folder / "CHANGELOG.md").write_text(NEWS)
+    release(folder)
+    return folder, file
+
+
+@pytest.mark.usefixtures("news")
+@pytest.mark.parametrize("record", ["own", "none", "of a pull request"])
+def test_another_address_in_the_answers_runs_nothing_until_it_is_named(
+    own_template: Path, project: Path, in_git: InGit, hostile: tuple[Path, Path], record: str
+) -> None:
+    evil, ran = hostile
+    replace(project / ".copier-answers.yml", f": {own_template}\n", f": {evil}\n")
+    file = project / "docker-amd64/.env.trusted"
+    if record != "own":
+        file.unlink()
+    if record == "of a pull request":
+        file.write_text(f"{evil}\n")
+        git(project, "add", "--force", str(file))
+    in_git(project)
+    before = state(project)
+    for words in (("-y",), (), ("--data", "jit=no"), ("--check",)):
+        refused = template_sh(project, "update", *words)
+        assert refused.returncode == 1
+        assert f"failure: template-{'changed' if record == 'own' else 'new'}" in refused.stderr
+        assert refused.stdout == f"Template: {evil}. This project has {SNAPSHOT_TAG}.\n"
+        again = " ".join(("", *words))
+        assert command_in(refused.stderr).endswith(f"template.sh update --template {evil}{again}")
+        assert state(project) == before
+        assert not ran.exists()
+    if record == "own":
+        wrong = template_sh(project, "update", "--template", str(own_template))
+        assert "(failure: template-not-named)" in wrong.stderr
+        assert not ran.exists()
+        command = command_in(template_sh(project, "update", "-y").stderr)
+        subprocess.run(["bash", "-c", command], cwd=project, env=machine(), check=True)
+        assert ran.read_text()  # which shows that it would have
+        assert file.read_text() == f"{evil}\n"
+
+
+@pytest.mark.usefixtures("news")
+@pytest.mark.parametrize("key", ["_src_path", '"_src\\x5fpath"'])
+def test_an_address_that_only_yaml_reads_runs_nothing(
+    own_template: Path, project: Path, in_git: InGit, hostile: tuple[Path, Path], key: str
+) -> None:
+    evil, ran = hostile
+    line = f"_src_path: {own_template}\n"
+    # Of two keys, the last counts.
+    replace(project / ".copier-answers.yml", line, f"{line}{key}: {evil}\n")
+    in_git(project)
+    before = state(project)
+    assert template_sh(project, "update", "-y").returncode != 0
+    assert not ran.exists()
+    assert state(project) == before
+
+
+@pytest.mark.usefixtures("news")
+def test_a_new_clone_asks_once_for_the_address_and_keeps_the_settings_of_copier(
+    own_template: Path, project: Path, tmp_path: Path
+) -> None:
+    clone, settings = tmp_path / "clone", tmp_path / "settings.yml"
+    git(tmp_path, "clone", "--quiet", str(project), str(clone))
+    settings.write_text("defaults:\n  color: green\n# a comment")
+    question = "color:\n  type: str\n  default: red\n\n"
+    replace(own_template / "copier.yml", "\njit:\n", f"\n{question}jit:\n")
+    release(own_template, "v1001.0.0")
+    for answer in ("n", "y"):
+        child = pexpect.spawn(
+            str(clone / SCRIPT),
+            ["update", "v1000.0.0" if answer == "n" else "v1001.0.0"],
+            cwd=clone,
+            env=machine(TERM="xterm", COPIER_SETTINGS_PATH=str(settings)),
+            encoding="utf-8",
+            dimensions=(40, 220),
+            timeout=60,
+        )
+        child.expect(r"has not trusted yet. Trust it\? \[y/N\] ")
+        child.send(f"{answer}\r")
+        if answer == "y":
+            child.expect(r"Update the project\? \[Y/n\] ")
+            child.send("n\r")
+        child.expect("Nothing was changed.")
+        child.expect(pexpect.EOF)
+        child.close()
+        assert (clone / "docker-amd64/.env.trusted").exists() == (answer == "y")
+    done = template_sh(clone, "update", "-y", env=machine(COPIER_SETTINGS_PATH=str(settings)))
+    assert done.returncode == 0, done.stderr
+    assert yaml.safe_load((clone / ".copier-answers.yml").read_text())["color"] == "green"
 
 
 def test_addresses_are_read_as_copier_reads_them() -> None:
