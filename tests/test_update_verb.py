@@ -689,6 +689,27 @@ def test_a_version_that_cannot_be_had_is_said_in_one_sentence(
     assert "the project has left its template" in template_sh(project, "update").stderr
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
+@pytest.mark.usefixtures("news")
+def test_a_clone_of_another_user_is_told_from_none_and_its_command_works(
+    own_template: Path, project: Path, tmp_path: Path
+) -> None:
+    settings = tmp_path / "gitconfig"
+    settings.write_text("[user]\n name = Test\n email = test@example.com\n")
+    env = machine(GIT_CONFIG_GLOBAL=str(settings))
+    for folder in (own_template, project):
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, 12345, 12345, follow_symlinks=False)
+    for whose in (project, own_template):
+        refused = template_sh(project, "update", "-y", env=env)
+        assert refused.returncode == 1
+        assert f"The repository {whose} belongs to another user" in refused.stderr
+        assert "(failure: repository-of-another-user)" in refused.stderr
+        subprocess.run(["bash", "-c", command_in(refused.stderr)], env=env, check=True)
+    done = template_sh(project, "update", "-y", env=env)
+    assert done.returncode == 0, done.stderr
+
+
 HOSTILE = """
 _answers_file: .copier-answers.yml
 _tasks: ["echo task >>{file}"]
