@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import re
@@ -29,6 +30,7 @@ from tests.conftest import ROOT, SNAPSHOT_TAG, InGit
 from tests.support.git import git
 from tests.support.serving import listening
 from tests.support.updates import NEWER_TAG, conflicts, release, replace
+from tests.support.wheels import make_wheel
 
 SCRIPT = "docker-amd64/template.sh"
 OWN_PROGRAMS = Path(sys.executable).parent  # here is a Copier
@@ -510,19 +512,74 @@ def bare_path(folder: Path) -> Path:
 
 
 @pytest.mark.usefixtures("news")
-@pytest.mark.parametrize("tool", ["uv", "pipx"])
-def test_copier_is_fetched_by_what_the_machine_has(
-    project: Path, tmp_path: Path, tool: str
+def test_uv_installs_the_copier_of_the_new_versions_lock(
+    own_template: Path, project: Path, tmp_path: Path
 ) -> None:
     path = bare_path(tmp_path / "bin")
     log = tmp_path / "log"
     program(path, "copier", "echo copier 9.0.0")  # too old
-    words = f'for word; do shift; [ "$word" != copier ] || exec "{OWN_PROGRAMS}/copier" "$@"; done'
-    program(path, tool, f'echo "$@" >>"{log}"\n{words}')
-    done = template_sh(project, "update", env=machine(PATH=str(path)))
+    makes = f"""for last; do :; done
+echo "$*" >>"{log}"
+case $1 in
+    venv) /bin/mkdir -p "$last/bin" ;;
+    pip)
+        /bin/ln -s "{OWN_PROGRAMS}/copier" "${{last%/*}}/bin/copier"
+        cat "$last" >"{log}.lock" ;;
+esac"""
+    program(path, "uv", makes)
+    env = machine(PATH=str(path), XDG_CACHE_HOME=str(tmp_path / "cache"))
+    done = template_sh(project, "update", env=env)
     assert done.returncode == 0, done.stderr
-    assert f"copier>={'.'.join(map(str, COPIER))} copier update --vcs-ref" in log.read_text()
+    made, installed = log.read_text().splitlines()
+    assert made.startswith("venv ")
+    assert "--require-hashes --only-binary :all: -r" in installed
+    assert Path(f"{log}.lock").read_text() == git(
+        own_template, "show", f"{NEWER_TAG}:requirements.txt"
+    )
     assert "# News of the script." in (project / SCRIPT).read_text()
+    # The next one finds it.
+    assert template_sh(project, "update", "--undo").returncode == 0
+    assert template_sh(project, "update", env=env).returncode == 0
+    assert len(log.read_text().splitlines()) == 2
+
+
+def test_a_copier_of_another_hash_is_not_installed(
+    own_template: Path, project: Path, tmp_path: Path
+) -> None:
+    path, wheels = bare_path(tmp_path / "bin"), tmp_path / "wheels"
+    wheels.mkdir()
+    wheel = make_wheel(wheels, "copier", "99.0.0", files={"copier/__init__.py": ""})
+    lock = own_template / "requirements.txt"
+    lock.write_text(f"copier==99.0.0 --hash=sha256:{hashlib.sha256(b'another').hexdigest()}\n")
+    release(own_template)
+    before = state(project)
+    env = machine(
+        PATH=str(path),
+        XDG_CACHE_HOME=str(tmp_path / "cache"),
+        PIP_CONFIG_FILE="/dev/null",
+        PIP_NO_INDEX="1",
+        PIP_FIND_LINKS=str(wheels),
+    )
+    refused = template_sh(project, "update", env=env)
+    assert "Copier could not be installed" in refused.stderr
+    assert hashlib.sha256(wheel.read_bytes()).hexdigest() in refused.stderr
+    assert state(project) == before
+    assert not list((tmp_path / "cache/hearth").iterdir())
+    # Nor is one of no hash at all.
+    git(own_template, "rm", "--quiet", "--force", "requirements.txt")
+    release(own_template, "v1001.0.0")
+    refused = template_sh(project, "update", env=env)
+    assert "(failure: copier-not-locked)" in refused.stderr
+    assert state(project) == before
+
+
+def test_the_lock_has_a_copier_that_renders_the_template_and_what_the_probe_asks_with() -> None:
+    lock = (ROOT / "requirements.txt").read_text()
+    (copier,) = re.findall(r"(?m)^copier==([\d.]+) ", lock)
+    assert tuple(map(int, copier.split("."))) >= COPIER
+    assert "\nnvidia-ml-py==" in lock
+    for row in re.split(r"\n(?=[a-z])", lock)[1:]:
+        assert "--hash=sha256:" in row
 
 
 @pytest.mark.usefixtures("news")
@@ -535,7 +592,7 @@ def test_without_a_way_to_copier_there_is_one_sentence(project: Path, tmp_path: 
     program(path, "python3", f'{refuse}\nexec {system} "$@"')
     done = template_sh(project, "update", env=machine(PATH=str(path)))
     assert done.returncode == 1
-    assert "neither uv nor pipx nor a Python 3.10 with venv is here" in done.stderr
+    assert "neither uv nor a Python 3.10 with venv is here" in done.stderr
     # With venv, but without a network.
     program(path, "python3", f'exec {system} "$@"')
     closed = machine(

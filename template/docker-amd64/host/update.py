@@ -9,6 +9,7 @@ killed may have left half of this folder.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import re
@@ -55,8 +56,7 @@ if TYPE_CHECKING:
     from .project import Project
 
 COPIER = (9, 17, 2)  # the oldest that renders the template
-NEEDED = f"copier>={'.'.join(map(str, COPIER))}"
-WITH = "nvidia-ml-py"  # the probe asks the driver through it
+LOCK = "requirements.txt"  # of the template: Copier, and what its hook imports, each by its hash
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  only the parent of a folder with a random name
 ROOM = 256 * 1024**2  # bytes; an update takes a tenth of it
 
@@ -204,28 +204,34 @@ def memory() -> Path | None:
 # ------------------------------------------------------------------------------ Copier itself
 
 
-def copier_command() -> list[str]:
-    """The words that start a Copier that is new enough; some fetch it first. Raises UpdateError."""
+def copier_command(lock: str) -> list[str]:
+    """The words that start a Copier that is new enough, or that of a lock. Raises StopError."""
     installed = shutil.which("copier")
     if installed and copier_version(installed) >= COPIER:
         return [installed]
+    if not lock:
+        raise failed("copier-not-locked", file=LOCK)
     if shutil.which("uv"):
-        return ["uv", "tool", "run", "--quiet", "--with", WITH, "--from", NEEDED, "copier"]
-    if shutil.which("pipx"):
-        return ["pipx", "run", "--spec", NEEDED, "copier"]
+        return [str(own_copier(lock, "uv"))]
     for name in ("python3", *(f"python3.{minor}" for minor in range(20, 9, -1)), "python"):
         able = "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))"
         if shutil.which(name) and not capture(name, "-c", able).returncode:
-            return [str(own_copier(name))]
+            return [str(own_copier(lock, name))]
     old = f" ({installed} is older than {'.'.join(map(str, COPIER))})" if installed else ""
     raise UpdateError(
-        f"An update needs Copier{old}, and neither uv nor pipx nor a Python 3.10 with venv is here "
-        "to get it.",
+        f"An update needs Copier{old}, and neither uv nor a Python 3.10 with venv is here to get "
+        "it.",
         # Debian's Python refuses to install into itself.
         "sudo apt-get install python3-venv"
         if shutil.which("apt-get")
         else f"{shlex.quote(sys.executable)} -m pip install --user uv",
     )
+
+
+def locked(project: Checkout, repository: Path, wanted: str) -> str:
+    """The lock of the version that an update goes to, "" if it has none."""
+    version = project.version if wanted == CURRENT else wanted
+    return capture("git", "show", f"{version}:{LOCK}", cwd=repository).stdout
 
 
 def copier_version(program: str) -> tuple[int, ...]:
@@ -238,28 +244,44 @@ def copier_version(program: str) -> tuple[int, ...]:
     return tuple(map(int, found.groups())) if found else ()
 
 
-def own_copier(python: str) -> Path:
+def own_copier(lock: str, tool: str) -> Path:
     """Copier in an environment of its own under ~/.cache, made by the first update that needs it.
 
-    Raises UpdateError: it cannot be installed.
+    Args:
+        lock: the requirements with their hashes; each lock has its environment.
+        tool: uv, or a Python with venv.
+
+    Raises:
+        UpdateError: it cannot be installed, or a file is not the one that the lock names.
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / "hearth" / "copier"
-    program = folder / "bin" / "copier"
-    if program.is_file() and copier_version(str(program)) >= COPIER:
+    name = f"copier-{hashlib.sha256(lock.encode('utf-8', 'surrogateescape')).hexdigest()[:12]}"
+    folder = cache / "hearth" / name
+    program, requirements, whole = folder / "bin/copier", folder / LOCK, folder / "whole"
+    if whole.is_file():
         return program
     print(f"Installing Copier into {folder} ...", file=sys.stderr)
     shutil.rmtree(folder, ignore_errors=True)
-    made = capture(python, "-m", "venv", str(folder))
+    python = str(folder / "bin" / "python")
+    # A source that is built would bring packages that no lock names.
+    exactly = ("--quiet", "--require-hashes", "--only-binary", ":all:", "-r", str(requirements))
+    if tool == "uv":
+        made = capture("uv", "venv", "--quiet", "--python", ">=3.10", str(folder))
+        install = ("uv", "pip", "install", "--python", python, *exactly)
+    else:
+        made = capture(tool, "-m", "venv", str(folder))
+        install = (python, "-m", "pip", "install", "--disable-pip-version-check", *exactly)
     if not made.returncode:
-        pip = (str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--upgrade")
-        made = capture(*pip, NEEDED, WITH)
+        requirements.write_text(lock, "utf-8", "surrogateescape")
+        made = capture(*install)
     if made.returncode:
         shutil.rmtree(folder, ignore_errors=True)
         words = (made.stderr.strip() or made.stdout.strip() or "no reason given").splitlines()
         raise UpdateError(
-            f"Copier could not be installed ({words[-1]}).", f"{python} -m pip download copier"
+            f"Copier could not be installed ({words[-1].strip()}).",
+            "uv tool install copier" if tool == "uv" else f"{tool} -m pip download copier",
         )
+    whole.touch()
     return program
 
 
@@ -353,7 +375,7 @@ def proceed(described: Project, project: Checkout, asked: argparse.Namespace, sc
         print(f"From {project.version} to {wanted}.")
     if asked.check:
         return 0
-    copier = copier_command()
+    copier = copier_command(locked(project, repository, wanted))
     can_ask = sys.stdin.isatty() and sys.stdout.isatty()
     if can_ask and not asked.yes and not yes("Update the project?", default=True):
         print("Nothing was changed.")
