@@ -18,7 +18,9 @@ from copier._user_data import Question
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from hooks.generate import make_computed
 from tests.support.questionnaire import Answers, Questionnaire
+from tests.support.updates import update
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -548,6 +550,27 @@ def test_the_default_answers_work_together_for_every_torch(
 
 
 # --- copier.yml ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", make_computed.computed(make_computed.questions()))
+def test_a_computed_value_is_refused_with_the_answers_that_decide_it(
+    plain: Path, tmp_path: Path, name: str
+) -> None:
+    rows = make_computed.questions()
+    assert rows[name].get("validator") == make_computed.validator(name)
+    value = {"bool": True, "json": "{}", "yaml": "{}"}.get(rows[name]["type"], "x\nRUN touch /x")
+    words = refusal(plain, tmp_path / "project", **{name: value})
+    (said,) = re.findall(rf"Validation error for question '{name}': (This [^\n]*\.)$", words)
+    asked = re.findall(r"Give those: (.*)\.$", said)
+    assert [*", ".join(asked).split(", ")] == (make_computed.deciding(name, rows) or [""])
+
+
+def test_an_update_refuses_a_computed_value_too(project: Path) -> None:
+    before = {path: path.read_bytes() for path in project.rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match="'contents': This value is computed"):
+        update(project, None, contents="x\nRUN touch /x")
+    after = {path: path.read_bytes() for path in project.rglob("*") if path.is_file()}
+    assert after == before
 
 
 def test_copier_yml_has_no_key_that_copier_would_ignore() -> None:
