@@ -512,6 +512,19 @@ def test_a_new_package_beside_files_keeps_each_of_them(plain: Path, tmp_path: Pa
     assert (tmp_path / "src/pkg/__init__.py").is_file()
 
 
+@pytest.mark.parametrize("name", ["50%", "a\tb", "a\nb", "a ", "\x1b[2J", "a%20b/project"])
+def test_a_folder_that_compose_cannot_read_is_refused_before(
+    plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    assert "in another folder." in refusal(plain, tmp_path / name)
+    if "/" not in name:
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        with pytest.raises(ValueError, match=r"in another folder\."):
+            run_copy(str(plain), ".", defaults=True, quiet=True, skip_tasks=True)
+        assert not list(Path().iterdir())
+
+
 def test_a_folder_that_stops_copier_half_way_is_refused_before(plain: Path, tmp_path: Path) -> None:
     (tmp_path / "docker-amd64").mkdir()
     (tmp_path / "docker-amd64/Dockerfile").write_text("FROM scratch\n")

@@ -21,7 +21,7 @@ import pytest
 import yaml
 from copier import run_copy, run_update
 
-from host.checkout import HOST_FILES
+from host.checkout import HOST_FILES, Checkout, prepare_undo
 from host.command import find_verb, parser_of
 from host.project import StopError
 from host.update import COPIER, copier_version, memory
@@ -744,6 +744,23 @@ def test_a_version_that_cannot_be_had_is_said_in_one_sentence(
     recorded.unlink()
     in_git(project)
     assert "the project has left its template" in template_sh(project, "update").stderr
+
+
+def test_what_takes_an_update_back_runs_no_text_of_a_user(tmp_path: Path, in_git: InGit) -> None:
+    text = "\ntouch was-run\n@STATE@ '$(touch was-run)'\n"
+    root = tmp_path / f"project{text}"
+    docker = root / "docker-amd64"
+    docker.mkdir(parents=True)
+    (docker / "file").write_text("before\n")
+    in_git(root)
+    head = git(root, "rev-parse", "HEAD").strip()
+    checkout = Checkout(root, docker, f"answers{text}", text, f"v1{text}", root / ".git", head)
+    prepare_undo(checkout, tmp_path / f"scratch{text}")
+    (checkout.state / "running").unlink()
+    (docker / "file").write_text("after\n")
+    subprocess.run(["bash", "-c", checkout.undo], cwd=tmp_path, check=True)
+    assert (docker / "file").read_text() == "before\n"
+    assert not list(tmp_path.rglob("was-run"))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")

@@ -152,8 +152,8 @@ def is_alive(pid: int) -> bool:
 
 
 UNDO = r"""#!/bin/sh
-# Takes back the update of @ROOT@ from @VERSION@. What the update had made of the
-# files is not lost: it becomes an entry of `git stash list`.
+# Takes back an update. What it had made of the files is not lost: it becomes an entry of
+# `git stash list`.
 set -eu
 cd @ROOT@
 # Of an update that was killed, Copier may still be at work, or take a moment to end.
@@ -216,17 +216,16 @@ def prepare_undo(project: Checkout, scratch: Path) -> None:
     for name in HOST_FILES:
         if (project.docker / name).exists():
             shutil.copy2(project.docker / name, state / name)
-    text = UNDO
-    for mark, value in {
+    values = {
         "ROOT": shlex.quote(str(project.root)),
         "DOCKER": shlex.quote(str(project.docker)),
         "STATE": shlex.quote(str(state)),
         "SCRATCH": shlex.quote(str(scratch)),
-        "VERSION": project.version,
-        "HEAD": project.head,
+        "HEAD": shlex.quote(project.head),
         "FILES": " ".join(HOST_FILES),
-    }.items():
-        text = text.replace(f"@{mark}@", value)
+    }
+    # In one step: a folder may have such a mark in its name.
+    text = re.sub("@([A-Z]+)@", lambda mark: values[mark[1]], UNDO)
     (state / "undo").write_text(text, "utf-8", "surrogateescape")
     # The processes of the update: this one, and the Copier that it will start.
     (state / "running").write_text(str(os.getpid()))

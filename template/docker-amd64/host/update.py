@@ -36,6 +36,7 @@ from .checkout import (
     undo,
 )
 from .failures import failed
+from .plain import plain
 from .project import called_from, me
 from .trusted import full_address, shown_address, trust, trusted_address
 from .versions import (
@@ -291,7 +292,8 @@ def own_copier(lock: str, tool: str) -> Path:
 def yes(question: str, *, default: bool) -> bool:
     """What a person at the terminal answers."""
     try:
-        answer = input(f"{question} [{'Y/n' if default else 'y/N'}] ").strip().lower()
+        # Python writes the question without sys.stdout.
+        answer = input(f"{plain(question)} [{'Y/n' if default else 'y/N'}] ").strip().lower()
     except (EOFError, KeyboardInterrupt):
         return False
     return answer in ("y", "yes") or (default and not answer)
