@@ -1,6 +1,6 @@
 """What this program writes is plain text, whatever others have put into it.
 
-Names of GPUs, files and packages and the words of other programs come from elsewhere. With a
+Names of devices, files and packages and the words of other programs come from elsewhere. With a
 control character in them a terminal would do things; with a bidirectional mark it would show
 something else than is there. https://trojansource.codes
 """
