@@ -29,9 +29,11 @@ def main(arguments: Sequence[str]) -> int:
     """The command line; returns 0 whatever happens."""
     ask = "--ask" in arguments and sys.stdin.isatty() and sys.stdout.isatty()
     try:
-        from hooks.generate import after_render  # noqa: PLC0415  even a broken import fails no copy
+        # Even a broken import fails no copy.
+        from hooks.generate import after_render  # noqa: PLC0415
+        from host.plain import plain  # noqa: PLC0415
 
-        print("\n".join(after_render.run(Path.cwd(), arguments, ask=ask)))
+        print(plain("\n".join(after_render.run(Path.cwd(), arguments, ask=ask))))
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  nor does anything else
         reason = " ".join(str(error).split()) or type(error).__name__
         retry = "Try again with ./docker-amd64/template.sh env"

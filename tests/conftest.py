@@ -19,6 +19,7 @@ from copier import run_copy
 from copier._main import Worker
 
 from host.place import compose_project_name
+from host.trusted import trust
 from tests.support.engine import engine_problem, images_problem, need
 from tests.support.git import copy_working_tree, git
 from tests.support.index import bridge_address, serving, standard_index
@@ -298,5 +299,6 @@ def project(
     replace(folder / "docker-amd64/.env", f"-{was}\n", f"-{is_now}\n")
     replace(folder / "docker-amd64/.env", f":{filled_project}/", f":{folder}/")
     replace(folder / ".copier-answers.yml", f": {template}\n", f": {own_template}\n")
+    trust(folder / "docker-amd64", str(own_template))
     in_git(folder)
     return folder

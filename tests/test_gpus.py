@@ -176,6 +176,7 @@ def reserved(texts: dict[str, str]) -> tuple[Any, Any]:
         (PART, SLICED, ("mig0:0", "mig0:1"), [PART], ["mig0:1"]),
         ("GPU-elsewhere", TWO, ("0", "1"), ["GPU-elsewhere"], ["GPU-elsewhere"]),
         ('x"$(y)\n', TWO, ("0",), ["xy"], ["xy"]),
+        ("0,0, 0", TWO, ("0", "1"), ["0"], ["0"]),
     ],
 )
 def test_overlays_name_the_gpus_of_gpu_ids_and_nothing_is_left_open(
@@ -320,6 +321,9 @@ def test_both_overlays_are_written_for_gpu_ids_and_follow_it(folder: Path) -> No
         fill(folder, facts=facts_with("cdi"))
         texts = {path.name: path.read_text() for path in folder.glob("compose.*.yaml")}
         assert reserved(texts)[1] == [f"nvidia.com/gpu={name}" for name in devices]
+    set_keys(folder, ["GPU_IDS=0,1,0"])
+    notes = fill(folder, facts=facts_with("cdi")).notes
+    assert "GPU_IDS names 0 more than once; containers get it once." in notes
 
 
 def test_an_overlay_that_did_not_change_is_not_written_again(folder: Path) -> None:

@@ -55,7 +55,6 @@ NAMES_GPUS = {
     "host/accelerator.py": "asks whether this project has the files for GPUs",
     "host/env_file.py": "the keys that a host decides",
     "host/eject.py": "an override file that .env may name",
-    "host/update.py": "the package of Copier's Python",
     "host/command.py": "which verbs there are",
     "host/measure.py": "prepares the run of bench",
     "host/project.py": "the accelerator of this project",

@@ -18,7 +18,9 @@ from copier._user_data import Question
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from hooks.generate import make_computed
 from tests.support.questionnaire import Answers, Questionnaire
+from tests.support.updates import update
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -510,6 +512,19 @@ def test_a_new_package_beside_files_keeps_each_of_them(plain: Path, tmp_path: Pa
     assert (tmp_path / "src/pkg/__init__.py").is_file()
 
 
+@pytest.mark.parametrize("name", ["50%", "a\tb", "a\nb", "a ", "\x1b[2J", "a%20b/project"])
+def test_a_folder_that_compose_cannot_read_is_refused_before(
+    plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    assert "in another folder." in refusal(plain, tmp_path / name)
+    if "/" not in name:
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        with pytest.raises(ValueError, match=r"in another folder\."):
+            run_copy(str(plain), ".", defaults=True, quiet=True, skip_tasks=True)
+        assert not list(Path().iterdir())
+
+
 def test_a_folder_that_stops_copier_half_way_is_refused_before(plain: Path, tmp_path: Path) -> None:
     (tmp_path / "docker-amd64").mkdir()
     (tmp_path / "docker-amd64/Dockerfile").write_text("FROM scratch\n")
@@ -548,6 +563,27 @@ def test_the_default_answers_work_together_for_every_torch(
 
 
 # --- copier.yml ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", make_computed.computed(make_computed.questions()))
+def test_a_computed_value_is_refused_with_the_answers_that_decide_it(
+    plain: Path, tmp_path: Path, name: str
+) -> None:
+    rows = make_computed.questions()
+    assert rows[name].get("validator") == make_computed.validator(name)
+    value = {"bool": True, "json": "{}", "yaml": "{}"}.get(rows[name]["type"], "x\nRUN touch /x")
+    words = refusal(plain, tmp_path / "project", **{name: value})
+    (said,) = re.findall(rf"Validation error for question '{name}': (This [^\n]*\.)$", words)
+    asked = re.findall(r"Give those: (.*)\.$", said)
+    assert [*", ".join(asked).split(", ")] == (make_computed.deciding(name, rows) or [""])
+
+
+def test_an_update_refuses_a_computed_value_too(project: Path) -> None:
+    before = {path: path.read_bytes() for path in project.rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match="'contents': This value is computed"):
+        update(project, None, contents="x\nRUN touch /x")
+    after = {path: path.read_bytes() for path in project.rglob("*") if path.is_file()}
+    assert after == before
 
 
 def test_copier_yml_has_no_key_that_copier_would_ignore() -> None:

@@ -15,7 +15,7 @@ import pytest
 from host import images
 from host.command import GROUPS, Verb, load, parser_of
 from host.project import StopError, read_project
-from tests.conftest import Generate
+from tests.conftest import ROOT, Generate
 
 VERBS = [verb for _, verbs in GROUPS for verb in verbs]
 
@@ -208,3 +208,17 @@ def test_another_processor_is_refused_before_anything_is_downloaded(
         assert all(words[:2] == ("docker", "version") for words in asked)
     else:
         images.refuse_architecture(described)
+
+
+def test_what_comes_from_elsewhere_is_written_without_what_nobody_sees() -> None:
+    verb = "\x1b[2J\x9b31m\u202egnp.exe\u2066\r\x07 gr\u00fcn\tx"
+    done = subprocess.run(
+        [sys.executable, "-B", "-m", "host", verb],
+        cwd=ROOT / "template/docker-amd64",
+        env=os.environ | {"PYTHONIOENCODING": "utf-8"},
+        capture_output=True,
+        check=False,
+    )
+    text = r'"\x1b[2J\x9b31m\u202egnp.exe\u2066\r\x07 gr' + '\u00fcn\tx"'
+    assert f"There is no verb {text}." in done.stderr.decode()
+    assert done.stdout == b""

@@ -64,7 +64,12 @@ def test_untrusted_and_trusted_projects_differ_only_by_what_template_sh_env_adds
 
     # The hook makes the folders for data and results too; they are this machine's, like .env.
     added = with_hook.keys() - without_hook.keys()
-    assert added - {"data/.gitignore", "outputs/.gitignore"} == {"docker-amd64/.env"}
+    trusted_address = "docker-amd64/.env.trusted"  # for whom trust was not given, there is none
+    assert added - {"data/.gitignore", "outputs/.gitignore"} == {
+        "docker-amd64/.env",
+        trusted_address,
+    }
+    assert with_hook.pop(trusted_address)[1] == f"{template}\n".encode()
     assert without_hook == {path: with_hook[path] for path in without_hook}
     # What the person is told to run then does all that the hook did.
     assert "./docker-amd64/template.sh env" in untrusted.stderr

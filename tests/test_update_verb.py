@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import re
@@ -20,7 +21,7 @@ import pytest
 import yaml
 from copier import run_copy, run_update
 
-from host.checkout import HOST_FILES
+from host.checkout import HOST_FILES, Checkout, prepare_undo
 from host.command import find_verb, parser_of
 from host.project import StopError
 from host.update import COPIER, copier_version, memory
@@ -29,6 +30,7 @@ from tests.conftest import ROOT, SNAPSHOT_TAG, InGit
 from tests.support.git import git
 from tests.support.serving import listening
 from tests.support.updates import NEWER_TAG, conflicts, release, replace
+from tests.support.wheels import make_wheel
 
 SCRIPT = "docker-amd64/template.sh"
 OWN_PROGRAMS = Path(sys.executable).parent  # here is a Copier
@@ -149,7 +151,7 @@ def test_looking_changes_nothing(project: Path) -> None:
 def test_the_newest_version_is_said_to_be_it(project: Path) -> None:
     done = template_sh(project, "update")
     assert done.returncode == 0
-    assert done.stdout == f"The project has the newest version already: {SNAPSHOT_TAG}.\n"
+    assert done.stdout.endswith(f"The project has the newest version already: {SNAPSHOT_TAG}.\n")
 
 
 @pytest.mark.usefixtures("news")
@@ -510,19 +512,74 @@ def bare_path(folder: Path) -> Path:
 
 
 @pytest.mark.usefixtures("news")
-@pytest.mark.parametrize("tool", ["uv", "pipx"])
-def test_copier_is_fetched_by_what_the_machine_has(
-    project: Path, tmp_path: Path, tool: str
+def test_uv_installs_the_copier_of_the_new_versions_lock(
+    own_template: Path, project: Path, tmp_path: Path
 ) -> None:
     path = bare_path(tmp_path / "bin")
     log = tmp_path / "log"
     program(path, "copier", "echo copier 9.0.0")  # too old
-    words = f'for word; do shift; [ "$word" != copier ] || exec "{OWN_PROGRAMS}/copier" "$@"; done'
-    program(path, tool, f'echo "$@" >>"{log}"\n{words}')
-    done = template_sh(project, "update", env=machine(PATH=str(path)))
+    makes = f"""for last; do :; done
+echo "$*" >>"{log}"
+case $1 in
+    venv) /bin/mkdir -p "$last/bin" ;;
+    pip)
+        /bin/ln -s "{OWN_PROGRAMS}/copier" "${{last%/*}}/bin/copier"
+        cat "$last" >"{log}.lock" ;;
+esac"""
+    program(path, "uv", makes)
+    env = machine(PATH=str(path), XDG_CACHE_HOME=str(tmp_path / "cache"))
+    done = template_sh(project, "update", env=env)
     assert done.returncode == 0, done.stderr
-    assert f"copier>={'.'.join(map(str, COPIER))} copier update --trust" in log.read_text()
+    made, installed = log.read_text().splitlines()
+    assert made.startswith("venv ")
+    assert "--require-hashes --only-binary :all: -r" in installed
+    assert Path(f"{log}.lock").read_text() == git(
+        own_template, "show", f"{NEWER_TAG}:requirements.txt"
+    )
     assert "# News of the script." in (project / SCRIPT).read_text()
+    # The next one finds it.
+    assert template_sh(project, "update", "--undo").returncode == 0
+    assert template_sh(project, "update", env=env).returncode == 0
+    assert len(log.read_text().splitlines()) == 2
+
+
+def test_a_copier_of_another_hash_is_not_installed(
+    own_template: Path, project: Path, tmp_path: Path
+) -> None:
+    path, wheels = bare_path(tmp_path / "bin"), tmp_path / "wheels"
+    wheels.mkdir()
+    wheel = make_wheel(wheels, "copier", "99.0.0", files={"copier/__init__.py": ""})
+    lock = own_template / "requirements.txt"
+    lock.write_text(f"copier==99.0.0 --hash=sha256:{hashlib.sha256(b'another').hexdigest()}\n")
+    release(own_template)
+    before = state(project)
+    env = machine(
+        PATH=str(path),
+        XDG_CACHE_HOME=str(tmp_path / "cache"),
+        PIP_CONFIG_FILE="/dev/null",
+        PIP_NO_INDEX="1",
+        PIP_FIND_LINKS=str(wheels),
+    )
+    refused = template_sh(project, "update", env=env)
+    assert "Copier could not be installed" in refused.stderr
+    assert hashlib.sha256(wheel.read_bytes()).hexdigest() in refused.stderr
+    assert state(project) == before
+    assert not list((tmp_path / "cache/hearth").iterdir())
+    # Nor is one of no hash at all.
+    git(own_template, "rm", "--quiet", "--force", "requirements.txt")
+    release(own_template, "v1001.0.0")
+    refused = template_sh(project, "update", env=env)
+    assert "(failure: copier-not-locked)" in refused.stderr
+    assert state(project) == before
+
+
+def test_the_lock_has_a_copier_that_renders_the_template_and_what_the_probe_asks_with() -> None:
+    lock = (ROOT / "requirements.txt").read_text()
+    (copier,) = re.findall(r"(?m)^copier==([\d.]+) ", lock)
+    assert tuple(map(int, copier.split("."))) >= COPIER
+    assert "\nnvidia-ml-py==" in lock
+    for row in re.split(r"\n(?=[a-z])", lock)[1:]:
+        assert "--hash=sha256:" in row
 
 
 @pytest.mark.usefixtures("news")
@@ -535,7 +592,7 @@ def test_without_a_way_to_copier_there_is_one_sentence(project: Path, tmp_path: 
     program(path, "python3", f'{refuse}\nexec {system} "$@"')
     done = template_sh(project, "update", env=machine(PATH=str(path)))
     assert done.returncode == 1
-    assert "neither uv nor pipx nor a Python 3.10 with venv is here" in done.stderr
+    assert "neither uv nor a Python 3.10 with venv is here" in done.stderr
     # With venv, but without a network.
     program(path, "python3", f'exec {system} "$@"')
     closed = machine(
@@ -559,8 +616,8 @@ def test_without_a_network_a_clone_of_the_template_serves(
     url = "https://template.invalid/org/hearth.git"
     replace(project / ".copier-answers.yml", f"_src_path: {own_template}", f"_src_path: {url}")
     in_git(project)
+    refused = template_sh(project, "update", "--template", url)
     before = state(project)
-    refused = template_sh(project, "update")
     assert refused.returncode == 1
     assert f"The template cannot be reached at {url}" in refused.stderr
     assert command_in(refused.stderr).endswith("template.sh update --from FOLDER")
@@ -597,7 +654,7 @@ def test_a_template_at_an_address_is_fetched_once(
         url = f"{server}/hearth.git"
         replace(project / ".copier-answers.yml", f"_src_path: {own_template}", f"_src_path: {url}")
         in_git(project)
-        done = template_sh(project, "update")
+        done = template_sh(project, "update", "--template", url)
     assert done.returncode == 0, done.stderr
     answers = yaml.safe_load((project / ".copier-answers.yml").read_text())
     assert (answers["_src_path"], answers["_commit"]) == (url, NEWER_TAG)
@@ -680,12 +737,156 @@ def test_a_version_that_cannot_be_had_is_said_in_one_sentence(
     assert "generated from changes that nobody committed" in template_sh(project, "update").stderr
     replace(recorded, str(own_template), "../gone/hearth")
     in_git(project)
+    gone = project.parent / "gone/hearth"
     assert "../gone/hearth is no repository of the template here." in (
-        template_sh(project, "update").stderr
+        template_sh(project, "update", "--template", str(gone)).stderr
     )
     recorded.unlink()
     in_git(project)
     assert "the project has left its template" in template_sh(project, "update").stderr
+
+
+def test_what_takes_an_update_back_runs_no_text_of_a_user(tmp_path: Path, in_git: InGit) -> None:
+    text = "\ntouch was-run\n@STATE@ '$(touch was-run)'\n"
+    root = tmp_path / f"project{text}"
+    docker = root / "docker-amd64"
+    docker.mkdir(parents=True)
+    (docker / "file").write_text("before\n")
+    in_git(root)
+    head = git(root, "rev-parse", "HEAD").strip()
+    checkout = Checkout(root, docker, f"answers{text}", text, f"v1{text}", root / ".git", head)
+    prepare_undo(checkout, tmp_path / f"scratch{text}")
+    (checkout.state / "running").unlink()
+    (docker / "file").write_text("after\n")
+    subprocess.run(["bash", "-c", checkout.undo], cwd=tmp_path, check=True)
+    assert (docker / "file").read_text() == "before\n"
+    assert not list(tmp_path.rglob("was-run"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
+@pytest.mark.usefixtures("news")
+def test_a_clone_of_another_user_is_told_from_none_and_its_command_works(
+    own_template: Path, project: Path, tmp_path: Path
+) -> None:
+    settings = tmp_path / "gitconfig"
+    settings.write_text("[user]\n name = Test\n email = test@example.com\n")
+    env = machine(GIT_CONFIG_GLOBAL=str(settings))
+    for folder in (own_template, project):
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, 12345, 12345, follow_symlinks=False)
+    for whose in (project, own_template):
+        refused = template_sh(project, "update", "-y", env=env)
+        assert refused.returncode == 1
+        assert f"The repository {whose} belongs to another user" in refused.stderr
+        assert "(failure: repository-of-another-user)" in refused.stderr
+        subprocess.run(["bash", "-c", command_in(refused.stderr)], env=env, check=True)
+    done = template_sh(project, "update", "-y", env=env)
+    assert done.returncode == 0, done.stderr
+
+
+HOSTILE = """
+_answers_file: .copier-answers.yml
+_tasks: ["echo task >>{file}"]
+_migrations: ["echo migration >>{file}"]
+"""
+
+
+@pytest.fixture
+def hostile(tmp_path: Path, in_git: InGit) -> tuple[Path, Path]:
+    """Another repository of the same versions, and the file that its tasks write."""
+    folder, file = tmp_path / "hostile", tmp_path / "was-run"
+    folder.mkdir()
+    (folder / "copier.yml").write_text(HOSTILE.format(file=file))
+    (folder / "{{ _copier_conf.answers_file }}.jinja").write_text("{{ _copier_answers | to_yaml }}")
+    in_git(folder)
+    git(folder, "tag", SNAPSHOT_TAG)
+    (folder / "CHANGELOG.md").write_text(NEWS)
+    release(folder)
+    return folder, file
+
+
+@pytest.mark.usefixtures("news")
+@pytest.mark.parametrize("record", ["own", "none", "of a pull request"])
+def test_another_address_in_the_answers_runs_nothing_until_it_is_named(
+    own_template: Path, project: Path, in_git: InGit, hostile: tuple[Path, Path], record: str
+) -> None:
+    evil, ran = hostile
+    replace(project / ".copier-answers.yml", f": {own_template}\n", f": {evil}\n")
+    file = project / "docker-amd64/.env.trusted"
+    if record != "own":
+        file.unlink()
+    if record == "of a pull request":
+        file.write_text(f"{evil}\n")
+        git(project, "add", "--force", str(file))
+    in_git(project)
+    before = state(project)
+    for words in (("-y",), (), ("--data", "jit=no"), ("--check",)):
+        refused = template_sh(project, "update", *words)
+        assert refused.returncode == 1
+        assert f"failure: template-{'changed' if record == 'own' else 'new'}" in refused.stderr
+        assert refused.stdout == f"Template: {evil}. This project has {SNAPSHOT_TAG}.\n"
+        again = " ".join(("", *words))
+        assert command_in(refused.stderr).endswith(f"template.sh update --template {evil}{again}")
+        assert state(project) == before
+        assert not ran.exists()
+    if record == "own":
+        wrong = template_sh(project, "update", "--template", str(own_template))
+        assert "(failure: template-not-named)" in wrong.stderr
+        assert not ran.exists()
+        command = command_in(template_sh(project, "update", "-y").stderr)
+        subprocess.run(["bash", "-c", command], cwd=project, env=machine(), check=True)
+        assert ran.read_text()  # which shows that it would have
+        assert file.read_text() == f"{evil}\n"
+
+
+@pytest.mark.usefixtures("news")
+@pytest.mark.parametrize("key", ["_src_path", '"_src\\x5fpath"'])
+def test_an_address_that_only_yaml_reads_runs_nothing(
+    own_template: Path, project: Path, in_git: InGit, hostile: tuple[Path, Path], key: str
+) -> None:
+    evil, ran = hostile
+    line = f"_src_path: {own_template}\n"
+    # Of two keys, the last counts.
+    replace(project / ".copier-answers.yml", line, f"{line}{key}: {evil}\n")
+    in_git(project)
+    before = state(project)
+    assert template_sh(project, "update", "-y").returncode != 0
+    assert not ran.exists()
+    assert state(project) == before
+
+
+@pytest.mark.usefixtures("news")
+def test_a_new_clone_asks_once_for_the_address_and_keeps_the_settings_of_copier(
+    own_template: Path, project: Path, tmp_path: Path
+) -> None:
+    clone, settings = tmp_path / "clone", tmp_path / "settings.yml"
+    git(tmp_path, "clone", "--quiet", str(project), str(clone))
+    settings.write_text("defaults:\n  color: green\n# a comment")
+    question = "color:\n  type: str\n  default: red\n\n"
+    replace(own_template / "copier.yml", "\njit:\n", f"\n{question}jit:\n")
+    release(own_template, "v1001.0.0")
+    for answer in ("n", "y"):
+        child = pexpect.spawn(
+            str(clone / SCRIPT),
+            ["update", "v1000.0.0" if answer == "n" else "v1001.0.0"],
+            cwd=clone,
+            env=machine(TERM="xterm", COPIER_SETTINGS_PATH=str(settings)),
+            encoding="utf-8",
+            dimensions=(40, 220),
+            timeout=60,
+        )
+        child.expect(r"has not trusted yet. Trust it\? \[y/N\] ")
+        child.send(f"{answer}\r")
+        if answer == "y":
+            child.expect(r"Update the project\? \[Y/n\] ")
+            child.send("n\r")
+        child.expect("Nothing was changed.")
+        child.expect(pexpect.EOF)
+        child.close()
+        assert (clone / "docker-amd64/.env.trusted").exists() == (answer == "y")
+    done = template_sh(clone, "update", "-y", env=machine(COPIER_SETTINGS_PATH=str(settings)))
+    assert done.returncode == 0, done.stderr
+    assert yaml.safe_load((clone / ".copier-answers.yml").read_text())["color"] == "green"
 
 
 def test_addresses_are_read_as_copier_reads_them() -> None:

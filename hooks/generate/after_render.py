@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hooks.update import after_update
-from host.checkout import ANSWERS
+from host.checkout import ANSWERS, recorded
 from host.env_file import ProbeError, read_env
 from host.facts import engine_line
 from host.fill import Filled, fill, report
 from host.gpu_facts import GpuFacts, chosen_gpus, gpu_facts
 from host.probe import probe
 from host.project import me
+from host.trusted import trust
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -345,6 +346,15 @@ def answers_lines(project: Path, name: str) -> list[str]:
     return [f"{lost}. To restore it: {back}; then {again}"]
 
 
+def trust_template(project: Path, answers_file: str) -> None:
+    """Record the address that the user has named, with --trust, for a copy."""
+    try:
+        answers = (project / answers_file).read_text("utf-8", "replace")
+        trust(project / FOLDER, recorded(answers, "_src_path"))
+    except OSError:
+        return  # the first update asks
+
+
 def in_git(project: Path) -> bool:
     """Whether a project is part of a repository, its own or one around it."""
     return any((folder / ".git").exists() for folder in (project, *project.parents))
@@ -394,6 +404,8 @@ def run(project: Path, arguments: Sequence[str], *, ask: bool) -> list[str]:
     answers, way = Answers.parse(arguments), way_to(project, shell_folder)
     updated = updated_project(project, answers, way)
     new = not updated and not (folder / ".env").exists()  # not one that is generated once more
+    if not updated:
+        trust_template(project, answers.answers_file)
     kept = update_lines(after_update.restore_and_merge, updated)
     facts = gpu_facts(probe(folder))
     try:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from hooks.compat import make_choices, make_docs, table
-from hooks.generate import failure_tables, make_manual
+from hooks.generate import failure_tables, make_computed, make_manual
 
 # A file, the module that makes it (python -m MODULE writes it), and the text that it must have.
 GENERATED: dict[Path, tuple[str, Callable[[], str]]] = {
@@ -16,6 +16,7 @@ GENERATED: dict[Path, tuple[str, Callable[[], str]]] = {
         "hooks.compat.make_choices",
         lambda: make_choices.choices_text(table.load()),
     ),
+    make_computed.FILE: ("hooks.generate.make_computed", make_computed.text),
     failure_tables.DOCS: ("hooks.generate.failure_tables", failure_tables.docs),
     make_docs.FILE: ("hooks.compat.make_docs", lambda: make_docs.text(table.load())),
     **{

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import sys
 
 from .command import FOLDER, start
 from .env_file import ProbeError
 from .failures import explain
+from .plain import write_plainly
 from .project import StopError, read_project
 
 
 def main() -> int:
     """Run a verb; what the user can put right is one sentence on stderr."""
-    for stream in (sys.stdout, sys.stderr):  # a path in another encoding is no reason to stop
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    write_plainly()
     try:
         return start(sys.argv[1:])
     except ProbeError as error:

@@ -62,6 +62,21 @@ def recorded(text: str, name: str) -> str:
     return found.group(1).strip("'\"") if found else ""
 
 
+def no_repository(said: str) -> StopError | None:
+    """Why git reads no repository, if it has one: it belongs to another user.
+
+    `said` is what git writes to stderr, in English. Whether its owner is trusted is for the user to
+    say: git would run what the settings of that repository name.
+    """
+    found = re.search(r"dubious ownership in repository at '(.*)'", said)
+    if not found:
+        return None
+    # Git asks for the folder where it works in it, and for git's own folder where it is cloned.
+    path = re.sub(r"(?<=.)/\.git$", "", found[1])
+    store = f"{path}/.git" if os.path.isdir(f"{path}/.git") else path  # noqa: PTH112
+    return failed("repository-of-another-user", path=path, store=store)
+
+
 def find_project(described: Project) -> Checkout:
     """The project in git. Raises UpdateError where no update can start from it."""
     docker, root, answers_file = described.folder, described.root, described.answers_file
@@ -75,15 +90,10 @@ def find_project(described: Project) -> Checkout:
     if not shutil.which("git"):
         raise UpdateError("An update needs git, which is not on this machine.")
     place = capture("git", "rev-parse", "--absolute-git-dir", cwd=root)
-    if place.returncode and "dubious ownership" in place.stderr:
-        raise UpdateError(
-            "The repository belongs to another user, whom git does not trust.",
-            f"git config --global --add safe.directory {shlex.quote(str(root))}",
-        )
     in_root = f"git -C {shlex.quote(str(root))}"
     start = f'{in_root} init && {in_root} add --all && {in_root} commit -m "As it was generated"'
     if place.returncode:
-        raise failed("not-in-git", described)
+        raise no_repository(place.stderr) or failed("not-in-git", described)
     head = capture("git", "rev-parse", "--quiet", "--verify", "HEAD", cwd=root)
     if head.returncode:
         raise UpdateError(
@@ -142,8 +152,8 @@ def is_alive(pid: int) -> bool:
 
 
 UNDO = r"""#!/bin/sh
-# Takes back the update of @ROOT@ from @VERSION@. What the update had made of the
-# files is not lost: it becomes an entry of `git stash list`.
+# Takes back an update. What it had made of the files is not lost: it becomes an entry of
+# `git stash list`.
 set -eu
 cd @ROOT@
 # Of an update that was killed, Copier may still be at work, or take a moment to end.
@@ -206,17 +216,16 @@ def prepare_undo(project: Checkout, scratch: Path) -> None:
     for name in HOST_FILES:
         if (project.docker / name).exists():
             shutil.copy2(project.docker / name, state / name)
-    text = UNDO
-    for mark, value in {
+    values = {
         "ROOT": shlex.quote(str(project.root)),
         "DOCKER": shlex.quote(str(project.docker)),
         "STATE": shlex.quote(str(state)),
         "SCRATCH": shlex.quote(str(scratch)),
-        "VERSION": project.version,
-        "HEAD": project.head,
+        "HEAD": shlex.quote(project.head),
         "FILES": " ".join(HOST_FILES),
-    }.items():
-        text = text.replace(f"@{mark}@", value)
+    }
+    # In one step: a folder may have such a mark in its name.
+    text = re.sub("@([A-Z]+)@", lambda mark: values[mark[1]], UNDO)
     (state / "undo").write_text(text, "utf-8", "surrogateescape")
     # The processes of the update: this one, and the Copier that it will start.
     (state / "running").write_text(str(os.getpid()))

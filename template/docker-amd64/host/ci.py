@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Iterator, NamedTuple
 
 from .ask import capture
-from .checkout import conflicts
+from .checkout import conflicts, no_repository
 from .command import call_verb, need_env, verbs_here
 from .compose import SilentError, call, compose, show
 from .failures import explain, failed, registry_of
@@ -74,8 +74,9 @@ def markers(project: Project, _: argparse.Namespace) -> None:
     such lines is named in .gitattributes: tests/data/merge.txt conflict-markers
     """
     root = project.root
-    if capture("git", "rev-parse", "--git-dir", cwd=root).returncode:
-        raise failed("not-in-git", project)
+    asked = capture("git", "rev-parse", "--git-dir", cwd=root)
+    if asked.returncode:
+        raise no_repository(asked.stderr) or failed("not-in-git", project)
     found = [f"{name}: not merged" for name in conflicts(root)]
     rejected = ("ls-files", "--cached", "--others", "--exclude-standard", "-z", "--", "*.rej")
     names = capture("git", *rejected, cwd=root).stdout.split("\0")
@@ -316,7 +317,7 @@ def publish(project: Project, options: argparse.Namespace) -> None:
         raise failed("generator-name", project, value=generator)
     changed = capture("git", "status", "--porcelain", cwd=project.folder)
     if changed.returncode:
-        raise failed("not-in-git", project)
+        raise no_repository(changed.stderr) or failed("not-in-git", project)
     if changed.stdout:
         show(changed.stdout.rstrip("\n"))
         raise failed("not-committed", project)
@@ -367,7 +368,7 @@ def place(project: Project, _: argparse.Namespace) -> None:
     own = WORKFLOWS[project.ci_host]
     asked = capture("git", "rev-parse", "--show-prefix", "--show-toplevel", cwd=project.root)
     if asked.returncode:
-        raise failed("not-in-git", project)
+        raise no_repository(asked.stderr) or failed("not-in-git", project)
     prefix, top_name = asked.stdout.rstrip("\n").split("\n", 1)
     folder, top = prefix.rstrip("/"), Path(top_name)
     if re.search(UNREADABLE, folder):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -105,6 +106,12 @@ class NvidiaGpus(Accelerator):
         notes = [
             f"GPU_IDS names {one}, which this machine does not have: {me()} gpus lists them."
             for one in (unknown_ids(gpu_ids, found.gpus) if found.gpus else [])
+        ]
+        named = re.split(r"[,\s]+", gpu_ids)
+        notes += [
+            f"GPU_IDS names {one} more than once; containers get it once."
+            for one in dict.fromkeys(named)
+            if one and named.count(one) > 1
         ]
         for name, text in override_texts(gpu_ids, found).items():
             write_file(folder / name, text, owner=owner)

@@ -124,8 +124,8 @@ def known_ids(gpus: Sequence[Gpu]) -> dict[str, list[str]]:
 
 
 def split_ids(gpu_ids: str) -> list[str]:
-    """The ids of GPU_IDS; none of them means all GPUs."""
-    ids = [one for one in re.split(r"[,\s]+", gpu_ids) if one]
+    """The ids of GPU_IDS, each once, as Compose wants them; none of them means all GPUs."""
+    ids = [*dict.fromkeys(one for one in re.split(r"[,\s]+", gpu_ids) if one)]
     return [] if ids == ["all"] else ids
 
 
@@ -135,7 +135,11 @@ def cdi_names(gpu_ids: str, gpus: Sequence[Gpu], names: Sequence[str]) -> list[s
     if not wanted and ("all" in names or not gpus):
         return ["all"]
     wanted = wanted or list(dict.fromkeys(ids[0] for ids in known.values()))
-    return [next((name for name in known.get(one, [one]) if name in names), one) for one in wanted]
+    return [
+        *dict.fromkeys(
+            next((name for name in known.get(one, [one]) if name in names), one) for one in wanted
+        )
+    ]
 
 
 def gpus_of(devices: tuple[str, ...] | None) -> tuple[str, ...] | None:

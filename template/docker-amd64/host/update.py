@@ -1,13 +1,16 @@
 """`template.sh update`: bring this project to a newer version of its template, or other answers.
 
-It finds Copier, shows what the versions in between bring, and runs `copier update --trust`. Before
-that it writes a program into git's own folder that takes everything back; it is plain shell and
-git, because an update that is killed may have left half of this folder.
+It shows the template's address, which the user has to have named once, and what the versions in
+between bring; then it finds Copier and runs `copier update`. Before that it writes a program into
+git's own folder that takes everything back; it is plain shell and git, because an update that is
+killed may have left half of this folder.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import os
 import re
 import shlex
@@ -18,7 +21,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .ask import capture
+from .ask import capture, read_text
 from .checkout import (
     ANSWERS,
     UpdateError,
@@ -32,7 +35,10 @@ from .checkout import (
     running,
     undo,
 )
-from .project import called_from
+from .failures import failed
+from .plain import plain
+from .project import called_from, me
+from .trusted import full_address, shown_address, trust, trusted_address
 from .versions import (
     CURRENT,
     RELEASE,
@@ -51,8 +57,7 @@ if TYPE_CHECKING:
     from .project import Project
 
 COPIER = (9, 17, 2)  # the oldest that renders the template
-NEEDED = f"copier>={'.'.join(map(str, COPIER))}"
-WITH = "nvidia-ml-py"  # the probe asks the driver through it
+LOCK = "requirements.txt"  # of the template: Copier, and what its hook imports, each by its hash
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  only the parent of a folder with a random name
 ROOM = 256 * 1024**2  # bytes; an update takes a tenth of it
 
@@ -89,6 +94,12 @@ def update_options(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="a clone of the template, in place of its address",
     )
+    parser.add_argument(
+        "--template",
+        default="",
+        metavar="ADDRESS",
+        help="trust this address, which the answers file names; an update runs its code",
+    )
     parser.add_argument("--check", action="store_true", help="only show what it would bring")
     parser.add_argument("--undo", action="store_true", help="take the last update back")
     parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
@@ -123,7 +134,7 @@ def need_clean(project: Checkout) -> None:
 
 def update_command(project: Checkout, asked: argparse.Namespace, wanted: str) -> list[str]:
     """The call of Copier, all but the words that start it."""
-    words = ["update", "--trust", "--vcs-ref", wanted]
+    words = ["update", "--vcs-ref", wanted]
     # What is new is asked where somebody can answer; known answers stay.
     asks = sys.stdin.isatty() and not (asked.yes or asked.data)
     words += ["--skip-answered"] if asks else ["--defaults", "--quiet"]
@@ -142,6 +153,7 @@ def surroundings(project: Checkout, repository: Path, scratch: Path) -> dict[str
     env = dict(os.environ)
     env["PWD"] = env.get("CALLED_FROM", str(project.root))  # where the person's shell is
     env["TMPDIR"] = str(scratch)
+    env["COPIER_SETTINGS_PATH"] = str(write_settings(project.template, scratch))
     url = address(project.template)
     if is_remote(url):
         count = int(env.get("GIT_CONFIG_COUNT", "0"))
@@ -149,6 +161,34 @@ def surroundings(project: Checkout, repository: Path, scratch: Path) -> dict[str
         env[f"GIT_CONFIG_KEY_{count}"] = f"url.{repository.resolve().as_uri()}.insteadOf"
         env[f"GIT_CONFIG_VALUE_{count}"] = url
     return env
+
+
+def user_settings() -> Path:
+    """Where Copier looks for the user's settings."""
+    named = os.environ.get("COPIER_SETTINGS_PATH")
+    if named:
+        return Path(named)
+    if sys.platform == "darwin":
+        config = Path.home() / "Library" / "Application Support"
+    else:
+        config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    return config / "copier" / "settings.yml"
+
+
+def write_settings(template: str, scratch: Path) -> Path:
+    """Copier's settings for one update: the user's, but trust in this address alone.
+
+    Copier itself then compares the address that it reads from the answers file, with all that YAML
+    allows in there, such as a second `_src_path`. With --trust it would run what that names.
+    """
+    text = read_text(user_settings())
+    if text.lstrip().startswith("{"):  # a mapping in braces has no place for one more line
+        text = ""
+    file = scratch / "copier-settings.yml"
+    # Of two keys, the last counts: https://pyyaml.org/wiki/PyYAMLDocumentation
+    text = f"{text.rstrip()}\ntrust: {json.dumps([template])}\n".lstrip()
+    file.write_text(text, "utf-8", "surrogateescape")
+    return file
 
 
 def memory() -> Path | None:
@@ -165,28 +205,34 @@ def memory() -> Path | None:
 # ------------------------------------------------------------------------------ Copier itself
 
 
-def copier_command() -> list[str]:
-    """The words that start a Copier that is new enough; some fetch it first. Raises UpdateError."""
+def copier_command(lock: str) -> list[str]:
+    """The words that start a Copier that is new enough, or that of a lock. Raises StopError."""
     installed = shutil.which("copier")
     if installed and copier_version(installed) >= COPIER:
         return [installed]
+    if not lock:
+        raise failed("copier-not-locked", file=LOCK)
     if shutil.which("uv"):
-        return ["uv", "tool", "run", "--quiet", "--with", WITH, "--from", NEEDED, "copier"]
-    if shutil.which("pipx"):
-        return ["pipx", "run", "--spec", NEEDED, "copier"]
+        return [str(own_copier(lock, "uv"))]
     for name in ("python3", *(f"python3.{minor}" for minor in range(20, 9, -1)), "python"):
         able = "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))"
         if shutil.which(name) and not capture(name, "-c", able).returncode:
-            return [str(own_copier(name))]
+            return [str(own_copier(lock, name))]
     old = f" ({installed} is older than {'.'.join(map(str, COPIER))})" if installed else ""
     raise UpdateError(
-        f"An update needs Copier{old}, and neither uv nor pipx nor a Python 3.10 with venv is here "
-        "to get it.",
+        f"An update needs Copier{old}, and neither uv nor a Python 3.10 with venv is here to get "
+        "it.",
         # Debian's Python refuses to install into itself.
         "sudo apt-get install python3-venv"
         if shutil.which("apt-get")
         else f"{shlex.quote(sys.executable)} -m pip install --user uv",
     )
+
+
+def locked(project: Checkout, repository: Path, wanted: str) -> str:
+    """The lock of the version that an update goes to, "" if it has none."""
+    version = project.version if wanted == CURRENT else wanted
+    return capture("git", "show", f"{version}:{LOCK}", cwd=repository).stdout
 
 
 def copier_version(program: str) -> tuple[int, ...]:
@@ -199,28 +245,44 @@ def copier_version(program: str) -> tuple[int, ...]:
     return tuple(map(int, found.groups())) if found else ()
 
 
-def own_copier(python: str) -> Path:
+def own_copier(lock: str, tool: str) -> Path:
     """Copier in an environment of its own under ~/.cache, made by the first update that needs it.
 
-    Raises UpdateError: it cannot be installed.
+    Args:
+        lock: the requirements with their hashes; each lock has its environment.
+        tool: uv, or a Python with venv.
+
+    Raises:
+        UpdateError: it cannot be installed, or a file is not the one that the lock names.
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / "hearth" / "copier"
-    program = folder / "bin" / "copier"
-    if program.is_file() and copier_version(str(program)) >= COPIER:
+    name = f"copier-{hashlib.sha256(lock.encode('utf-8', 'surrogateescape')).hexdigest()[:12]}"
+    folder = cache / "hearth" / name
+    program, requirements, whole = folder / "bin/copier", folder / LOCK, folder / "whole"
+    if whole.is_file():
         return program
     print(f"Installing Copier into {folder} ...", file=sys.stderr)
     shutil.rmtree(folder, ignore_errors=True)
-    made = capture(python, "-m", "venv", str(folder))
+    python = str(folder / "bin" / "python")
+    # A source that is built would bring packages that no lock names.
+    exactly = ("--quiet", "--require-hashes", "--only-binary", ":all:", "-r", str(requirements))
+    if tool == "uv":
+        made = capture("uv", "venv", "--quiet", "--python", ">=3.10", str(folder))
+        install = ("uv", "pip", "install", "--python", python, *exactly)
+    else:
+        made = capture(tool, "-m", "venv", str(folder))
+        install = (python, "-m", "pip", "install", "--disable-pip-version-check", *exactly)
     if not made.returncode:
-        pip = (str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--upgrade")
-        made = capture(*pip, NEEDED, WITH)
+        requirements.write_text(lock, "utf-8", "surrogateescape")
+        made = capture(*install)
     if made.returncode:
         shutil.rmtree(folder, ignore_errors=True)
         words = (made.stderr.strip() or made.stdout.strip() or "no reason given").splitlines()
         raise UpdateError(
-            f"Copier could not be installed ({words[-1]}).", f"{python} -m pip download copier"
+            f"Copier could not be installed ({words[-1].strip()}).",
+            "uv tool install copier" if tool == "uv" else f"{tool} -m pip download copier",
         )
+    whole.touch()
     return program
 
 
@@ -230,7 +292,8 @@ def own_copier(python: str) -> Path:
 def yes(question: str, *, default: bool) -> bool:
     """What a person at the terminal answers."""
     try:
-        answer = input(f"{question} [{'Y/n' if default else 'y/N'}] ").strip().lower()
+        # Python writes the question without sys.stdout.
+        answer = input(f"{plain(question)} [{'Y/n' if default else 'y/N'}] ").strip().lower()
     except (EOFError, KeyboardInterrupt):
         return False
     return answer in ("y", "yes") or (default and not answer)
@@ -247,16 +310,57 @@ def do_update(described: Project, asked: argparse.Namespace) -> int:
         need_clean(project)
     scratch = Path(tempfile.mkdtemp(prefix="hearth-update-", dir=memory()))
     try:
-        return proceed(project, asked, scratch)
+        return proceed(described, project, asked, scratch)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)  # a Copier that was killed may still fill it
 
 
-def proceed(project: Checkout, asked: argparse.Namespace, scratch: Path) -> int:
+def same_words(asked: argparse.Namespace) -> str:
+    """The options of this call, as words of the shell."""
+    words = [asked.version] if asked.version else []
+    for pair in asked.data:
+        words += ["--data", pair]
+    words += ["--check"] if asked.check else []
+    words += ["-y"] if asked.yes else []
+    return "".join(f" {shlex.quote(word)}" for word in words)
+
+
+def settle_trust(described: Project, project: Checkout, asked: argparse.Namespace) -> bool:
+    """Show the template's address; whether the user has named it, now or in an earlier update.
+
+    Nothing is asked of the repository before: git runs what the settings of a folder name.
+    Raises StopError where nobody can be asked.
+    """
+    shown = shown_address(project.template, project.root)
+    print(f"Template: {asked.source or shown}. This project has {project.version}.")
+    if asked.source:  # a folder that the user has named stands in for the address
+        return True
+    now, before = full_address(project.template, project.root), trusted_address(project.docker)
+    known = {"address": shown, "before": before, "answers": project.answers_file}
+    known["remedy"] = f"{me()} update --template {shlex.quote(shown)}{same_words(asked)}"
+    if asked.template and full_address(asked.template, called_from()) != now:
+        raise failed("template-not-named", described, named=asked.template, **known)
+    if now == before:
+        return True
+    if not asked.template:
+        stop = failed("template-changed" if before else "template-new", described, **known)
+        if asked.yes or not (sys.stdin.isatty() and sys.stdout.isatty()):
+            raise stop
+        if not yes(f"{stop.sentence} Trust it?", default=False):
+            return False
+    if not asked.check:
+        trust(project.docker, project.template)
+    return True
+
+
+def proceed(described: Project, project: Checkout, asked: argparse.Namespace, scratch: Path) -> int:
     """Update the project, with a folder for what nobody needs later; the exit status.
 
-    Raises UpdateError.
+    Raises StopError.
     """
+    if not settle_trust(described, project, asked):
+        print("Nothing was changed.")
+        return 1
     repository = history(project, asked.source, scratch)
     wanted = target(project, repository, asked.version, answers=bool(asked.data))
     now = base_version(repository, project.version)
@@ -273,7 +377,7 @@ def proceed(project: Checkout, asked: argparse.Namespace, scratch: Path) -> int:
         print(f"From {project.version} to {wanted}.")
     if asked.check:
         return 0
-    copier = copier_command()
+    copier = copier_command(locked(project, repository, wanted))
     can_ask = sys.stdin.isatty() and sys.stdout.isatty()
     if can_ask and not asked.yes and not yes("Update the project?", default=True):
         print("Nothing was changed.")

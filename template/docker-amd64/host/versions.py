@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .ask import capture
-from .checkout import UpdateError, listed
+from .checkout import UpdateError, listed, no_repository
 from .project import me
 
 if TYPE_CHECKING:
@@ -47,22 +47,21 @@ def history(project: Checkout, source: str, scratch: Path) -> Path:
         scratch: where a clone goes if the template is at an address.
 
     Raises:
-        UpdateError: it cannot be reached, or is no repository.
+        StopError: it cannot be reached, is not a repository, or belongs to another user.
     """
     url = address(project.template)
     missing = (
         f"{url} is no repository of the template here. The project was made from it: where it is "
         f"now belongs into {project.answers_file}, as _src_path."
     )
-    if source and not is_remote(url) and not is_repository(project.root / url):
-        raise UpdateError(f"{missing} --from stands in for an address only.")
+    if source and not is_remote(url):
+        need_repository(project.root / url, f"{missing} --from stands in for an address only.")
     url = source or url
     if not is_remote(url):
         there = project.root / url  # where Copier runs, so a relative path starts there
-        if not is_repository(there):
-            raise UpdateError(
-                f"{url} is no repository of the template here." if source else missing
-            )
+        need_repository(
+            there, f"{url} is no repository of the template here." if source else missing
+        )
         return there
     done = capture("git", "clone", "--quiet", "--bare", "--", url, "template", cwd=scratch)
     if done.returncode:
@@ -75,9 +74,11 @@ def history(project: Checkout, source: str, scratch: Path) -> Path:
     return scratch / "template"
 
 
-def is_repository(folder: Path) -> bool:
-    """Whether git has its history in a folder."""
-    return not capture("git", "-C", str(folder), "rev-parse", "--git-dir").returncode
+def need_repository(folder: Path, missing: str) -> None:
+    """See that git has its history in a folder. Raises StopError: `missing` where there is none."""
+    asked = capture("git", "-C", str(folder), "rev-parse", "--git-dir")
+    if asked.returncode:
+        raise no_repository(asked.stderr) or UpdateError(missing)
 
 
 def number(version: str) -> tuple[int, ...]:

@@ -1,0 +1,41 @@
+"""What this program writes is plain text, whatever others have put into it.
+
+Names of devices, files and packages and the words of other programs come from elsewhere. With a
+control character in them a terminal would do things; with a bidirectional mark it would show
+something else than is there. https://trojansource.codes
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+
+# All control characters but tab and line end; marks that change the direction of text.
+UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def plain(text: str) -> str:
+    """A text in which such characters are escapes, as Python writes them."""
+    return UNSEEN.sub(lambda one: ascii(one[0])[1:-1], text)
+
+
+class PlainStream(io.TextIOWrapper):
+    """A stream that writes plain text."""
+
+    def write(self, text: str) -> int:
+        """Write a text; return how many characters that is."""
+        return super().write(plain(text))
+
+
+def write_plainly() -> None:
+    """Make stdout and stderr plain. A path in another encoding is no reason to stop, either."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper):
+            options = {"encoding": stream.encoding, "errors": "backslashreplace"}
+            buffering, through = stream.line_buffering, stream.write_through
+            made = PlainStream(
+                stream.detach(), **options, line_buffering=buffering, write_through=through
+            )
+            setattr(sys, name, made)
