@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tests.conftest import ROOT
 from tests.support.engine import engine_problem, is_stand_in
@@ -146,16 +146,16 @@ def update(projects: Iterator[Path], command: tuple[str, ...], env: dict[str, st
 
 
 @contextmanager
-def project(folder: Path) -> Iterator[tuple[Project, PackageIndex]]:
+def project(folder: Path, *, torch: bool = True) -> Iterator[tuple[Project, PackageIndex]]:
     """A project of somebody without privileges, with an index that counts, on the real engine."""
     uid = 1234 if os.getuid() == 0 else os.getuid()
     home = folder / "home"
-    home.mkdir()
+    home.mkdir(exist_ok=True)
     python = cached_archive() if is_stand_in("debian:bookworm-slim") else None
     index = PackageIndex(folder, find_torch_wheel(), python)
-    answers = ANSWERS | {"torch_version": index.torch_version or "none"}
+    answers = ANSWERS | {"torch_version": (torch and index.torch_version) or "none"}
     data = [word for key, value in answers.items() for word in ("--data", f"{key}={value}")]
-    path = folder / "project"
+    path = folder / ("project" if torch else "without-torch")
     with serving(index, bridge_address()):
         copier("--skip-tasks", "--vcs-ref", "HEAD", *data, folder / "hearth", folder=path)
         index.replace_pytorch_index(path / "docker-amd64/dependencies/pyproject.toml")
@@ -227,6 +227,200 @@ def bench_apt(made: Project, runs: int) -> dict[str, Any]:
         "dev with one more apt package (s)": times,
         "  environments rebuilt for it": [rebuilt],
     }
+
+
+# What many projects have beside PyTorch, which is left out, to the advantage of the others.
+STACK = ("scipy", "pandas", "scikit-learn", "matplotlib")
+# Both have the Python of the project, and a venv with pip.
+NEIGHBOUR_BASE = """\
+FROM debian:bookworm-slim
+COPY --from={uv} /uv /usr/local/bin/uv
+ENV UV_PYTHON_INSTALL_DIR=/opt/python UV_DEFAULT_INDEX={index} PIP_INDEX_URL={index} \\
+    PIP_TRUSTED_HOST={host} PATH=/opt/venv/bin:$PATH
+RUN UV_PYTHON_DOWNLOADS_JSON_URL={python} uv venv --seed --python 3.11 /opt/venv
+"""
+APT = """\
+COPY apt.txt /tmp/apt.txt
+RUN rm -f /etc/apt/apt.conf.d/docker-clean
+RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \\
+    --mount=type=cache,target=/var/lib/apt,sharing=locked \\
+    apt-get update && xargs apt-get install -y --no-install-recommends </tmp/apt.txt
+"""
+NEIGHBOURS = {
+    # https://docs.astral.sh/uv/guides/integration/docker/#non-editable-installs
+    "uv's example": """\
+FROM bench-base AS builder
+ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never UV_PYTHON=/opt/venv/bin/python
+WORKDIR /app
+RUN --mount=type=cache,target=/root/.cache/uv \\
+    --mount=type=bind,source=uv.lock,target=uv.lock \\
+    --mount=type=bind,source=pyproject.toml,target=pyproject.toml \\
+    uv sync --locked --no-install-project --no-editable
+COPY . /app
+RUN --mount=type=cache,target=/root/.cache/uv uv sync --locked --no-editable
+FROM bench-base
+{apt}COPY --from=builder /app/.venv /app/.venv
+ENV PATH=/app/.venv/bin:$PATH
+""",
+    # https://github.com/CLAIRE-Labo/python-ml-research-template
+    "EPFL's template": """\
+FROM bench-base AS runtime-apt-pkgs
+{apt}FROM runtime-apt-pkgs AS runtime-deps
+RUN pip freeze >/opt/before.txt
+COPY requirements.txt /opt/requirements.txt
+RUN --mount=type=cache,target=/root/.cache/pip,sharing=private pip install -r /opt/requirements.txt
+RUN pip freeze >/opt/after.txt
+FROM runtime-deps AS runtime-generic
+RUN pip freeze >/opt/final.txt
+""",
+}
+
+
+class Neighbour:
+    """Another project's Dockerfile, rebuilt from its structure, with the packages of `STACK`."""
+
+    def __init__(self, name: str, folder: Path, made: Project, index: PackageIndex) -> None:
+        """Write its files; nothing is built yet."""
+        self.folder, self.image = folder, f"bench-{folder.name}"
+        folder.mkdir()
+        self._env = os.environ | {"UV_DEFAULT_INDEX": index.env()["UV_DEFAULT_INDEX"]}
+        self._packages = list(STACK)
+        (folder / "Dockerfile").write_text(NEIGHBOURS[name].format(apt=APT))
+        (folder / ".dockerignore").write_text("apt.txt.old\n")
+        shutil.copy(made.docker / "dependencies/apt-runtime.txt", folder / "apt.txt")
+        self.add_apt("ca-certificates")
+        self.add()
+
+    def add(self, *names: str) -> None:
+        """Lock some more packages."""
+        self._packages += names
+        lines = "".join(f'    "{name}",\n' for name in self._packages)
+        (self.folder / "pyproject.toml").write_text(
+            '[project]\nname = "bench"\nversion = "0"\nrequires-python = "==3.11.*"\n'
+            f"dependencies = [\n{lines}]\n[tool.uv]\npackage = false\n"
+        )
+        must("uv", "lock", cwd=self.folder, env=self._env)
+        export = ("uv", "export", "--no-hashes", "--no-header", "--output-file", "requirements.txt")
+        must(*export, cwd=self.folder, env=self._env)
+
+    def add_apt(self, name: str) -> None:
+        """List one more package of the distribution."""
+        file = self.folder / "apt.txt"
+        lines = [*re.findall(r"(?m)^[a-z][\w.+-]*", file.read_text()), name]
+        file.write_text("".join(f"{line}\n" for line in lines))
+
+    def build(self) -> None:
+        """Build its image."""
+        must("docker", "build", "--tag", self.image, ".", cwd=self.folder)
+
+
+def bench_neighbours(folder: Path, runs: int) -> dict[str, Any]:
+    """One more package, pip's or apt's, and no change, beside two neighbours on the same base."""
+    found: dict[str, Any] = {}
+    with project(folder, torch=False) as (made, index):
+        made.ok("add", *STACK)
+        made.ok("build", "runtime")
+        made.ok("build")
+        bases = must("docker", "compose", "config", "--images", "runtime", cwd=made.docker)
+        runtime = bases.split()[0]
+        own = Bench(
+            "Hearth",
+            runtime,
+            lambda: made.ok("build", "runtime"),
+            lambda name: made.ok("add", name),
+            partial(list_apt, made, "apt-runtime.txt"),
+        )
+        found |= bench_one(own, index, runs)
+        for number in range(runs):
+            list_apt(made, "apt-dev.txt", APT_PACKAGES[-1 - number])
+            key = "Hearth: dev with one more apt package (s)"
+            found.setdefault(key, []).extend(seconds(lambda: made.ok("build", "dev"), 1))
+        made.set_env(USRID="1300")
+        found["Hearth: runtime with other ids (s)"] = seconds(
+            lambda: made.ok("build", "runtime"), 1
+        )
+        base = NEIGHBOUR_BASE.format(
+            uv=re.findall(r"(?m)^ARG UV_IMAGE=(\S+)", (made.docker / "Dockerfile").read_text())[0],
+            index=index.env()["UV_DEFAULT_INDEX"],
+            host=bridge_address(),
+            python=index.env().get("UV_PYTHON_DOWNLOADS_JSON_URL", ""),
+        )
+        must("docker", "build", "--tag", "bench-base", "-", input=base)
+        for number, name in enumerate(NEIGHBOURS):
+            other = Neighbour(name, folder / f"neighbour-{number}", made, index)
+            other.build()
+            one = Bench(name, other.image, other.build, other.add, other.add_apt)
+            found |= bench_one(one, index, runs)
+            must("docker", "image", "rm", "--force", other.image)
+        must("docker", "image", "rm", "--force", "bench-base")
+    return found
+
+
+APT_PACKAGES = ("tree", "file", "jq", "bc", "rsync", "less", "nano", "unzip", "zip", "dos2unix")
+
+
+def list_apt(made: Project, name: str, package: str) -> None:
+    """List one more package of the distribution."""
+    file = made.docker / "dependencies" / name
+    file.write_text(f"{file.read_text()}{package}\n")
+
+
+class Bench(NamedTuple):
+    """One of the projects that are compared: its image, and what changes it."""
+
+    name: str
+    image: str
+    build: Callable[[], object]
+    add: Callable[[str], object]
+    add_apt: Callable[[str], object]
+
+
+def bench_one(one: Bench, index: PackageIndex, runs: int) -> dict[str, Any]:
+    """The changes of a day, in one of the projects."""
+    name = one.name
+    found: dict[str, Any] = {f"{name}: no-op build (s)": seconds(one.build, runs)}
+    kind = re.sub(r"\W", "", name).lower()
+    times, moved = [], []
+    for number in range(runs):
+        package = f"light-{kind}-{number}"
+        index.add(package)
+        one.add(package)
+        before = layers(one.image)
+        times += seconds(one.build, 1)
+        after = layers(one.image)
+        moved.append(sum(size for key, size in after.items() if key not in before) / 1000)
+    found[f"{name}: one more light package (s)"] = times
+    found[f"{name}:   new layers (kB)"] = moved
+    times = []
+    for package in APT_PACKAGES[:runs]:
+        one.add_apt(package)
+        times += seconds(one.build, 1)
+    found[f"{name}: one more apt package (s)"] = times
+    found[f"{name}: image (MiB)"] = [sum(layers(one.image).values()) / MIB]
+    return found
+
+
+METADATA = re.compile(
+    r"(/bin/\S+ -\S+ )?#?\(?(nop\) *)?"
+    r"(ENV|ARG|LABEL|CMD|ENTRYPOINT|USER|SHELL|EXPOSE|VOLUME|STOPSIGNAL|HEALTHCHECK)\b"
+)
+
+
+def layers(image: str) -> dict[str, int]:
+    """Digest and bytes of the layers of an image that this machine built.
+
+    Raises:
+        SystemExit: the engine's history has another number of layers.
+    """
+    inspect = ("docker", "image", "inspect", "--format", "{{json .RootFS.Layers}}", image)
+    digests: list[str] = json.loads(must(*inspect))
+    form = "{{.Size}}\t{{.CreatedBy}}"
+    history = ("docker", "history", "--no-trunc", "--human=false", "--format", form, image)
+    rows = [row.split("\t", 1) for row in must(*history).splitlines()]
+    sizes = [int(size) for size, text in rows if not METADATA.match(text)][::-1]
+    if len(sizes) != len(digests):
+        raise SystemExit(f"{image} has {len(digests)} layers, and {len(sizes)} in its history")
+    return dict(zip(digests, sizes, strict=True))
 
 
 def bench_verbs(made: Project, runs: int) -> dict[str, Any]:
@@ -311,6 +505,7 @@ def main() -> None:
             print(f"Left out what needs an engine: {problem}.", file=sys.stderr)
         else:
             found |= bench_engine(folder, options.runs)
+            found |= bench_neighbours(folder, options.runs)
     finally:
         shutil.rmtree(folder)
     for name, values in found.items():
