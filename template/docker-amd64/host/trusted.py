@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 from .ask import capture, read_text
-from .env_file import replace_file
+from .files import PRIVATE, write_file
 from .versions import address, is_remote
 
 FILE = ".env.trusted"
@@ -38,9 +38,5 @@ def trusted_address(docker: Path) -> str:
 
 
 def trust(docker: Path, template: str) -> None:
-    """Record an address that the user has named. Raises OSError."""
-    status = docker.stat()
-    root = getattr(os, "geteuid", lambda: 1)() == 0  # and perhaps at work for somebody else
-    who = (status.st_uid, status.st_gid) if root else None
-    text = f"{full_address(template, docker.parent)}\n"
-    replace_file(docker / FILE, text.encode("utf-8", "surrogateescape"), who)
+    """Record an address that the user has named. Raises ProbeError if that cannot be written."""
+    write_file(docker / FILE, f"{full_address(template, docker.parent)}\n", PRIVATE)

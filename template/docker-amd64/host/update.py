@@ -36,6 +36,7 @@ from .checkout import (
     undo,
 )
 from .failures import failed
+from .files import write_file
 from .plain import plain
 from .project import called_from, me
 from .trusted import full_address, shown_address, trust, trusted_address
@@ -187,7 +188,7 @@ def write_settings(template: str, scratch: Path) -> Path:
     file = scratch / "copier-settings.yml"
     # Of two keys, the last counts: https://pyyaml.org/wiki/PyYAMLDocumentation
     text = f"{text.rstrip()}\ntrust: {json.dumps([template])}\n".lstrip()
-    file.write_text(text, "utf-8", "surrogateescape")
+    write_file(file, text)
     return file
 
 
@@ -273,7 +274,7 @@ def own_copier(lock: str, tool: str) -> Path:
         made = capture(tool, "-m", "venv", str(folder))
         install = (python, "-m", "pip", "install", "--disable-pip-version-check", *exactly)
     if not made.returncode:
-        requirements.write_text(lock, "utf-8", "surrogateescape")
+        write_file(requirements, lock)
         made = capture(*install)
     if made.returncode:
         shutil.rmtree(folder, ignore_errors=True)
@@ -282,7 +283,7 @@ def own_copier(lock: str, tool: str) -> Path:
             f"Copier could not be installed ({words[-1].strip()}).",
             "uv tool install copier" if tool == "uv" else f"{tool} -m pip download copier",
         )
-    whole.touch()
+    write_file(whole, "")
     return program
 
 
