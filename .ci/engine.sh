@@ -148,7 +148,7 @@ start_engine() {
     clear_remains /var/run/docker.pid /var/run/docker
     mkdir -p "$run_dir"
     printf '{\n  "group": "docker",\n  "data-root": "%s",\n  %s\n}\n' "${own_data:-/var/lib/docker}" \
-        "$(cache_limit 14GB)" >"$run_dir/daemon.json"
+        "$(cache_limit 24GB)" >"$run_dir/daemon.json"
     # shellcheck disable=SC2016 # expanded by the shell that becomes dockerd: its number is the daemon's
     setsid --fork bash -c 'echo $$ >"$1/dockerd.pid"; exec dockerd --config-file "$1/daemon.json"' dockerd "$run_dir" \
         </dev/null >"$run_dir/dockerd.log" 2>&1
