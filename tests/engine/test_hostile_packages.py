@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
 from tests.engine.conftest import MakeProject
@@ -35,9 +38,14 @@ print("as in RECORD")
 
 
 @pytest.fixture(scope="module")
-def victim(jane: Person) -> Person:
+def victim(jane: Person, open_folder: Path) -> Person:
     """Another user of the same engine."""
-    return Person(jane.uid + 1, jane.gid, "victim", jane.home) if jane.uid == 1234 else jane
+    if os.getuid():
+        return jane
+    home = open_folder / "home of a victim"
+    home.mkdir()
+    os.chown(home, jane.uid + 1, jane.gid)
+    return Person(jane.uid + 1, jane.gid, "victim", home)
 
 
 def test_no_code_of_a_package_changes_what_another_project_installs(
@@ -72,7 +80,7 @@ def test_a_wheel_that_replaces_the_environments_python_is_refused(
 ) -> None:
     config = {"by_data-1.0.data/data/pyvenv.cfg": "home = /tmp\n"}
     own_index.add("by-data", files={"by_data.py": "", **config})
-    new = project("by-data", light=True, packages=own_index)
+    new = project("victim", light=True, packages=own_index)
     new.ok("add", "by-data")
     result = new.sh("build", "runtime")
     assert result.returncode == 1

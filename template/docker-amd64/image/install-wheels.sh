@@ -50,11 +50,11 @@ wheels_only() {
     check_environment
     said=$(mktemp)
     hide_startup_files
-    { WHEELS_ONLY=1 "$@" --no-build --no-compile-bytecode 2>&1 1>&3 | tee "$said" >&2; } 3>&1 || status=$?
+    { WHEELS_ONLY=1 "$@" --no-build 2>&1 1>&3 | tee "$said" >&2; } 3>&1 || status=$?
     check_environment
     show_startup_files
     if ((status)); then
-        grep -qE -e '--no-build|building from source is disabled' "$said" || exit "$status"
+        grep -qE 'is marked as .--no-build|building from source is disabled' "$said" || exit "$status"
         echo "A package has no wheel for this image: all of this step are installed by a later one, which may build." >&2
     fi
     rm -f "$said"
@@ -65,12 +65,14 @@ mkdir -p /opt/delta/opt/venv
 touch /tmp/before
 sleep 0.01 # a file of the same clock tick would not count as newer
 if [[ $1 == --build ]]; then
-    "${@:2}" --no-compile-bytecode
+    "${@:2}"
 else
     wheels_only "$@"
 fi
 rm -f /opt/venv/.lock
 cd /
+# Bytecode, because nobody can write .pyc files into the image later:
+# https://docs.astral.sh/uv/guides/integration/docker/#compiling-bytecode
 # -S: without site, thus without .pth files. Some packages have files that are not Python 3: those are passed over.
 find opt/venv/lib -cnewer /tmp/before -name '*.py' -printf '/%p\n' |
     "$python" -I -S -m compileall -qq -j 0 -i - || true
