@@ -290,6 +290,31 @@ def test_git_finds_the_repository_above_the_code_and_knows_the_user(
         plain_project.ok("up")
 
 
+TRY_ALL = """
+ls -A docker-amd64
+cat docker-amd64/.env && echo READ
+{ echo x >>docker-amd64/template.sh; } && echo CHANGED
+touch docker-amd64/new && echo MADE
+mv docker-amd64 other && echo RENAMED
+"""
+
+
+@pytest.mark.parametrize("verb", ["run", "exec"])
+def test_a_program_can_change_nothing_that_this_machine_runs_nor_read_its_secrets(
+    plain_project: Project, verb: str
+) -> None:
+    plain_project.write("docker-amd64/netrc", "machine example.com password hunter2\n")
+    try:
+        plain_project.ok("up")
+        plain_project.set_env(TZ="Etc/UTC")  # which replaces the file
+        seen = plain_project.sh(verb, "sh", "-c", TRY_ALL).stdout.split()
+    finally:
+        (plain_project.docker / "netrc").unlink()
+    assert {"template.sh", "host", "Dockerfile", ".env.example"} <= {*seen}
+    hidden = {".env", "netrc", "compose.guard.yaml"}
+    assert not {*seen} & {*hidden, "READ", "CHANGED", "MADE", "RENAMED"}
+
+
 def test_a_container_can_be_stopped_and_started_and_keeps_what_is_in_it(
     plain_project: Project,
 ) -> None:
