@@ -210,8 +210,7 @@ def test_a_lost_connection_costs_only_what_was_in_flight(
     assert log.count("pytorch did not come through: again in") >= 2
     # Each was asked for until it came through, and what had come through was not asked for again.
     torch, tiny = (git_server.packs.count(name) for name in ("pytorch/pytorch", SUBMODULE))
-    assert (torch, git_server.packs[:2]) == (2, ["pytorch/pytorch"] * 2)
-    assert tiny == 3
+    assert (torch, tiny) == (2, 3)
     assert new.ok("run", "python", "-c", "import torch; print(torch.compute())") in (
         "62.0\n",
         "63.0\n",
