@@ -144,7 +144,7 @@ def in_a_mount_namespace(
 def test_the_folder_of_the_project_is_read_only(plain_project: Project) -> None:
     folder = shlex.quote(str(plain_project.folder))
     mount = f"mount --bind -o ro {folder} {folder};"
-    result = in_a_mount_namespace(plain_project, mount, "env", "--refresh", "TZ", "SHM_SIZE")
+    result = in_a_mount_namespace(plain_project, mount, "env", "--set", "TZ=Europe/Berlin")
     assert failure(result, "Read-only file system") == "project-read-only"
 
 

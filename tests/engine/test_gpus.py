@@ -64,9 +64,9 @@ def settings(project: Project, **values: str) -> Iterator[None]:
 
 
 def files(project: Project) -> str:
-    """COMPOSE_FILE, but for the overlay that this machine's certificates may want."""
+    """COMPOSE_FILE, but for certificates of this machine and what every project has."""
     (line,) = re.findall(r"(?m)^COMPOSE_FILE=(.*)$", (project.docker / ".env").read_text())
-    return str(line).replace(":compose.ca.yaml", "")
+    return re.sub(r":compose\.(ca|guard)\.yaml", "", str(line))
 
 
 def overlay(way: str) -> str:

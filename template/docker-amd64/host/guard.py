@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from .ask import read_text
 from .compose import name_file, show
+from .env_file import ProbeError
 from .files import write_file
 from .project import GUARD_FILE, code_folder, me
 from .turn import turn
@@ -102,12 +103,16 @@ def guard(project: Project) -> None:
     former = read_text(file)
     if text == former:
         return
-    with turn(project.folder, "up"):
-        if not text:
-            remove_guard(project)
-            return
-        write_file(file, text)
-        name_file(project, GUARD_FILE)
+    try:
+        with turn(project.folder, "up"):
+            if not text:
+                remove_guard(project)
+                return
+            write_file(file, text)
+            name_file(project, GUARD_FILE)
+    except (OSError, ProbeError) as error:  # such as a folder that is read-only for this user
+        show(f"Containers see docker-amd64 as they did before: {str(error).strip()}")
+        return
     if not former:
         show(
             "Containers see docker-amd64 read-only, without .env and secret files. "
