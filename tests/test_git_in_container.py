@@ -44,8 +44,14 @@ def override(root: Path, code: str = "..") -> tuple[dict[str, str], list[str]]:
     (root / "docker-amd64/.env").write_text(f"LOCAL_CODE_DIR={code}\n")
     project: Project = read_project(root / "docker-amd64")
     dev = json.loads(git.override(project).replace("$$", "$"))["services"]["dev"]
-    mounts = dev.get("volumes", [])
+    volumes = dev.get("volumes", [])
+    covered = [one["target"] for one in volumes if one["type"] == "tmpfs"]
+    mounts = [one for one in volumes if one["type"] == "bind" and "read_only" not in one]
     assert all(one["source"] == one["target"] for one in mounts)
+    # Nor at this path can a program change what this machine runs.
+    docker = (root / "docker-amd64").resolve()
+    inside = [one for one in mounts if Path(one["target"]) in docker.parents]
+    assert covered == [str(docker)] * len(inside)
     return dev["environment"], [one["source"] for one in mounts]
 
 
