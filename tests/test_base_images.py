@@ -15,6 +15,7 @@ import yaml
 from host.images import end_of_updates
 from host.project import Distribution, Project, read_project
 from tests.conftest import ROOT, Generate
+from tests.support.git import git
 from tests.test_render import effective
 
 DISTROS: dict[str, dict[str, str]] = yaml.safe_load((ROOT / "hooks/pins/pins.yml").read_text())[
@@ -160,6 +161,52 @@ def test_a_second_build_leaves_the_pins_as_they_are(project: Path, programs: Pat
     program(programs / "docker", DOCKER.replace("7", "8"))
     assert template_sh(project, programs, "build").returncode == 0
     assert (pins.read_bytes(), pins.stat().st_mtime_ns) == before
+
+
+@pytest.fixture
+def source_project(generate: Generate, tmp_path: Path) -> tuple[Path, dict[str, str]]:
+    """A project that compiles PyTorch, with a mirror of its sources; the commit of each pin."""
+    answers: dict[str, Any] = {"service": "train", "pytorch_build": "source"}
+    folder = generate(tmp_path / "compiled", accelerator="cpu", **answers)
+    commits = {}
+    for key, (address, tag) in described(folder).sources.items():
+        repository = tmp_path / "the mirror" / address.removeprefix("https://github.com/")
+        repository.mkdir(parents=True)
+        git(repository, "init", "--quiet")
+        git(repository, "commit", "--quiet", "--allow-empty", "--message", key)
+        # With words, as PyTorch's are, and without.
+        git(repository, "tag", *(["--message", "a release"] if key == "PYTORCH" else []), tag)
+        commits[f"{key}_PIN"] = f"{address}@{tag}@{git(repository, 'rev-parse', 'HEAD').strip()}"
+    with_env(folder, GIT_MIRROR=str(tmp_path / "the mirror"))
+    return folder, commits
+
+
+def test_the_first_build_pins_the_sources_of_pytorch_to_their_commits(
+    source_project: tuple[Path, dict[str, str]], programs: Path
+) -> None:
+    project, commits = source_project
+    assert [*commits] == ["PYTORCH_PIN", "TORCHVISION_PIN"]
+    result = template_sh(project, programs, "build")
+    assert result.returncode == 0, result.stderr
+    for pin in commits.values():
+        assert f"Pinned in compose.pins.yaml, which belongs in git: {pin}\n" in result.stderr
+    for name in ("runtime", "dev", "wheels"):
+        arguments = effective(project / "docker-amd64")["services"][name]["build"]["args"]
+        assert arguments.items() >= commits.items()
+
+
+def test_sources_of_ones_own_and_of_a_silent_server_are_not_pinned(
+    source_project: tuple[Path, dict[str, str]], programs: Path
+) -> None:
+    project, commits = source_project
+    with_env(project, GIT_MIRROR="/nowhere", TORCHVISION_REF="main")
+    result = template_sh(project, programs, "pin")
+    assert result.returncode == 0, result.stderr
+    repository, tag, _ = commits["PYTORCH_PIN"].split("@")
+    silent = f"No server tells the commit of {tag} of {repository}: it is not pinned.\n"
+    assert silent in result.stderr
+    assert "TORCHVISION_REF is set in .env: it is not pinned.\n" in result.stderr
+    assert "_PIN" not in (project / "docker-amd64/compose.pins.yaml").read_text()
 
 
 def test_a_password_in_the_address_of_a_source_gets_into_no_image(

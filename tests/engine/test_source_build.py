@@ -153,6 +153,12 @@ def test_after_one_changed_file_of_the_stand_in_ccache_has_all_others(
     sum_cpp = f"double sum(double a, double b) {{ return a + b + 1 + 0 * {time.time_ns()}.0; }}\n"
     files = {"csrc/sum.cpp": sum_cpp}
     commit = sources.commit("pytorch/pytorch", files, f"v{TORCH}")
+    moved = new.sh("build", "runtime")
+    assert moved.returncode == 1
+    sentence, command = moved.stderr.strip().splitlines()[-2:]
+    assert f"the tag v{TORCH} of https://github.com/pytorch/pytorch was moved: it is" in sentence
+    assert command.endswith("template.sh pin, if the new one is right")
+    new.ok("pin")
     log = new.build("runtime")
     assert f"pytorch is v{TORCH}, commit {commit}" in log
     (torch_hits, torch_calls), (vision_hits, vision_calls) = ccache_hits(log)
@@ -205,6 +211,7 @@ def test_a_lost_connection_costs_only_what_was_in_flight(
     files = {"tiny.cpp": '#include "tiny.h"\ndouble tiny() { return 50; }\n'}
     submodule = sources.commit(SUBMODULE, files, "v2")
     sources.point_submodule_to(submodule, f"v{TORCH}")
+    new.ok("pin")
     git_server.drops = {"pytorch/pytorch": 1, SUBMODULE: 2}
     log = new.build("runtime", env={"GIT_MIRROR": git_server.url})
     assert log.count("pytorch did not come through: again in") >= 2
@@ -231,6 +238,7 @@ def test_a_damaged_cache_of_sources_is_thrown_away(
     )
     assert run("docker", "build", "--no-cache", ".", cwd=tmp_path).returncode == 0
     commit = sources.commit("pytorch/pytorch", {"README": "one more state\n"}, f"v{TORCH}")
+    new.ok("pin")
     log = new.build("runtime")
     assert "damaged" in log
     assert f"commit {commit}" in log

@@ -6,9 +6,10 @@ import datetime as dt
 import os
 import re
 from importlib import import_module
-from typing import TYPE_CHECKING, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Callable, Mapping, NamedTuple
 
-from .ask import capture, read_text
+from .ask import capture, command, read_text
 from .compose import call, check_engine, compose, image_id, name_file, show, with_stdin
 from .failures import failed
 from .files import write_file
@@ -24,13 +25,14 @@ if TYPE_CHECKING:
     from .project import Distribution, Project
 
 PINS_HEAD = """\
-# The base images of the Dockerfile as they were when they were pinned. Builds use them until
-# ./template.sh pin takes newer ones; keep this file in git. An image that .env names wins.
+# What the Dockerfile names, as it was when it was pinned: images, and sources of PyTorch. Builds
+# use it until ./template.sh pin takes what is newer; keep this file in git. What .env names wins.
 x-pins: &pins
   build:
     args:
 """
 ARCHITECTURES = ("x86_64", "amd64")  # what docker-amd64 is for
+GIT_LIMIT = 30  # seconds that a git server may take to answer
 END_IS_NEAR = 90  # days before the last security update of a distribution, from which build says so
 
 
@@ -75,7 +77,7 @@ def build_tools(project: Project) -> None:
     """Bring the image up to date in which locks are made."""
     refuse_architecture(project)
     refuse_passwords(project)
-    pin_bases(project)
+    pin_origins(project)
     guard(project)
     if image_id(project.image("tools")):
         quiet = capture(*compose("--progress", "quiet", "build", "tools"), cwd=project.folder)
@@ -97,7 +99,7 @@ def before_build(project: Project) -> None:
     refuse_architecture(project)
     refuse_passwords(project)
     with turn(project.folder, "build"):
-        pin_bases(project)
+        pin_origins(project)
         name_changed_files(project)
         packages_of(project).lock_if_stale(project)
 
@@ -146,7 +148,7 @@ def end_of_updates(distribution: Distribution, today: dt.date) -> str:
     return f"{distribution.name} gets security updates {when}"
 
 
-# -------------------------------------------------------------------------- base images by digest
+# -------------------------------------------------------------- images by digest, sources by commit
 
 
 def read_pins(project: Project) -> dict[str, str]:
@@ -166,6 +168,20 @@ def write_pins(project: Project, pins: Mapping[str, str]) -> None:
     services = [f"  {name}: *pins" for name in project.builds]
     text = "\n".join([f"{PINS_HEAD}{chr(10).join(lines)}", "", "services:", *services, ""])
     write_file(file, text)
+
+
+class Origin(NamedTuple):
+    """What the Dockerfile names: an image, or a tag of a repository.
+
+    Attributes:
+        name: IMAGE:TAG, or REPOSITORY@TAG.
+        keys: of .env, by each of which the user takes something else.
+        find: gives the name with its digest or commit.
+    """
+
+    name: str
+    keys: list[str]
+    find: Callable[[Project, str, str], str]
 
 
 def digest_of(project: Project, name: str, otherwise: str) -> str:
@@ -204,24 +220,52 @@ def digest_of(project: Project, name: str, otherwise: str) -> str:
     return f"{name}@{found.group(1) if found else known}"
 
 
-def pin_bases(project: Project, *, refresh: bool = False) -> None:
-    """Pin what the Dockerfile names and nobody has pinned yet, before anything is built on it."""
-    if project.bases_are_pinned:
+def commit_of(project: Project, name: str, otherwise: str) -> str:
+    """REPOSITORY@TAG@COMMIT as its server has it now; "" where that is not known, which is said."""
+    repository, _, tag = name.rpartition("@")
+    words = ["git"]
+    mirror = project.settings.get("GIT_MIRROR")
+    if mirror:
+        folder = project.settings.get("LOCAL_SOURCES_DIR") or "sources"
+        here = project.folder / Path(folder).expanduser()
+        mirror = re.sub("^/mnt/sources(?=/|$)", lambda _: str(here), mirror).rstrip("/")
+        words += ["-c", f"url.{mirror}/.insteadOf=https://github.com/"]
+    # A mirror in a folder may belong to another user, as it may for the build.
+    words += ["ls-remote", "--upload-pack=git -c safe.directory='*' upload-pack"]
+    lines = command([*words, repository, f"refs/tags/{tag}*"], GIT_LIMIT).out
+    commits = {name: commit for commit, _, name in (x.partition("\t") for x in lines.splitlines())}
+    # A tag with words is an object of its own, which names its commit.
+    commit = commits.get(f"refs/tags/{tag}^{{}}") or commits.get(f"refs/tags/{tag}", "")
+    if not re.fullmatch("[0-9a-f]{40,64}", commit):
+        show(f"No server tells the commit of {tag} of {repository}: {otherwise}.")
+        return ""
+    return f"{name}@{commit}"
+
+
+def pin_origins(project: Project, *, refresh: bool = False) -> None:
+    """Pin what the Dockerfile names and nobody has pinned yet, before anything is built of it."""
+    if project.origins_are_pinned:
         return
-    project.bases_are_pinned = True
+    project.origins_are_pinned = True
+    named = {
+        key: Origin(name, [key], digest_of)
+        for key, name in project.base_images.items()
+        if "@" not in name  # the Dockerfile itself has the digest
+    }
+    for key, (repository, tag) in project.sources.items():
+        keys = [f"{key}_REPO", f"{key}_REF"]
+        named[f"{key}_PIN"] = Origin(f"{repository}@{tag}", keys, commit_of)
     pins, wanted = read_pins(project), {}
-    for key, name in project.base_images.items():
-        if "@" in name:
-            continue
-        pin, own = pins.get(key, ""), project.settings.get(key)
-        if pin and pin.partition("@")[0] != name:
-            show(f"The project names {name} now: the pin of {pin.partition('@')[0]} is dropped.")
+    for key, (name, keys, find) in named.items():
+        pin, own = pins.get(key, ""), [one for one in keys if project.settings.get(one)]
+        if pin and pin.rpartition("@")[0] != name:
+            show(f"The project names {name} now: the pin of {pin.rpartition('@')[0]} is dropped.")
             pin = ""
         if own and refresh:
-            show(f"{key} is set in .env: it is not pinned.")
+            show(f"{own[0]} is set in .env: it is not pinned.")
         if not own and (refresh or not pin):
             otherwise = "its pin stays" if pin else "it is not pinned"
-            found = digest_of(project, name, otherwise) or pin
+            found = find(project, name, otherwise) or pin
             if found != pin:
                 show(f"Pinned in {PINS_FILE}, which belongs in git: {found}")
             pin = found
@@ -232,8 +276,8 @@ def pin_bases(project: Project, *, refresh: bool = False) -> None:
 
 
 def do_pin(project: Project, _: argparse.Namespace) -> None:
-    """Pin every base image to what its tag means now."""
+    """Pin every base image, and each source that is compiled, to what its tag means now."""
     check_engine(project)
-    pin_bases(project, refresh=True)
+    pin_origins(project, refresh=True)
     for pin in read_pins(project).values():
         print(pin)

@@ -79,6 +79,7 @@ class Project:
         answers_file: relative to the project's root.
         extras: what else was chosen; with ci, `ci_host` is github or gitlab.
         base_images: the images of the Dockerfile by the build argument that replaces them.
+        sources: what is compiled, by the start of its build arguments: repository and tag.
         distribution: None where the base image's own is not known.
         builds: the services of compose.yaml that are built.
         offered: what the template has for the answers on versions, by the names of the questions.
@@ -102,12 +103,13 @@ class Project:
         self.extras: tuple[str, ...] = tuple(data["extras"])
         self.ci_host: str = data.get("ci_host", "")
         self.base_images: dict[str, str] = data["base_images"]
+        self.sources: dict[str, list[str]] = data.get("sources", {})
         found = data.get("distribution")
         self.distribution: Distribution | None = Distribution(**found) if found else None
         self.builds: tuple[str, ...] = tuple(data["builds"])
         self.offered: dict[str, list[str]] = data["offered"]
         self._settings: Settings | None = None
-        self.bases_are_pinned = False  # by this call of template.sh
+        self.origins_are_pinned = False  # by this call of template.sh
         self.trusts_lock = False  # in CI the build itself finds out whether a lock is stale
 
     @property

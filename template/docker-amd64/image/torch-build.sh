@@ -1,7 +1,8 @@
 #!/bin/bash
 # The steps of the stage torch-build: fetch sources, compile, collect wheels in /opt/wheels.
 #
-#   torch-build.sh git NAME REPOSITORY REF      /opt/src/NAME at exactly that tag, with its submodules
+#   torch-build.sh git NAME REPOSITORY REF PIN  /opt/src/NAME at exactly that tag, with its submodules
+#                                               PIN: "" or REPOSITORY@TAG@COMMIT, what the tag has to be
 #   torch-build.sh archive NAME ADDRESS SHA256  /opt/src/NAME from an archive with that checksum
 #   torch-build.sh magma | pytorch | torchvision
 #   torch-build.sh jobs                         how many compilers run at once
@@ -111,6 +112,11 @@ cmd_git() {
     fi
     retry fetch_commit
     commit=$(git rev-parse 'FETCH_HEAD^{commit}')
+    # Another repository or tag, which .env names, has no pin.
+    if [[ ${4%@*} == "$repository@$ref" && ${4##*@} != "$commit" ]]; then
+        fail "the tag $ref of $repository was moved: it is commit $commit, and compose.pins.yaml has ${4##*@}." \
+            "./template.sh pin, if the new one is right"
+    fi
     retry fetch_submodules
     rm -rf "/opt/src/$name"
     cp -a "$cache/$name" "/opt/src/$name"
