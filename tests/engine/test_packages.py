@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pexpect
@@ -16,7 +17,7 @@ import pytest
 from tests.engine.conftest import MakeProject
 from tests.support.index import PackageIndex
 from tests.support.process import run
-from tests.support.project import Project
+from tests.support.project import Person, Project
 from tests.support.wheels import make_wheel
 
 DEPENDENCIES = "docker-amd64/dependencies"
@@ -261,28 +262,71 @@ def test_what_is_added_for_development_is_in_dev_only_and_a_wheel_of_ones_own_in
     assert packages.sh("run", "python", "-c", "import only_dev").returncode == 1
 
 
-def test_packages_that_are_added_at_once_are_all_there_and_a_killed_add_ends_its_container(
+def add_slowly(project: Project, address: str) -> subprocess.Popen[bytes]:
+    """An `add` that waits for a server which says nothing, with its container."""
+    words = [*project.owner.prefix(), str(project.docker / "template.sh"), "add"]
+    process = subprocess.Popen(
+        [*words, f"slow @ http://{address}/slow-1.0-py3-none-any.whl"],
+        env=project.owner.environment(),
+    )
+    while not tools_of(project):
+        assert process.poll() is None
+    return process
+
+
+def tools_of(project: Project) -> str:
+    """The containers for packages that there are."""
+    return project.compose("ps", "--all", "--quiet", "--no-trunc", "tools")
+
+
+def test_a_killed_add_ends_its_container_and_of_many_at_once_each_that_was_accepted_is_there(
     packages: Project, index: PackageIndex
 ) -> None:
-    names = ["one-river", "two-rivers", "three-rivers"]
-    for name in names:
-        index.add(name)
-    with ThreadPoolExecutor() as pool:
-        done = list(pool.map(lambda name: packages.sh("add", name), names))
-    assert [one.returncode for one in done] == [0, 0, 0]
-    assert set(names) <= set(locked_versions(packages))
-
-    host = urlsplit(index.url).hostname
-    words = [*packages.owner.prefix(), str(packages.docker / "template.sh"), "add"]
-    containers = ("ps", "--all", "--quiet", "--no-trunc", "tools")
-    with socket.create_server((str(host), 0)) as silent:
-        wheel = f"http://{host}:{silent.getsockname()[1]}/slow-1.0-py3-none-any.whl"
-        with subprocess.Popen(
-            [*words, f"slow @ {wheel}"], env=packages.owner.environment()
-        ) as process:
-            while not packages.compose(*containers):
-                assert process.poll() is None
+    host = str(urlsplit(index.url).hostname)
+    with socket.create_server((host, 0)) as silent:
+        address = f"{host}:{silent.getsockname()[1]}"
+        with add_slowly(packages, address) as process:
             process.send_signal(signal.SIGTERM)
             assert process.wait(30) == 128 + signal.SIGTERM
-    assert packages.compose(*containers) == ""
+        assert tools_of(packages) == ""
+
+        # Who is killed like that can end nothing: its container would write when it is answered.
+        names = [f"river-{number}" for number in range(8)]
+        for name in names:
+            index.add(name)
+        with add_slowly(packages, address) as process, ThreadPoolExecutor(9) as pool:
+            upgrade = pool.submit(packages.sh, "lock", "--upgrade")
+            added = pool.map(lambda name: packages.sh("add", name), names)
+            process.kill()
+            assert [one.returncode for one in (upgrade.result(), *added)] == [0] * 9
+        assert tools_of(packages) == ""
+    assert set(names) <= set(locked_versions(packages))
     assert "slow" not in locked_versions(packages)
+    packages.ok("lock", "--check")
+
+
+def test_root_at_work_for_a_person_leaves_nothing_of_roots(
+    packages: Project, index: PackageIndex, tmp_path: Path
+) -> None:
+    index.add("by-root")
+    index.add("by-the-person")
+    (tmp_path / "root").mkdir()
+    root = Person(0, 0, "root", tmp_path / "root")
+    for user, package in ((root, "by-root"), (packages.owner, "by-the-person")):
+        for words in (
+            ["add", package],
+            ["lock", "--upgrade"],
+            ["build", "dev"],
+            ["up"],
+            ["exec", "touch", f"/workspace/{package}"],
+            ["exec", "uv", "pip", "install", package],
+            ["freeze"],
+            ["run", "-d", "--name", "job", "sleep", "60"],
+            ["ls"],
+            ["stop", "job"],
+            ["down"],
+        ):
+            result = packages.sh(*words, user=user)
+            assert result.returncode == 0, f"{user.name}: {words}: {result.stderr}"
+        files = [packages.folder, *packages.folder.rglob("*")]
+        assert {path.lstat().st_uid for path in files} == {packages.owner.uid}

@@ -16,6 +16,7 @@ from .ask import capture
 from .env_file import set_keys
 from .failures import explain, failed
 from .project import StopError, me
+from .turn import in_turn
 
 if TYPE_CHECKING:
     from .project import Project
@@ -281,6 +282,8 @@ def run_tools(project: Project, service: str, *words: str, capture: bool = False
     Raises:
         StopError: the command failed; with its exit status.
     """
+    if in_turn():
+        remove_leftovers(project, service)
     name = f"{project.settings.get('COMPOSE_PROJECT_NAME')}-{service}-{os.getpid()}"
     start = ("--progress", "quiet", "run", "--rm", "--no-deps", "-T", "--name", name, service)
     try:
@@ -288,6 +291,19 @@ def run_tools(project: Project, service: str, *words: str, capture: bool = False
     except (KeyboardInterrupt, SystemExit):
         remove_container(name)  # Compose leaves it running on SIGTERM
         raise
+
+
+def remove_leftovers(project: Project, service: str) -> None:
+    """Remove the containers of commands that were killed, before they write once more.
+
+    In a turn nobody else has one: what a container of before writes, no command has accepted.
+    """
+    label = "label=com.docker.compose."
+    name = project.settings.get("COMPOSE_PROJECT_NAME")
+    wanted = (f"{label}project={name}", f"{label}service={service}", f"{label}oneoff=True")
+    filters = [word for one in wanted for word in ("--filter", one)]
+    for left in capture("docker", "ps", "--quiet", "--no-trunc", *filters).stdout.split():
+        remove_container(left)
 
 
 def remove_container(name: str) -> None:

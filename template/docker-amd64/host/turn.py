@@ -50,6 +50,11 @@ def turn(folder: Path, verb: str) -> Iterator[None]:
         os.close(descriptor)
 
 
+def in_turn() -> bool:
+    """Whether this process, or the one that started it, has a turn."""
+    return OURS in os.environ
+
+
 def take(file: Path) -> int | None:
     """The file with its lock, which is the turn; None where it cannot be had.
 
