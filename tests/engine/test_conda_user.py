@@ -10,6 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.engine.conftest import MakeProject
+from tests.support.canary import found_in
 from tests.support.certificates import make_authority
 from tests.support.conda_channel import (
     CondaChannels,
@@ -23,8 +24,7 @@ from tests.support.process import run
 from tests.support.project import Project
 
 TOKEN = "tk-correct-horse-battery"
-SEARCHED = ("/etc", "/home", "/opt", "/root", "/run", "/tmp", "/usr", "/var")
-READ_ONLY = ["--read-only", "--tmpfs", "/tmp"]
+READ_ONLY = ["--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL"]
 # What was exported on a Mac, and edited by hand since.
 THEIRS = {
     "environment.yaml": (
@@ -100,24 +100,18 @@ def test_code_with_an_environment_of_its_own_is_built_behind_a_proxy_from_a_chan
         assert note in first.stderr
     host = closed.channels.url.partition("://")[2]
     login = {f"{host}/secretlab": {"type": "CondaToken", "token": TOKEN}}
-    paper.write("docker-amd64/auth.json", json.dumps(login))
-    paper.set_env(CONDA_AUTH_FILE="./auth.json")
+    paper.write("docker-amd64/authentication.json", json.dumps(login))
+    paper.set_env(CONDA_AUTH_FILE="./authentication.json")
     log = paper.build("runtime")
     assert paper.ok("run", "python", "train.py") == "trained 1.1\n"
     assert {name: (paper.folder / name).read_text() for name in THEIRS} == THEIRS
 
     assert TOKEN not in log
-    assert TOKEN not in (paper.docker / "dependencies/conda.lock").read_text()
-    for image in (paper.image("runtime"), paper.image("tools")):
-        assert TOKEN not in run("docker", "history", "--no-trunc", image).stdout
-        as_root = ("docker", "run", "--rm", "--user", "0", "--entrypoint", "grep", image)
-        for secret in (TOKEN, closed.authority.read_text().splitlines()[1]):
-            found = run(*as_root, "-rlF", secret, *SEARCHED)
-            assert (found.stdout, found.returncode) == ("", 1), found.stderr
+    assert "hidden-gem" in (paper.docker / "dependencies/conda.lock").read_text()
 
 
 @pytest.mark.parametrize(
-    "options", [["--user", "4321:0"], ["--user", "955:955", *READ_ONLY], READ_ONLY]
+    "options", [["--user", "4321:0", *READ_ONLY], ["--user", "955:955"], READ_ONLY]
 )
 def test_the_environment_works_for_any_id_and_without_writing(
     paper: Project, options: list[str]
@@ -153,3 +147,11 @@ def test_a_broken_environment_file_ends_a_build_with_its_line(
     number = before.partition(marker)[0].count("\n") + 2
     assert said.format(number) in last(paper, "build", "runtime")
     paper.write(name, before)
+
+
+def test_no_image_and_no_commit_has_the_token_or_the_certificate(
+    paper: Project, closed: Closed
+) -> None:
+    paper.compose("build", "publish")
+    secrets = (TOKEN, closed.authority.read_text().splitlines()[1])
+    assert found_in(paper, ("runtime", "dev", "publish", "tools"), *secrets) == []

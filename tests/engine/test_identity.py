@@ -27,7 +27,7 @@ TORCH_WORKS = """
 import my_project, torch
 assert int((torch.ones(3, 3) @ torch.ones(3, 3)).sum()) == 27
 """
-READ_ONLY = ["--read-only", "--tmpfs", "/tmp"]
+READ_ONLY = ["--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL"]
 TEN_DIGITS = "1885580785"
 
 
@@ -43,7 +43,9 @@ def whoami(image: str, *options: str, code: str = WHO_AM_I) -> dict[str, object]
     [
         pytest.param([], None, None, "/home/user", id="the person of .env"),
         pytest.param(READ_ONLY, None, None, None, id="the person, read-only root"),
-        pytest.param(["--user", "12345:0"], "12345:0", "user12345", None, id="12345:0"),
+        pytest.param(
+            ["--user", "12345:0", *READ_ONLY], "12345:0", "user12345", None, id="as OpenShift does"
+        ),
         pytest.param(["--user", "955:955"], "955:955", "user955", None, id="955:955"),
         pytest.param(
             ["--user", "955:955", *READ_ONLY], "955:955", "user955", None, id="955, read-only root"
