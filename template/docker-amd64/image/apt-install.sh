@@ -10,7 +10,12 @@ fi
 
 mapfile -t packages < <(sed -e 's/\r$//' -e 's/#.*//' -- "$@" | tr -s '[:blank:]' '\n' | sed '/^$/d')
 # update_env_file finds packages that were installed by hand later by comparing with this list.
-record() { mkdir -p /opt/container && apt-mark showmanual >/opt/container/apt-manual.txt; }
+# Without the lists of archives, which take seconds to read and do not matter here.
+record() {
+    mkdir -p /opt/container
+    apt-mark -o Dir::Etc::SourceList=/dev/null -o Dir::Etc::SourceParts=/dev/null \
+        -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= showmanual >/opt/container/apt-manual.txt
+}
 
 if ((${#packages[@]} == 0)); then
     record
@@ -28,9 +33,24 @@ if [[ -f $clean ]]; then
     trap 'mv /tmp/docker-clean "$clean"' EXIT
 fi
 
+# The lists of packages are a cache that builds share. They are asked for again after an hour, and when a package cannot
+# be had by them. An update removes the lists of other archives, and so what says that those are new.
+lists=/var/lib/apt/lists
+sources=$({ cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null || true; } | sha256sum)
+new=$lists/updated-${sources:0:16}
+update() {
+    rm -f "$lists"/updated-*
+    apt-get "${options[@]}" update -qq || exit
+    touch "$new"
+}
+install() { apt-get "${options[@]}" install -qq -y --no-install-recommends "${packages[@]}"; }
+
 export DEBIAN_FRONTEND=noninteractive
-apt-get "${options[@]}" update -qq
-apt-get "${options[@]}" install -qq -y --no-install-recommends "${packages[@]}" || {
+if [[ -z $(find "$new" -mmin -60 2>/dev/null) ]]; then update; fi
+install || {
+    update
+    install
+} || {
     printf '\nCould not install the packages of %s: is each name one of this distribution?\n' "${*##*/}" >&2
     exit 1
 }
