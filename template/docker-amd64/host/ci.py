@@ -245,9 +245,14 @@ def lock(project: Project, _: argparse.Namespace) -> None:
 
 
 def build(project: Project, _: argparse.Namespace) -> None:
-    """Build both images."""
+    """Build both images, one after the other.
+
+    Of two builds at once, each with a cache of its own in the registry, one may find a step that
+    both have in the other's cache, and then builds anew what comes after it.
+    """
     with with_registry(project, "build"):
-        call_verb("build", project=project)
+        for service in ("runtime", "dev"):
+            call_verb("build", service, project=project)
 
 
 def in_image(project: Project, target: str, *words: str) -> int:
