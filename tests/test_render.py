@@ -348,8 +348,8 @@ RUNS_NO_PACKAGE = re.compile(
     r"bash /mnt/apt-install\.sh .*|"
     r"(bash /mnt/apt-install\.sh \S+ && uv venv --no-project /opt/build && )?uv pip (install|sync) "
     r".*--no-build .*|"
-    r"(/opt/container/install-wheels\.sh uv pip [^&]*( && )?)+|"
-    r"/opt/container/install-wheels\.sh uv sync .*|"
+    r"(/opt/container/install-wheels\.sh [\w-]+ uv pip [^&]*( && )?)+|"
+    r"/opt/container/install-wheels\.sh [\w-]+ uv sync .*|"
     r"/opt/container/install\.sh download|"
     r"/opt/container/torch-build\.sh (git|archive) .*"
 )

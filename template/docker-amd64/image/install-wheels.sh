@@ -1,9 +1,10 @@
 #!/bin/bash
-# Runs a command of uv that installs locked packages into /opt/venv, and copies what that adds to /opt/delta, so that images
-# get only that as their next layer.
+# Runs a command of uv that installs locked packages into /opt/venv, and copies what that adds to /opt/delta/STAGE, as hard
+# links, so that images get only that as their next layer. Of the stage `first`, images get all of /opt/venv.
 #
-#   install-wheels.sh COMMAND...           installs wheels. If a package has none, installs nothing and leaves all to --build
-#   install-wheels.sh --build COMMAND...   builds packages too
+#   install-wheels.sh STAGE COMMAND...           installs wheels. If a package has none, installs nothing and leaves all to
+#                                                --build
+#   install-wheels.sh STAGE --build COMMAND...   builds packages too
 #
 # Without --build, uv's cache is one that all projects of this engine install from. uv checks the hash of what it downloads,
 # not of what it has unpacked before: whoever writes into that cache writes into images of others. So no code of a package
@@ -12,6 +13,7 @@ set -euo pipefail
 
 clean=/opt/container/venv # the environment without packages
 python=$(readlink -f $clean/bin/python)
+site=$(echo /opt/venv/lib/python3*/site-packages)
 
 stop() { # FILE
     local record
@@ -31,17 +33,13 @@ check_environment() {
 }
 
 hide_startup_files() {
-    local folder
-    for folder in /opt/venv/lib/python3*/site-packages; do
-        mkdir -p /tmp/startup
-        find "$folder" -maxdepth 1 \( -name '*.pth' -o -name 'sitecustomize*' -o -name 'usercustomize*' \) -print0 |
-            xargs -0r mv --no-clobber --target-directory /tmp/startup
-        show_again=$folder
-    done
+    mkdir /tmp/startup
+    find "$site" -maxdepth 1 \( -name '*.pth' -o -name 'sitecustomize*' -o -name 'usercustomize*' \) \
+        -exec mv --no-clobber --target-directory /tmp/startup {} +
 }
 
 show_startup_files() {
-    find /tmp/startup -mindepth 1 -maxdepth 1 -exec mv --no-clobber --target-directory "$show_again" {} +
+    find /tmp/startup -mindepth 1 -maxdepth 1 -exec mv --no-clobber --target-directory "$site" {} +
     rm -rf /tmp/startup
 }
 
@@ -60,21 +58,22 @@ wheels_only() {
     rm -f "$said"
 }
 
-rm -rf /opt/delta
-mkdir -p /opt/delta/opt/venv
+delta=/opt/delta/$1
+mkdir -p "$delta"
 touch /tmp/before
 sleep 0.01 # a file of the same clock tick would not count as newer
-if [[ $1 == --build ]]; then
-    "${@:2}"
+if [[ $2 == --build ]]; then
+    "${@:3}"
 else
-    wheels_only "$@"
+    wheels_only "${@:2}"
 fi
 rm -f /opt/venv/.lock
-cd /
+cd /opt/venv
 # Bytecode, because nobody can write .pyc files into the image later:
 # https://docs.astral.sh/uv/guides/integration/docker/#compiling-bytecode
-# -S: without site, thus without .pth files. Some packages have files that are not Python 3: those are passed over.
-find opt/venv/lib -cnewer /tmp/before -name '*.py' -printf '/%p\n' |
-    "$python" -I -S -m compileall -qq -j 0 -i - || true
+# -S: without site, thus without .pth files.
+find /opt/venv/lib -cnewer /tmp/before -name '*.py' -print0 |
+    "$python" -I -S /opt/container/bytecode.py "$UV_CACHE_DIR/bytecode"
+if [[ $1 == first ]]; then exit; fi
 # By ctime, since the times of modification in a wheel are those of its author.
-find opt/venv -cnewer /tmp/before ! -type d -exec cp -al --parents -t /opt/delta {} +
+find . -cnewer /tmp/before ! -type d -exec cp -al --parents -t "$delta" {} +

@@ -1,10 +1,11 @@
 #!/bin/bash
 # Installs locked packages into /opt/venv: a part of conda.lock (NAME.txt, written by `conda_env.py split`), the pip part
 # of an environment file (pip.lock, pip-dev.lock), or both. Every file is checked against its hash. Copies what that adds
-# to /opt/delta, as hard links, so that images get only that as their next layer.
+# to /opt/delta/STAGE, as hard links, so that images get only that as their next layer. Of the stage `first`, images get all
+# of /opt/venv.
 #
-#   install.sh NAME.txt|NAME.lock...
-#   install.sh download                 fetches and unpacks all parts, and runs nothing of them
+#   install.sh STAGE NAME.txt|NAME.lock...
+#   install.sh download                      fetches and unpacks all parts, and runs nothing of them
 set -euo pipefail
 
 has_packages() { grep -q '^http\|^file' "$1"; }
@@ -44,11 +45,11 @@ if [[ $1 == download ]]; then
 fi
 # The second is read-only. What is missing there, because the engine dropped it after the stage downloads, is fetched again.
 export CONDA_PKGS_DIRS=/tmp/conda,/var/cache/conda
-rm -rf /opt/delta
-mkdir -p /opt/delta/opt/venv
+delta=/opt/delta/$1
+mkdir -p "$delta"
 touch /tmp/before
 sleep 0.01 # a file of the same clock tick would not count as newer
-for list in "$@"; do
+for list in "${@:2}"; do
     case $list in
         *.txt) conda_part "/opt/parts/$list" ;;
         *.lock) pip_part "$list" ;;
@@ -58,6 +59,7 @@ rm -rf /tmp/conda
 # Packages bring their own modes. Everybody has to read them, and the group, which only the user of the dev image is in,
 # may write.
 find /opt/venv ! -type l ! -perm -g=w,o=r -exec chmod g+w,a+rX {} +
-cd /
+if [[ $1 == first ]]; then exit; fi
+cd /opt/venv
 # By ctime, since the times of modification in a package are those of its author.
-find opt/venv -cnewer /tmp/before ! -type d ! -name .lock -exec cp -al --parents -t /opt/delta {} +
+find . -cnewer /tmp/before ! -type d ! -name .lock -exec cp -al --parents -t "$delta" {} +
