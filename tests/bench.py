@@ -299,9 +299,10 @@ class Neighbour:
             '[project]\nname = "bench"\nversion = "0"\nrequires-python = "==3.11.*"\n'
             f"dependencies = [\n{lines}]\n[tool.uv]\npackage = false\n"
         )
-        must("uv", "lock", cwd=self.folder, env=self._env)
-        export = ("uv", "export", "--no-hashes", "--no-header", "--output-file", "requirements.txt")
-        must(*export, cwd=self.folder, env=self._env)
+        uv = (sys.executable, "-m", "uv")
+        must(*uv, "lock", cwd=self.folder, env=self._env)
+        export = ("export", "--no-hashes", "--no-header", "--output-file", "requirements.txt")
+        must(*uv, *export, cwd=self.folder, env=self._env)
 
     def add_apt(self, name: str) -> None:
         """List one more package of the distribution."""

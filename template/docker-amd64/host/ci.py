@@ -247,8 +247,8 @@ def lock(project: Project, _: argparse.Namespace) -> None:
 def build(project: Project, _: argparse.Namespace) -> None:
     """Build both images, one after the other.
 
-    Of two builds at once, each with a cache of its own in the registry, one may find a step that
-    both have in the other's cache, and then builds anew what comes after it.
+    Of two builds at once, BuildKit overlooks more of what the registry has:
+    https://github.com/moby/buildkit/issues/4674
     """
     with with_registry(project, "build"):
         for service in ("runtime", "dev"):
