@@ -138,6 +138,17 @@ def test_a_project_has_the_rows_of_the_failures_that_its_programs_name(
     assert not [path for path in ROOT.glob("hooks/**/*.py") if ids_in(path.read_text())]
 
 
+def test_a_project_has_no_program_for_images_that_nothing_names(kinds: dict[str, Path]) -> None:
+    for kind, folder in kinds.items():
+        files = {file for file in (folder / "image").iterdir() if file.is_file()}
+        users = {*files, folder / "Dockerfile", *(folder / "host").glob("*.py")}
+        texts = {file: file.read_text() for file in users}
+        for file in files:
+            name = re.compile(rf"\b{re.escape(file.name)}|\b(import|from) {file.stem}\b")
+            named = any(name.search(text) for one, text in texts.items() if one != file)
+            assert named, f"{kind}: {file.name}"
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_module_of_host_imports(kinds: dict[str, Path], kind: str) -> None:
     names = [f"host.{path.stem}" for path in kinds[kind].glob("host/*.py")]
