@@ -200,7 +200,7 @@ start_gpu_host() {
   "data-root": "$gpu_data",
   "exec-root": "$gpu_host/exec",
   "pidfile": "$gpu_host/docker.pid",
-  $(cache_limit 10GB),
+  $(cache_limit 5GB),
   "containerd-namespace": "hearth-gpus",
   "containerd-plugins-namespace": "hearth-gpus-plugins",
   "bridge": "$gpu_bridge",
