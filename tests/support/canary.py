@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable
-from pathlib import Path
 
 from tests.support.git import git
 from tests.support.process import run
@@ -25,7 +24,6 @@ def found_in(project: Project, services: Iterable[str], *secrets: str) -> list[s
     """
     images = [project.image(service) for service in services]
     words = [word for text in (CONTROL, *secrets) for word in ("-e", text)]
-    # bash has no pipefail here: grep's status alone says whether something was found.
     script = 'images=$1; shift; docker save $images | LC_ALL=C grep -aoF "$@" | sort -u'
     seen = run("bash", "-c", script, "bash", " ".join(images), *words)
     lines = seen.stdout.splitlines()
@@ -33,10 +31,10 @@ def found_in(project: Project, services: Iterable[str], *secrets: str) -> list[s
     places = [f"an image has {line}" for line in lines if line != CONTROL]
     with tempfile.TemporaryDirectory() as folder:
         paths = (f"--git-dir={folder}/git", f"--work-tree={project.folder}")
-        git(Path(folder), "init", "--quiet", "--bare", f"{folder}/git")
-        git(project.folder, *paths, "-c", "core.bare=false", "add", "--all")
+        git(project.folder, *paths, "init", "--quiet")
+        git(project.folder, *paths, "add", "--all")
         for secret in secrets:
-            asked = ("-c", "core.bare=false", "grep", "--cached", "--text", "-lF", "-e", secret)
+            asked = ("grep", "--cached", "--text", "-lF", "-e", secret)
             names = run("git", *paths, *asked, cwd=project.folder).stdout.splitlines()
             places += [f"git has {secret} in {name}" for name in names]
     return places
