@@ -40,7 +40,9 @@ def compile_all(site: Path, *, compiler: str = sys.executable) -> None:
     code = f"import sys; sys.executable = {compiler!r}; sys.argv = sys.argv[1:]; import runpy; "
     code += "runpy.run_path(sys.argv[0], run_name='__main__')"
     words = (sys.executable, "-I", "-S", "-c", code, str(SCRIPT), str(site.parents[2] / "cache"))
-    done = subprocess.run(words, input=files, text=True, capture_output=True, check=False)
+    done = subprocess.run(
+        words, input=files, text=True, capture_output=True, check=False, umask=0o002
+    )
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -57,6 +57,7 @@ def restore(kept: Path, files: list[Path]) -> bool:
                 if str(made) in names:
                     made.parent.mkdir(exist_ok=True)
                     made.write_bytes(archive.read(str(made)))
+                    made.chmod(file.stat().st_mode & 0o666)  # as Python does
     except (OSError, zipfile.BadZipFile):
         return False
     return True

@@ -58,8 +58,6 @@ wheels_only() {
     rm -f "$said"
 }
 
-delta=/opt/delta/$1
-mkdir -p "$delta"
 touch /tmp/before
 sleep 0.01 # a file of the same clock tick would not count as newer
 if [[ $2 == --build ]]; then
@@ -68,7 +66,6 @@ else
     wheels_only "${@:2}"
 fi
 rm -f /opt/venv/.lock
-cd /opt/venv
 # Bytecode, because nobody can write .pyc files into the image later:
 # https://docs.astral.sh/uv/guides/integration/docker/#compiling-bytecode
 # -S: without site, thus without .pth files.
@@ -76,4 +73,6 @@ find /opt/venv/lib -cnewer /tmp/before -name '*.py' -print0 |
     "$python" -I -S /opt/container/bytecode.py "$UV_CACHE_DIR/bytecode"
 if [[ $1 == first ]]; then exit; fi
 # By ctime, since the times of modification in a wheel are those of its author.
-find . -cnewer /tmp/before ! -type d -exec cp -al --parents -t "$delta" {} +
+mkdir -p "/opt/delta/$1"
+cd /opt/venv
+find . -cnewer /tmp/before ! -type d -exec cp -al --parents -t "/opt/delta/$1" {} +

@@ -45,8 +45,6 @@ if [[ $1 == download ]]; then
 fi
 # The second is read-only. What is missing there, because the engine dropped it after the stage downloads, is fetched again.
 export CONDA_PKGS_DIRS=/tmp/conda,/var/cache/conda
-delta=/opt/delta/$1
-mkdir -p "$delta"
 touch /tmp/before
 sleep 0.01 # a file of the same clock tick would not count as newer
 for list in "${@:2}"; do
@@ -60,6 +58,7 @@ rm -rf /tmp/conda
 # may write.
 find /opt/venv ! -type l ! -perm -g=w,o=r -exec chmod g+w,a+rX {} +
 if [[ $1 == first ]]; then exit; fi
+mkdir -p "/opt/delta/$1"
 cd /opt/venv
 # By ctime, since the times of modification in a package are those of its author.
-find . -cnewer /tmp/before ! -type d ! -name .lock -exec cp -al --parents -t "$delta" {} +
+find . -cnewer /tmp/before ! -type d ! -name .lock -exec cp -al --parents -t "/opt/delta/$1" {} +
