@@ -185,6 +185,10 @@ def test_the_first_build_pins_the_sources_of_pytorch_to_their_commits(
     source_project: tuple[Path, dict[str, str]], programs: Path
 ) -> None:
     project, commits = source_project
+    dockerfile = (project / "docker-amd64/Dockerfile").read_text()
+    for key, (repository, tag) in described(project).sources.items():
+        assert f"{key}_REPO={repository}" in dockerfile  # what has another name has no pin
+        assert f"{key}_REF={tag}" in dockerfile
     assert [*commits] == ["PYTORCH_PIN", "TORCHVISION_PIN"]
     result = template_sh(project, programs, "build")
     assert result.returncode == 0, result.stderr

@@ -241,7 +241,7 @@ def test_a_changed_file_is_named_before_a_build(
     source = project.root / "requirements.txt"
     source.write_text("early\n")
     run()
-    for name in ("refuse_passwords", "pin_origins"):
+    for name in ("refuse_passwords", "pin_all"):
         monkeypatch.setattr(images, name, lambda _: None)
     capsys.readouterr()
     images.before_build(project)

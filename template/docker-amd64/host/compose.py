@@ -198,15 +198,16 @@ def need_image(project: Project, target: str) -> None:
 
 def container(project: Project) -> str:
     """The id of the running dev container, "" if it does not run."""
-    label = "label=com.docker.compose."
-    wanted = (
-        f"{label}project={project.settings.get('COMPOSE_PROJECT_NAME')}",
-        f"{label}service=dev",
-        f"{label}oneoff=False",
-        "status=running",
-    )
-    filters = [word for one in wanted for word in ("--filter", one)]
-    return capture("docker", "ps", "--quiet", "--no-trunc", *filters).stdout.strip()
+    return "".join(containers(project, "dev", "oneoff=False")[:1])
+
+
+def containers(project: Project, service: str, label: str) -> list[str]:
+    """The ids of the running containers of a service that have one more label of Compose."""
+    name = project.settings.get("COMPOSE_PROJECT_NAME")
+    labels = (f"project={name}", f"service={service}", label)
+    filters = [f"--filter=label=com.docker.compose.{one}" for one in labels]
+    words = ("docker", "ps", "--quiet", "--no-trunc", "--filter=status=running", *filters)
+    return capture(*words).stdout.split()
 
 
 def need_container(project: Project) -> None:
@@ -296,13 +297,9 @@ def run_tools(project: Project, service: str, *words: str, capture: bool = False
 def remove_leftovers(project: Project, service: str) -> None:
     """Remove the containers of commands that were killed, before they write once more.
 
-    In a turn nobody else has one: what a container of before writes, no command has accepted.
+    In a turn nobody else has one: what an older container writes, no command has accepted.
     """
-    label = "label=com.docker.compose."
-    name = project.settings.get("COMPOSE_PROJECT_NAME")
-    wanted = (f"{label}project={name}", f"{label}service={service}", f"{label}oneoff=True")
-    filters = [word for one in wanted for word in ("--filter", one)]
-    for left in capture("docker", "ps", "--quiet", "--no-trunc", *filters).stdout.split():
+    for left in containers(project, service, "oneoff=True"):
         remove_container(left)
 
 

@@ -6,7 +6,6 @@ import datetime as dt
 import os
 import re
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Mapping, NamedTuple
 
 from .ask import capture, command, read_text
@@ -25,8 +24,8 @@ if TYPE_CHECKING:
     from .project import Distribution, Project
 
 PINS_HEAD = """\
-# What the Dockerfile names, as it was when it was pinned: images, and sources of PyTorch. Builds
-# use it until ./template.sh pin takes what is newer; keep this file in git. What .env names wins.
+# What the Dockerfile names, as it was when it was pinned. Builds use it until ./template.sh pin
+# takes what is newer; keep this file in git. What .env names wins.
 x-pins: &pins
   build:
     args:
@@ -77,7 +76,7 @@ def build_tools(project: Project) -> None:
     """Bring the image up to date in which locks are made."""
     refuse_architecture(project)
     refuse_passwords(project)
-    pin_origins(project)
+    pin_all(project)
     guard(project)
     if image_id(project.image("tools")):
         quiet = capture(*compose("--progress", "quiet", "build", "tools"), cwd=project.folder)
@@ -99,7 +98,7 @@ def before_build(project: Project) -> None:
     refuse_architecture(project)
     refuse_passwords(project)
     with turn(project.folder, "build"):
-        pin_origins(project)
+        pin_all(project)
         name_changed_files(project)
         packages_of(project).lock_if_stale(project)
 
@@ -170,7 +169,7 @@ def write_pins(project: Project, pins: Mapping[str, str]) -> None:
     write_file(file, text)
 
 
-class Origin(NamedTuple):
+class Pinnable(NamedTuple):
     """What the Dockerfile names: an image, or a tag of a repository.
 
     Attributes:
@@ -220,20 +219,20 @@ def digest_of(project: Project, name: str, otherwise: str) -> str:
     return f"{name}@{found.group(1) if found else known}"
 
 
-def commit_of(project: Project, name: str, otherwise: str) -> str:
+def commit_of_tag(project: Project, name: str, otherwise: str) -> str:
     """REPOSITORY@TAG@COMMIT as its server has it now; "" where that is not known, which is said."""
     repository, _, tag = name.rpartition("@")
     words = ["git"]
     mirror = project.settings.get("GIT_MIRROR")
     if mirror:
-        folder = project.settings.get("LOCAL_SOURCES_DIR") or "sources"
-        here = project.folder / Path(folder).expanduser()
+        # Builds have that folder there.
+        here = project.settings.path("LOCAL_SOURCES_DIR") or project.folder / "sources"
         mirror = re.sub("^/mnt/sources(?=/|$)", lambda _: str(here), mirror).rstrip("/")
         words += ["-c", f"url.{mirror}/.insteadOf=https://github.com/"]
     # A mirror in a folder may belong to another user, as it may for the build.
     words += ["ls-remote", "--upload-pack=git -c safe.directory='*' upload-pack"]
-    lines = command([*words, repository, f"refs/tags/{tag}*"], GIT_LIMIT).out
-    commits = {name: commit for commit, _, name in (x.partition("\t") for x in lines.splitlines())}
+    said = command([*words, repository, f"refs/tags/{tag}*"], GIT_LIMIT).out
+    commits = {ref: commit for commit, ref in re.findall(r"(?m)^(\w+)\t(.*)$", said)}
     # A tag with words is an object of its own, which names its commit.
     commit = commits.get(f"refs/tags/{tag}^{{}}") or commits.get(f"refs/tags/{tag}", "")
     if not re.fullmatch("[0-9a-f]{40,64}", commit):
@@ -242,19 +241,19 @@ def commit_of(project: Project, name: str, otherwise: str) -> str:
     return f"{name}@{commit}"
 
 
-def pin_origins(project: Project, *, refresh: bool = False) -> None:
+def pin_all(project: Project, *, refresh: bool = False) -> None:
     """Pin what the Dockerfile names and nobody has pinned yet, before anything is built of it."""
-    if project.origins_are_pinned:
+    if project.is_pinned:
         return
-    project.origins_are_pinned = True
+    project.is_pinned = True
     named = {
-        key: Origin(name, [key], digest_of)
+        key: Pinnable(name, [key], digest_of)
         for key, name in project.base_images.items()
         if "@" not in name  # the Dockerfile itself has the digest
     }
     for key, (repository, tag) in project.sources.items():
         keys = [f"{key}_REPO", f"{key}_REF"]
-        named[f"{key}_PIN"] = Origin(f"{repository}@{tag}", keys, commit_of)
+        named[f"{key}_PIN"] = Pinnable(f"{repository}@{tag}", keys, commit_of_tag)
     pins, wanted = read_pins(project), {}
     for key, (name, keys, find) in named.items():
         pin, own = pins.get(key, ""), [one for one in keys if project.settings.get(one)]
@@ -278,6 +277,6 @@ def pin_origins(project: Project, *, refresh: bool = False) -> None:
 def do_pin(project: Project, _: argparse.Namespace) -> None:
     """Pin every base image, and each source that is compiled, to what its tag means now."""
     check_engine(project)
-    pin_origins(project, refresh=True)
+    pin_all(project, refresh=True)
     for pin in read_pins(project).values():
         print(pin)

@@ -109,7 +109,7 @@ class Project:
         self.builds: tuple[str, ...] = tuple(data["builds"])
         self.offered: dict[str, list[str]] = data["offered"]
         self._settings: Settings | None = None
-        self.origins_are_pinned = False  # by this call of template.sh
+        self.is_pinned = False  # by this call of template.sh
         self.trusts_lock = False  # in CI the build itself finds out whether a lock is stale
 
     @property

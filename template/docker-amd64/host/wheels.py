@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from .compose import call
 from .failures import folder_not_made
 from .files import give_away, make_folder
-from .images import build_images, pin_origins
+from .images import build_images, pin_all
 from .passwords import refuse_passwords
 from .project import called_from
 
@@ -30,7 +30,7 @@ def do_wheels(project: Project, options: argparse.Namespace) -> None:
     if options.folder:
         folder = Path(called_from(), options.folder).absolute()
     refuse_passwords(project)
-    pin_origins(project)
+    pin_all(project)
     build_images(project, "wheels")
     new = folder / ".new"
     try:
