@@ -95,7 +95,7 @@ def test_the_first_build_records_the_digest_and_later_ones_keep_to_it_although_t
 
     assert registry.push(moved_image, "debian", "12") != first
     log = pinless.build("runtime")
-    assert stages_built(log) == set()
+    assert stages_built(log) == set(), log
     assert pins(pinless) == [f"{base}@{first}"]
     pinless.compose("build", "runtime")
     assert not has_moved(pinless)
