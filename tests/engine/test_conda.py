@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -46,6 +49,23 @@ def failure(project: Project, *arguments: str) -> list[str]:
     result = project.sh(*arguments)
     assert result.returncode != 0
     return [line for line in result.stderr.splitlines() if line.strip()]
+
+
+@contextmanager
+def read_by_another_build(cache: str) -> Iterator[None]:
+    """A build has this cache mounted read-only, as one that installs packages does."""
+    step = f"RUN --mount=type=cache,id={cache},target=/cache,readonly echo here; sleep 300"
+    command = ("docker", "build", "--no-cache", "--progress=plain", "-")
+    pipes = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as other:  # type: ignore[call-overload]
+        other.stdin.write(f"FROM debian:bookworm-slim\n{step}\n")
+        other.stdin.close()
+        assert any(re.search(r"^#\d+ [\d.]+ here$", line) for line in other.stderr)
+        try:
+            yield
+        finally:
+            other.terminate()
+            other.stderr.read()
 
 
 def test_the_first_build_locks_every_package_by_its_public_address_and_hash(
@@ -110,6 +130,17 @@ def test_one_more_package_is_all_that_is_downloaded(
     assert not {"builder", "deps-heavy"} & stages_built(log)
     assert small.ok("run", "python", "-c", VERSION.format("tinylib")) == "2.0\n"
     assert "  - tinyapp\n" in text_of(small, "environment.yml").partition("# Yours:")[2]
+
+
+def test_a_build_of_a_colleague_at_the_same_time_does_not_make_this_one_fail(
+    small: Project, conda_channels: CondaChannels
+) -> None:
+    conda_channels.publish(python_module("busy-day", "1.0"))
+    with read_by_another_build("conda-downloads"):
+        small.ok("add", "busy-day")
+        log = small.build("runtime")
+    assert "Another build is reading the cache of packages" in log
+    assert small.ok("run", "python", "-c", VERSION.format("busy-day")) == "1.0\n"
 
 
 def test_a_build_from_the_lock_solves_nothing_and_takes_no_newer_version(

@@ -12,6 +12,11 @@ has_packages() { grep -q '^http\|^file' "$1"; }
 
 download() {
     local part
+    # BuildKit gives the cache to this stage read-only while an installation of another build has it.
+    if [[ ! -w /var/cache/conda ]]; then
+        echo 'Another build is reading the cache of packages: this one downloads what it installs by itself.'
+        return
+    fi
     for part in /opt/parts/*.txt; do
         if has_packages "$part"; then micromamba create --yes --download-only --prefix /tmp/downloads --file "$part"; fi
     done
