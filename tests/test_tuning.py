@@ -132,6 +132,24 @@ def test_without_file_and_limit_nothing_changes(tmp_path: Path) -> None:
     assert environ == {"PATH": "/bin"}
 
 
+def test_a_secret_becomes_a_variable_that_nobody_has_set(tmp_path: Path) -> None:
+    for name, text in {
+        "HF_TOKEN": "hf_é $x\n",
+        "MINE": "theirs",
+        "TWO_LINES": "a\nb\n",
+        "EMPTY": "",
+        "WITH_NUL": "a\0b",
+        "ca": "certificates",
+        "kaggle.json": "{}",
+        "A-B": "no variable",
+    }.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "FOLDER").mkdir()
+    environ = {"MINE": "mine"}
+    tuning.apply(environ, str(tmp_path / "none"), folder=str(tmp_path))
+    assert environ == {"MINE": "mine", "HF_TOKEN": "hf_é $x", "TWO_LINES": "a\nb"}
+
+
 def test_a_shell_gets_the_very_values_and_runs_none_of_them(tmp_path: Path) -> None:
     value = "it's $HOME `touch no` $(touch no) a=b"
     (tmp_path / "tuning.env").write_text(f"STRANGE={value}\nPATH=/taken\n")

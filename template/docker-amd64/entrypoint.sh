@@ -39,6 +39,15 @@ check_gpu() {
     say "no GPU in this container: it computes on the CPU. To see why, run: ./template.sh gpus"
 }
 
+check_secrets() {
+    local file
+    for file in /run/secrets/*; do
+        if [[ -e $file && ! -r $file ]]; then
+            say "user $(id -u) may not read the secret ${file##*/}: its file belongs to somebody else on this machine"
+        fi
+    done
+}
+
 # A digest of what decides how the project is installed. An editable install does not depend on the code.
 project_stamp() {
     {
@@ -92,7 +101,8 @@ rm -f "$ready" 2>/dev/null || true
 here=$PWD
 check_gpu
 make_home
-# Settings of tuning.env, and the limit of CPUs, that are not set yet. Every Python applies them itself (project.pth); this
+check_secrets
+# Settings of tuning.env, the limit of CPUs and secrets that are not set yet. Every Python applies them itself (project.pth); this
 # is for other programs.
 eval "$(python -IS /opt/venv/lib/python3*/site-packages/container_tuning.py)"
 install_project

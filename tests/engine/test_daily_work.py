@@ -14,8 +14,9 @@ from pathlib import Path
 import pexpect
 import pytest
 
+from tests.support.canary import found_in
 from tests.support.process import run
-from tests.support.project import Project
+from tests.support.project import Person, Project
 
 MATRIX_PRODUCT = "import torch; print(int((torch.ones(9, 9) @ torch.ones(9, 9)).sum()))"
 # Inductor writes C++ for the CPU, and compiles it.
@@ -313,6 +314,49 @@ def test_a_program_can_change_nothing_that_this_machine_runs_nor_read_its_secret
     assert {"template.sh", "host", "Dockerfile", ".env.example"} <= {*seen}
     hidden = {".env", "netrc", "compose.guard.yaml"}
     assert not {*seen} & {*hidden, "READ", "CHANGED", "MADE", "RENAMED"}
+
+
+def keep(person: Person, name: str, secret: str) -> Path:
+    """A file that only this person can read, outside of any project; a new one each time."""
+    folder = person.home / "my secrets"
+    script = 'mkdir -p -m 700 "$1" && rm -f "$1/$2" && umask 077 && cat >"$1/$2"'
+    words = ("sh", "-c", script, "sh", str(folder), name)
+    assert person.run(*words, cwd=person.home, stdin=f"{secret}\n").returncode == 0
+    return folder
+
+
+def test_a_token_reaches_programs_by_every_door_and_nothing_shows_it(
+    plain_project: Project,
+) -> None:
+    token, newer = "quiet-lamp-4711", "loud-lamp-4712"
+    folder = keep(plain_project.owner, "WANDB_API_KEY", token)
+    keep(plain_project.owner, "kaggle.json", token)
+    ask = ("python", "-c", "import os; print(os.environ['WANDB_API_KEY'])")
+    plain_project.set_env(SECRETS_DIR=str(folder))
+    try:
+        shown = plain_project.sh("up").stderr
+        assert plain_project.ok("run", *ask) == f"{token}\n"
+        assert plain_project.ok("run", "sh", "-c", "echo $WANDB_API_KEY") == f"{token}\n"
+        assert plain_project.ok("exec", *ask) == f"{token}\n"
+        assert plain_project.ok("exec", "bash", "-lc", "echo $WANDB_API_KEY") == f"{token}\n"
+        assert plain_project.ok("exec", "cat", "/run/secrets/kaggle.json") == f"{token}\n"
+        assert plain_project.sh("exec", "tee", "/run/secrets/kaggle.json").returncode
+
+        shown += plain_project.ok("config") + plain_project.ok("logs")
+        container = plain_project.compose("ps", "--quiet", "dev").strip()
+        shown += run("docker", "inspect", container).stdout + run("docker", "top", container).stdout
+        shown += plain_project.ok("exec", "sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
+        assert "/my secrets/WANDB_API_KEY" in shown
+        assert token not in shown
+        assert found_in(plain_project, ("runtime", "dev"), token) == []
+
+        keep(plain_project.owner, "WANDB_API_KEY", newer)
+        plain_project.ok("up")
+        assert plain_project.ok("exec", *ask) == f"{newer}\n"
+    finally:
+        plain_project.set_env(SECRETS_DIR="")
+        plain_project.ok("up")
+    assert plain_project.sh("exec", *ask).returncode == 1
 
 
 def test_a_container_can_be_stopped_and_started_and_keeps_what_is_in_it(

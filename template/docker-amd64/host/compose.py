@@ -9,14 +9,16 @@ import subprocess
 import sys
 import threading
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Mapping, NoReturn
 
-from .ask import capture
+from .ask import capture, read_text
 from .env_file import set_keys
 from .failures import explain, failed
+from .files import write_file
 from .project import StopError, me
-from .turn import in_turn
+from .turn import in_turn, turn
 
 if TYPE_CHECKING:
     from .project import Project
@@ -53,6 +55,24 @@ def name_file(project: Project, name: str) -> None:
     separator = project.settings.get("COMPOSE_PATH_SEPARATOR") or ":"
     set_keys(project.folder, [f"COMPOSE_FILE={separator.join(files)}"])
     project.forget_settings()
+
+
+def keep_file(project: Project, name: str, text: str) -> None:
+    """Bring an override file that this program makes in line with its text; without, remove it.
+
+    Raises:
+        OSError, ProbeError: the file, or COMPOSE_FILE in .env, cannot be written.
+    """
+    file = project.folder / name
+    if text == read_text(file) and (name in project.settings.files()) == bool(text):
+        return
+    with turn(project.folder, "up"):
+        if text:
+            write_file(file, text)
+        else:
+            with suppress(FileNotFoundError):
+                file.unlink()
+        name_file(project, name)
 
 
 def show(text: str) -> None:

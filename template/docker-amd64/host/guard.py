@@ -10,23 +10,20 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import suppress
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .ask import read_text
-from .compose import name_file, show
+from .compose import keep_file, show
 from .env_file import ProbeError
-from .files import write_file
-from .project import GUARD_FILE, code_folder, me
-from .turn import turn
+from .project import GUARD_FILE, SECRETS_FILE, code_folder, me
 
 if TYPE_CHECKING:
     from .project import Project
 
 KEY = "CONTAINERS_SEE"  # protected, or all
-HIDDEN = (".env*", GUARD_FILE)  # with the secrets of .dockerignore
+HIDDEN = (".env*", GUARD_FILE, SECRETS_FILE)  # with the secrets of .dockerignore
 SHOWN = (".env.example",)
 HEAD = """\
 # What containers see of docker-amd64: what is listed here, and they cannot change it.
@@ -92,28 +89,19 @@ def guard_text(project: Project) -> str:
 
 def remove_guard(project: Project) -> None:
     """Remove the override file: without template.sh, nothing brings it in line with the folder."""
-    with suppress(FileNotFoundError):
-        (project.folder / GUARD_FILE).unlink()
-    name_file(project, GUARD_FILE)
+    keep_file(project, GUARD_FILE, "")
 
 
 def guard(project: Project) -> None:
     """Bring the override file in line with docker-amd64, and let COMPOSE_FILE name it."""
-    file, text = project.folder / GUARD_FILE, guard_text(project)
-    former = read_text(file)
-    if text == former:
-        return
+    former = (project.folder / GUARD_FILE).exists()
+    text = guard_text(project)
     try:
-        with turn(project.folder, "up"):
-            if not text:
-                remove_guard(project)
-                return
-            write_file(file, text)
-            name_file(project, GUARD_FILE)
+        keep_file(project, GUARD_FILE, text)
     except (OSError, ProbeError) as error:  # such as a folder that is read-only for this user
         show(f"Containers see docker-amd64 as they did before: {str(error).strip()}")
         return
-    if not former:
+    if text and not former:
         show(
             "Containers see docker-amd64 read-only, without .env and secret files. "
             f"To change that, run: {me()} env --set {KEY}=all"

@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SCRIPT = "./docker-amd64/template.sh"
-# Override files that COMPOSE_FILE names where they are used: what `pin` writes, certificates, and
-# what containers see of docker-amd64.
+# Override files that COMPOSE_FILE names where they are used: what `pin` writes, certificates, what
+# containers see of docker-amd64, and the user's tokens.
 PINS_FILE = "compose.pins.yaml"
 CA_FILE = "compose.ca.yaml"
 GUARD_FILE = "compose.guard.yaml"
+SECRETS_FILE = "compose.secrets.yaml"
 USAGE = "usage"  # the id of a wrong call, which is not shown
 
 

@@ -31,7 +31,8 @@ from .git import override as git_override
 from .guard import guard
 from .jobs import find_job, new_name, remove_jobs
 from .place import keep_apart
-from .project import CA_FILE, GUARD_FILE, PINS_FILE, USAGE, StopError, me
+from .project import CA_FILE, GUARD_FILE, PINS_FILE, SECRETS_FILE, USAGE, StopError, me
+from .secret_files import give_secrets
 
 if TYPE_CHECKING:
     import argparse
@@ -40,7 +41,8 @@ if TYPE_CHECKING:
 
 START_LIMIT = 120  # seconds for the first start, which installs the project
 # The Compose files of which it is known what they mount.
-KNOWN_FILES = ("compose.yaml", CA_FILE, GUARD_FILE, PINS_FILE, *OVERRIDE_FILES.values())
+OWN_FILES = (CA_FILE, GUARD_FILE, PINS_FILE, SECRETS_FILE)
+KNOWN_FILES = ("compose.yaml", *OWN_FILES, *OVERRIDE_FILES.values())
 NO_ORPHANS = {"COMPOSE_IGNORE_ORPHANS": "true"}  # to Compose, jobs are orphans
 RUN_FILE = "compose.run.yaml"  # for containers of one command
 FOLDERS = ("LOCAL_CODE_DIR", "LOCAL_DATA_DIR", "LOCAL_OUTPUTS_DIR", "LOCAL_CHANNELS_DIR")
@@ -128,6 +130,7 @@ def before_start(project: Project, target: str, *, quiet: bool = False) -> None:
     attach_gpus(project, quiet=quiet)
     make_folders(project)
     guard(project)
+    give_secrets(project)
 
 
 # --------------------------------------------------------------------------- the dev container

@@ -1,4 +1,4 @@
-"""Puts tuning.env into the environment of a process, where nobody has set a variable already.
+"""Puts tuning.env and secrets into the environment of a process, where a variable is not set yet.
 
 Every Python of the environment runs this at its start (project.pth), whichever door it came in by:
 the command of the container, `docker compose exec`, an editor, ssh, a pod. For programs that are
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, MutableMapping
 
 FILE = "/opt/container/tuning.env"
+SECRETS = "/run/secrets"
 CGROUPS = "/sys/fs/cgroup"
 MEMBERSHIP = "/proc/self/cgroup"
 
@@ -37,6 +38,24 @@ def settings(path: str) -> "dict[str, str]":
         key, equals, value = line.strip().partition("=")
         if equals and not key.startswith("#"):
             found[key.strip()] = value.split(" #")[0].strip().strip("'\"")
+    return found
+
+
+def secrets(folder: str) -> "dict[str, str]":
+    """The content of each file whose name is one of a variable, such as HF_TOKEN.
+
+    A variable that Python sets for itself is in no list of processes and in no `docker inspect`.
+    """
+    found: "dict[str, str]" = {}
+    try:
+        names = os.listdir(folder)  # noqa: PTH208  (pathlib costs 5 ms)
+    except OSError:
+        return found
+    for name in names:
+        if name.isidentifier() and name.isupper():
+            text = "\n".join(lines(folder + "/" + name))
+            if text and "\0" not in text:
+                found[name] = text
     return found
 
 
@@ -80,7 +99,10 @@ def threads(limit: "float | None", cpus: int, workers: str) -> "int | None":
 
 
 def apply(
-    environ: "MutableMapping[str, str]", file: str = FILE, limit: "float | None" = None
+    environ: "MutableMapping[str, str]",
+    file: str = FILE,
+    limit: "float | None" = None,
+    folder: str = SECRETS,
 ) -> None:
     """Set what is not set.
 
@@ -91,8 +113,9 @@ def apply(
         environ: the variables, which are changed.
         file: tuning.env.
         limit: CPUs' time that may be used; by default it is looked up.
+        folder: that of the secrets.
     """
-    for key, value in settings(file).items():
+    for key, value in [*settings(file).items(), *secrets(folder).items()]:
         environ.setdefault(key, value)
     if environ.get("OMP_THREADS_BY_QUOTA") != "yes":
         return

@@ -1,0 +1,118 @@
+"""Tokens for the programs in containers: files in /run/secrets that no image, log or list shows.
+
+.env names a folder with one file for each (SECRETS_DIR), or single files. An override file makes
+them secrets of Compose. Where a file is named like a variable, every Python in the container and
+the container's command have that variable too (image/container_tuning.py).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from hashlib import sha256
+from pathlib import Path
+from shlex import quote
+from stat import S_IROTH, S_IXOTH
+from typing import TYPE_CHECKING
+
+from .compose import keep_file, show
+from .env_file import ProbeError
+from .failures import failed
+from .project import SECRETS_FILE, code_folder
+
+if TYPE_CHECKING:
+    from .project import Project
+
+FOLDER = "SECRETS_DIR"
+FILES = ("HF_TOKEN_FILE", "WANDB_API_KEY_FILE")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+TAKEN = ("ca", "netrc", "conda-auth")  # secrets of compose.yaml
+HEAD = """\
+# The secrets that .env names: SECRETS_DIR and others. template.sh writes this before containers
+# start. The label changes when a file is replaced: then Compose replaces the container, too.
+"""
+
+
+def secret_files(project: Project) -> dict[str, tuple[str, Path]]:
+    """The secrets that .env names, by their names in /run/secrets: the key, and the file here.
+
+    Raises:
+        StopError: a file is not there, cannot be read, is where containers or git find it, or
+            cannot have its name there.
+    """
+    found: dict[str, tuple[str, Path]] = {}
+    folder = project.settings.path(FOLDER)
+    if folder:
+        try:
+            inside = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        except OSError as error:
+            raise failed(
+                "secrets-folder", project, path=str(folder), reason=str(error.strerror)
+            ) from error
+        found = {path.name: (FOLDER, path) for path in inside if not path.is_dir()}
+    for key in FILES:
+        file = project.settings.path(key)
+        if file:
+            found[key[: -len("_FILE")]] = key, file
+    for name, (key, path) in found.items():
+        check(project, name, key, path)
+    return found
+
+
+def check(project: Project, name: str, key: str, path: Path) -> None:
+    """Raises StopError where a file cannot be a secret; warns of one that everybody can read."""
+    if not NAME.fullmatch(name) or name in TAKEN:
+        fitting = re.sub(r"[^A-Za-z0-9_.-]", "_", name)
+        if not NAME.fullmatch(fitting) or fitting in TAKEN:
+            fitting = f"secret-{fitting}"
+        raise failed("secret-name", project, path=str(path), fitting=str(path.with_name(fitting)))
+    if not path.is_file() or not os.access(str(path), os.R_OK):
+        raise failed("secret-missing", project, key=key, path=str(path))
+    real = path.resolve()
+    refuse_mounted(project, key, real if key != FOLDER else path.parent.resolve(), name)
+    refuse_mounted(project, key, real, name, f"mv {quote(str(real))} {quote(str(path))}")
+    if real.stat().st_mode & S_IROTH and real.parent.stat().st_mode & S_IXOTH:
+        show(f"Everybody on this machine can read {real}. Run: chmod go= {quote(str(real))}")
+
+
+def refuse_mounted(project: Project, key: str, path: Path, name: str, remedy: str = "") -> None:
+    """Raises StopError if a file or folder of secrets lies where containers or git find it."""
+    shared = map(project.settings.path, ("LOCAL_DATA_DIR", "LOCAL_OUTPUTS_DIR"))
+    for folder in filter(None, (code_folder(project), project.root, *shared)):
+        if folder.resolve() in (path, *path.parents):
+            known = {"key": key, "path": str(path), "mounted": str(folder), "remedy": remedy}
+            known["secret"] = "secrets" if key == FOLDER else name
+            raise failed("secret-in-project", project, **known)
+
+
+def secrets_text(project: Project) -> str:
+    """The text of the override file, "" where .env names no secret. Raises StopError."""
+    found = {name: path.resolve() for name, (_, path) in secret_files(project).items()}
+    if not found:
+        return ""
+    status = {name: path.stat() for name, path in found.items()}
+    marks = [(name, one.st_ino, one.st_mtime_ns) for name, one in status.items()]
+    label = sha256(repr(marks).encode()).hexdigest()[:12]
+    rows = "".join(
+        f"  {name}: {{ file: {json.dumps(str(path), ensure_ascii=False).replace('$', '$$')} }}\n"
+        for name, path in found.items()
+    )
+    return (
+        f"{HEAD}x-secrets: &secrets\n  labels: {{ secrets: {json.dumps(label)} }}\n"
+        f"  secrets: {json.dumps(list(found))}\n\n"
+        f"services:\n  runtime: *secrets\n  dev: *secrets\n\nsecrets:\n{rows}"
+    )
+
+
+def give_secrets(project: Project) -> None:
+    """Bring the override file in line with .env, and let COMPOSE_FILE name it.
+
+    Raises:
+        StopError: a secret that .env names cannot be given.
+    """
+    text = secrets_text(project)
+    try:
+        keep_file(project, SECRETS_FILE, text)
+    except (OSError, ProbeError) as error:  # such as a folder that is read-only for this user
+        show(f"Containers have the secrets that they had before: {str(error).strip()}")
