@@ -316,6 +316,31 @@ def test_a_program_can_change_nothing_that_this_machine_runs_nor_read_its_secret
     assert not {*seen} & {*hidden, "READ", "CHANGED", "MADE", "RENAMED"}
 
 
+def test_limits_of_env_hold_and_files_of_ones_own_may_have_others(plain_project: Project) -> None:
+    own = plain_project.docker / "compose.override.yaml"
+    text = (plain_project.docker / ".env").read_text()
+    (named,) = re.findall(r"(?m)^COMPOSE_FILE=(.*)$", text)
+    plain_project.set_env(CPUS="0.5", MEMORY="256mb")
+    try:
+        plain_project.ok("up")
+        container = plain_project.compose("ps", "--quiet", "dev").strip()
+        form = "{{.HostConfig.NanoCpus}} {{.HostConfig.Memory}}"
+        limits = run("docker", "inspect", "--format", form, container).stdout.split()
+        assert limits == [str(10**9 // 2), str(256 * 1024**2)]
+        plain_project.set_env(CPUS="4096", MEMORY="")
+        assert "(failure: cpus-too-many)" in plain_project.sh("up").stderr
+
+        plain_project.set_env(CPUS="")
+        plain_project.set_env(COMPOSE_FILE=f"{named}:{own.name}")
+        limits_of_mine = "{deploy: {resources: {limits: {memory: 300m}}}}"
+        plain_project.write(f"docker-amd64/{own.name}", f"services: {{dev: {limits_of_mine}}}\n")
+        assert "(failure: limits-twice)" in plain_project.sh("up").stderr
+    finally:
+        own.unlink(missing_ok=True)
+        plain_project.set_env(CPUS="", MEMORY="", COMPOSE_FILE=named)
+        plain_project.ok("up")
+
+
 def keep(person: Person, name: str, secret: str) -> Path:
     """A file that only this person can read, outside of any project; a new one each time."""
     folder = person.home / "my secrets"

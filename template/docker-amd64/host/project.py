@@ -165,6 +165,7 @@ def read_project(folder: Path) -> Project:
 # What a value must be, as a pattern and in words: with another one Compose or a build stops, and
 # what they say does not name the key. docker/go-units reads sizes, compose-go names of projects.
 NUMBER = "a number from 0 to 2147483647"
+SIZE = r"(?i:(\d+\.?\d*|\.\d+) ?(b|[kmgtp](i?b)?)?)?"
 RULES = {
     "USRID": (r"\d{1,10}", NUMBER),
     "GRPID": (r"\d{1,10}", NUMBER),
@@ -172,7 +173,10 @@ RULES = {
         r"[a-z0-9][a-z0-9_-]*",
         "small letters, digits, - and _, a letter or digit first",
     ),
-    "SHM_SIZE": (r"(?i:(\d+\.?\d*|\.\d+) ?(b|[kmgtp](i?b)?)?)?", "a size such as 16gb"),
+    "SHM_SIZE": (SIZE, "a size such as 16gb"),
+    "PIDS_LIMIT": (r"-1|\d{0,9}", "a number of processes, or -1 for no limit"),
+    "CPUS": (r"(\d+\.?\d*|\.\d+)?", "a number of CPUs such as 4 or 1.5"),
+    "MEMORY": (SIZE, "a size such as 64gb"),
     "TZ": (r"\S*", "the name of a time zone such as Europe/Berlin"),
     "GPU_IDS": (r"[\w:./=,\s-]*", "the ids of GPUs, separated by commas"),
     "CPU_OR_GPU": ("cpu|gpu", "cpu or gpu"),

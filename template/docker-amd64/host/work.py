@@ -30,6 +30,7 @@ from .files import make_folder
 from .git import override as git_override
 from .guard import guard
 from .jobs import find_job, new_name, remove_jobs
+from .limits import check_limits
 from .place import keep_apart
 from .project import CA_FILE, GUARD_FILE, PINS_FILE, SECRETS_FILE, USAGE, StopError, me
 from .secret_files import give_secrets
@@ -131,6 +132,7 @@ def before_start(project: Project, target: str, *, quiet: bool = False) -> None:
     make_folders(project)
     guard(project)
     give_secrets(project)
+    check_limits(project)
 
 
 # --------------------------------------------------------------------------- the dev container

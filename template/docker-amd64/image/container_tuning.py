@@ -46,7 +46,7 @@ def secrets(folder: str) -> "dict[str, str]":
 
     A variable that Python sets for itself is in no list of processes and in no `docker inspect`.
     """
-    found: "dict[str, str]" = {}
+    found: dict[str, str] = {}
     try:
         names = os.listdir(folder)  # noqa: PTH208  (pathlib costs 5 ms)
     except OSError:
