@@ -316,6 +316,27 @@ def test_a_program_can_change_nothing_that_this_machine_runs_nor_read_its_secret
     assert not {*seen} & {*hidden, "READ", "CHANGED", "MADE", "RENAMED"}
 
 
+def test_a_run_leaves_a_record_and_its_program_writes_beside_it(plain_project: Project) -> None:
+    script = 'echo 0.93 >"$RECORD_DIR/score"'
+    plain_project.ok("run", "--record", "-e", "SEED=4711", "sh", "-c", script)
+    (file,) = (plain_project.folder / "outputs/records").glob("*/environment.json")
+    assert (file.parent / "score").read_text() == "0.93\n"
+    found = json.loads(file.read_text())
+    assert (found["command"], found["environment"]) == (["sh", "-c", script], ["SEED"])
+    assert found["images"]["runtime"].startswith("sha256:")
+    assert "Nothing differs" in plain_project.ok("reproduce", str(file))
+    plain_project.write("docker-amd64/dependencies/other.lock", "new\n")
+    try:
+        assert "locks, other.lock: none then" in plain_project.sh("reproduce", str(file)).stdout
+    finally:
+        (plain_project.docker / "dependencies/other.lock").unlink()
+
+
+def test_a_record_without_a_run_says_what_verify_finds(torch_project: Project) -> None:
+    file = Path(torch_project.ok("record").rstrip("\n"))
+    assert json.loads(file.read_text())["checks"]["PyTorch version"].startswith("ok: ")
+
+
 def test_limits_of_env_hold_and_files_of_ones_own_may_have_others(plain_project: Project) -> None:
     own = plain_project.docker / "compose.override.yaml"
     text = (plain_project.docker / ".env").read_text()

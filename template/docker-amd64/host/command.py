@@ -80,6 +80,8 @@ GROUPS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
             Verb("verify", "measure", "check PyTorch, CUDA and GPU code inside the images"),
             Verb("bench", "measure", "measure PyTorch inside an image, or compare two results"),
             Verb("wheels", "wheels", "take the wheels of the compiled PyTorch out of the build"),
+            Verb("record", "record", "write down what a result is made with"),
+            Verb("reproduce", "record", "say what differs here from a record"),
             Verb("pin", "images", "pin the base images to what their tags mean now"),
             Verb("publish", "registry", "build the user-agnostic image and push it to a registry"),
             Verb("pull", "registry", "take that image from a registry instead of building it"),

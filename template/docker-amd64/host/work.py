@@ -322,6 +322,9 @@ def run_options(parser: argparse.ArgumentParser) -> None:
     ):
         flags = [short, long] if short else [long]
         parser.add_argument(*flags, metavar=value, action="append", default=[], help=text)
+    parser.add_argument(
+        "--record", action="store_true", help="write down what it is made with, in outputs/records/"
+    )
     command_options(parser)
 
 
@@ -361,10 +364,15 @@ def do_run(project: Project, options: argparse.Namespace) -> None:
     """
     words = command_of(options, "run")
     before_start(project, "runtime", quiet=True)
-    given = [*script_name()]
+    given, job = [*script_name()], ""
     if options.detach or options.name:
         job = new_name(project, (options.name or [""])[-1])
         given += ["--name", f"{project.settings.get('COMPOSE_PROJECT_NAME')}-{job}"]
+    if options.record:
+        from .record import record_run  # noqa: PLC0415  only such a run needs it
+
+        keys = [one.partition("=")[0] for one in options.env]
+        given += ["--env", f"RECORD_DIR={record_run(project, words, keys, job)}"]
     version = git_version(project.settings.path("LOCAL_CODE_DIR") or project.folder.parent)
     given += ["--env", f"PROJECT_VERSION={version}"] if version else []
     for name in ("env", "volume", "workdir", "publish"):

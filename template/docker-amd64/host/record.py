@@ -1,0 +1,212 @@
+"""What a result was made with, written down; and what differs here: record, reproduce.
+
+A record is one JSON document of sections, in each of which a key has one text: so two of them can
+be compared without knowing what they say. It names no person and no secret: of `run -e` it has the
+keys, and of changes to the code what git would record.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from hashlib import sha256
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Any, Dict
+
+from .ask import capture, read_json, read_text
+from .compose import image_id, show
+from .failures import failed, folder_not_made
+from .files import make_folder, write_file
+from .metadata import digest, lock_digests
+from .probe import probe
+from .project import called_from, code_folder, me
+
+if TYPE_CHECKING:
+    import argparse
+
+    from .project import Project
+
+VERSION = 1  # of the document
+NAME = "environment.json"
+PATCH = "changes.patch"  # beside it: what git diff says, so that `git apply` brings it back
+LARGE = 1024**2  # bytes of a new file that is only named in it
+Sections = Dict[str, Dict[str, str]]
+
+
+# -------------------------------------------------------------------------------------- what is
+
+
+def git(project: Project, *words: str) -> bytes:
+    """What git says in the repository of the code, nothing where there is none."""
+    known = ("git", "-C", str(code_folder(project)))
+    top = capture(*known, "rev-parse", "--show-toplevel").stdout.rstrip("\n")
+    if not top:
+        return b""
+    # As bytes, because a patch keeps the line ends of the files.
+    words = ("git", "-C", top, *words)
+    nothing = subprocess.DEVNULL
+    return subprocess.run(
+        words, stdin=nothing, stdout=subprocess.PIPE, stderr=nothing, check=False
+    ).stdout
+
+
+def changes(project: Project) -> bytes:
+    """What the repository has beside its commit, as a patch; new files too, but no large ones."""
+    as_patch = ("diff", "--no-color", "--no-ext-diff", "--binary")
+    patch = git(project, *as_patch, "HEAD")
+    listed = git(project, "ls-files", "--others", "--exclude-standard", "-z")
+    top = Path(os.fsdecode(git(project, "rev-parse", "--show-toplevel")).rstrip("\n"))
+    for name in filter(None, os.fsdecode(listed).split("\0")):
+        size = (top / name).lstat().st_size
+        if size > LARGE:
+            patch += os.fsencode(f"# A new file that is not in here: {name}, {size} bytes\n")
+        else:
+            patch += git(project, *as_patch, "--no-index", "--", "/dev/null", name)
+    return patch
+
+
+def sections(project: Project, patch: bytes) -> Sections:
+    """All that a result depends on, and that can be known without computing anything."""
+    facts = probe(project.folder).as_dict()
+    gpus = [f"{gpu['name']} ({gpu['compute_capability']})" for gpu in facts.get("gpus", ())]
+    answers = project.root / project.answers_file
+    template = [line for line in read_text(answers).splitlines() if line.startswith("_commit:")]
+    images = {target: image_id(project.image(target)) for target in ("runtime", "dev")}
+    locks = lock_digests(project, ())
+    return {
+        "code": {
+            "commit": git(project, "rev-parse", "HEAD").decode().strip() or "none",
+            "changes": sha256(patch).hexdigest()[:16] if patch else "none",
+        },
+        "template": {
+            "version": "".join(template).partition(":")[2].strip() or "none",
+            "answers": digest(answers) if answers.is_file() else "none",
+        },
+        "locks": {name: value for name, value in locks.items() if name.endswith(".lock")},
+        "images": {target: one for target, one in images.items() if one},
+        "machine": {
+            "architecture": facts["architecture"],
+            "GPUs": ", ".join(gpus) or "none",
+            "driver": facts.get("driver") or "none",
+            "CUDA of the driver": facts.get("cuda") or "none",
+            "engine": f"{facts['engine']['kind']} {facts['engine']['version']}".strip(),
+        },
+    }
+
+
+def verified(project: Project) -> dict[str, str]:
+    """What verify finds in the runtime image; nothing in a project without PyTorch."""
+    if not (project.folder / "verify.py").is_file() or not image_id(project.image("runtime")):
+        return {}
+    from .measure import in_image  # noqa: PLC0415  such a project has it
+
+    checks = read_json(in_image(project, "runtime", "verify.py", "--json").stdout).get("checks", [])
+    return {one["name"]: f"{one['status']}: {one['says']}" for one in checks}
+
+
+def write(project: Project, file: Path, **more: Any) -> None:
+    """Write a record, and the changes of the code beside it; `more` are further keys.
+
+    Raises:
+        StopError: its folder cannot be made.
+        ProbeError: a file cannot be written.
+    """
+    patch = changes(project)
+    found: dict[str, Any] = {
+        "record": VERSION,
+        "project": project.name,
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        **sections(project, patch),
+        **more,
+    }
+    try:
+        make_folder(file.parent)
+    except OSError as error:
+        raise folder_not_made(project, file.parent, error) from error
+    if patch:
+        write_file(file.with_name(PATCH), patch)
+    write_file(file, json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+    without = ", without a commit (git finds none)" if found["code"]["commit"] == "none" else ""
+    show(f"Recorded{without}: {file}")
+
+
+def new_file(project: Project, job: str = "") -> Path:
+    """Where the next record is written: in a folder of its own in the outputs."""
+    outputs = project.settings.path("LOCAL_OUTPUTS_DIR") or project.root / "outputs"
+    name = f"{time.strftime('%Y-%m-%dT%H-%M-%S', time.gmtime())}-{job or os.getpid()}"
+    return outputs / "records" / name / NAME
+
+
+def record_run(project: Project, words: list[str], keys: list[str], job: str) -> str:
+    """Record what a run is made with; its folder, as the container has it."""
+    file = new_file(project, job)
+    write(project, file, command=words, environment=keys)
+    return f"/outputs/records/{file.parent.name}"
+
+
+# ----------------------------------------------------------------------------------------- verbs
+
+
+def record_options(parser: argparse.ArgumentParser) -> None:
+    """Where to write it."""
+    parser.add_argument(
+        "file", nargs="?", metavar="FILE", help="by default a new one in outputs/records/"
+    )
+
+
+def do_record(project: Project, options: argparse.Namespace) -> None:
+    """Write a record, with what verify finds; print its name."""
+    file = called_from() / options.file if options.file else new_file(project)
+    checks = verified(project)
+    write(project, file, **({"checks": checks} if checks else {}))
+    print(file)
+
+
+def reproduce_options(parser: argparse.ArgumentParser) -> None:
+    """Which record."""
+    parser.add_argument("file", metavar="FILE", help="a record")
+
+
+def remedy(project: Project, where: str, key: str, value: str, file: Path) -> str:
+    """The command that brings one difference nearer, "" for none."""
+    top = quote(os.fsdecode(git(project, "rev-parse", "--show-toplevel")).rstrip("\n"))
+    patch = file.with_name(PATCH)
+    if (where, key) == ("code", "commit") and value != "none":
+        return f"git -C {top} checkout {quote(value)}"
+    if (where, key) == ("code", "changes") and value != "none" and patch.is_file():
+        return f"git -C {top} apply {quote(str(patch.resolve()))}"
+    return f"{me()} build" if where == "images" else ""
+
+
+def read_record(file: Path) -> dict[str, Any]:
+    """A record. Raises StopError if there is none of that name."""
+    found = read_json(read_text(file))
+    if found.get("record") != VERSION:
+        raise failed("record-missing", path=str(file))
+    return found
+
+
+def do_reproduce(project: Project, options: argparse.Namespace) -> int:
+    """Say what differs here from a record; 1 if anything does."""
+    file = called_from() / options.file
+    found = read_record(file)
+    if found.get("project") != project.name:
+        show(f"This is the record of another project, {found.get('project')}.")
+    differing = 0
+    for where, here in sections(project, changes(project)).items():
+        there = found.get(where)
+        known = there if isinstance(there, dict) else {}
+        for key in dict.fromkeys([*known, *here]):
+            then, now = str(known.get(key, "none")), here.get(key, "none")
+            if then != now:
+                differing += 1
+                command = remedy(project, where, key, then, file)
+                print(f"{where}, {key}: {then} then, {now} here.")
+                if command:
+                    print(f"  Run: {command}")
+    if not differing:
+        print(f"Nothing differs from {file}.")
+    return 1 if differing else 0
