@@ -14,6 +14,7 @@ from host.env_file import ALL, read_env, set_keys
 from host.facts import Engine
 from host.fill import fill, report
 from host.gpu_facts import Access, Gpu, GpuFacts, Mig, chosen_gpus
+from host.plain import columns
 from tests.fakes.machine import environment
 from tests.support.program import put_program, run_program
 
@@ -405,4 +406,4 @@ def test_a_machine_without_gpus_gets_one_sentence(tmp_path: Path, folder: Path) 
 
 def test_a_driver_that_tells_no_load_still_gives_a_list() -> None:
     assert load.share("[N/A]", "24564") == ""
-    assert load.columns([["a", "bb"], ["ccc", "d"]]) == ["a    bb", "ccc  d"]
+    assert columns([["a", "bb"], ["ccc", "d"]]) == ["a    bb", "ccc  d"]

@@ -117,7 +117,7 @@ def test_every_verb_says_what_it_takes(one: Verb) -> None:
         (["bench"], 'This project has no verb "bench"', "help"),
         (["down", "-v"], "down does not know -v.", "down --help"),
         (["down", "now"], "down does not know now.", "down --help"),
-        (["ls", "--all"], "ls does not know --all.", "ls --help"),
+        (["ls", "--every"], "ls does not know --every.", "ls --help"),
         (["run"], "run needs a command, such as: run python -V.", "run --help"),
         (["run", "-e"], "run: -e/--env needs a value.", "run --help"),
         (["run", "--gpus", "all", "true"], "run does not know --gpus.", "run --help"),

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 import sys
-from typing import TYPE_CHECKING, Iterator, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from .ask import capture
 from .compose import check_engine, show
 from .failures import failed
 from .place import LABEL
+from .plain import columns
 from .project import USAGE, StopError, me
 
 if TYPE_CHECKING:
@@ -103,16 +104,10 @@ def new_name(project: Project, wanted: str) -> str:
     return wanted
 
 
-def table(every: list[Job]) -> Iterator[str]:
+def table(every: list[Job]) -> list[str]:
     """The jobs in lines under a heading; nothing without a job."""
-    if every:
-        rows = [
-            ("JOB", "STATUS", "COMMAND"),
-            *((one.name, one.status, one.command) for one in every),
-        ]
-        first, second = (max(len(row[at]) for row in rows) for at in (0, 1))
-        for name, status, command in rows:
-            yield f"{name:{first}}  {status:{second}}  {command}"
+    rows = [(one.name, one.status, one.command) for one in every]
+    return columns([("JOB", "STATUS", "COMMAND"), *rows]) if rows else []
 
 
 def remove_jobs(project: Project, verb: str, *, yes: bool) -> bool:

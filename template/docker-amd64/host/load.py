@@ -14,11 +14,11 @@ from .gpu_env import without_gpus
 from .gpu_facts import gpu_facts
 from .gpus import known_ids, split_ids
 from .nvidia import GPU_LIMIT, WSL_LIBRARIES
+from .plain import columns
 from .probe import owner, probe
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
 
     from .facts import Facts
     from .project import Project
@@ -45,12 +45,6 @@ def share(used: str, total: str) -> str:
     if not (NUMBER.fullmatch(used) and NUMBER.fullmatch(total)):
         return ""
     return f"{int(used) / 1024:.1f} of {int(total) / 1024:.0f} GiB"
-
-
-def columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows of text with their cells under each other."""
-    widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
-    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
 def listing(folder: Path, facts: Facts) -> str:

@@ -10,6 +10,10 @@ from __future__ import annotations
 import io
 import re
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 # All control characters but tab and line end; marks that change the direction of text.
 UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -18,6 +22,12 @@ UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202
 def plain(text: str) -> str:
     """A text in which such characters are escapes, as Python writes them."""
     return UNSEEN.sub(lambda one: ascii(one[0])[1:-1], text)
+
+
+def columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of text with their cells under each other."""
+    widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
 class PlainStream(io.TextIOWrapper):

@@ -115,8 +115,20 @@ def do_over(project: Project, _: argparse.Namespace) -> None:
     show(f"Edit it, then run: {me()} up")
 
 
-def do_ls(project: Project, _: argparse.Namespace) -> None:
-    """List what the engine has of this project."""
+def ls_options(parser: argparse.ArgumentParser) -> None:
+    """Of whom."""
+    parser.add_argument(
+        "--all", action="store_true", help="everybody's containers, with their GPUs and disk"
+    )
+
+
+def do_ls(project: Project, options: argparse.Namespace) -> None:
+    """List what the engine has of this project, or of all."""
+    if options.all:
+        from .everybody import listing  # noqa: PLC0415  only this listing needs it
+
+        print(listing(project))
+        return
     name = project.settings.get("COMPOSE_PROJECT_NAME")
     call(project, compose("ps", "--all"))
     every = jobs(project)
