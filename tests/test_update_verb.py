@@ -929,8 +929,9 @@ def test_the_version_of_a_copier_is_read_without_starting_it(tmp_path: Path) -> 
 def test_what_an_update_keeps_is_what_git_does_not_see() -> None:
     ignored = (ROOT / "template/docker-amd64/.gitignore.jinja").read_text().splitlines()
     files = {name for name in ignored if name.startswith((".env", "compose.")) and "*" not in name}
-    # No update touches the first; the second is written before each start.
-    assert set(HOST_FILES) == files - {"compose.override.yaml", "compose.guard.yaml"}
+    # No update touches the first; the others are written before each start.
+    before_start = {"compose.guard.yaml", "compose.secrets.yaml"}
+    assert set(HOST_FILES) == files - {"compose.override.yaml", *before_start}
 
 
 def test_on_a_terminal_a_person_agrees_and_is_asked_what_is_new(
