@@ -132,6 +132,9 @@ def test_what_is_not_there_is_named(machine: Machine, tmp_path: Path) -> None:
     stop = machine.refused(SECRETS_DIR=tmp_path / "no such & more")
     assert (stop.name, "No such file" in stop.sentence) == ("secrets-folder", True)
     subprocess.run(["bash", "-c", stop.command], check=True)
+    for folder in (Path.home(), tmp_path):
+        stop = machine.refused(SECRETS_DIR=folder)
+        assert stop.command.startswith("mkdir -p -m 700 ~/.secrets && ")
     stop = machine.refused(WANDB_API_KEY_FILE=tmp_path / "key")
     assert stop.name == "secret-missing"
     assert "WANDB_API_KEY_FILE in .env" in stop.sentence

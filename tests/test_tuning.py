@@ -145,6 +145,8 @@ def test_a_secret_becomes_a_variable_that_nobody_has_set(tmp_path: Path) -> None
     }.items():
         (tmp_path / name).write_text(text)
     (tmp_path / "FOLDER").mkdir()
+    os.mkfifo(tmp_path / "PIPE")  # which would be waited for
+    (tmp_path / "LARGE").write_text("x" * 65537)
     environ = {"MINE": "mine"}
     tuning.apply(environ, str(tmp_path / "none"), folder=str(tmp_path))
     assert environ == {"MINE": "mine", "HF_TOKEN": "hf_é $x", "TWO_LINES": "a\nb"}

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from .compose import keep_file, show
 from .env_file import ProbeError
 from .failures import failed
-from .project import SECRETS_FILE, code_folder
+from .project import SECRETS_FILE, code_folder, me
 
 if TYPE_CHECKING:
     from .project import Project
@@ -43,6 +43,10 @@ def secret_files(project: Project) -> dict[str, tuple[str, Path]]:
     """
     found: dict[str, tuple[str, Path]] = {}
     folder = project.settings.path(FOLDER)
+    if folder and folder.resolve() in (Path.home().resolve(), *project.root.resolve().parents):
+        remedy = f"mkdir -p -m 700 ~/.secrets && {me()} env --set {FOLDER}=~/.secrets"
+        why = "it has other files than secrets"
+        raise failed("secrets-folder", project, path=str(folder), reason=why, remedy=remedy)
     if folder:
         try:
             inside = sorted(path for path in folder.iterdir() if not path.name.startswith("."))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 FILE = "/opt/container/tuning.env"
 SECRETS = "/run/secrets"
+LARGEST = 65536  # bytes of a variable; the kernel allows twice as much
 CGROUPS = "/sys/fs/cgroup"
 MEMBERSHIP = "/proc/self/cgroup"
 
@@ -52,8 +53,10 @@ def secrets(folder: str) -> "dict[str, str]":
     except OSError:
         return found
     for name in names:
-        if name.isidentifier() and name.isupper():
-            text = "\n".join(lines(folder + "/" + name))
+        path = folder + "/" + name
+        if name.isidentifier() and name.isupper() and os.path.isfile(path):  # noqa: PTH113
+            # With a larger variable, no program could be started: https://man7.org/linux/man-pages/man2/execve.2.html
+            text = "\n".join(lines(path)) if os.stat(path).st_size <= LARGEST else ""  # noqa: PTH116
             if text and "\0" not in text:
                 found[name] = text
     return found
