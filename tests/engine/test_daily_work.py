@@ -346,9 +346,9 @@ def test_limits_of_env_hold_and_files_of_ones_own_may_have_others(plain_project:
         plain_project.ok("up")
         container = plain_project.compose("ps", "--quiet", "dev").strip()
         form = "{{.HostConfig.NanoCpus}} {{.HostConfig.Memory}}"
-        row = re.findall(rf"(?m)^{plain_project.engine_name}-.*", plain_project.ok("ls", "--all"))
-        assert "0.5 CPUs, 0.25gb" in row[0]
-        assert row[-1].endswith("GB")  # of its images
+        name, listed = plain_project.engine_name, plain_project.ok("ls", "--all")
+        assert re.search(rf"(?m)^{name}-dev-1  .*  0\.5 CPUs, 0\.25gb", listed)
+        assert re.search(rf"(?m)^{name}  .* GB", listed)  # of its images
         limits = run("docker", "inspect", "--format", form, container).stdout.split()
         assert limits == [str(10**9 // 2), str(256 * 1024**2)]
         plain_project.set_env(CPUS="4096", MEMORY="")
