@@ -69,7 +69,8 @@ install_engine() {
     local engine=(docker.io docker-cli docker-buildx docker-compose containerd) suite
     apt-get update -qq
     # The newer runc wants a newer libc; Debian 12's serves.
-    apt-get install -qqy --no-install-recommends ca-certificates iproute2 iptables mmdebstrap procps runc zstd >/dev/null
+    apt-get install -qqy --no-install-recommends \
+        ca-certificates iproute2 iptables mmdebstrap openssh-client procps runc zstd >/dev/null
     # Testing moves: the stable release is the fallback.
     for suite in forky trixie; do
         archive_of "$suite" "/etc/apt/sources.list.d/hearth-$suite.sources"

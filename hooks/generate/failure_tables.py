@@ -27,6 +27,7 @@ MET = {
     "pip": "not conda",
     "pytorch-index": "torch_index",
     "source": "source",
+    "ssh": "'ssh' in extras",
 }
 MANUAL_ROWS = {  # those that people meet in the first weeks
     "engine-not-running",

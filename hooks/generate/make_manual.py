@@ -41,6 +41,7 @@ NEEDS = {
     "load": "with `accelerator: cuda`",
     "measure": "with PyTorch",
     "pip_packages": "pip",
+    "ssh": "with `extras: ssh`",
     "wheels": "with `pytorch_build: source`",
 }
 

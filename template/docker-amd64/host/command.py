@@ -54,6 +54,7 @@ GROUPS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
             Verb("up", "work", "start the dev container"),
             Verb("shell", "work", "a shell in it"),
             Verb("exec", "work", "run a command in it"),
+            Verb("ssh", "ssh", "a shell or a command in it by ssh, or the entry for editors"),
             Verb("run", "work", "run a command in a new container of the runtime image"),
             Verb("logs", "work", "show what the dev container or a job prints"),
             Verb("stop", "work", "pause the dev container, or end a job"),

@@ -69,6 +69,10 @@ def env_values(
     values["COMPOSE_PROJECT_NAME"] = compose_project_name(
         defaults.get("COMPOSE_PROJECT_NAME", ""), outside.name if outside else "user", folder
     )
+    if "SSH_PORT" in defaults:
+        from .ssh_env import ssh_values  # noqa: PLC0415  only some projects have it
+
+        values.update(ssh_values(folder, current))
     memory = [size for size in (facts.memory_mib, facts.engine.memory_mib) if size]
     if memory:
         values["SHM_SIZE"] = f"{max(min(memory) // 2048, 1)}gb"
@@ -188,7 +192,7 @@ def fill(
     defaults, before = read_defaults(example), read_env(current or "")
     computing = accelerator(defaults)
     settings = {**before, **(chosen or {})}
-    for key in ("CA_BUNDLE", *computing.chosen_keys):  # other values depend on these
+    for key in ("CA_BUNDLE", "SSH_PORT", *computing.chosen_keys):  # other values depend on these
         if key in refresh or tuple(refresh) == ALL:
             settings.pop(key, None)
     recorded = split_record(current or "")[1].items()

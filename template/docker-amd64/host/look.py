@@ -53,6 +53,9 @@ def port(case: Case) -> Seen:
     held = command(asked, LIMIT).out.split()
     who = f"the container {held[0]}" if held else process_on(int(number))
     cause = f"Port {number} of this machine is taken by {who or 'a process of another user'}."
+    if number == case.project.settings.get("SSH_PORT"):
+        remedy = f"{me()} env --refresh SSH_PORT && {me()} up"
+        return {"cause": f"{cause} It is SSH_PORT in .env.", "remedy": remedy}
     if not who:
         return {"cause": cause, "remedy": f"sudo ss -ltnp 'sport = :{number}'"}
     override = case.project.folder / "compose.override.yaml"

@@ -177,6 +177,8 @@ RULES = {
     "PIDS_LIMIT": (r"-1|\d{0,9}", "a number of processes, or -1 for no limit"),
     "CPUS": (r"(\d+\.?\d*|\.\d+)?", "a number of CPUs such as 4 or 1.5"),
     "MEMORY": (SIZE, "a size such as 64gb"),
+    "SSH_PORT": (r"\d{0,5}", "a number of a port"),
+    "SSH_ADDRESS": (r"[\w.:\[\]%-]*", "an address of this machine such as 127.0.0.1"),
     "TZ": (r"\S*", "the name of a time zone such as Europe/Berlin"),
     "GPU_IDS": (r"[\w:./=,\s-]*", "the ids of GPUs, separated by commas"),
     "CPU_OR_GPU": ("cpu|gpu", "cpu or gpu"),

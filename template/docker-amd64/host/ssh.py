@@ -1,0 +1,98 @@
+"""ssh into the dev container: ssh."""
+
+from __future__ import annotations
+
+import os
+import re
+from shlex import join
+from typing import TYPE_CHECKING
+
+from .ask import capture
+from .compose import become, container, need_container
+from .failures import failed
+from .files import write_file
+
+if TYPE_CHECKING:
+    import argparse
+
+    from .project import Project
+
+KNOWN_HOSTS = ".ssh_known_hosts"  # in docker-amd64
+SERVER_PORT = 2222  # in the container
+CONFIG = """\
+Host {name}
+    HostName {address}
+    Port {port}
+    User {user}
+    HostKeyAlias {alias}
+    {trust}
+"""
+
+
+def ssh_options(parser: argparse.ArgumentParser) -> None:
+    """A command, or what an editor wants."""
+    parser.add_argument(
+        "--config", action="store_true", help="print the entry for ~/.ssh/config, for editors"
+    )
+    parser.add_argument(
+        "command", nargs="...", metavar="CMD", help="a command in the code folder; a shell without"
+    )
+
+
+def published(project: Project, found: str) -> tuple[str, str]:
+    """Where the server can be reached on this machine: address and port. Raises StopError."""
+    said = capture("docker", "port", found, str(SERVER_PORT)).stdout
+    match = re.search(r"^(.*):(\d+)$", said, re.MULTILINE)
+    if not match:
+        raise failed("ssh-not-served", project)
+    address = match[1].strip("[]")
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address), match[2]  # noqa: S104
+
+
+def host_key(project: Project, found: str) -> tuple[str, str]:
+    """The public key of the server, and the name of its user. Raises StopError."""
+    script = 'cat "$HOME/.ssh/host/ed25519.pub" && id -un'
+    lines = capture("docker", "exec", found, "sh", "-c", script).stdout.splitlines()
+    if len(lines) != 2:  # noqa: PLR2004
+        raise failed("ssh-not-served", project)
+    return " ".join(lines[0].split()[:2]), lines[1]
+
+
+def config(project: Project, alias: str, address: str, port: str, user: str) -> str:
+    """The entry for ~/.ssh/config, of this computer or of one that comes here by ssh."""
+    path = project.folder.resolve() / KNOWN_HOSTS
+    from_here = '"' not in str(path)
+    jump = os.environ.get("SSH_CONNECTION", "").split()
+    here = f'UserKnownHostsFile "{path}"' if from_here else "StrictHostKeyChecking accept-new"
+    entry = CONFIG.format(
+        name=project.name,
+        address=address,
+        port=port,
+        user=user,
+        alias=alias,
+        trust="StrictHostKeyChecking accept-new" if jump else here,
+    )
+    if not jump:
+        return entry
+    account = os.environ.get("USER") or os.environ.get("LOGNAME") or user
+    return f"{entry}    ProxyJump {account}@{jump[2]}\n"
+
+
+def do_ssh(project: Project, options: argparse.Namespace) -> None:
+    """Become ssh, which knows the server's key from the engine; or print what an editor wants."""
+    keys = project.settings.path("SSH_KEYS")
+    if not keys or not keys.is_file():
+        raise failed("ssh-no-keys", project)
+    need_container(project)
+    found = container(project)
+    address, port = published(project, found)
+    key, user = host_key(project, found)
+    alias = project.settings.get("COMPOSE_PROJECT_NAME")
+    write_file(project.folder / KNOWN_HOSTS, f"{alias} {key}\n")
+    if options.config:
+        print(config(project, alias, address, port, user), end="")
+        return
+    words = options.command[1:] if options.command[:1] == ["--"] else options.command
+    known = ("-o", f"UserKnownHostsFile={KNOWN_HOSTS}", "-o", "StrictHostKeyChecking=yes")
+    call = ["ssh", "-p", port, "-o", f"HostKeyAlias={alias}", *known, "-l", user, "--", address]
+    become(project, [*call, *([f"cd /workspace && {join(words)}"] if words else [])])

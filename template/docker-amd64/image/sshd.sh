@@ -1,0 +1,42 @@
+#!/bin/bash
+# The command of the dev container: a server for ssh. The user of the container runs it, without root and PAM, and only
+# keys are let in. Its own key is in the home volume, so that clients know it again.
+set -euo pipefail
+
+folder=$HOME/.ssh
+host_key=$folder/host/ed25519
+umask 077
+mkdir -p "$folder/host"
+[[ -f $host_key ]] || ssh-keygen -q -t ed25519 -N '' -C "${PROMPT_NAME:-container}" -f "$host_key"
+# A copy, because sshd refuses a file that others may write, as the mounted one may be.
+cat /run/ssh_keys >"$folder/authorized_keys.outside"
+
+# What comes by ssh gets the environment that every other door has. sshd reads one SetEnv line, with " and \ escaped.
+# Secrets are not in it: Python reads their files.
+environment() {
+    local pair
+    while IFS= read -r -d '' pair; do
+        case $pair in
+            HOME=* | HOSTNAME=* | LOGNAME=* | OLDPWD=* | PWD=* | SHELL=* | SHLVL=* | TERM=* | USER=* | _=* | *$'\n'*) continue ;;
+        esac
+        if [[ -e /run/secrets/${pair%%=*} ]]; then continue; fi
+        pair=${pair//\\/\\\\}
+        printf ' "%s"' "${pair//\"/\\\"}"
+    done < <(env -0)
+}
+
+cat >"$folder/sshd_config" <<EOF
+Port 2222
+HostKey $host_key
+PidFile none
+UsePAM no
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+AuthorizedKeysFile .ssh/authorized_keys .ssh/authorized_keys.outside
+Subsystem sftp internal-sftp
+SetEnv$(environment)
+EOF
+umask 022
+# The container stays, and can be entered by the other doors, if the server cannot start.
+if /usr/sbin/sshd -t -f "$folder/sshd_config"; then exec /usr/sbin/sshd -D -e -f "$folder/sshd_config"; fi
+exec sleep infinity

@@ -1,0 +1,121 @@
+"""The door of ssh leads into the same room as the others, with a real client."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.engine.conftest import MakeProject
+from tests.support.process import run
+from tests.support.project import Person, Project
+
+# What belongs to a door itself.
+OF_THE_DOOR = {
+    *("HOSTNAME", "MAIL", "OLDPWD", "PWD", "SHELL", "SHLVL", "TEMPLATE_SH", "TERM", "_"),
+}
+ROOM = """
+import json, os, sys
+told = {key: value for key, value in os.environ.items() if not key.startswith("SSH_")}
+mask = os.umask(0)
+print(json.dumps({"env": told, "ids": os.getresuid(), "groups": os.getgroups(), "cwd": os.getcwd(),
+                  "umask": mask, "python": sys.executable}))
+"""
+
+
+@pytest.fixture(scope="module")
+def person(open_folder: Path, jane: Person) -> Iterator[Person]:
+    """Somebody whom the user database knows, as ssh wants it, with a key in an agent."""
+    home = open_folder / "ssh-home"
+    (home / ".ssh").mkdir(parents=True)
+    user = pwd.getpwuid(1 if os.getuid() == 0 else jane.uid)
+    socket = str(home / "agent")
+    here = (("SSH_AUTH_SOCK", socket),)
+    one = Person(user.pw_uid, user.pw_gid, user.pw_name, home, here)
+    for path in (home, home / ".ssh"):
+        os.chown(path, one.uid, one.gid)
+    key = "ssh-keygen -q -t ed25519 -N '' -f .ssh/id_ed25519"
+    agent = 'eval "$(ssh-agent -a agent)" && ssh-add -q .ssh/id_ed25519'
+    start = f"{key} && {agent} && echo $SSH_AGENT_PID"
+    done = one.run("sh", "-c", start, cwd=home)
+    assert done.returncode == 0, done.stderr
+    yield one
+    os.kill(int(done.stdout.split()[-1]), signal.SIGTERM)
+
+
+@pytest.fixture(scope="module")
+def served(project: MakeProject, person: Person) -> Project:
+    """A project with ssh, whose dev container runs, and a token for it."""
+    new = project("by ssh", owner=person, light=True, extras=["ssh"])
+    new.write("docker-amd64/dependencies/apt-dev.txt", "git\nopenssh-server\nprocps\n")
+    keep = "mkdir -m 700 tokens && echo 4711 >tokens/API_KEY && chmod 600 tokens/API_KEY"
+    assert person.run("sh", "-c", keep, cwd=person.home).returncode == 0
+    new.set_env(SECRETS_DIR="~/tokens", CPUS="1")
+    new.build("dev")
+    new.ok("up")
+    return new
+
+
+def test_by_ssh_everything_is_as_by_exec(served: Project) -> None:
+    words = ("python", "-c", ROOM)
+    by_exec, by_ssh = (json.loads(served.ok(door, *words)) for door in ("exec", "ssh"))
+    for room in (by_exec, by_ssh):
+        room["env"] = {key: room["env"][key] for key in room["env"].keys() - OF_THE_DOOR}
+        room["groups"].sort()
+    assert by_ssh.pop("env") == by_exec["env"]
+    assert by_ssh == {key: by_exec[key] for key in by_ssh}
+    assert by_ssh["env"]["API_KEY"] == "4711"
+    assert by_ssh["cwd"] == "/workspace"
+    in_shell = served.ok("ssh", "bash", "-lc", "pwd; command -v python")
+    assert in_shell == "/workspace\n/opt/venv/bin/python\n"
+    assert "4711" not in served.ok("exec", "cat", "/home/user/.ssh/sshd_config")
+
+
+def test_editors_and_file_transfer_work_by_the_printed_entry(
+    served: Project,
+) -> None:
+    entry = served.ok("ssh", "--config")
+    served.write("entry", entry)
+    host = entry.split()[1]
+    config = str(served.folder / "entry")
+    done = served.owner.run("ssh", "-F", config, host, "echo $DATA_DIR", cwd=served.folder)
+    assert done.stdout == "/data\n", done.stderr
+    put = "put entry /workspace/copy\nget /opt/container/entrypoint.sh fetched\n"
+    done = served.owner.run(
+        "sftp", "-q", "-b", "-", "-F", config, host, cwd=served.folder, stdin=put
+    )
+    assert done.returncode == 0, done.stderr
+    copy = served.folder / "copy"
+    assert (copy.read_text(), copy.stat().st_uid) == (entry, served.owner.uid)
+    assert (served.folder / "fetched").read_text().startswith("#!/bin/bash")
+
+
+def test_only_keys_are_let_in_and_only_on_this_machine(served: Project, tmp_path: Path) -> None:
+    port = re.findall(r"Port (\d+)", served.ok("ssh", "--config"))[0]
+    run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "other")
+    known = ("-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null")
+    call = ("ssh", *known, "-i", str(tmp_path / "other"), "-o", "IdentitiesOnly=yes", "-p", port)
+    refused = run(*call, "jane@127.0.0.1", "true")
+    assert "Permission denied (publickey)." in refused.stderr
+    container = served.compose("ps", "--quiet", "dev").strip()
+    assert run("docker", "port", container).stdout == f"2222/tcp -> 127.0.0.1:{port}\n"
+    keys = ("run", "--rm", "--entrypoint", "sh", served.image("dev"), "-c", "ls /etc/ssh/*key*")
+    assert "No such file" in run("docker", *keys).stderr
+
+
+def test_the_server_is_the_same_after_a_new_container_and_owned_by_the_user(
+    served: Project,
+) -> None:
+    before = (served.docker / ".ssh_known_hosts").read_text()
+    served.ok("down")
+    served.ok("up")
+    assert (
+        served.ok("ssh", "sh", "-c", "ps -o uid= -C sshd | sort -u") == f"{served.owner.uid:>5}\n"
+    )
+    assert (served.docker / ".ssh_known_hosts").read_text() == before

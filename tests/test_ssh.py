@@ -1,0 +1,141 @@
+"""ssh into the dev container: who may log in, on which port, and what an editor is told."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+
+from host import ssh
+from host.look import Case, port
+from host.project import Project, StopError
+from host.ssh_env import COUNT, FIRST, free_port, public_keys, ssh_values
+from tests.support.program import PROJECT
+
+KEY = "ssh-ed25519 AAAAC3Nza"
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A project whose container serves ssh on port 20022."""
+    folder = tmp_path / "my work" / "docker-amd64"
+    folder.mkdir(parents=True)
+    (tmp_path / "keys").write_text(f"{KEY}\n")
+    env = f"COMPOSE_PROJECT_NAME=demo-jane-1\nSSH_KEYS='{tmp_path}/keys'\nSSH_PORT=20022\n"
+    (folder / ".env").write_text(env)
+    monkeypatch.setattr(ssh, "need_container", lambda _: None)
+    monkeypatch.setattr(ssh, "container", lambda _: "4711")
+    monkeypatch.delenv("SSH_CONNECTION", raising=False)
+    answers(monkeypatch, port="127.0.0.1:20022\n", exec=f"{KEY} demo\njane_\n")
+    return Project(folder, PROJECT)
+
+
+def answers(monkeypatch: pytest.MonkeyPatch, **said: str) -> None:
+    """What the engine says to each of its commands."""
+
+    def capture(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess(words, 0, said[words[1]], "")
+
+    monkeypatch.setattr(ssh, "capture", capture)
+
+
+def connect(project: Project, monkeypatch: pytest.MonkeyPatch, *words: str) -> list[str]:
+    """The words of the ssh that `template.sh ssh` becomes."""
+    became: list[str] = []
+    monkeypatch.setattr(ssh, "become", lambda _, call: became.extend(call))
+    ssh.do_ssh(project, Namespace(config=False, command=list(words)))
+    return became
+
+
+def test_a_port_is_the_folders_own_until_somebody_else_has_it(tmp_path: Path) -> None:
+    first = free_port(tmp_path)
+    assert FIRST <= int(first) < FIRST + COUNT
+    assert free_port(tmp_path) == first
+    assert ssh_values(tmp_path, {"SSH_PORT": "4"})["SSH_PORT"] == "4"
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", int(first)))
+        assert free_port(tmp_path) not in ("", first)
+
+
+def test_who_may_log_in_are_those_who_may_log_in_here_else_the_user(tmp_path: Path) -> None:
+    folder = tmp_path / ".ssh"
+    folder.mkdir()
+    assert public_keys(tmp_path) == ""
+    (folder / "authorized_keys").write_text("")
+    (folder / "id_rsa.pub").write_text("ssh-rsa A")
+    assert public_keys(tmp_path) == "~/.ssh/id_rsa.pub"
+    (folder / "authorized_keys").write_text("ssh-rsa B")
+    assert public_keys(tmp_path) == "~/.ssh/authorized_keys"
+
+
+def test_ssh_goes_to_the_code_and_knows_the_server_from_the_engine(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = connect(project, monkeypatch, "--", "echo", "a b")
+    assert words[-3:] == ["--", "127.0.0.1", "cd /workspace && echo 'a b'"]
+    assert {"20022", "jane_", "HostKeyAlias=demo-jane-1", "StrictHostKeyChecking=yes"} <= {*words}
+    assert (project.folder / ssh.KNOWN_HOSTS).read_text() == f"demo-jane-1 {KEY}\n"
+    assert connect(project, monkeypatch)[-1] == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("said", "address"),
+    [
+        ("0.0.0.0:20022\n[::]:20022\n", "127.0.0.1"),
+        ("[::1]:20022\n", "::1"),
+        ("10.0.0.7:20022\n", "10.0.0.7"),
+    ],
+)
+def test_the_address_is_one_that_a_client_can_have(
+    project: Project, monkeypatch: pytest.MonkeyPatch, said: str, address: str
+) -> None:
+    answers(monkeypatch, port=said)
+    assert ssh.published(project, "4711") == (address, "20022")
+
+
+def test_the_entry_for_editors_is_one_that_ssh_reads(
+    project: Project,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def read() -> dict[str, str]:
+        ssh.do_ssh(project, Namespace(config=True, command=[]))
+        (tmp_path / "config").write_text(capsys.readouterr().out)
+        call = ("ssh", "-F", str(tmp_path / "config"), "-G", "demo")
+        done = subprocess.run(call, capture_output=True, text=True, check=True)
+        return dict(line.split(" ", 1) for line in done.stdout.splitlines() if " " in line)
+
+    here = read()
+    assert (here["hostname"], here["port"], here["user"]) == ("127.0.0.1", "20022", "jane_")
+    assert here["userknownhostsfile"] == str(project.folder / ssh.KNOWN_HOSTS)
+    assert "proxyjump" not in here
+    monkeypatch.setenv("SSH_CONNECTION", "10.0.0.1 50000 10.0.0.9 22")
+    monkeypatch.setenv("USER", "jane")
+    there = read()
+    assert there["proxyjump"] in ("jane@10.0.0.9", "jane@[10.0.0.9]")
+    assert there["stricthostkeychecking"] == "accept-new"
+
+
+def test_what_is_missing_is_named(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers(monkeypatch, port="")
+    with pytest.raises(StopError) as caught:
+        connect(project, monkeypatch)
+    assert caught.value.name == "ssh-not-served"
+    (tmp_path / "keys").unlink()
+    with pytest.raises(StopError) as caught:
+        connect(project, monkeypatch)
+    assert caught.value.name == "ssh-no-keys"
+
+
+def test_a_taken_port_of_ssh_gets_another_one(project: Project) -> None:
+    text = "Bind for 127.0.0.1:20022 failed: port is already allocated"
+    seen = port(Case(project, text, {"folder": "docker-amd64"}))
+    assert seen is not None
+    assert "SSH_PORT in .env" in seen["cause"]
+    assert "env --refresh SSH_PORT" in seen["remedy"]
