@@ -55,6 +55,7 @@ NAMES_GPUS = {
     "image/project_metadata.py": "what a setup.py imports that compiles for GPUs",
     "host/accelerator.py": "asks whether this project has the files for GPUs",
     "host/env_file.py": "the keys that a host decides",
+    "host/everybody.py": "what containers of other projects have",
     "host/eject.py": "an override file that .env may name",
     "host/command.py": "which verbs there are",
     "host/measure.py": "prepares the run of bench",

@@ -10,12 +10,20 @@ from pathlib import Path
 import pytest
 
 from host import record
-from host.facts import Engine, Facts
+from host.facts import Engine
+from host.gpu_facts import Gpu, GpuFacts
 from host.project import Project, StopError
 from tests.support.git import git
 from tests.support.program import PROJECT
 
-FACTS = Facts(architecture="x86_64", engine=Engine(kind="docker", version="28.5.2"))
+GPU = Gpu(name="RTX 4090", uuid="GPU-4711", compute_capability="8.9")
+FACTS = GpuFacts(
+    gpus=(GPU, GPU),
+    driver="550.54",
+    cuda="12.4",
+    architecture="x86_64",
+    engine=Engine(kind="docker", version="28.5.2"),
+)
 IMAGES = {"runtime": "sha256:1111", "dev": "sha256:2222"}
 
 
@@ -74,7 +82,13 @@ def test_a_clone_of_the_same_commit_differs_in_nothing(
     assert found["template"]["version"] == "v0.7.0"
     assert found["locks"].keys() == {"uv.lock"}
     assert found["images"] == IMAGES
-    assert found["machine"]["engine"] == "docker 28.5.2"
+    assert found["machine"] == {
+        "architecture": "x86_64",
+        "GPUs": "RTX 4090 (8.9), RTX 4090 (8.9)",
+        "driver": "550.54",
+        "CUDA of the driver": "12.4",
+        "engine": "docker 28.5.2",
+    }
 
 
 def test_what_was_not_committed_comes_back_by_the_printed_command(

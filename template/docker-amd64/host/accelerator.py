@@ -70,6 +70,10 @@ class Accelerator:
         """More rows for the table of facts: a name and a value each."""
         return []
 
+    def record(self, facts: Facts) -> dict[str, str]:
+        """What a result depends on, for its record."""
+        return {}
+
     def suggestion(self, facts: Facts, known: Known) -> Suggestion:
         """What .env is to say."""
         return Suggestion()

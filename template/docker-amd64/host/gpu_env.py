@@ -62,6 +62,16 @@ class NvidiaGpus(Accelerator):
             *(("containers", line) for line in access_lines(found)),
         ]
 
+    def record(self, facts: Facts) -> dict[str, str]:
+        """The GPUs without their ids, which no result depends on, and the driver."""
+        found = gpu_facts(facts)
+        gpus = (f"{gpu.name} ({gpu.compute_capability or 'unknown'})" for gpu in found.gpus)
+        return {
+            "GPUs": ", ".join(gpus) or "none",
+            "driver": found.driver or "none",
+            "CUDA of the driver": found.cuda or "none",
+        }
+
     def suggestion(self, facts: Facts, known: Known) -> Suggestion:
         """The GPU keys, and the override file.
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any, Dict
 
+from .accelerator import accelerator
 from .ask import capture, read_json, read_text
 from .compose import image_id, show
 from .failures import failed, folder_not_made
@@ -70,8 +71,7 @@ def changes(project: Project) -> bytes:
 
 def sections(project: Project, patch: bytes) -> Sections:
     """All that a result depends on, and that can be known without computing anything."""
-    facts = probe(project.folder).as_dict()
-    gpus = [f"{gpu['name']} ({gpu['compute_capability']})" for gpu in facts.get("gpus", ())]
+    facts = probe(project.folder)
     answers = project.root / project.answers_file
     template = [line for line in read_text(answers).splitlines() if line.startswith("_commit:")]
     images = {target: image_id(project.image(target)) for target in ("runtime", "dev")}
@@ -88,11 +88,9 @@ def sections(project: Project, patch: bytes) -> Sections:
         "locks": {name: value for name, value in locks.items() if name.endswith(".lock")},
         "images": {target: one for target, one in images.items() if one},
         "machine": {
-            "architecture": facts["architecture"],
-            "GPUs": ", ".join(gpus) or "none",
-            "driver": facts.get("driver") or "none",
-            "CUDA of the driver": facts.get("cuda") or "none",
-            "engine": f"{facts['engine']['kind']} {facts['engine']['version']}".strip(),
+            "architecture": facts.architecture,
+            **accelerator().record(facts),
+            "engine": f"{facts.engine.kind} {facts.engine.version}".strip(),
         },
     }
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 FOLDER = "SECRETS_DIR"
 FILES = ("HF_TOKEN_FILE", "WANDB_API_KEY_FILE")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-TAKEN = ("ca", "netrc", "conda-auth")  # secrets of compose.yaml
+TAKEN = ("ca", "netrc")  # secrets of compose.yaml, as that of the package manager
 HEAD = """\
 # The secrets that .env names: SECRETS_DIR and others. template.sh writes this before containers
 # start. The label changes when a file is replaced: then Compose replaces the container, too.
@@ -66,9 +66,10 @@ def secret_files(project: Project) -> dict[str, tuple[str, Path]]:
 
 def check(project: Project, name: str, key: str, path: Path) -> None:
     """Raises StopError where a file cannot be a secret; warns of one that everybody can read."""
-    if not NAME.fullmatch(name) or name in TAKEN:
+    taken = (*TAKEN, f"{project.package_manager}-auth")
+    if not NAME.fullmatch(name) or name in taken:
         fitting = re.sub(r"[^A-Za-z0-9_.-]", "_", name)
-        if not NAME.fullmatch(fitting) or fitting in TAKEN:
+        if not NAME.fullmatch(fitting) or fitting in taken:
             fitting = f"secret-{fitting}"
         raise failed("secret-name", project, path=str(path), fitting=str(path.with_name(fitting)))
     if not path.is_file() or not os.access(str(path), os.R_OK):

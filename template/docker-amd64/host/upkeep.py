@@ -118,7 +118,7 @@ def do_over(project: Project, _: argparse.Namespace) -> None:
 def ls_options(parser: argparse.ArgumentParser) -> None:
     """Of whom."""
     parser.add_argument(
-        "--all", action="store_true", help="everybody's containers, with their GPUs and disk"
+        "--all", action="store_true", help="everybody's containers, and what each project stores"
     )
 
 
