@@ -70,7 +70,7 @@ def test_by_ssh_everything_is_as_by_exec(served: Project) -> None:
         room["groups"].sort()
     assert by_ssh.pop("env") == by_exec["env"]
     assert by_ssh == {key: by_exec[key] for key in by_ssh}
-    assert by_ssh["env"]["API_KEY"] == "4711"
+    assert by_exec["env"]["API_KEY"] == "4711"
     assert by_ssh["cwd"] == "/workspace"
     in_shell = served.ok("ssh", "bash", "-lc", "pwd; command -v python")
     assert in_shell == "/workspace\n/opt/venv/bin/python\n"
