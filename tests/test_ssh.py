@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import subprocess
 from argparse import Namespace
@@ -96,6 +97,7 @@ def test_the_address_is_one_that_a_client_can_have(
     assert ssh.published(project, "4711") == (address, "20022")
 
 
+@pytest.mark.skipif(not shutil.which("ssh"), reason="needs a client of ssh")
 def test_the_entry_for_editors_is_one_that_ssh_reads(
     project: Project,
     tmp_path: Path,
