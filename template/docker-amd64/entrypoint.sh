@@ -102,8 +102,8 @@ here=$PWD
 check_gpu
 make_home
 check_secrets
-# Settings of tuning.env, the limit of CPUs and secrets that are not set yet. Every Python applies them itself (project.pth); this
-# is for other programs.
+# Settings of tuning.env, the limit of CPUs and secrets that are not set yet. Every Python applies them itself
+# (project.pth); this is for other programs.
 eval "$(python -IS /opt/venv/lib/python3*/site-packages/container_tuning.py)"
 install_project
 cd "$here"

@@ -40,10 +40,15 @@ Sections = Dict[str, Dict[str, str]]
 # -------------------------------------------------------------------------------------- what is
 
 
+def repository(project: Project) -> str:
+    """The root of the repository that has the code, "" where there is none."""
+    asked = ("git", "-C", str(code_folder(project)), "rev-parse", "--show-toplevel")
+    return capture(*asked).stdout.rstrip("\n")
+
+
 def git(project: Project, *words: str) -> bytes:
     """What git says in the repository of the code, nothing where there is none."""
-    known = ("git", "-C", str(code_folder(project)))
-    top = capture(*known, "rev-parse", "--show-toplevel").stdout.rstrip("\n")
+    top = repository(project)
     if not top:
         return b""
     # As bytes, because a patch keeps the line ends of the files.
@@ -59,7 +64,7 @@ def changes(project: Project) -> bytes:
     as_patch = ("diff", "--no-color", "--no-ext-diff", "--binary")
     patch = git(project, *as_patch, "HEAD")
     listed = git(project, "ls-files", "--others", "--exclude-standard", "-z")
-    top = Path(os.fsdecode(git(project, "rev-parse", "--show-toplevel")).rstrip("\n"))
+    top = Path(repository(project))
     for name in filter(None, os.fsdecode(listed).split("\0")):
         size = (top / name).lstat().st_size
         if size > LARGE:
@@ -170,7 +175,7 @@ def reproduce_options(parser: argparse.ArgumentParser) -> None:
 
 def remedy(project: Project, where: str, key: str, value: str, file: Path) -> str:
     """The command that brings one difference nearer, "" for none."""
-    top = quote(os.fsdecode(git(project, "rev-parse", "--show-toplevel")).rstrip("\n"))
+    top = quote(repository(project))
     patch = file.with_name(PATCH)
     if (where, key) == ("code", "commit") and value != "none":
         return f"git -C {top} checkout {quote(value)}"

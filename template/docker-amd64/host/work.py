@@ -42,8 +42,10 @@ if TYPE_CHECKING:
 
 START_LIMIT = 120  # seconds for the first start, which installs the project
 # The Compose files of which it is known what they mount.
-OWN_FILES = (CA_FILE, GUARD_FILE, PINS_FILE, SECRETS_FILE)
-KNOWN_FILES = ("compose.yaml", *OWN_FILES, *OVERRIDE_FILES.values())
+KNOWN_FILES = (
+    *("compose.yaml", CA_FILE, GUARD_FILE, PINS_FILE, SECRETS_FILE),
+    *OVERRIDE_FILES.values(),
+)
 NO_ORPHANS = {"COMPOSE_IGNORE_ORPHANS": "true"}  # to Compose, jobs are orphans
 RUN_FILE = "compose.run.yaml"  # for containers of one command
 FOLDERS = ("LOCAL_CODE_DIR", "LOCAL_DATA_DIR", "LOCAL_OUTPUTS_DIR", "LOCAL_CHANNELS_DIR")
