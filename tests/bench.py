@@ -497,22 +497,25 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--output", type=Path, default=ROOT / "bench.json")
     options = parser.parse_args()
+    parts = [bench_copy, bench_update]
+    problem = engine_problem()
+    if problem:
+        print(f"Left out what needs an engine: {problem}.", file=sys.stderr)
+    else:
+        parts += [bench_engine, bench_neighbours]
     folder = Path(tempfile.mkdtemp(prefix="hearth-bench-"))
     folder.chmod(0o755)
+    found: dict[str, list[float]] = {}
     try:
-        found = bench_copy(folder, options.runs) | bench_update(folder, options.runs)
-        problem = engine_problem()
-        if problem:
-            print(f"Left out what needs an engine: {problem}.", file=sys.stderr)
-        else:
-            found |= bench_engine(folder, options.runs)
-            found |= bench_neighbours(folder, options.runs)
+        for part in parts:  # each is printed when it is known, since the next one takes minutes
+            rows = part(folder, options.runs)
+            found |= rows
+            for name, values in rows.items():
+                spread = f"   {min(values):.2f} to {max(values):.2f}" if len(values) > 1 else ""
+                print(f"{name:45} {statistics.median(values):9.2f}{spread}", flush=True)
+            options.output.write_text(json.dumps(found, indent=2) + "\n")
     finally:
         shutil.rmtree(folder)
-    for name, values in found.items():
-        spread = f"   {min(values):.2f} to {max(values):.2f}" if len(values) > 1 else ""
-        print(f"{name:40} {statistics.median(values):9.2f}{spread}")
-    options.output.write_text(json.dumps(found, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Prints the lines of a requirements file whose wheels are heavy, for a layer of their own.
+"""Prints the lines of a requirements file for a layer of their own: heavy wheels, and what they require.
 
     uv export ... | heavy_wheels.py uv.lock [LIST...]
 
@@ -14,15 +14,39 @@ LEAST = 2_000_000  # bytes of a wheel; what is lighter changes more often than i
 
 
 def heavy(lock: str) -> dict[str, str]:
-    """Name to index of each package in a uv.lock that has a heavy wheel."""
-    found = {}
+    """Name to index of the packages of a uv.lock that belong to the layer of heavy wheels.
+
+    These are the ones with a heavy wheel, what the template itself requires (pip, setuptools), and
+    all that those require, if it has wheels: so that the last layer has only what your project adds.
+    """
+    indexes: dict[str, str] = {}
+    requires: dict[str, set[str]] = {}
+    chosen: set[str] = set()
     for package in lock.split("[[package]]\n")[1:]:
         name = re.search(r'(?m)^name = "(.+)"$', package)
         index = re.search(r'(?m)^source = \{ registry = "(.+)" \}$', package)
-        sizes = map(int, re.findall(r"(?m)\.whl\".*\bsize = (\d+)", package))
-        if name and index and max(sizes, default=0) >= LEAST:
-            found[name[1]] = index[1]
+        chosen.update(names_of(re.findall(r"(?m)^container = \[\n((?:    .*\n)*)", package)))
+        sizes = [int(size) for size in re.findall(r"(?m)\.whl\".*\bsize = (\d+)", package)]
+        if not name or not index or not sizes:
+            continue
+        indexes[name[1]] = index[1]
+        requires[name[1]] = names_of(
+            re.findall(r"(?m)^dependencies = \[\n((?:    .*\n)*)", package)
+        )
+        if max(sizes) >= LEAST:
+            chosen.add(name[1])
+    found: dict[str, str] = {}
+    while chosen:
+        name = chosen.pop()
+        if name in indexes and name not in found:
+            found[name] = indexes[name]
+            chosen |= requires[name]
     return found
+
+
+def names_of(tables: list[str]) -> set[str]:
+    """The names in some lists of dependencies of a uv.lock."""
+    return {name for table in tables for name in re.findall(r'\{ name = "([^"]+)"', table)}
 
 
 def selected(requirements: str, lock: str, left_out: set[str]) -> str:
