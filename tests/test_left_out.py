@@ -59,6 +59,7 @@ NAMES_GPUS = {
     "host/eject.py": "an override file that .env may name",
     "host/command.py": "which verbs there are",
     "host/measure.py": "prepares the run of bench",
+    "host/room.py": "counts the GPUs of a container, which may be none",
     "host/project.py": "the accelerator of this project",
     "host/work.py": "starts containers with GPUs",
     "bench.py": "asks whether this project has the file for GPUs",

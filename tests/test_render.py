@@ -512,11 +512,11 @@ def test_hadolint_has_nothing_to_say(texts: Texts, few: list[Row], tmp_path: Pat
 
 def test_shellcheck_and_shfmt_have_nothing_to_say(texts: Texts, tmp_path: Path) -> None:
     found = {(Path(path).name, text) for path, text in texts if path.endswith(".sh")}
-    here_documents = re.compile(r"(?ms)^COPY [^\n]*<<'EOF' \S*/(\S+\.sh)\n(.*?^)EOF$")
+    here_documents = re.compile(r"(?ms)^COPY [^\n]*<<('?)EOF'? \S*/(\S+\.sh)\n(.*?^)EOF$")
     inside = {
-        document
+        (name, document if quoted else document.replace("\\$", "$"))
         for text, _ in named(texts, "docker-amd64/Dockerfile")
-        for document in here_documents.findall(text)
+        for quoted, name, document in here_documents.findall(text)
     }
     names = {name for name, _ in inside}
     assert names == {"build-env.sh", "lock.sh", "project.sh", "tools.sh"}

@@ -16,18 +16,6 @@ from tests.engine.conftest import MakeProject
 from tests.support.process import run
 from tests.support.project import Person, Project
 
-# What belongs to a door itself.
-OF_THE_DOOR = {
-    *("HOSTNAME", "MAIL", "OLDPWD", "PWD", "SHELL", "SHLVL", "TEMPLATE_SH", "TERM", "_"),
-}
-ROOM = """
-import json, os, sys
-told = {key: value for key, value in os.environ.items() if not key.startswith("SSH_")}
-mask = os.umask(0)
-print(json.dumps({"env": told, "ids": os.getresuid(), "groups": os.getgroups(), "cwd": os.getcwd(),
-                  "umask": mask, "python": sys.executable}))
-"""
-
 
 @pytest.fixture(scope="module")
 def person(open_folder: Path, jane: Person) -> Iterator[Person]:
@@ -57,24 +45,30 @@ def served(project: MakeProject, person: Person) -> Project:
     keep = "mkdir -m 700 tokens && echo 4711 >tokens/API_KEY && chmod 600 tokens/API_KEY"
     assert person.run("sh", "-c", keep, cwd=person.home).returncode == 0
     new.set_env(SECRETS_DIR="~/tokens", CPUS="1")
-    new.build("dev")
+    new.build()
     new.ok("up")
     return new
 
 
-def test_by_ssh_everything_is_as_by_exec(served: Project) -> None:
-    words = ("python", "-c", ROOM)
-    by_exec, by_ssh = (json.loads(served.ok(door, *words)) for door in ("exec", "ssh"))
-    for room in (by_exec, by_ssh):
-        room["env"] = {key: room["env"][key] for key in room["env"].keys() - OF_THE_DOOR}
-        room["groups"].sort()
-    assert by_ssh.pop("env") == by_exec["env"]
-    assert by_ssh == {key: by_exec[key] for key in by_ssh}
-    assert by_exec["env"]["API_KEY"] == "4711"
-    assert by_ssh["cwd"] == "/workspace"
-    in_shell = served.ok("ssh", "bash", "-lc", "pwd; command -v python")
-    assert in_shell == "/workspace\n/opt/venv/bin/python\n"
+def test_every_door_leads_into_the_same_room(served: Project) -> None:
+    found = json.loads(served.sh("doors", "--json").stdout)
+    assert (found["closed"], found["differences"]) == ({}, [])
+    assert found["rooms"].keys() == {"exec", "shell", "login shell", "run", "ssh"}
+    room = found["rooms"]["ssh"]
+    assert (room["user"], room["folder"]) == (served.owner.name, "/workspace")
+    assert (room["python"], room["SIGTERM"]) == ("/opt/venv/bin/python", "ends it")
+    assert room["owner of a new file"] == f"{served.owner.uid}:{served.owner.gid}"
+    assert room["environment"]["API_KEY"] == "4711"
     assert "4711" not in served.ok("exec", "cat", "/home/user/.ssh/sshd_config")
+
+
+def test_a_door_that_leads_elsewhere_is_found(served: Project) -> None:
+    served.ok("exec", "sh", "-c", "echo 'umask 077; export PATH=/opt/mine:$PATH' >~/.bashrc")
+    differs = served.sh("doors")
+    served.ok("exec", "rm", "/home/user/.bashrc")
+    assert differs.returncode == 1
+    assert re.search(r"(?m)^umask +shell +0077$", differs.stdout)
+    assert re.search(r"(?m)^\$PATH +shell +/opt/mine:", differs.stdout)
 
 
 def test_editors_and_file_transfer_work_by_the_printed_entry(

@@ -100,6 +100,7 @@ GROUPS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
         "Look and mend",
         (
             Verb("ls", "upkeep", "list the containers, jobs, images and volumes of this project"),
+            Verb("doors", "doors", "compare what each way into the containers leads to"),
             Verb("config", "upkeep", "print the effective Compose file"),
             Verb("root", "upkeep", "a root shell in the dev container, for emergencies"),
             Verb("clean", "upkeep", "remove the containers and images of this project"),

@@ -1,4 +1,4 @@
-"""Prints the lines of a requirements file for a layer of their own: heavy wheels, and what they require.
+"""Prints the lines of a requirements file for a layer of their own: heavy wheels and their needs.
 
     uv export ... | heavy_wheels.py uv.lock [LIST...]
 
@@ -17,7 +17,7 @@ def heavy(lock: str) -> dict[str, str]:
     """Name to index of the packages of a uv.lock that belong to the layer of heavy wheels.
 
     These are the ones with a heavy wheel, what the template itself requires (pip, setuptools), and
-    all that those require, if it has wheels: so that the last layer has only what your project adds.
+    all that those require, if it has wheels. So the last layer has only what your project adds.
     """
     indexes: dict[str, str] = {}
     requires: dict[str, set[str]] = {}
@@ -37,10 +37,10 @@ def heavy(lock: str) -> dict[str, str]:
             chosen.add(name[1])
     found: dict[str, str] = {}
     while chosen:
-        name = chosen.pop()
-        if name in indexes and name not in found:
-            found[name] = indexes[name]
-            chosen |= requires[name]
+        one = chosen.pop()
+        if one in indexes and one not in found:
+            found[one] = indexes[one]
+            chosen |= requires[one]
     return found
 
 

@@ -1,0 +1,130 @@
+"""Whether every way into a container leads to the same user, environment and files: doors."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from shlex import join
+from typing import TYPE_CHECKING, Any, Dict
+
+from .ask import capture
+from .compose import image_id, need_container
+from .plain import columns
+
+if TYPE_CHECKING:
+    import argparse
+
+    from .project import Project
+
+Room = Dict[str, Any]  # what room.py prints
+
+PROGRAM = Path(__file__).with_name("room.py")
+# Variables that belong to a way in, not to what is behind it.
+OWN = {
+    *("HOSTNAME", "LS_COLORS", "MAIL", "OLDPWD", "PS1", "PWD", "SHELL", "SHLVL", "TEMPLATE_SH"),
+    *("PROJECT_VERSION", "SSH_AUTH_SOCK", "SSH_CLIENT", "SSH_CONNECTION", "SSH_TTY", "TERM", "_"),
+}
+LIMIT = 60  # seconds for one way in
+
+
+def doors_options(parser: argparse.ArgumentParser) -> None:
+    """How to print."""
+    parser.add_argument("--json", action="store_true", help="all that was found, as JSON")
+
+
+def ways(project: Project) -> dict[str, list[str]]:
+    """The ways into this project's containers: name to the words for template.sh."""
+    probe = ["python", "-c", PROGRAM.read_text("utf-8")]
+    found = {
+        "exec": ["exec", *probe],
+        "shell": ["exec", "bash", "-ic", join(probe)],
+        "login shell": ["exec", "bash", "-lc", join(probe)],
+    }
+    if image_id(project.image("runtime")):
+        found["run"] = ["run", *probe]
+    if "ssh" in project.extras and project.settings.path("SSH_KEYS"):
+        found["ssh"] = ["ssh", *probe]
+    return found
+
+
+def enter(project: Project, words: list[str]) -> tuple[Room | None, str]:
+    """What room.py finds behind a verb of template.sh with its arguments, or None and why."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-B", "-m", "host", *words],
+            cwd=str(project.folder),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=LIMIT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return None, f"no answer within {LIMIT} s"
+    for line in reversed(done.stdout.splitlines()):
+        try:
+            room = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(room, dict):
+            return room, ""
+    said = [line for line in done.stderr.splitlines() if line.strip()]
+    return None, said[0] if said else f"exit status {done.returncode}"
+
+
+def of_one_image(project: Project) -> set[str]:
+    """The variables that the images themselves set differently, such as those for compilers."""
+    lines = []
+    for image in map(project.image, ("dev", "runtime")):
+        asked = capture("docker", "image", "inspect", "--format", "{{json .Config.Env}}", image)
+        lines.append(set(json.loads(asked.stdout) if not asked.returncode else []))
+    return {line.partition("=")[0] for line in lines[0] ^ lines[1]} - {"PATH"}
+
+
+def facts(room: Room, ignored: set[str] = OWN) -> dict[str, str]:
+    """What is compared of a room: its facts, and its variables as $NAME."""
+    found = {key: str(value) for key, value in room.items() if key != "environment"}
+    environment: dict[str, str] = room["environment"]
+    found.update({f"${key}": environment[key] for key in environment.keys() - ignored})
+    return found
+
+
+def differences(rooms: dict[str, Room], ignored: set[str]) -> list[tuple[str, str, str]]:
+    """Fact, way in and value, for each fact that is not the same everywhere."""
+    seen = {way: facts(room, ignored) for way, room in rooms.items()}
+    names = sorted({name for found in seen.values() for name in found})
+    return [
+        (name, way, found.get(name, "(not set)"))
+        for name in names
+        if len({one.get(name) for one in seen.values()}) > 1
+        for way, found in seen.items()
+    ]
+
+
+def do_doors(project: Project, options: argparse.Namespace) -> int:
+    """Enter the containers in every way and compare; 1 if anything differs. Raises StopError."""
+    need_container(project)
+    rooms, shut = {}, {}
+    for way, words in ways(project).items():
+        room, reason = enter(project, words)
+        if room is None:
+            shut[way] = reason
+        else:
+            rooms[way] = room
+    found = differences(rooms, OWN | (of_one_image(project) if "run" in rooms else set()))
+    if options.json:
+        print(json.dumps({"rooms": rooms, "closed": shut, "differences": found}))
+        return 1 if found or shut else 0
+    for room in [*rooms.values()][:1]:
+        shown = [(key, value) for key, value in facts(room).items() if not key.startswith("$")]
+        print(*columns([*shown, ("PATH", room["environment"].get("PATH", ""))]), sep="\n")
+    for way, reason in shut.items():
+        print(f"\n{way} does not work: {reason}")
+    if found:
+        print("", *columns([("differs", "by", "value"), *found]), sep="\n")
+    elif rooms:
+        print(f"\nThe same by {', '.join(rooms)}.")
+    return 1 if found or shut else 0

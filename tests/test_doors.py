@@ -1,0 +1,34 @@
+"""`doors` finds what differs between the ways into a container, and nothing that belongs to one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from host.doors import OWN, differences
+
+
+def room(*, umask: str = "0022", **environment: str) -> dict[str, Any]:
+    """A room as room.py describes it."""
+    return {"user": "jane", "umask": umask, "environment": {"PATH": "/bin", **environment}}
+
+
+def test_what_belongs_to_a_door_is_no_difference() -> None:
+    rooms = {"exec": room(TEMPLATE_SH="./t.sh"), "ssh": room(SSH_CLIENT="::1", SHLVL="1")}
+    assert differences(rooms, OWN) == []
+
+
+def test_every_door_is_named_for_what_is_not_the_same() -> None:
+    rooms = {"exec": room(A="1"), "ssh": room(umask="0077"), "run": room(A="1", B="")}
+    assert differences(rooms, OWN | {"B"}) == [
+        ("$A", "exec", "1"),
+        ("$A", "ssh", "(not set)"),
+        ("$A", "run", "1"),
+        ("umask", "exec", "0022"),
+        ("umask", "ssh", "0077"),
+        ("umask", "run", "0022"),
+    ]
+
+
+def test_one_door_alone_differs_from_nothing() -> None:
+    assert differences({"exec": room()}, OWN) == []
+    assert differences({}, OWN) == []
