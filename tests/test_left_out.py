@@ -25,6 +25,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "cpu": {"accelerator": "cpu"},
     "cuda": {"accelerator": "cuda"},
     "ci": {"accelerator": "cpu", "extras": ["ci"]},
+    "data": {"accelerator": "cpu", "extras": ["data"]},
     "ssh": {"accelerator": "cpu", "extras": ["ssh"]},
     "conda": {"accelerator": "cpu", "package_manager": "conda"},
     "conda-cuda": {"accelerator": "cuda", "package_manager": "conda"},

@@ -84,7 +84,7 @@ PIP: dict[str, list[Any]] = {"package_manager": ["pip"]}
 CONDA: dict[str, list[Any]] = {"package_manager": ["conda"], "python_version": ["3.12"]}
 # Every kind of project with everything that is extra, on either host.
 EXTRA: dict[str, list[Any]] = {
-    "extras": [["ci", "ssh"]],
+    "extras": [["ci", "data", "ssh"]],
     "torch_version": ["2.13.0", "none"],
     "python_version": ["3.12"],
 }
@@ -111,8 +111,8 @@ COMBINATIONS: list[dict[str, list[Any]]] = [
         **NEW,
         **PIP,
     }
-    | {"extras": [["ci"]], "python_version": ["3.12"]},
-    {"service": ["ngc"], "ngc_release": ["26.08"], "extras": [["ci", "ssh"]], **NEW},
+    | {"extras": [["ci", "data"]], "python_version": ["3.12"]},
+    {"service": ["ngc"], "ngc_release": ["26.08"], "extras": [["ci", "data", "ssh"]], **NEW},
 ]
 GIVEN = ("ngc", "hub")  # their images bring Python and PyTorch
 

@@ -24,6 +24,7 @@ MET = {
     "ci": "'ci' in extras",
     "conda": "conda",
     "cuda": "accelerator == 'cuda'",
+    "data": "'data' in extras",
     "pip": "not conda",
     "pytorch-index": "torch_index",
     "source": "source",

@@ -40,6 +40,7 @@ NEEDS = {
     "conda_packages": "conda",
     "load": "with `accelerator: cuda`",
     "measure": "with PyTorch",
+    "pack": "with `extras: data`",
     "pip_packages": "pip",
     "ssh": "with `extras: ssh`",
     "wheels": "with `pytorch_build: source`",

@@ -1,4 +1,4 @@
-"""The door of ssh leads into the same room as the others, with a real client."""
+"""Every door leads into the same room, that of ssh with a real client; and its data folders."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def person(open_folder: Path, jane: Person) -> Iterator[Person]:
 @pytest.fixture(scope="module")
 def served(project: MakeProject, person: Person) -> Project:
     """A project with ssh, whose dev container runs, and a token for it."""
-    new = project("by ssh", owner=person, light=True, extras=["ssh"])
+    new = project("by ssh", owner=person, light=True, extras=["data", "ssh"])
     new.write("docker-amd64/dependencies/apt-dev.txt", "git\nopenssh-server\nprocps\n")
     keep = "mkdir -m 700 tokens && echo 4711 >tokens/API_KEY && chmod 600 tokens/API_KEY"
     assert person.run("sh", "-c", keep, cwd=person.home).returncode == 0
@@ -113,3 +113,20 @@ def test_the_server_is_the_same_after_a_new_container_and_owned_by_the_user(
         served.ok("ssh", "sh", "-c", "ps -o uid= -C sshd | sort -u") == f"{served.owner.uid:>5}\n"
     )
     assert (served.docker / ".ssh_known_hosts").read_text() == before
+
+
+def test_programs_cannot_change_what_was_downloaded_but_fill_the_folders_that_are_theirs(
+    served: Project,
+) -> None:
+    data = served.folder / "data"
+    served.write("data/downloaded/images.txt", "1.png\n")
+    for door in ("exec", "run"):
+        refused = served.sh(door, "sh", "-c", "echo x >>/data/downloaded/images.txt")
+        assert "Read-only file system" in refused.stderr
+        words = f"mkdir -p /data/uploadable/{door} && cp /data/downloaded/* /data/uploadable/{door}"
+        served.ok(door, "sh", "-c", f"{words} && echo >/data/generated/{door}")
+    archive = Path(served.ok("pack", "run").rstrip("\n"))
+    assert archive == served.folder / "outputs/run.tar"
+    assert (data / "generated/run").stat().st_uid == archive.stat().st_uid == served.owner.uid
+    path = f"{data}/downloaded:/data/downloaded"
+    served.ok("run", "-v", path, "touch", "/data/downloaded/by-a-download")

@@ -83,6 +83,7 @@ GROUPS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
             Verb("wheels", "wheels", "take the wheels of the compiled PyTorch out of the build"),
             Verb("record", "record", "write down what a result is made with"),
             Verb("reproduce", "record", "say what differs here from a record"),
+            Verb("pack", "pack", "put a folder of data into an archive that others can use"),
             Verb("pin", "images", "pin the base images to what their tags mean now"),
             Verb("publish", "registry", "build the user-agnostic image and push it to a registry"),
             Verb("pull", "registry", "take that image from a registry instead of building it"),

@@ -110,6 +110,16 @@ def verified(project: Project) -> dict[str, str]:
     return {one["name"]: f"{one['status']}: {one['says']}" for one in checks}
 
 
+def document(project: Project, patch: bytes) -> dict[str, Any]:
+    """A record of what is here now, beside the changes of the code."""
+    return {
+        "record": VERSION,
+        "project": project.name,
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        **sections(project, patch),
+    }
+
+
 def write(project: Project, file: Path, **more: Any) -> None:
     """Write a record, and the changes of the code beside it; `more` are further keys.
 
@@ -118,13 +128,7 @@ def write(project: Project, file: Path, **more: Any) -> None:
         ProbeError: a file cannot be written.
     """
     patch = changes(project)
-    found: dict[str, Any] = {
-        "record": VERSION,
-        "project": project.name,
-        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        **sections(project, patch),
-        **more,
-    }
+    found = {**document(project, patch), **more}
     try:
         make_folder(file.parent)
     except OSError as error:

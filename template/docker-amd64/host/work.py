@@ -66,7 +66,12 @@ def mounted_folders(project: Project) -> dict[str, Path]:
         check_engine(project)
     if set(files) <= set(KNOWN_FILES):
         paths = ((key, settings.path(key)) for key in FOLDERS)
-        return {key: path for key, path in paths if path}
+        found = {key: path for key, path in paths if path}
+        if "data" in project.extras and "LOCAL_DATA_DIR" in found:
+            from .pack import FOLDERS as OF_DATA  # noqa: PLC0415  only such projects have it
+
+            found.update({name: found["LOCAL_DATA_DIR"] / name for name in OF_DATA})
+        return found
     import json  # noqa: PLC0415
 
     # A file of the user's own: Compose knows, after a quarter of a second.
