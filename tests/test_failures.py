@@ -65,6 +65,7 @@ def project(tmp_path: Path) -> Project:
         "compiles_torch": False,
         "package": "",
         "answers_file": ".copier-answers.yml",
+        "shell": "bash",
         "extras": [],
         "base_images": {"BASE_IMAGE": "debian:bookworm-slim", "UV_IMAGE": "ghcr.io/astral-sh/uv:1"},
         "builds": ["dev"],

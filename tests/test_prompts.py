@@ -86,6 +86,7 @@ LAST_CHOICES = (
     "3.9",
     "Debian 12",
     "Keep C and C++ compilers in the runtime image",
+    "zsh: suggests and colours",
     "ci: checks, builds",
 )
 

@@ -29,6 +29,7 @@ PROJECT = {
     "compiles_torch": False,
     "package": "demo",
     "answers_file": ".copier-answers.yml",
+    "shell": "bash",
     "extras": [],
     "base_images": {"BASE_IMAGE": "ubuntu:24.04"},
     "builds": ["runtime", "dev"],

@@ -78,6 +78,7 @@ class Project:
         compiles_torch: whether PyTorch is compiled.
         package: the Python package of a new project, "" in existing code.
         answers_file: relative to the project's root.
+        shell: the login shell of the user in dev, bash or zsh.
         extras: what else was chosen; with ci, `ci_host` is github or gitlab.
         base_images: the images of the Dockerfile by the build argument that replaces them.
         sources: what is compiled, by the start of its build arguments: repository and tag.
@@ -101,6 +102,7 @@ class Project:
         self.compiles_torch: bool = data["compiles_torch"]
         self.package: str = data["package"]
         self.answers_file: str = data["answers_file"]
+        self.shell: str = data["shell"]
         self.extras: tuple[str, ...] = tuple(data["extras"])
         self.ci_host: str = data.get("ci_host", "")
         self.base_images: dict[str, str] = data["base_images"]

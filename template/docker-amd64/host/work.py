@@ -48,6 +48,7 @@ KNOWN_FILES = (
 )
 NO_ORPHANS = {"COMPOSE_IGNORE_ORPHANS": "true"}  # to Compose, jobs are orphans
 RUN_FILE = "compose.run.yaml"  # for containers of one command
+SHELLS = (["bash"], ["zsh"])  # that `shell` can be told by name
 FOLDERS = ("LOCAL_CODE_DIR", "LOCAL_DATA_DIR", "LOCAL_OUTPUTS_DIR", "LOCAL_CHANNELS_DIR")
 
 
@@ -193,8 +194,13 @@ def script_name() -> tuple[str, str]:
 
 
 def shell_options(parser: argparse.ArgumentParser) -> None:
-    """What bash may be told."""
-    parser.add_argument("command", nargs="...", metavar="ARGUMENT", help="for bash")
+    """Another shell, and what it may be told."""
+    parser.add_argument(
+        "command",
+        nargs="...",
+        metavar="[bash|zsh] ARGUMENT",
+        help="for the shell that is named, else for the one that was chosen",
+    )
 
 
 def command_of(options: argparse.Namespace, verb: str) -> list[str]:
@@ -227,7 +233,14 @@ def do_exec(project: Project, options: argparse.Namespace) -> None:
 def do_shell(project: Project, options: argparse.Namespace) -> None:
     """Become a shell in the dev container."""
     need_container(project)
-    become(project, compose("exec", "dev", "bash", *options.command))
+    words: list[str] = options.command
+    shell, words = (words[0], words[1:]) if words[:1] in SHELLS else (project.shell, words)
+    there = ("sh", "-c", 'command -v "$0"', shell)
+    if shell != "bash" and capture("docker", "exec", container(project), *there).returncode:
+        choose = "" if shell == project.shell else f"{me()} update --data shell={shell} && "
+        remedy = f"{choose}{me()} build dev && {me()} up"
+        raise failed("shell-missing", project, shell=shell, remedy=remedy)
+    become(project, compose("exec", "dev", shell, *words))
 
 
 def logs_options(parser: argparse.ArgumentParser) -> None:

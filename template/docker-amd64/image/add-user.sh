@@ -1,10 +1,10 @@
 #!/bin/bash
-# Adds the user of .env: add-user.sh USRID GRPID USR GRP [ID of one more group].
+# Adds the user of .env: add-user.sh USRID GRPID USR GRP [ID of one more group [login shell]].
 # It writes /etc/passwd itself, because useradd refuses ids that exist (Ubuntu 24.04 has a user 1000) and names with dots,
 # capitals or a domain, and writes gigabytes for ids of ten digits: https://github.com/moby/moby/issues/5419
 # Lines of the base image are kept. The new line is the first, so it is found for its id.
 set -euo pipefail
-uid=$1 gid=$2 user=$3 group=$4 extra=${5:-}
+uid=$1 gid=$2 user=$3 group=$4 extra=${5:-} shell=${6:-/bin/bash}
 home=/home/user
 
 for id in "$uid" "$gid"; do
@@ -34,7 +34,9 @@ prepend() { # FILE LINE; writes in place, to keep the file's owner and mode
 }
 
 if ! has group 3 "$gid"; then prepend group "$group:x:$gid:"; fi
-prepend passwd "$user:*:$uid:$gid:$user:$home:/bin/bash"
+# Nobody could log in with a shell that is not there, such as one taken out of apt-dev.txt.
+[[ -x $shell ]] || shell=/bin/bash
+prepend passwd "$user:*:$uid:$gid:$user:$home:$shell"
 if [[ -n $extra ]]; then
     prepend group "venv:x:$extra:$user"
     # An sshd that the user installs would replace the PATH of the image.

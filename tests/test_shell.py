@@ -1,0 +1,62 @@
+"""`template.sh shell`: which shell it opens, and what it says of one that is not there."""
+
+from __future__ import annotations
+
+import subprocess
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+
+from host import work
+from host.project import Project, StopError
+from tests.support.program import PROJECT
+
+
+@pytest.fixture(params=["bash", "zsh"])
+def project(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Project:
+    """A project with either shell, whose container runs."""
+    monkeypatch.setattr(work, "need_container", lambda _: None)
+    monkeypatch.setattr(work, "container", lambda _: "4711")
+    has(monkeypatch, "bash", "zsh")
+    return Project(tmp_path, {**PROJECT, "shell": request.param})
+
+
+def has(monkeypatch: pytest.MonkeyPatch, *shells: str) -> None:
+    """Which shells the container has."""
+
+    def capture(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess(words, int(words[-1] not in shells), "", "")
+
+    monkeypatch.setattr(work, "capture", capture)
+
+
+def opened(project: Project, monkeypatch: pytest.MonkeyPatch, *words: str) -> list[str]:
+    """What `template.sh shell WORDS` runs in the container."""
+    became: list[str] = []
+    monkeypatch.setattr(work, "become", lambda _, call: became.extend(call))
+    work.do_shell(project, Namespace(command=list(words)))
+    return became[became.index("dev") + 1 :]
+
+
+def test_the_chosen_shell_opens_or_the_one_that_is_named(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert opened(project, monkeypatch) == [project.shell]
+    assert opened(project, monkeypatch, "-lc", "x y") == [project.shell, "-lc", "x y"]
+    assert opened(project, monkeypatch, "zsh", "-f") == ["zsh", "-f"]
+    has(monkeypatch, "bash")
+    assert opened(project, monkeypatch, "bash") == ["bash"]
+
+
+def test_a_shell_that_is_not_there_is_had_by_an_answer_or_a_build(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    has(monkeypatch, "bash")
+    with pytest.raises(StopError) as caught:
+        opened(project, monkeypatch, "zsh")
+    assert caught.value.name == "shell-missing"
+    assert ("update --data shell=zsh" in caught.value.command) == (project.shell == "bash")
+    assert caught.value.command.endswith("template.sh up")
