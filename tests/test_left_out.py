@@ -27,6 +27,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "ci": {"accelerator": "cpu", "extras": ["ci"]},
     "data": {"accelerator": "cpu", "extras": ["data"]},
     "ssh": {"accelerator": "cpu", "extras": ["ssh"]},
+    "sudo": {"accelerator": "cpu", "extras": ["sudo"]},
     "zsh": {"accelerator": "cpu", "shell": "zsh"},
     "conda": {"accelerator": "cpu", "package_manager": "conda"},
     "conda-cuda": {"accelerator": "cuda", "package_manager": "conda"},

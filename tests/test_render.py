@@ -67,7 +67,7 @@ CONDA_STAGES = {name: base for name, base in STAGES.items() if name not in WHEEL
     "deps-dev": "deps",
 }
 CONDA_STAGES_WITH_TORCH = CONDA_STAGES | {"deps-torch": "builder", "deps-heavy": "deps-torch"}
-MOST_LINES = 380  # of a Dockerfile
+MOST_LINES = 390  # of a Dockerfile
 LEAST_WORDS = 0.25  # the share of comments in the files that a reader of a new project opens first
 READ_BY_COMPOSE = ("docker-amd64/.env.example", "docker-amd64/tuning.env")
 
@@ -84,11 +84,12 @@ PIP: dict[str, list[Any]] = {"package_manager": ["pip"]}
 CONDA: dict[str, list[Any]] = {"package_manager": ["conda"], "python_version": ["3.12"]}
 # Every kind of project with everything that is extra, on either host.
 EXTRA: dict[str, list[Any]] = {
-    "extras": [["ci", "data", "ssh"]],
+    "extras": [["ci", "data", "ssh", "sudo"]],
+    "shell": ["zsh"],
     "torch_version": ["2.13.0", "none"],
     "python_version": ["3.12"],
 }
-PLAIN: dict[str, list[Any]] = {"extras": [[]]}
+PLAIN: dict[str, list[Any]] = {"extras": [[]], "shell": ["bash"]}
 COMBINATIONS: list[dict[str, list[Any]]] = [
     {"service": ["simple"], "python_version": ["3.12"], **PIP, **PLAIN},
     {"service": ["simple"], "linux_distro": ["debian-13"], "jit": [True], **NEW, **PIP, **PLAIN},
@@ -111,8 +112,9 @@ COMBINATIONS: list[dict[str, list[Any]]] = [
         **NEW,
         **PIP,
     }
-    | {"extras": [["ci", "data"]], "python_version": ["3.12"]},
-    {"service": ["ngc"], "ngc_release": ["26.08"], "extras": [["ci", "data", "ssh"]], **NEW},
+    | {"extras": [["ci", "data"]], "shell": ["zsh"], "python_version": ["3.12"]},
+    {"service": ["ngc"], "ngc_release": ["26.08"], **NEW}
+    | {"extras": [["ci", "data", "ssh"]], "shell": ["zsh"]},
 ]
 GIVEN = ("ngc", "hub")  # their images bring Python and PyTorch
 

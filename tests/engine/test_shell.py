@@ -1,7 +1,8 @@
-"""The shell in dev: what its prompt shows, what it keeps, and that zsh has bash's environment."""
+"""The shell in dev: its prompt, its history, the environment of zsh, and sudo where chosen."""
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,9 +12,9 @@ import pytest
 
 from tests.engine.conftest import MakeProject
 from tests.support.process import run
-from tests.support.project import Project
+from tests.support.project import Person, Project
 
-PACKAGES = "git tmux zsh zsh-autosuggestions zsh-syntax-highlighting"
+PACKAGES = "git sudo tmux zsh zsh-autosuggestions zsh-syntax-highlighting"
 BRANCH = "x$(touch${IFS}/tmp/run)%n"  # git allows it
 # What a shell itself exports.
 OF_THE_SHELL = "OLDPWD|PWD|SHLVL|_"
@@ -22,9 +23,10 @@ PROMPT_OF_BASH = 'eval "$PROMPT_COMMAND"; printf %s "${PS1@P}"'
 
 
 @pytest.fixture(scope="module")
-def zsh(project: MakeProject) -> Project:
-    """A project with zsh, whose dev container runs and whose code has a branch of an odd name."""
-    new = project("in zsh", light=True, shell="zsh")
+def zsh(project: MakeProject, jane: Person) -> Project:
+    """A project with zsh and sudo, whose dev container runs; user and branch have odd names."""
+    odd = dataclasses.replace(jane, name="Jane.D %x")
+    new = project("in zsh", owner=odd, light=True, extras=["sudo"], shell="zsh")  # noqa: S604
     new.write("docker-amd64/dependencies/apt-dev.txt", PACKAGES.replace(" ", "\n"))
     new.build("dev")
     new.ok("up")
@@ -53,7 +55,9 @@ def test_zsh_shows_where_one_is_runs_no_name_of_a_branch_and_keeps_its_history(
     zsh: Project,
 ) -> None:
     colour = r"(?:\x1b\[[0-9;]*m)*"
-    shown = rf"{zsh.owner.name}@in-zsh{colour} \({re.escape(BRANCH)}\):{colour}/workspace"
+    shown = (
+        rf"{re.escape(zsh.owner.name)}@in-zsh{colour} \({re.escape(BRANCH)}\):{colour}/workspace"
+    )
     with terminal(zsh) as first:
         # Without a question first, though there is no ~/.zshrc.
         first.expect(shown)
@@ -94,3 +98,22 @@ def test_bash_shows_the_same_and_whether_there_are_gpus(zsh: Project) -> None:
     assert run(*call, *bash).stdout == f"{name}@in-zsh (no GPU):/$ "
     device = ("--device", "/dev/null:/dev/nvidia3")
     assert run(*call, *device, *bash).stdout == f"{name}@in-zsh (GPU):/$ "
+
+
+def test_every_program_in_dev_is_root_by_sudo_but_cannot_change_what_this_machine_runs(
+    zsh: Project,
+) -> None:
+    zsh.set_env(HTTP_PROXY="http://127.0.0.1:9")
+    zsh.ok("up")
+    shown = "sudo -n id -u && sudo -n sh -c 'echo $HTTP_PROXY'"
+    assert zsh.ok("exec", "sh", "-c", shown) == "0\nhttp://127.0.0.1:9\n"
+    own = "sudo -n umount docker-amd64; sudo -n touch docker-amd64/template.sh; ls -A docker-amd64"
+    said = zsh.sh("exec", "sh", "-c", own)
+    assert "Read-only file system" in said.stderr
+    assert ".env" not in said.stdout.split()
+
+
+def test_runtime_has_no_sudo(zsh: Project) -> None:
+    zsh.build("runtime", env={"HTTP_PROXY": ""})
+    look = "command -v sudo; ls /etc/sudoers.d; grep NoNewPrivs /proc/self/status"
+    assert zsh.ok("run", "sh", "-c", look).split() == ["NoNewPrivs:", "1"]
