@@ -34,6 +34,8 @@ LONGEST_PACKAGE = "package_" + "x" * 42
 # Stage -> the stage or image that it continues: docs, compose.yaml and template.sh rely on them.
 STAGES = {
     "uv": "${UV_IMAGE}",
+    "pre-install": "scratch",
+    "post-install": "scratch",
     "os": "${BASE_IMAGE}",
     "builder": "os",
     "tools": "builder",
@@ -43,6 +45,8 @@ STAGES = {
     "wheels-dev": "wheels",
     "deps": "wheels",
     "deps-dev": "wheels-dev",
+    "post": "deps",
+    "post-dev": "deps-dev",
     "base": "os",
     "publish": "base",
     "runtime": "publish",
@@ -67,7 +71,7 @@ CONDA_STAGES = {name: base for name, base in STAGES.items() if name not in WHEEL
     "deps-dev": "deps",
 }
 CONDA_STAGES_WITH_TORCH = CONDA_STAGES | {"deps-torch": "builder", "deps-heavy": "deps-torch"}
-MOST_LINES = 390  # of a Dockerfile
+MOST_LINES = 420  # of a Dockerfile
 LEAST_WORDS = 0.25  # the share of comments in the files that a reader of a new project opens first
 READ_BY_COMPOSE = ("docker-amd64/.env.example", "docker-amd64/tuning.env")
 

@@ -327,3 +327,19 @@ def test_requirements_of_existing_code_leave_to_the_base_what_it_brings(
 def test_the_runtime_image_holds_no_index_and_no_uv(on_nvidia: Project) -> None:
     command = ("docker", "run", "--rm", "--entrypoint", "sh", on_nvidia.image("runtime"), "-c")
     assert run(*command, "ls /opt/base; command -v uv").stdout == "packages.json\n"
+
+
+def test_hooks_may_change_the_base_and_the_environment_on_it(restored: Project) -> None:
+    pre = "# as: root\necho patched >/usr/local/of-base\n"
+    post = "python -c 'import torch; print(torch.__file__)' >/opt/venv/torch\n"
+    restored.write(f"{DEPENDENCIES}/pre-install.sh", pre)
+    restored.write(f"{DEPENDENCIES}/post-install.sh", post)
+    try:
+        restored.build()
+        for door in ("runtime", "dev"):
+            command = ("docker", "run", "--rm", "--entrypoint=", restored.image(door))
+            shown = run(*command, "cat", "/usr/local/of-base", "/opt/venv/torch")
+            assert re.fullmatch("patched\n/usr/.*/torch/__init__.py\n", shown.stdout), shown
+    finally:
+        for name in ("pre", "post"):
+            (restored.folder / f"{DEPENDENCIES}/{name}-install.sh").unlink()

@@ -394,3 +394,17 @@ def test_a_channel_with_a_password_is_read_and_the_password_is_nowhere(
     found = new.sh("run", "grep", "-r", "correct-horse", "/opt", "/home")
     assert "correct-horse" not in found.stdout
     assert "correct-horse" not in text_of(new, "conda.lock")
+
+
+def test_post_install_sh_works_in_the_environment_of_conda(
+    small: Project, index: PackageIndex
+) -> None:
+    index.add("by-hook-with-conda")
+    script = "uv pip install by-hook-with-conda\necho $CONDA_PREFIX >/opt/venv/prefix\n"
+    file = small.write(f"{DEPENDENCIES}/post-install.sh", script)
+    try:
+        small.build("runtime")
+        code = "import by_hook_with_conda; print(open('/opt/venv/prefix').read())"
+        assert small.ok("run", "python", "-c", code).strip() == "/opt/venv"
+    finally:
+        file.unlink()

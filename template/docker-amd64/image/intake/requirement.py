@@ -414,7 +414,7 @@ def path_verdict(text: str, manager: str) -> Verdict | None:
         return left_out("as it is a path of one machine")
     instead = "PYTHONPATH in compose.override.yaml makes it importable"
     if where.endswith(ARCHIVES):
-        instead = "ask for a release of an index, or install it in dependencies/pre-run.sh"
+        instead = "ask for a release of an index, or install it in dependencies/post-install.sh"
     if wheel and manager == "pip":
         instead = "copy it to dependencies/wheels and run template.sh add --image wheels/NAME.whl"
     return left_out(f"as {OUTSIDE}: {instead}")
