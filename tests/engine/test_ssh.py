@@ -53,7 +53,7 @@ def served(project: MakeProject, person: Person) -> Project:
 def test_every_door_leads_into_the_same_room(served: Project) -> None:
     found = json.loads(served.sh("doors", "--json").stdout)
     assert (found["closed"], found["differences"]) == ({}, [])
-    assert found["rooms"].keys() == {"exec", "shell", "login shell", "run", "ssh"}
+    assert found["rooms"].keys() == {"exec", "bash", "bash -l", "run", "ssh"}
     room = found["rooms"]["ssh"]
     assert (room["user"], room["folder"]) == (served.owner.name, "/workspace")
     assert (room["python"], room["SIGTERM"]) == ("/opt/venv/bin/python", "ends it")
@@ -67,8 +67,8 @@ def test_a_door_that_leads_elsewhere_is_found(served: Project) -> None:
     differs = served.sh("doors")
     served.ok("exec", "rm", "/home/user/.bashrc")
     assert differs.returncode == 1
-    assert re.search(r"(?m)^umask +shell +0077$", differs.stdout)
-    assert re.search(r"(?m)^\$PATH +shell +/opt/mine:", differs.stdout)
+    assert re.search(r"(?m)^umask +bash +0077$", differs.stdout)
+    assert re.search(r"(?m)^\$PATH +bash +/opt/mine:", differs.stdout)
 
 
 def test_editors_and_file_transfer_work_by_the_printed_entry(

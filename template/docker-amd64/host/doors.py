@@ -37,11 +37,10 @@ def doors_options(parser: argparse.ArgumentParser) -> None:
 def ways(project: Project) -> dict[str, list[str]]:
     """The ways into this project's containers: name to the words for template.sh."""
     probe = ["python", "-c", PROGRAM.read_text("utf-8")]
-    found = {
-        "exec": ["exec", *probe],
-        "shell": ["exec", "bash", "-ic", join(probe)],
-        "login shell": ["exec", "bash", "-lc", join(probe)],
-    }
+    found = {"exec": ["exec", *probe]}
+    for shell in dict.fromkeys((project.shell, "bash")):
+        found[shell] = ["exec", shell, "-ic", join(probe)]
+        found[f"{shell} -l"] = ["exec", shell, "-lc", join(probe)]
     if image_id(project.image("runtime")):
         found["run"] = ["run", *probe]
     if "ssh" in project.extras and project.settings.path("SSH_KEYS"):
