@@ -211,8 +211,9 @@ def test_missing_folders_for_data_and_mounts_are_made_as_the_person(
 ) -> None:
     folder = plain_project.folder
     text = "services: {dev: {volumes: ['../my scratch/imagenet:/scratch']}}\n"
+    env = {"LOCAL_DATA_DIR": "../other data", "DATA_READ_ONLY": "false"}
     with override(plain_project, text):
-        result = plain_project.sh("up", env={"LOCAL_DATA_DIR": "../other data"})
+        result = plain_project.sh("up", env=env)
         assert result.returncode == 0, result.stderr
         plain_project.ok("exec", "touch", "/scratch/mine", "/data/mine")
         for path in ("my scratch/imagenet/mine", "other data/mine", "my scratch"):

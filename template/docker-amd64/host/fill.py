@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 NOTHING = ".env: nothing to add."
 OURS = ("dependencies", "host", "image")  # folders of docker-amd64 whose files are run or built
+DATA_KEY = "DATA_READ_ONLY"
 BIND_DIRS = ("LOCAL_DATA_DIR", "LOCAL_OUTPUTS_DIR")  # a missing LOCAL_CODE_DIR is a mistake to show
 
 
@@ -200,6 +201,8 @@ def fill(
     named = FILLED if tuple(refresh) == ALL else refresh
     suggestion = computing.suggestion(facts, Known(defaults, settings, before, decided, named))
     values = {**env_values(facts, folder, example, settings, suggestion), **(chosen or {})}
+    if current is not None and DATA_KEY in defaults and DATA_KEY not in (*before, *refresh):
+        values[DATA_KEY] = "false"  # programs of an older project may write to data
     if tuple(refresh) != ALL:
         name, project = before.get(NAME_KEY, ""), defaults.get(NAME_KEY, "")
         if NAME_KEY not in refresh and is_made_by_program(name, project):
@@ -331,6 +334,11 @@ def report(filled: Filled) -> list[str]:
         f"{one.suggested or 'nothing'}; kept. To take it: {me()} env --refresh {one.key}"
         for one in merged.differing
     ]
+    if DATA_KEY in merged.added and not filled.created:
+        lines.append(
+            "Containers may write to your data, as before. "
+            f"To protect it, run: {me()} env --set {DATA_KEY}=true && {me()} up"
+        )
     if merged.gone:
         lines.append(f".env: {', '.join(merged.gone)} left .env.example; kept under a comment.")
     lines += [f"Created {folder}." for folder in filled.folders]

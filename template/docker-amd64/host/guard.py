@@ -4,6 +4,8 @@ This machine runs what is in that folder, and the code folder, which containers 
 in it. So an override file mounts an empty folder over it, and into that, read-only, each file and
 folder but .env and the secrets that .dockerignore keeps from every build. An empty file over .env
 would not do: a mount ends when what it covers is replaced, as .env is whenever a value changes.
+
+Data that is read-only and lies in the code folder is read-only there too.
 """
 
 from __future__ import annotations
@@ -26,8 +28,9 @@ KEY = "CONTAINERS_SEE"  # protected, or all
 HIDDEN = (".env*", GUARD_FILE, SECRETS_FILE)  # with the secrets of .dockerignore
 SHOWN = (".env.example",)
 HEAD = """\
-# What containers see of docker-amd64: what is listed here, and they cannot change it.
-# template.sh writes this file before containers start. CONTAINERS_SEE=all in .env ends it.
+# What containers cannot change in the code folder: docker-amd64, of which they see what is listed,
+# unless .env has CONTAINERS_SEE=all; and data, unless it has DATA_READ_ONLY=false.
+# template.sh writes this file before containers start.
 """
 
 
@@ -46,6 +49,12 @@ def visible(folder: Path) -> list[str]:
     return sorted(found)
 
 
+def bind(path: Path, place: str, *, read_only: bool) -> dict[str, Any]:
+    """The volume, as Compose writes it, of a file or a folder."""
+    known = {"type": "bind", "source": str(path), "target": place}
+    return {**known, "read_only": read_only, "bind": {"create_host_path": False}}
+
+
 def mounts(folder: Path, source: Path, target: str) -> list[dict[str, Any]]:
     """The volumes, as Compose writes them, that protect docker-amd64 in a mounted folder.
 
@@ -59,10 +68,6 @@ def mounts(folder: Path, source: Path, target: str) -> list[dict[str, Any]]:
         return []
     *above, own = folder.relative_to(source).parts
 
-    def bind(path: Path, place: str, *, read_only: bool) -> dict[str, Any]:
-        known = {"type": "bind", "source": str(path), "target": place}
-        return {**known, "read_only": read_only, "bind": {"create_host_path": False}}
-
     # A mounted folder cannot be renamed, by which another one could take its place.
     between = [
         bind(source.joinpath(*above[:at]), "/".join((target, *above[:at])), read_only=False)
@@ -74,11 +79,23 @@ def mounts(folder: Path, source: Path, target: str) -> list[dict[str, Any]]:
     return [*between, cover, *shown]
 
 
+def data_mount(project: Project, target: str) -> list[dict[str, Any]]:
+    """The volume that protects data in the mounted code folder, which is writable itself."""
+    path = project.settings.path("LOCAL_DATA_DIR")
+    if not path or project.settings.get("DATA_READ_ONLY") != "true":
+        return []
+    data, source, own = path.resolve(), code_folder(project).resolve(), project.folder.resolve()
+    related = own == data or own in data.parents or data in own.parents
+    if source not in data.parents or related or not data.is_dir():
+        return []
+    return [bind(data, "/".join((target, *data.relative_to(source).parts)), read_only=True)]
+
+
 def guard_text(project: Project) -> str:
     """The text of the override file, "" where there is nothing to protect."""
-    if project.settings.get(KEY) == "all":
-        return ""
-    volumes = mounts(project.folder, code_folder(project), "/workspace")
+    volumes = data_mount(project, "/workspace")
+    if project.settings.get(KEY) != "all":
+        volumes = [*mounts(project.folder, code_folder(project), "/workspace"), *volumes]
     if not volumes:
         return ""
     rows = (json.dumps(one, ensure_ascii=False).replace("$", "$$") for one in volumes)
@@ -101,7 +118,7 @@ def guard(project: Project) -> None:
     except (OSError, ProbeError) as error:  # such as a folder that is read-only for this user
         show(f"Containers see docker-amd64 as they did before: {str(error).strip()}")
         return
-    if text and not former:
+    if text and not former and project.settings.get(KEY) != "all":
         show(
             "Containers see docker-amd64 read-only, without .env and secret files. "
             f"To change that, run: {me()} env --set {KEY}=all"

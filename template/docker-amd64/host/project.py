@@ -166,6 +166,7 @@ def read_project(folder: Path) -> Project:
 
 # What a value must be, as a pattern and in words: with another one Compose or a build stops, and
 # what they say does not name the key. docker/go-units reads sizes, compose-go names of projects.
+MOUNTED = re.compile("LOCAL_[A-Z]+_DIR")  # keys of folders that containers get
 NUMBER = "a number from 0 to 2147483647"
 SIZE = r"(?i:(\d+\.?\d*|\.\d+) ?(b|[kmgtp](i?b)?)?)?"
 RULES = {
@@ -176,6 +177,7 @@ RULES = {
         "small letters, digits, - and _, a letter or digit first",
     ),
     "SHM_SIZE": (SIZE, "a size such as 16gb"),
+    "DATA_READ_ONLY": ("(true|false)?", "true or false"),
     "PIDS_LIMIT": (r"-1|\d{0,9}", "a number of processes, or -1 for no limit"),
     "CPUS": (r"(\d+\.?\d*|\.\d+)?", "a number of CPUs such as 4 or 1.5"),
     "MEMORY": (SIZE, "a size such as 64gb"),
@@ -186,6 +188,19 @@ RULES = {
     "CPU_OR_GPU": ("cpu|gpu", "cpu or gpu"),
     "REQUIRE_GPU": ("[01]?", "0 or 1"),
 }
+
+
+def too_wide(settings: Settings) -> list[StopError]:
+    """What to say of a key that names the whole disk, or the whole home, to be mounted."""
+    from .failures import failed  # noqa: PLC0415  it needs this module
+
+    everything = {os.path.realpath(one) for one in ("/", settings.environ.get("HOME") or "/")}
+    paths = {key: settings.path(key) for key in settings.file if MOUNTED.fullmatch(key)}
+    return [
+        failed("folder-too-wide", key=key, path=str(path))
+        for key, path in paths.items()
+        if path and os.path.realpath(str(path)) in everything
+    ]
 
 
 def bad_values(settings: Settings) -> list[StopError]:
@@ -202,6 +217,7 @@ def bad_values(settings: Settings) -> list[StopError]:
                 where, remedy = "the shell", f"unset {key}"
             sentence = f'{key} in {where} is "{value}", but must be {words}.'
             bad.append(failed("env-value", cause=sentence, remedy=remedy))
+    bad += too_wide(settings)
     if "COMPOSE_FILE" in settings.file and "COMPOSE_FILE" not in settings.environ:
         for name in settings.names():
             remote = name == "-" or "://" in name
