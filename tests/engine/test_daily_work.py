@@ -399,6 +399,11 @@ def test_a_token_reaches_programs_by_every_door_and_nothing_shows_it(
         assert token not in shown
         assert found_in(plain_project, ("runtime", "dev"), token) == []
 
+        mount = f"type=bind,source={folder}/kaggle.json,target=/run/secrets/kaggle.json"
+        image = plain_project.image("runtime")
+        other = run("docker", "run", "--rm", "--user", "4321", "--mount", mount, image, "true")
+        assert "user 4321 may not read the secret kaggle.json" in other.stderr
+
         keep(plain_project.owner, "WANDB_API_KEY", newer)
         plain_project.ok("up")
         assert plain_project.ok("exec", *ask) == f"{newer}\n"
