@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from host import ssh
+from host import compose, ssh
 from host.look import Case, port
+from host.ports import COUNT, FIRST, free_port
 from host.project import Project, StopError
-from host.ssh_env import COUNT, FIRST, free_port, public_keys, ssh_values
+from host.ssh_env import public_keys, ssh_values
 from tests.support.program import PROJECT
 
 KEY = "ssh-ed25519 AAAAC3Nza"
@@ -41,6 +42,7 @@ def answers(monkeypatch: pytest.MonkeyPatch, **said: str) -> None:
         return subprocess.CompletedProcess(words, 0, said[words[1]], "")
 
     monkeypatch.setattr(ssh, "capture", capture)
+    monkeypatch.setattr(compose, "capture", capture)
 
 
 def connect(project: Project, monkeypatch: pytest.MonkeyPatch, *words: str) -> list[str]:
@@ -94,7 +96,7 @@ def test_the_address_is_one_that_a_client_can_have(
     project: Project, monkeypatch: pytest.MonkeyPatch, said: str, address: str
 ) -> None:
     answers(monkeypatch, port=said)
-    assert ssh.published(project, "4711") == (address, "20022")
+    assert ssh.server(project, "4711") == (address, "20022")
 
 
 @pytest.mark.skipif(not shutil.which("ssh"), reason="needs a client of ssh")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -221,13 +222,23 @@ def container(project: Project) -> str:
     return "".join(containers(project, "dev", "oneoff=False")[:1])
 
 
-def containers(project: Project, service: str, label: str) -> list[str]:
-    """The ids of the running containers of a service that have one more label of Compose."""
+def containers(project: Project, service: str, label: str, *, running: bool = True) -> list[str]:
+    """The ids of the containers of a service that have one more label of Compose."""
     name = project.settings.get("COMPOSE_PROJECT_NAME")
     labels = (f"project={name}", f"service={service}", label)
     filters = [f"--filter=label=com.docker.compose.{one}" for one in labels]
-    words = ("docker", "ps", "--quiet", "--no-trunc", "--filter=status=running", *filters)
-    return capture(*words).stdout.split()
+    filters += ["--filter=status=running"] if running else ["--all"]
+    return capture("docker", "ps", "--quiet", "--no-trunc", *filters).stdout.split()
+
+
+def published(found: str, port: int) -> tuple[str, str] | None:
+    """Where a port of a container can be reached on this machine: address and port."""
+    said = capture("docker", "port", found, str(port)).stdout
+    match = re.search(r"^(.*):(\d+)$", said, re.MULTILINE)
+    if not match:
+        return None
+    address = match[1].strip("[]")
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address), match[2]  # noqa: S104
 
 
 def need_container(project: Project) -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import re
 from shlex import join
 from typing import TYPE_CHECKING
 
 from .ask import capture
-from .compose import become, container, need_container
+from .compose import become, container, need_container, published
 from .failures import failed
 from .files import write_file
+from .ports import account_here
 
 if TYPE_CHECKING:
     import argparse
@@ -39,14 +38,12 @@ def ssh_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def published(project: Project, found: str) -> tuple[str, str]:
+def server(project: Project, found: str) -> tuple[str, str]:
     """Where the server can be reached on this machine: address and port. Raises StopError."""
-    said = capture("docker", "port", found, str(SERVER_PORT)).stdout
-    match = re.search(r"^(.*):(\d+)$", said, re.MULTILINE)
-    if not match:
+    where = published(found, SERVER_PORT)
+    if not where:
         raise failed("ssh-not-served", project)
-    address = match[1].strip("[]")
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address), match[2]  # noqa: S104
+    return where
 
 
 def host_key(project: Project, found: str) -> tuple[str, str]:
@@ -62,7 +59,7 @@ def config(project: Project, alias: str, address: str, port: str, user: str) -> 
     """The entry for ~/.ssh/config, of this computer or of one that comes here by ssh."""
     path = project.folder.resolve() / KNOWN_HOSTS
     from_here = '"' not in str(path)
-    jump = os.environ.get("SSH_CONNECTION", "").split()
+    jump = account_here()
     here = f'UserKnownHostsFile "{path}"' if from_here else "StrictHostKeyChecking accept-new"
     entry = CONFIG.format(
         name=project.name,
@@ -72,10 +69,7 @@ def config(project: Project, alias: str, address: str, port: str, user: str) -> 
         alias=alias,
         trust="StrictHostKeyChecking accept-new" if jump else here,
     )
-    if not jump:
-        return entry
-    account = os.environ.get("USER") or os.environ.get("LOGNAME") or user
-    return f"{entry}    ProxyJump {account}@{jump[2]}\n"
+    return f"{entry}    ProxyJump {jump}\n" if jump else entry
 
 
 def do_ssh(project: Project, options: argparse.Namespace) -> None:
@@ -85,7 +79,7 @@ def do_ssh(project: Project, options: argparse.Namespace) -> None:
         raise failed("ssh-no-keys", project)
     need_container(project)
     found = container(project)
-    address, port = published(project, found)
+    address, port = server(project, found)
     key, user = host_key(project, found)
     alias = project.settings.get("COMPOSE_PROJECT_NAME")
     write_file(project.folder / KNOWN_HOSTS, f"{alias} {key}\n")

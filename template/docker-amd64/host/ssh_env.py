@@ -2,32 +2,14 @@
 
 from __future__ import annotations
 
-import socket
-from hashlib import sha256
 from pathlib import Path
 from typing import Mapping
+
+from .ports import free_port
 
 KEYS = ("SSH_PORT", "SSH_KEYS")  # of .env
 # On a server, authorized_keys has the keys of the computers from which its user comes.
 NAMES = ("authorized_keys", "id_ed25519.pub", "id_ecdsa.pub", "id_rsa.pub")
-FIRST, COUNT = 20000, 12000  # below the ports that the kernel gives to programs
-
-
-def is_free(port: int) -> bool:
-    """Whether a port of 127.0.0.1 is free now."""
-    with socket.socket() as one:
-        try:
-            one.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
-
-
-def free_port(folder: Path) -> str:
-    """A free port, the same for a folder as long as nobody else takes it."""
-    start = int(sha256(str(folder.resolve()).encode("utf-8", "surrogateescape")).hexdigest(), 16)
-    ports = (FIRST + (start + step) % COUNT for step in range(COUNT))
-    return str(next(filter(is_free, ports), ""))
 
 
 def public_keys(home: Path) -> str:
