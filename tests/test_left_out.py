@@ -29,6 +29,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "ssh": {"accelerator": "cpu", "extras": ["ssh"]},
     "sudo": {"accelerator": "cpu", "extras": ["sudo"]},
     "zsh": {"accelerator": "cpu", "shell": "zsh"},
+    "jupyter": {"accelerator": "cpu", "extras": ["jupyter"]},
+    "tensorboard": {"accelerator": "cpu", "extras": ["tensorboard"]},
     "conda": {"accelerator": "cpu", "package_manager": "conda"},
     "conda-cuda": {"accelerator": "cuda", "package_manager": "conda"},
     "ngc": {"service": "ngc"},

@@ -88,7 +88,7 @@ PIP: dict[str, list[Any]] = {"package_manager": ["pip"]}
 CONDA: dict[str, list[Any]] = {"package_manager": ["conda"], "python_version": ["3.12"]}
 # Every kind of project with everything that is extra, on either host.
 EXTRA: dict[str, list[Any]] = {
-    "extras": [["ci", "data", "ssh", "sudo"]],
+    "extras": [["ci", "data", "jupyter", "ssh", "sudo", "tensorboard"]],
     "shell": ["zsh"],
     "torch_version": ["2.13.0", "none"],
     "python_version": ["3.12"],

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from configparser import RawConfigParser
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,20 @@ def test_a_hook_that_breaks_spoils_no_update(own_template: Path, project: Path) 
         "docker-amd64/dependencies/apt-dev.txt",
     ]
     assert (project / "docker-amd64/.env").read_bytes() == before
+
+
+def test_an_app_of_ones_own_and_one_of_another_choice_are_no_conflict(
+    project: Path, in_git: InGit
+) -> None:
+    update(project, extras=["jupyter"])
+    path = project / "docker-amd64/apps.ini"
+    path.write_text(f"{path.read_text()}\n[own]\ncommand = serve\nport = 9000\n")
+    in_git(project)
+    update(project, extras=["jupyter", "tensorboard"])
+    assert conflicts(project) == ""
+    config = RawConfigParser()
+    config.read(path)
+    assert {*config.sections()} == {"jupyter", "tensorboard", "own"}
 
 
 def test_another_torch_version_keeps_a_persons_dependencies(project: Path, in_git: InGit) -> None:

@@ -38,11 +38,13 @@ HEAD = "| verb | does |\n|---|---|"
 NEEDS = {
     "ci": "with `extras: ci`",
     "conda_packages": "conda",
+    "jupyter": "with `extras: jupyter`",
     "load": "with `accelerator: cuda`",
     "measure": "with PyTorch",
     "pack": "with `extras: data`",
     "pip_packages": "pip",
     "ssh": "with `extras: ssh`",
+    "tensorboard": "with `extras: tensorboard`",
     "wheels": "with `pytorch_build: source`",
 }
 

@@ -162,10 +162,11 @@ def callers(project: Project, name: str) -> list[str]:
 
 
 def merge_lists(project: Project) -> None:
-    """Resolve conflicts in lists of packages and keys that come only from neighbouring lines."""
+    """Resolve conflicts in lists (packages, keys, apps) that come only from neighbouring lines."""
     for name in conflicts(project.root):
         path = project.root / name
-        of_lists = name.startswith(f"{FOLDER}/dependencies/") or name == f"{FOLDER}/.env.example"
+        others = (f"{FOLDER}/.env.example", f"{FOLDER}/apps.ini")
+        of_lists = name.startswith(f"{FOLDER}/dependencies/") or name in others
         if not of_lists or not path.is_file():
             continue
         from hooks.update.merge_lists import merge_lines, merge_names  # noqa: PLC0415  rarely needed

@@ -55,6 +55,9 @@ GROUPS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
             Verb("shell", "work", "a shell in it"),
             Verb("exec", "work", "run a command in it"),
             Verb("ssh", "ssh", "a shell or a command in it by ssh, or the entry for editors"),
+            Verb("apps", "apps", "list notebooks and other apps in it, start or stop one"),
+            Verb("jupyter", "jupyter", "start JupyterLab in it"),
+            Verb("tensorboard", "tensorboard", "start TensorBoard in it"),
             Verb("run", "work", "run a command in a new container of the runtime image"),
             Verb("logs", "work", "show what the dev container or a job prints"),
             Verb("stop", "work", "pause the dev container, or end a job"),
@@ -206,7 +209,7 @@ def overview() -> str:
     """The manual in short: a line for each verb."""
     lines = [f"Usage: {me()} VERB, and {me()} VERB --help for what it takes."]
     for heading, verbs in groups():
-        lines += ["", heading, *(f"  {verb.name:10}  {verb.help}" for verb in verbs)]
+        lines += ["", heading, *(f"  {verb.name:11}  {verb.help}" for verb in verbs)]
     return "\n".join(lines)
 
 

@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any
 from .ask import read_text
 from .compose import keep_file, show
 from .env_file import ProbeError
-from .project import GUARD_FILE, SECRETS_FILE, code_folder, me
+from .project import APPS_FILE, GUARD_FILE, SECRETS_FILE, code_folder, me
 
 if TYPE_CHECKING:
     from .project import Project
 
 KEY = "CONTAINERS_SEE"  # protected, or all
-HIDDEN = (".env*", GUARD_FILE, SECRETS_FILE)  # with the secrets of .dockerignore
+HIDDEN = (".env*", APPS_FILE, GUARD_FILE, SECRETS_FILE)  # with the secrets of .dockerignore
 SHOWN = (".env.example",)
 HEAD = """\
 # What containers cannot change in the code folder: docker-amd64, of which they see what is listed,

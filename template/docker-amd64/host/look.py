@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Dict, Mapping, NamedTuple, Optional
 
 from .ask import command, read_text
 from .env_file import read_env
-from .project import me
+from .project import APPS_FILE, me
 
 if TYPE_CHECKING:
     from .project import Project
@@ -56,6 +56,9 @@ def port(case: Case) -> Seen:
     if number == case.project.settings.get("SSH_PORT"):
         remedy = f"{me()} env --refresh SSH_PORT && {me()} up"
         return {"cause": f"{cause} It is SSH_PORT in .env.", "remedy": remedy}
+    if f'"published": "{number}"' in read_text(case.project.folder / APPS_FILE):
+        cause += " It was free when it was chosen for an app; up chooses another one."
+        return {"cause": cause, "remedy": f"{me()} up"}
     if not who:
         return {"cause": cause, "remedy": f"sudo ss -ltnp 'sport = :{number}'"}
     override = case.project.folder / "compose.override.yaml"

@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 
 SCRIPT = "./docker-amd64/template.sh"
 # Override files that COMPOSE_FILE names where they are used: what `pin` writes, certificates, what
-# containers see of docker-amd64, and the user's tokens.
+# containers see of docker-amd64, the user's tokens, and ports of apps.
 PINS_FILE = "compose.pins.yaml"
 CA_FILE = "compose.ca.yaml"
 GUARD_FILE = "compose.guard.yaml"
 SECRETS_FILE = "compose.secrets.yaml"
+APPS_FILE = "compose.apps.yaml"
 USAGE = "usage"  # the id of a wrong call, which is not shown
 
 
@@ -168,6 +169,7 @@ def read_project(folder: Path) -> Project:
 # what they say does not name the key. docker/go-units reads sizes, compose-go names of projects.
 MOUNTED = re.compile("LOCAL_[A-Z]+_DIR")  # keys of folders that containers get
 NUMBER = "a number from 0 to 2147483647"
+ADDRESS = r"[\w.:\[\]%-]*"
 SIZE = r"(?i:(\d+\.?\d*|\.\d+) ?(b|[kmgtp](i?b)?)?)?"
 RULES = {
     "USRID": (r"\d{1,10}", NUMBER),
@@ -182,7 +184,8 @@ RULES = {
     "CPUS": (r"(\d+\.?\d*|\.\d+)?", "a number of CPUs such as 4 or 1.5"),
     "MEMORY": (SIZE, "a size such as 64gb"),
     "SSH_PORT": (r"\d{0,5}", "a number of a port"),
-    "SSH_ADDRESS": (r"[\w.:\[\]%-]*", "an address of this machine such as 127.0.0.1"),
+    "SSH_ADDRESS": (ADDRESS, "an address of this machine such as 127.0.0.1"),
+    "APPS_ADDRESS": (ADDRESS, "an address of this machine such as 127.0.0.1"),
     "TZ": (r"\S*", "the name of a time zone such as Europe/Berlin"),
     "GPU_IDS": (r"[\w:./=,\s-]*", "the ids of GPUs, separated by commas"),
     "CPU_OR_GPU": ("cpu|gpu", "cpu or gpu"),

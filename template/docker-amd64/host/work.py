@@ -12,6 +12,7 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from .accelerator import OVERRIDE_FILES
+from .apps_file import publish_apps
 from .ask import capture
 from .compose import (
     become,
@@ -32,7 +33,7 @@ from .guard import guard
 from .jobs import find_job, new_name, remove_jobs
 from .limits import check_limits
 from .place import keep_apart
-from .project import CA_FILE, GUARD_FILE, PINS_FILE, SECRETS_FILE, USAGE, StopError, me
+from .project import APPS_FILE, CA_FILE, GUARD_FILE, PINS_FILE, SECRETS_FILE, USAGE, StopError, me
 from .secret_files import give_secrets
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 START_LIMIT = 120  # seconds for the first start, which installs the project
 # The Compose files of which it is known what they mount.
 KNOWN_FILES = (
-    *("compose.yaml", CA_FILE, GUARD_FILE, PINS_FILE, SECRETS_FILE),
+    *("compose.yaml", APPS_FILE, CA_FILE, GUARD_FILE, PINS_FILE, SECRETS_FILE),
     *OVERRIDE_FILES.values(),
 )
 NO_ORPHANS = {"COMPOSE_IGNORE_ORPHANS": "true"}  # to Compose, jobs are orphans
@@ -149,6 +150,7 @@ def before_start(project: Project, target: str, *, quiet: bool = False) -> None:
 def do_up(project: Project, _: argparse.Namespace) -> None:
     """Start the dev container, and wait until it can be entered."""
     before_start(project, "dev")
+    publish_apps(project)
     for_git = git_override(project)
     call(
         project,
