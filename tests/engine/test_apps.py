@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.engine.conftest import MakeProject
+from tests.support.browser import browsing, plot_in_notebook
 from tests.support.process import run
 from tests.support.project import Project
 
@@ -73,9 +74,12 @@ def rows(project: Project) -> dict[str, list[str]]:
 
 
 @pytest.fixture(scope="module")
-def served(project: MakeProject) -> Project:
-    """A project with both apps, whose dev container runs."""
-    new = project("my apps", light=True, extras=["jupyter", "tensorboard"])
+def served(project: MakeProject, torch_version: str) -> Project:
+    """A project with PyTorch and both apps, whose dev container runs."""
+    extras = ["jupyter", "tensorboard"]
+    new = project("my apps", extras=extras, torch_version=torch_version)
+    packages = new.docker / "dependencies/pyproject.toml"
+    packages.write_text(packages.read_text().replace('"pytest",', '"pytest", "matplotlib",'))
     new.build("dev")
     new.ok("up")
     return new
@@ -136,6 +140,17 @@ def test_tensorboard_shows_what_a_program_wrote_into_the_outputs(served: Project
     served.ok("apps", "stop", "tensorboard")
     assert rows(served)["tensorboard"][0] == "stopped"
     assert "TensorBoard 2" in served.ok("apps", "logs", "tensorboard")
+
+
+def test_a_browser_shows_what_a_notebook_plots_and_what_tensorboard_reads(
+    served: Project, lab: tuple[str, str]
+) -> None:
+    served.ok("exec", "python", "-c", WRITE_SCALAR)
+    with browsing() as page:
+        plot_in_notebook(page, f"{lab[0]}/lab?token={lab[1]}")
+        page.goto(served.ok("tensorboard").strip())
+        page.get_by_text("loss").first.wait_for()
+    served.ok("apps", "stop", "tensorboard")
 
 
 def test_an_app_of_ones_own_gets_a_port_and_the_others_keep_theirs(
