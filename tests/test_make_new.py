@@ -103,7 +103,14 @@ def test_a_person_at_a_terminal_is_asked_what_data_does_not_answer(clone: Path) 
         timeout=60,
     )
     questions = ("my-project", "existing: my code", "my_project", "conda: conda-forge's")
-    last = ("none: I bring my own", "3.9", "Debian 12", "Keep C and C++", "ci: checks, builds")
+    last = (
+        "none: I bring my own",
+        "3.9",
+        "Debian 12",
+        "Keep C and C++",
+        "zsh: suggests",
+        "ci: checks",
+    )
     for question in (*questions, *last):
         child.expect_exact(question)
         child.send("\r")

@@ -19,6 +19,11 @@ def test_data_is_read_only_until_a_key_says_otherwise(plain_project: Project) ->
                 assert "OSError: [Errno 30] Read-only file system" in said.stderr
             assert plain_project.sh(start, "rm", "-rf", "data").returncode == 1
             plain_project.ok(start, "touch", "/outputs/mine", "/workspace/mine")
+        # A further disk has its place in data; nobody else could make it.
+        mounted = ("run", "-v", f"{plain_project.docker}/host:/data/more/x:ro")
+        assert plain_project.ok(*mounted, "ls", "/data/more/x")
+        place = plain_project.folder / "data/more/x"
+        assert place.stat().st_uid == plain_project.owner.uid
         plain_project.ok("env", "--set", "DATA_READ_ONLY=false")
         plain_project.ok("up")
         for path in ("/data/by exec", "/workspace/data/here"):

@@ -115,7 +115,7 @@ def own_ports(project: Project) -> dict[int, int]:
     return {
         int(port.partition("/")[0]): int(one["HostPort"])
         for port, bindings in (given or {}).items()
-        for one in bindings
+        for one in bindings or ()
         if one["HostPort"].isdigit() and FIRST <= int(one["HostPort"]) < FIRST + COUNT
     }
 

@@ -30,7 +30,7 @@ from .files import make_folder, write_file
 from .place import KEY as NAME_KEY
 from .place import check_place, compose_project_name, is_made_by_program
 from .probe import probe, system_bundle
-from .project import CA_FILE, PINS_FILE, me
+from .project import CA_FILE, DATA_KEY, PINS_FILE, me
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 NOTHING = ".env: nothing to add."
 OURS = ("dependencies", "host", "image")  # folders of docker-amd64 whose files are run or built
-DATA_KEY = "DATA_READ_ONLY"
 BIND_DIRS = ("LOCAL_DATA_DIR", "LOCAL_OUTPUTS_DIR")  # a missing LOCAL_CODE_DIR is a mistake to show
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from .ask import read_text
 from .compose import keep_file, show
 from .env_file import ProbeError
-from .project import APPS_FILE, GUARD_FILE, SECRETS_FILE, code_folder, me
+from .project import APPS_FILE, DATA_KEY, GUARD_FILE, SECRETS_FILE, code_folder, me
 
 if TYPE_CHECKING:
     from .project import Project
@@ -82,7 +82,7 @@ def mounts(folder: Path, source: Path, target: str) -> list[dict[str, Any]]:
 def data_mount(project: Project, target: str) -> list[dict[str, Any]]:
     """The volume that protects data in the mounted code folder, which is writable itself."""
     path = project.settings.path("LOCAL_DATA_DIR")
-    if not path or project.settings.get("DATA_READ_ONLY") != "true":
+    if not path or project.settings.get(DATA_KEY) != "true":
         return []
     data, source, own = path.resolve(), code_folder(project).resolve(), project.folder.resolve()
     related = own == data or own in data.parents or data in own.parents

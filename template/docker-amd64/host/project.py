@@ -22,6 +22,7 @@ CA_FILE = "compose.ca.yaml"
 GUARD_FILE = "compose.guard.yaml"
 SECRETS_FILE = "compose.secrets.yaml"
 APPS_FILE = "compose.apps.yaml"
+DATA_KEY = "DATA_READ_ONLY"  # of .env: true or false
 USAGE = "usage"  # the id of a wrong call, which is not shown
 
 
@@ -179,7 +180,7 @@ RULES = {
         "small letters, digits, - and _, a letter or digit first",
     ),
     "SHM_SIZE": (SIZE, "a size such as 16gb"),
-    "DATA_READ_ONLY": ("(true|false)?", "true or false"),
+    DATA_KEY: ("(true|false)?", "true or false"),
     "PIDS_LIMIT": (r"-1|\d{0,9}", "a number of processes, or -1 for no limit"),
     "CPUS": (r"(\d+\.?\d*|\.\d+)?", "a number of CPUs such as 4 or 1.5"),
     "MEMORY": (SIZE, "a size such as 64gb"),

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
@@ -33,7 +34,17 @@ from .guard import guard
 from .jobs import find_job, new_name, remove_jobs
 from .limits import check_limits
 from .place import keep_apart
-from .project import APPS_FILE, CA_FILE, GUARD_FILE, PINS_FILE, SECRETS_FILE, USAGE, StopError, me
+from .project import (
+    APPS_FILE,
+    CA_FILE,
+    DATA_KEY,
+    GUARD_FILE,
+    PINS_FILE,
+    SECRETS_FILE,
+    USAGE,
+    StopError,
+    me,
+)
 from .secret_files import give_secrets
 
 if TYPE_CHECKING:
@@ -91,6 +102,18 @@ def mounted_folders(project: Project) -> dict[str, Path]:
     }
 
 
+def make_place(project: Project, target: str, source: Path) -> None:
+    """Make the place of a mount below /data: the engine cannot where that is read-only."""
+    data = project.settings.path("LOCAL_DATA_DIR")
+    if not data or not target.startswith("/data/") or project.settings.get(DATA_KEY) != "true":
+        return
+    place = data / target[len("/data/") :]
+    with suppress(OSError):  # then the engine says why
+        make_folder(place.parent if source.is_file() else place)
+        if source.is_file():
+            place.touch()
+
+
 def make_folders(project: Project) -> None:
     """Make the folders that containers mount: Docker would make them, and as root.
 
@@ -98,6 +121,7 @@ def make_folders(project: Project) -> None:
         StopError: the folder of the code does not exist, or another cannot be made.
     """
     for key, folder in mounted_folders(project).items():
+        make_place(project, key, folder)
         if folder.exists():
             continue
         if key == "LOCAL_CODE_DIR":
@@ -400,6 +424,9 @@ def do_run(project: Project, options: argparse.Namespace) -> None:
     for name in ("env", "volume", "workdir", "publish"):
         for value in getattr(options, name):
             given += [f"--{name}", value]
+    for value in options.volume:
+        here, _, there = value.partition(":")
+        make_place(project, there.partition(":")[0], project.folder / Path(here).expanduser())
     run = ("--progress", "quiet", "run", "--no-deps")
     if options.detach:
         start = compose(*run, "--detach", *given, "runtime", *words)
