@@ -930,7 +930,7 @@ def test_what_an_update_keeps_is_what_git_does_not_see() -> None:
     ignored = (ROOT / "template/docker-amd64/.gitignore.jinja").read_text().splitlines()
     files = {name for name in ignored if name.startswith((".env", "compose.")) and "*" not in name}
     # No update touches the first; the others are written before each start.
-    before_start = {"compose.apps.yaml", "compose.guard.yaml", "compose.secrets.yaml"}
+    before_start = {f"compose.{name}.yaml" for name in ("apps", "cache", "guard", "secrets")}
     assert set(HOST_FILES) == files - {"compose.override.yaml", *before_start}
 
 

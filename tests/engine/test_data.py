@@ -1,8 +1,11 @@
-"""Containers read data and do not change it, by either of its paths, until one key says so."""
+"""Folders of this machine in containers: data read-only until a key says so, and shared models."""
 
 from __future__ import annotations
 
-from tests.support.project import Project
+import os
+from pathlib import Path
+
+from tests.support.project import SOCKET, Project
 
 WRITE = "import pathlib, sys; pathlib.Path(sys.argv[1]).write_text('mine')"
 
@@ -48,3 +51,28 @@ def test_an_env_of_before_keeps_data_writable(plain_project: Project) -> None:
         assert "DATA_READ_ONLY=false\n" in env.read_text()
     finally:
         plain_project.write("docker-amd64/.env", now)
+
+
+def test_models_in_a_shared_folder_belong_to_its_group(
+    plain_project: Project, open_folder: Path
+) -> None:
+    folder = open_folder / "shared models"
+    folder.mkdir()
+    if os.getuid() == 0:  # somebody else's, with a group that the user has beside the first one
+        os.chown(folder, 0, SOCKET.stat().st_gid)
+    folder.chmod(0o2770)
+    try:
+        plain_project.ok("env", "--set", f"SHARED_CACHE_DIR={folder}")
+        plain_project.ok("up")
+        make = 'mkdir -p "$HF_HUB_CACHE" && touch "$HF_HUB_CACHE/model"'
+        plain_project.ok("run", "sh", "-c", make)
+        plain_project.ok("exec", "sh", "-c", 'ls "$HF_HUB_CACHE/model" && mkdir "$TORCH_HOME"')
+        for path in (folder / "huggingface/hub/model", folder / "torch"):
+            assert path.stat().st_gid == folder.stat().st_gid
+            assert path.stat().st_uid == plain_project.owner.uid
+        folder.rename(folder.with_name("moved"))
+        said = plain_project.sh("run", "true")
+        assert "failure: shared-cache-missing" in said.stderr
+    finally:
+        plain_project.ok("env", "--set", "SHARED_CACHE_DIR=")
+        plain_project.ok("down")

@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 
 SCRIPT = "./docker-amd64/template.sh"
 # Override files that COMPOSE_FILE names where they are used: what `pin` writes, certificates, what
-# containers see of docker-amd64, the user's tokens, and ports of apps.
+# containers see of docker-amd64, the user's tokens, ports of apps, models that users share.
 PINS_FILE = "compose.pins.yaml"
 CA_FILE = "compose.ca.yaml"
 GUARD_FILE = "compose.guard.yaml"
 SECRETS_FILE = "compose.secrets.yaml"
 APPS_FILE = "compose.apps.yaml"
+CACHE_FILE = "compose.cache.yaml"
 DATA_KEY = "DATA_READ_ONLY"  # of .env: true or false
 USAGE = "usage"  # the id of a wrong call, which is not shown
 
@@ -168,7 +169,7 @@ def read_project(folder: Path) -> Project:
 
 # What a value must be, as a pattern and in words: with another one Compose or a build stops, and
 # what they say does not name the key. docker/go-units reads sizes, compose-go names of projects.
-MOUNTED = re.compile("LOCAL_[A-Z]+_DIR")  # keys of folders that containers get
+MOUNTED = re.compile("(LOCAL_[A-Z]+|SHARED_CACHE)_DIR")  # keys of folders that containers get
 NUMBER = "a number from 0 to 2147483647"
 ADDRESS = r"[\w.:\[\]%-]*"
 SIZE = r"(?i:(\d+\.?\d*|\.\d+) ?(b|[kmgtp](i?b)?)?)?"

@@ -37,6 +37,7 @@ from .place import keep_apart
 from .project import (
     APPS_FILE,
     CA_FILE,
+    CACHE_FILE,
     DATA_KEY,
     GUARD_FILE,
     PINS_FILE,
@@ -46,6 +47,7 @@ from .project import (
     me,
 )
 from .secret_files import give_secrets
+from .shared_cache import share_cache
 
 if TYPE_CHECKING:
     import argparse
@@ -55,7 +57,7 @@ if TYPE_CHECKING:
 START_LIMIT = 120  # seconds for the first start, which installs the project
 # The Compose files of which it is known what they mount.
 KNOWN_FILES = (
-    *("compose.yaml", APPS_FILE, CA_FILE, GUARD_FILE, PINS_FILE, SECRETS_FILE),
+    *("compose.yaml", APPS_FILE, CA_FILE, CACHE_FILE, GUARD_FILE, PINS_FILE, SECRETS_FILE),
     *OVERRIDE_FILES.values(),
 )
 NO_ORPHANS = {"COMPOSE_IGNORE_ORPHANS": "true"}  # to Compose, jobs are orphans
@@ -165,6 +167,7 @@ def before_start(project: Project, target: str, *, quiet: bool = False) -> None:
     make_folders(project)
     guard(project)
     give_secrets(project)
+    share_cache(project)
     check_limits(project)
 
 

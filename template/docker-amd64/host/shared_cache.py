@@ -1,0 +1,96 @@
+"""A cache of models for several users: SHARED_CACHE_DIR in .env, a folder of this machine.
+
+An override file mounts it and lets the hubs of Hugging Face and PyTorch use it, so that one
+download serves everybody. Only models: HF_HOME also has the token of a user. The container's user
+gets the group of the folder where its user here is in it. Nothing in the folder is changed here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from shlex import quote
+from typing import TYPE_CHECKING
+
+from .compose import keep_file, show
+from .env_file import ProbeError
+from .failures import failed
+from .project import CACHE_FILE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .project import Project
+
+KEY = "SHARED_CACHE_DIR"
+TARGET = "/shared-cache"
+VARIABLES = {"HF_HUB_CACHE": f"{TARGET}/huggingface/hub", "TORCH_HOME": f"{TARGET}/torch"}
+HEAD = """\
+# The cache of models that SHARED_CACHE_DIR in .env names. template.sh writes this before containers
+# start.
+"""
+
+
+def groups_here(project: Project) -> set[int]:
+    """The groups, on this machine, of the user that containers work for."""
+    if os.getuid():
+        return {os.getgid(), *os.getgroups()}
+    import pwd  # noqa: PLC0415  for root alone, who works for the owner of the project
+
+    try:
+        user = pwd.getpwuid(int(project.settings.get("USRID") or 0))
+    except KeyError:
+        return set()
+    return {*os.getgrouplist(user.pw_name, user.pw_gid)}
+
+
+def added_group(project: Project, folder: Path) -> int | None:
+    """The group that the container's user needs to write there; None if it needs, or has, none."""
+    group, settings = folder.stat().st_gid, project.settings
+    # A rootless engine has no numbers of other groups: its root is the user here.
+    rootless = settings.get("USRID") == "0" and os.getuid() != 0
+    has_it = rootless or str(group) == settings.get("GRPID")
+    return group if group in groups_here(project) and not has_it else None
+
+
+def cache_text(project: Project) -> str:
+    """The text of the override file, "" where .env names no cache.
+
+    Raises:
+        StopError: the folder does not exist.
+    """
+    folder = project.settings.path(KEY)
+    if not folder:
+        return ""
+    if not folder.is_dir():
+        raise failed("shared-cache-missing", project, path=str(folder))
+    if not os.access(str(folder), os.W_OK | os.X_OK):
+        show(
+            f"You cannot write to {folder}, so programs find models there and add none. "
+            f"Its group may. Run: ls -ld {quote(str(folder))}"
+        )
+    group = added_group(project, folder)
+    volume = {"type": "bind", "source": str(folder), "target": TARGET}
+    rows = {
+        "environment": VARIABLES,
+        **({"group_add": [str(group)]} if group is not None else {}),
+        "volumes": [{**volume, "bind": {"create_host_path": False}}],
+    }
+    body = "".join(
+        f"  {key}: {json.dumps(row, ensure_ascii=False).replace('$', '$$')}\n"
+        for key, row in rows.items()
+    )
+    return f"{HEAD}x-cache: &cache\n{body}\nservices:\n  runtime: *cache\n  dev: *cache\n"
+
+
+def share_cache(project: Project) -> None:
+    """Bring the override file in line with .env, and let COMPOSE_FILE name it.
+
+    Raises:
+        StopError: the folder that .env names does not exist.
+    """
+    text = cache_text(project)
+    try:
+        keep_file(project, CACHE_FILE, text)
+    except (OSError, ProbeError) as error:  # such as a folder that is read-only for this user
+        show(f"Containers have the cache of models that they had before: {str(error).strip()}")
