@@ -38,12 +38,15 @@ def test_who_leaves_is_told_what_may_go_and_keeps_everything_but_the_answers(
 def test_what_others_need_of_a_project_without_a_template_is_said(
     generate: Generate, tmp_path: Path, in_git: InGit
 ) -> None:
-    folder = generate(tmp_path / "project", hook=True, extras=["ci"], accelerator="cuda")
+    folder = generate(
+        tmp_path / "project", hook=True, extras=["ci", "devcontainer"], accelerator="cuda"
+    )
     in_git(folder)
     (folder / "docker-amd64/compose.cdi.yaml").write_text("services: {}\n")
     asked = template_sh(folder, "eject").stdout
     assert "git add --force compose.cdi.yaml" in asked
     assert "delete these too:\n  .github/workflows/image.yml .github/renovate.json" in asked
+    assert "Editors call template.sh by .devcontainer/." in asked
     (command,) = re.findall(r"(?m)^ +(sed .*>\.env),", asked)
     own = folder / "docker-amd64/.env"
     own.unlink()

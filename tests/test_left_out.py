@@ -26,6 +26,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "cuda": {"accelerator": "cuda"},
     "ci": {"accelerator": "cpu", "extras": ["ci"]},
     "data": {"accelerator": "cpu", "extras": ["data"]},
+    "devcontainer": {"accelerator": "cpu", "extras": ["devcontainer"]},
     "ssh": {"accelerator": "cpu", "extras": ["ssh"]},
     "sudo": {"accelerator": "cpu", "extras": ["sudo"]},
     "zsh": {"accelerator": "cpu", "shell": "zsh"},

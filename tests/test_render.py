@@ -18,6 +18,7 @@ import yaml
 
 from host.gpu_facts import GpuFacts
 from host.gpus import override_texts
+from host.project import EDITOR_FILE
 from tests import smoke
 from tests.conftest import ROOT, Generate
 from tests.support.pairs import cover_items
@@ -88,7 +89,7 @@ PIP: dict[str, list[Any]] = {"package_manager": ["pip"]}
 CONDA: dict[str, list[Any]] = {"package_manager": ["conda"], "python_version": ["3.12"]}
 # Every kind of project with everything that is extra, on either host.
 EXTRA: dict[str, list[Any]] = {
-    "extras": [["ci", "data", "jupyter", "ssh", "sudo", "tensorboard"]],
+    "extras": [["ci", "data", "devcontainer", "jupyter", "ssh", "sudo", "tensorboard"]],
     "shell": ["zsh"],
     "torch_version": ["2.13.0", "none"],
     "python_version": ["3.12"],
@@ -118,7 +119,7 @@ COMBINATIONS: list[dict[str, list[Any]]] = [
     }
     | {"extras": [["ci", "data"]], "shell": ["zsh"], "python_version": ["3.12"]},
     {"service": ["ngc"], "ngc_release": ["26.08"], **NEW}
-    | {"extras": [["ci", "data", "ssh"]], "shell": ["zsh"]},
+    | {"extras": [["ci", "data", "devcontainer", "ssh"]], "shell": ["zsh"]},
 ]
 GIVEN = ("ngc", "hub")  # their images bring Python and PyTorch
 
@@ -263,6 +264,19 @@ def test_dependencies_say_exactly_the_versions_that_were_chosen(texts: Texts) ->
         torch = [name for name in data["dependency-groups"].get("torch", []) if "torch==" in name]
         wheel = own and answers.get("pytorch_build") != "source"
         assert torch == ([f"torch=={version}"] if wheel else [])
+
+
+def test_a_dev_container_is_json_once_its_comments_are_left_out(texts: Texts) -> None:
+    for text, answers in named(texts, ".devcontainer/devcontainer.json"):
+        data = json.loads(re.sub(r"(?m)^ *//.*$", "", text))
+        assert data["dockerComposeFile"] == f"../docker-amd64/{EDITOR_FILE}"
+        assert data["service"] == data["runServices"][0] == "dev"
+        extensions = data["customizations"]["vscode"]["extensions"]
+        in_cpp = answers["service"] == "devel"
+        assert ("ms-vscode.cpptools" in extensions) == in_cpp
+        on_gpus = in_cpp and answers.get("accelerator") == "cuda"
+        assert ("nvidia.nsight-vscode-edition" in extensions) == on_gpus
+        assert ("portsAttributes" in data) == ("ssh" in answers["extras"])
 
 
 def conda_lines(text: str) -> list[str]:
@@ -698,6 +712,7 @@ def test_existing_code_gets_no_file_beside_docker_amd64_but_the_answers(
             names = {path.name for path in project.iterdir()}
             of_ci = {"github": {".github"}, "gitlab": {".gitlab", ".gitlab-ci.yml"}}
             more = of_ci.get(answers.get("ci_host", ""), set())
+            more |= {".devcontainer"} if "devcontainer" in answers["extras"] else set()
             assert names == {"docker-amd64", ".copier-answers.yml"} | more
 
 

@@ -18,7 +18,7 @@ from host.facts import engine_line
 from host.fill import Filled, fill, report
 from host.gpu_facts import GpuFacts, chosen_gpus, gpu_facts
 from host.probe import probe
-from host.project import me
+from host.project import EDITOR_FILE, me
 from host.trusted import trust
 
 if TYPE_CHECKING:
@@ -331,6 +331,17 @@ def ci_lines(project: Path) -> list[str]:
     return lines
 
 
+def editor_lines(project: Path) -> list[str]:
+    """What to do if the code has a dev container of its own, which a copy keeps."""
+    own = project / ".devcontainer/devcontainer.json"
+    if not (project / FOLDER / "host/devcontainer.py").is_file() or not own.is_file():
+        return []
+    if EDITOR_FILE in own.read_text("utf-8", "replace"):
+        return []
+    keep = "Your .devcontainer is kept, and does not start the containers of docker-amd64"
+    return [f"{keep}. To have the template's, rename it and generate once more."]
+
+
 def answers_lines(project: Path, name: str) -> list[str]:
     """What to do if a copy has replaced the answers of another template."""
     command = ["git", "show", f"HEAD:./{name}"]
@@ -427,6 +438,7 @@ def run(project: Path, arguments: Sequence[str], *, ask: bool) -> list[str]:
         *([] if updated else python_lines(project, answers)),
         *judged,
         *ci_lines(project),
+        *editor_lines(project),
         *([] if updated else answers_lines(project, answers.answers_file)),
         *kept,
         *(default_lines(answers, told=COMMITTED in "".join(judged)) if new else []),

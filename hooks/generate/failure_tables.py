@@ -23,6 +23,7 @@ MET = {
     "base-torch": "given",
     "ci": "'ci' in extras",
     "conda": "conda",
+    "devcontainer": "'devcontainer' in extras",
     "cuda": "accelerator == 'cuda'",
     "data": "'data' in extras",
     "pip": "not conda",

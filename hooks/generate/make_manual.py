@@ -39,6 +39,7 @@ NEEDS = {
     "ci": "with `extras: ci`",
     "conda_packages": "conda",
     "jupyter": "with `extras: jupyter`",
+    "devcontainer": "with `extras: devcontainer`",
     "load": "with `accelerator: cuda`",
     "measure": "with PyTorch",
     "pack": "with `extras: data`",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import shutil
 import tempfile
@@ -77,6 +78,17 @@ def jane(open_folder: Path) -> Person:
     home.mkdir()
     os.chown(home, uid, gid)
     return Person(uid, gid, "jane", home)
+
+
+def known_person(home: Path, uid: int, *more: tuple[str, str]) -> Person:
+    """Somebody with a new home whom this machine's user database knows, as some programs want it.
+
+    Where the tests are not root, it is the one who runs them.
+    """
+    user = pwd.getpwuid(uid if os.getuid() == 0 else os.getuid())
+    home.mkdir()
+    os.chown(home, user.pw_uid, user.pw_gid)
+    return Person(user.pw_uid, user.pw_gid, user.pw_name, home, more)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.conftest import MakeProject
+from tests.engine.conftest import MakeProject, known_person
 from tests.engine.test_failures import advice, changed
+from tests.support.editor import editor_problem, inside, opened
 from tests.support.engine import GPU_HOST, gpu_host_problem, need
 from tests.support.project import Person, Project
 
@@ -23,21 +25,21 @@ DEVICES = ("sh", "-c", "ls /dev/nvidia[0-9]* 2>/dev/null || true")
 
 
 @pytest.fixture(scope="module")
-def hans(jane: Person, open_folder: Path) -> Person:
+def hans(open_folder: Path) -> Person:
     """Somebody whose machine has two GPUs, driver 550.54.15, and an engine that knows them."""
     need(gpu_host_problem())
     programs = open_folder / "gpu-host"
     programs.mkdir()
     (programs / "nvidia-smi").symlink_to(SMI)
-    path = f"{programs}:{jane.environment()['PATH']}"
+    path = f"{programs}:{os.environ['PATH']}"
     more = (("DOCKER_HOST", GPU_HOST), ("PATH", path), ("FAKE_SMI", "mixed"))
-    return replace(jane, name="hans", more=more)
+    return known_person(open_folder / "gpu-home", 3, *more)
 
 
 @pytest.fixture(scope="module")
 def with_gpus(project: MakeProject, hans: Person) -> Project:
     """A project for GPUs on the machine that has two, built into containerd's image store."""
-    new = project("with-gpus", owner=hans, light=True, accelerator="cuda")
+    new = project("with-gpus", owner=hans, light=True, accelerator="cuda", extras=["devcontainer"])
     new.build()
     return new
 
@@ -105,6 +107,14 @@ def test_run_and_up_give_the_gpus_that_cdi_describes(with_gpus: Project) -> None
 def test_plain_docker_compose_gives_the_same(with_gpus: Project) -> None:
     log = up(with_gpus, "/dev/nvidia0\n/dev/nvidia1\n")
     assert "GPU" not in log
+
+
+def test_a_container_that_an_editor_starts_has_the_same(with_gpus: Project) -> None:
+    need(editor_problem())
+    with_gpus.ok("down")
+    opened(with_gpus)
+    assert inside(with_gpus, "nvidia-smi") == "GPU 0\nGPU 1\n"
+    assert with_gpus.ok("exec", "nvidia-smi") == "GPU 0\nGPU 1\n"
 
 
 @pytest.mark.parametrize("way", ["cdi", "nvidia"])

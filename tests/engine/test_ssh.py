@@ -75,6 +75,7 @@ def test_editors_and_file_transfer_work_by_the_printed_entry(
     served: Project,
 ) -> None:
     entry = served.ok("ssh", "--config")
+    assert served.ok("editor").endswith(f"\n\n{entry}")
     served.write("entry", entry)
     host = entry.split()[1]
     config = str(served.folder / "entry")

@@ -58,6 +58,8 @@ GROUPS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
             Verb("apps", "apps", "list notebooks and other apps in it, start or stop one"),
             Verb("jupyter", "jupyter", "start JupyterLab in it"),
             Verb("tensorboard", "tensorboard", "start TensorBoard in it"),
+            Verb("devcontainer", "devcontainer", "make what editors start the dev container from"),
+            Verb("editor", "editor", "print what editors ask for to enter the dev container"),
             Verb("run", "work", "run a command in a new container of the runtime image"),
             Verb("logs", "work", "show what the dev container or a job prints"),
             Verb("stop", "work", "pause the dev container, or end a job"),

@@ -38,6 +38,9 @@ CI = """
 The checks of each push call template.sh. If you delete it, delete these too:
   {files}
 """
+EDITOR = """
+Editors call template.sh by .devcontainer/. If you delete it, delete that, too.
+"""
 WORKFLOWS = (
     ".github/workflows/image.yml",
     ".gitlab-ci.yml",
@@ -70,6 +73,8 @@ def do_eject(project: Project, options: argparse.Namespace) -> int:
     workflows = [name for name in WORKFLOWS if (root / name).exists()]
     if "ci" in project.extras and workflows:
         text += CI.format(files=" ".join(workflows))
+    if "devcontainer" in project.extras and (root / ".devcontainer").is_dir():
+        text += EDITOR
     print(text)
     if not options.yes and not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UpdateError(

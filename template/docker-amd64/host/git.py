@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from .ask import capture
 from .compose import show
 from .guard import KEY as GUARD_KEY
+from .guard import beside
 from .guard import mounts as guarded
 
 if TYPE_CHECKING:
@@ -98,5 +99,5 @@ def override(project: Project) -> str:
         ]
         if project.settings.get(GUARD_KEY) != "all":
             for path in mounts:
-                dev["volumes"] += guarded(project.folder, path, str(path))
+                dev["volumes"] += guarded(project.folder, path, str(path), *beside(project))
     return json.dumps({"services": {"dev": dev}}, ensure_ascii=False).replace("$", "$$")

@@ -4,6 +4,7 @@ This machine runs what is in that folder, and the code folder, which containers 
 in it. So an override file mounts an empty folder over it, and into that, read-only, each file and
 folder but .env and the secrets that .dockerignore keeps from every build. An empty file over .env
 would not do: a mount ends when what it covers is replaced, as .env is whenever a value changes.
+Editors run what .devcontainer/ names, so containers cannot change that folder either.
 
 Data that is read-only and lies in the code folder is read-only there too.
 """
@@ -19,13 +20,22 @@ from typing import TYPE_CHECKING, Any
 from .ask import read_text
 from .compose import keep_file, show
 from .env_file import ProbeError
-from .project import APPS_FILE, DATA_KEY, GUARD_FILE, SECRETS_FILE, code_folder, me
+from .project import (
+    APPS_FILE,
+    DATA_KEY,
+    EDITOR_FILE,
+    GUARD_FILE,
+    SECRETS_FILE,
+    code_folder,
+    me,
+)
 
 if TYPE_CHECKING:
     from .project import Project
 
 KEY = "CONTAINERS_SEE"  # protected, or all
-HIDDEN = (".env*", APPS_FILE, GUARD_FILE, SECRETS_FILE)  # with the secrets of .dockerignore
+# With the secrets of .dockerignore.
+HIDDEN = (".env*", APPS_FILE, EDITOR_FILE, GUARD_FILE, SECRETS_FILE)
 SHOWN = (".env.example",)
 HEAD = """\
 # What containers cannot change in the code folder: docker-amd64, of which they see what is listed,
@@ -55,13 +65,14 @@ def bind(path: Path, place: str, *, read_only: bool) -> dict[str, Any]:
     return {**known, "read_only": read_only, "bind": {"create_host_path": False}}
 
 
-def mounts(folder: Path, source: Path, target: str) -> list[dict[str, Any]]:
+def mounts(folder: Path, source: Path, target: str, *beside: str) -> list[dict[str, Any]]:
     """The volumes, as Compose writes them, that protect docker-amd64 in a mounted folder.
 
     Args:
         folder: docker-amd64.
         source: the folder of this machine that containers mount.
         target: where they mount it.
+        beside: names of folders beside docker-amd64 to protect, if they exist.
     """
     folder, source = folder.resolve(), source.resolve()
     if source not in folder.parents:
@@ -76,7 +87,18 @@ def mounts(folder: Path, source: Path, target: str) -> list[dict[str, Any]]:
     place = "/".join((target, *above, own))
     cover = {"type": "tmpfs", "target": place, "tmpfs": {"size": "64k", "mode": 0o555}}
     shown = [bind(folder / name, f"{place}/{name}", read_only=True) for name in visible(folder)]
-    return [*between, cover, *shown]
+    of_root = "/".join((target, *above))
+    others = [
+        bind(folder.parent / name, f"{of_root}/{name}", read_only=True)
+        for name in beside
+        if (folder.parent / name).is_dir()
+    ]
+    return [*between, cover, *shown, *others]
+
+
+def beside(project: Project) -> tuple[str, ...]:
+    """The folders beside docker-amd64 whose files this machine runs, too."""
+    return (".devcontainer",) if "devcontainer" in project.extras else ()
 
 
 def data_mount(project: Project, target: str) -> list[dict[str, Any]]:
@@ -95,7 +117,8 @@ def guard_text(project: Project) -> str:
     """The text of the override file, "" where there is nothing to protect."""
     volumes = data_mount(project, "/workspace")
     if project.settings.get(KEY) != "all":
-        volumes = [*mounts(project.folder, code_folder(project), "/workspace"), *volumes]
+        protected = mounts(project.folder, code_folder(project), "/workspace", *beside(project))
+        volumes = [*protected, *volumes]
     if not volumes:
         return ""
     rows = (json.dumps(one, ensure_ascii=False).replace("$", "$$") for one in volumes)

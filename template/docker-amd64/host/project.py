@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SCRIPT = "./docker-amd64/template.sh"
+# What editors start the dev container from: all Compose files of this host in one.
+EDITOR_FILE = "compose.editor.yaml"
 # Override files that COMPOSE_FILE names where they are used: what `pin` writes, certificates, what
 # containers see of docker-amd64, the user's tokens, ports of apps, models that users share.
 PINS_FILE = "compose.pins.yaml"

@@ -72,8 +72,12 @@ def config(project: Project, alias: str, address: str, port: str, user: str) -> 
     return f"{entry}    ProxyJump {jump}\n" if jump else entry
 
 
-def do_ssh(project: Project, options: argparse.Namespace) -> None:
-    """Become ssh, which knows the server's key from the engine; or print what an editor wants."""
+def reach(project: Project) -> tuple[str, str, str]:
+    """Address and port of the server, and its user; its key is written where clients look for it.
+
+    Raises:
+        StopError: nobody may log in, or no server runs.
+    """
     keys = project.settings.path("SSH_KEYS")
     if not keys or not keys.is_file():
         raise failed("ssh-no-keys", project)
@@ -81,12 +85,28 @@ def do_ssh(project: Project, options: argparse.Namespace) -> None:
     found = container(project)
     address, port = server(project, found)
     key, user = host_key(project, found)
-    alias = project.settings.get("COMPOSE_PROJECT_NAME")
-    write_file(project.folder / KNOWN_HOSTS, f"{alias} {key}\n")
+    write_file(project.folder / KNOWN_HOSTS, f"{alias_of(project)} {key}\n")
+    return address, port, user
+
+
+def alias_of(project: Project) -> str:
+    """The name under which clients know the server's key."""
+    return project.settings.get("COMPOSE_PROJECT_NAME")
+
+
+def entry(project: Project) -> str:
+    """The entry for ~/.ssh/config. Raises StopError."""
+    return config(project, alias_of(project), *reach(project))
+
+
+def do_ssh(project: Project, options: argparse.Namespace) -> None:
+    """Become ssh, which knows the server's key from the engine; or print what an editor wants."""
     if options.config:
-        print(config(project, alias, address, port, user), end="")
+        print(entry(project), end="")
         return
+    address, port, user = reach(project)
     words = options.command[1:] if options.command[:1] == ["--"] else options.command
     known = ("-o", f"UserKnownHostsFile={KNOWN_HOSTS}", "-o", "StrictHostKeyChecking=yes")
-    call = ["ssh", "-p", port, "-o", f"HostKeyAlias={alias}", *known, "-l", user, "--", address]
+    server = ("-p", port, "-o", f"HostKeyAlias={alias_of(project)}", *known, "-l", user)
+    call = ["ssh", *server, "--", address]
     become(project, [*call, *([f"cd /workspace && {join(words)}"] if words else [])])

@@ -39,6 +39,7 @@ from .project import (
     CA_FILE,
     CACHE_FILE,
     DATA_KEY,
+    EDITOR_FILE,
     GUARD_FILE,
     PINS_FILE,
     SECRETS_FILE,
@@ -178,13 +179,7 @@ def do_up(project: Project, _: argparse.Namespace) -> None:
     """Start the dev container, and wait until it can be entered."""
     before_start(project, "dev")
     publish_apps(project)
-    for_git = git_override(project)
-    call(
-        project,
-        compose("up", "--detach", "--no-build", "dev"),
-        stdin=for_git or None,
-        env={**NO_ORPHANS, **(with_stdin(project) if for_git else {})},
-    )
+    start_dev(project)
     # The first start installs the project; whoever enters next expects it there.
     deadline = time.monotonic() + START_LIMIT
     name = container(project)
@@ -199,6 +194,29 @@ def do_up(project: Project, _: argparse.Namespace) -> None:
             raise why_not_started(project, said.stdout + said.stderr)
         time.sleep(0.2)
     show(f"The dev container runs. Run: {me()} shell")
+
+
+def start_dev(project: Project) -> None:
+    """Let Compose start the dev container, or replace it where something has changed."""
+    up = ("up", "--detach", "--no-build", "dev")
+    override, options = git_override(project), []
+    if "devcontainer" in project.extras:
+        from .devcontainer import options_of_editor  # noqa: PLC0415  only such projects have it
+
+        options = options_of_editor(project)
+    if options or (project.folder / EDITOR_FILE).is_file():
+        from .editor import write_editor_file  # noqa: PLC0415  few starts need it
+
+        write_editor_file(project, override)
+    if options:
+        call(project, compose(*options, *up), env=NO_ORPHANS)
+        return
+    if "devcontainer" in project.extras:
+        from .devcontainer import with_labels  # noqa: PLC0415  only such projects have it
+
+        override = with_labels(project, override)
+    env = {**NO_ORPHANS, **(with_stdin(project) if override else {})}
+    call(project, compose(*up), stdin=override or None, env=env)
 
 
 def why_not_started(project: Project, text: str) -> StopError:
