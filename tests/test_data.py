@@ -10,6 +10,7 @@ from host.facts import Facts
 from host.fill import fill, report
 from host.guard import data_mount
 from host.project import Project, bad_values
+from host.work import make_place
 from tests.support.program import PROJECT
 
 EXAMPLE = "LOCAL_CODE_DIR=..\nLOCAL_DATA_DIR=../data\nDATA_READ_ONLY=true\n"
@@ -87,3 +88,15 @@ def test_the_whole_disk_and_the_whole_home_are_refused(
 def test_a_value_that_is_neither_true_nor_false_is_named(docker: Path) -> None:
     (stop,) = bad_values(project(docker, "DATA_READ_ONLY=ja").settings)
     assert "DATA_READ_ONLY" in stop.sentence
+
+
+def test_what_is_mounted_below_data_has_its_place_there(docker: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").touch()
+    data = docker.parent / "data"
+    make_place(project(docker), "/data/sets/imagenet", tmp_path)
+    make_place(project(docker), "/data/lists/list.txt", tmp_path / "list.txt")
+    assert (data / "sets/imagenet").is_dir()
+    assert (data / "lists/list.txt").is_file()
+    make_place(project(docker), "/scratch", tmp_path)
+    make_place(project(docker, "DATA_READ_ONLY=false"), "/data/other", tmp_path)  # the engine does
+    assert {one.name for one in data.iterdir()} == {"sets", "lists"}
