@@ -23,7 +23,7 @@ from copier import run_copy, run_update
 
 from host.checkout import HOST_FILES, Checkout, prepare_undo
 from host.command import find_verb, parser_of
-from host.project import StopError
+from host.project import START_FILES, StopError
 from host.update import COPIER, copier_version, memory
 from host.versions import address
 from tests.conftest import ROOT, SNAPSHOT_TAG, InGit
@@ -930,8 +930,7 @@ def test_what_an_update_keeps_is_what_git_does_not_see() -> None:
     ignored = (ROOT / "template/docker-amd64/.gitignore.jinja").read_text().splitlines()
     files = {name for name in ignored if name.startswith((".env", "compose.")) and "*" not in name}
     # No update touches the first; the others are written before each start.
-    before_start = {f"compose.{name}.yaml" for name in ("apps", "cache", "guard", "secrets")}
-    assert set(HOST_FILES) == files - {"compose.override.yaml", *before_start}
+    assert set(HOST_FILES) == files - {"compose.override.yaml", *START_FILES}
 
 
 def test_on_a_terminal_a_person_agrees_and_is_asked_what_is_new(

@@ -20,22 +20,14 @@ from typing import TYPE_CHECKING, Any
 from .ask import read_text
 from .compose import keep_file, show
 from .env_file import ProbeError
-from .project import (
-    APPS_FILE,
-    DATA_KEY,
-    EDITOR_FILE,
-    GUARD_FILE,
-    SECRETS_FILE,
-    code_folder,
-    me,
-)
+from .project import DATA_KEY, GUARD_FILE, START_FILES, code_folder, me
 
 if TYPE_CHECKING:
     from .project import Project
 
 KEY = "CONTAINERS_SEE"  # protected, or all
-# With the secrets of .dockerignore.
-HIDDEN = (".env*", APPS_FILE, EDITOR_FILE, GUARD_FILE, SECRETS_FILE)
+# With the secrets of .dockerignore. No container needs files of this host that come and go.
+HIDDEN = (".env*", *START_FILES)
 SHOWN = (".env.example",)
 HEAD = """\
 # What containers cannot change in the code folder: docker-amd64, of which they see what is listed,

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SCRIPT = "./docker-amd64/template.sh"
-# What editors start the dev container from: all Compose files of this host in one.
-EDITOR_FILE = "compose.editor.yaml"
 # Override files that COMPOSE_FILE names where they are used: what `pin` writes, certificates, what
 # containers see of docker-amd64, the user's tokens, ports of apps, models that users share.
 PINS_FILE = "compose.pins.yaml"
@@ -25,6 +23,10 @@ GUARD_FILE = "compose.guard.yaml"
 SECRETS_FILE = "compose.secrets.yaml"
 APPS_FILE = "compose.apps.yaml"
 CACHE_FILE = "compose.cache.yaml"
+# What editors start the dev container from: all Compose files of this host in one.
+EDITOR_FILE = "compose.editor.yaml"
+# Those that are written, or removed, before containers start.
+START_FILES = (APPS_FILE, CACHE_FILE, EDITOR_FILE, GUARD_FILE, SECRETS_FILE)
 DATA_KEY = "DATA_READ_ONLY"  # of .env: true or false
 USAGE = "usage"  # the id of a wrong call, which is not shown
 

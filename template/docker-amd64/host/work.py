@@ -35,14 +35,11 @@ from .jobs import find_job, new_name, remove_jobs
 from .limits import check_limits
 from .place import keep_apart
 from .project import (
-    APPS_FILE,
     CA_FILE,
-    CACHE_FILE,
     DATA_KEY,
     EDITOR_FILE,
-    GUARD_FILE,
     PINS_FILE,
-    SECRETS_FILE,
+    START_FILES,
     USAGE,
     StopError,
     me,
@@ -57,10 +54,7 @@ if TYPE_CHECKING:
 
 START_LIMIT = 120  # seconds for the first start, which installs the project
 # The Compose files of which it is known what they mount.
-KNOWN_FILES = (
-    *("compose.yaml", APPS_FILE, CA_FILE, CACHE_FILE, GUARD_FILE, PINS_FILE, SECRETS_FILE),
-    *OVERRIDE_FILES.values(),
-)
+KNOWN_FILES = ("compose.yaml", CA_FILE, PINS_FILE, *START_FILES, *OVERRIDE_FILES.values())
 NO_ORPHANS = {"COMPOSE_IGNORE_ORPHANS": "true"}  # to Compose, jobs are orphans
 RUN_FILE = "compose.run.yaml"  # for containers of one command
 SHELLS = (["bash"], ["zsh"])  # that `shell` can be told by name
