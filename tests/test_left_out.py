@@ -150,7 +150,7 @@ def test_a_project_has_the_rows_of_the_failures_that_its_programs_name(
 def test_a_project_has_no_program_for_images_that_nothing_names(kinds: dict[str, Path]) -> None:
     for kind, folder in kinds.items():
         files = {file for file in (folder / "image").iterdir() if file.is_file()}
-        users = {*files, folder / "Dockerfile", *(folder / "host").glob("*.py")}
+        users = {*files, *folder.glob("*Dockerfile"), *(folder / "host").glob("*.py")}
         texts = {file: file.read_text() for file in users}
         for file in files:
             name = re.compile(rf"\b{re.escape(file.name)}|\b(import|from) {file.stem}\b")

@@ -86,7 +86,7 @@ install_project() {
 }
 
 run_pre_run() {
-    local script=/opt/container/pre-run.sh
+    local script=$1
     [[ -f $script ]] || return 0
     trap 'say "pre-run.sh failed with status $?; the command is not started"; exit 1' EXIT
     set +u # the script may use unset variables, but a failing line ends it
@@ -107,6 +107,7 @@ check_secrets
 eval "$(python -IS /opt/venv/lib/python3*/site-packages/container_tuning.py)"
 install_project
 cd "$here"
-run_pre_run
+run_pre_run /opt/container/pre-run.sh
+run_pre_run /opt/container/workspace/pre-run.sh
 { : >"$ready"; } 2>/dev/null || true
 exec "$@"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -343,3 +344,20 @@ def test_hooks_may_change_the_base_and_the_environment_on_it(restored: Project) 
     finally:
         for name in ("pre", "post"):
             (restored.folder / f"{DEPENDENCIES}/{name}-install.sh").unlink()
+
+
+def test_a_workspace_keeps_the_pytorch_of_the_base(
+    restored: Project, own_index: PackageIndex
+) -> None:
+    own_index.add("beside-torch", requires=["torch"])
+    restored.write("workspaces/jane/requirements.txt", "beside-torch\n")
+    for path in (restored.folder / "workspaces", restored.folder / "workspaces/jane"):
+        os.chown(path, restored.owner.uid, restored.owner.gid)
+    restored.ok("build", "-W", "jane")
+    try:
+        shown = restored.ok("run", "-W", "jane", "python", "-c", f"{WHERE}; import beside_torch")
+        assert f"\n{TORCH[NGC]} /usr/" in shown
+        lock = (restored.folder / "workspaces/jane/requirements.lock").read_text()
+        assert re.findall("(?m)^[a-z].*==", lock) == ["beside-torch=="]
+    finally:
+        restored.ok("clean", "--all", "-y", "-W", "jane")

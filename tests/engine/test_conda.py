@@ -408,3 +408,20 @@ def test_post_install_sh_works_in_the_environment_of_conda(
         assert small.ok("run", "python", "-c", code).strip() == "/opt/venv"
     finally:
         file.unlink()
+
+
+def test_a_workspace_adds_packages_of_pypi_to_the_environment_of_conda(
+    small: Project, index: PackageIndex
+) -> None:
+    index.add("of-workspace")
+    small.write("workspaces/jane/requirements.txt", "of-workspace\n")
+    for path in (small.folder / "workspaces", small.folder / "workspaces/jane"):
+        os.chown(path, small.owner.uid, small.owner.gid)
+    small.ok("build", "-W", "jane")
+    try:
+        code = VERSION.format("of-workspace")
+        assert small.ok("run", "-W", "jane", "python", "-c", code) == "1.0\n"
+        lock = (small.folder / "workspaces/jane/requirements.lock").read_text()
+        assert re.findall("(?m)^[a-z].*==", lock) == ["of-workspace=="]
+    finally:
+        small.ok("clean", "--all", "-y", "-W", "jane")

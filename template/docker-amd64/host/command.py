@@ -128,6 +128,8 @@ GROUPS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
 # these options they only read.
 IN_TURN = {"add", "env", "freeze", "import", "lock", "over", "pin", "update"}
 AS_OWNER = ("update",)  # they let other programs write the project's files
+# With -W NAME, they are about the containers of a workspace.
+OF_WORKSPACE = "build up shell exec run logs stop start down ls root clean".split()
 READING = ("check", "json", "show")
 
 
@@ -204,6 +206,9 @@ def parser_of(verb: Verb) -> Parser:
     options = getattr(load(verb), f"{verb.function}_options", None)
     if options:
         options(parser)
+    if verb.name in OF_WORKSPACE:
+        words = "of workspaces/NAME, with its own packages"
+        parser.add_argument("-W", "--workspace", metavar="NAME", help=words)
     return parser
 
 
@@ -315,6 +320,10 @@ def call_verb(name: str, *words: str, project: Project | None = None) -> int:
     project = project or first_look(name)
     if verb.needs_env:
         need_env(project)
+    if getattr(options, "workspace", None) is not None and name != "build":
+        from .workspaces import enter  # noqa: PLC0415  most calls need none
+
+        enter(project, options.workspace, name)
     writes = name in IN_TURN and not any(getattr(options, one, False) for one in READING)
     with turn(FOLDER, name) if writes else nullcontext():
         status = getattr(load(verb), f"do_{verb.function}")(project, options)

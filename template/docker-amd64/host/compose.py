@@ -214,7 +214,10 @@ def need_image(project: Project, target: str) -> None:
     if image_id(name):
         return
     check_engine(project)
-    raise failed("image-not-built", project, image=name, target=target)
+    words = project.which or f" {target}"
+    raise failed(
+        "image-not-built", project, image=name, target=target, remedy=f"{me()} build{words}"
+    )
 
 
 def container(project: Project) -> str:
@@ -249,7 +252,7 @@ def need_container(project: Project) -> None:
         return
     need_image(project, "dev")
     check_engine(project)
-    raise failed("container-not-running", project)
+    raise failed("container-not-running", project, remedy=f"{me()} up{project.which}")
 
 
 # The image keeps the locks that it was built from; Compose mounts those of the project.
@@ -267,13 +270,14 @@ def warn_of_age(project: Project, found: str) -> None:
     used = capture("docker", "inspect", "--format", "{{.Image}}", found).stdout.strip()
     built = image_id(project.image("dev"))
     if built and used and built != used:
-        show(f"The dev container is older than its image. To replace it, run: {me()} up")
+        again = f"{me()} up{project.which}"
+        show(f"The dev container is older than its image. To replace it, run: {again}")
         return
     asked = capture("docker", "exec", found, "sh", "-c", LOCKS_DIFFER)
     if asked.returncode == LOCKS_DIFFER_STATUS:
         show(
             "The dev container is older than the lock. To replace it, run: "
-            f"{me()} build dev && {me()} up"
+            f"{me()} build{project.which or ' dev'} && {me()} up{project.which}"
         )
 
 

@@ -112,6 +112,11 @@ def build_options(parser: argparse.ArgumentParser) -> None:
 
 def do_build(project: Project, options: argparse.Namespace) -> None:
     """Build images, with an up-to-date lock."""
+    if options.workspace is not None:
+        from .workspaces import build_workspace  # noqa: PLC0415  most builds are of none
+
+        build_workspace(project, options.workspace)
+        return
     images: list[str] = options.image or ["runtime", "dev"]
     for image in images:
         if image not in ("runtime", "dev"):

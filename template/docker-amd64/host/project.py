@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 
 SCRIPT = "./docker-amd64/template.sh"
 # Override files that COMPOSE_FILE names where they are used: what `pin` writes, certificates, what
-# containers see of docker-amd64, the user's tokens, ports of apps, models that users share.
+# containers see of docker-amd64, the user's tokens, ports of apps, models that users share, and
+# the containers of a workspace.
 PINS_FILE = "compose.pins.yaml"
 CA_FILE = "compose.ca.yaml"
 GUARD_FILE = "compose.guard.yaml"
 SECRETS_FILE = "compose.secrets.yaml"
+WORKSPACE_FILE = "compose.workspace.yaml"
 APPS_FILE = "compose.apps.yaml"
 CACHE_FILE = "compose.cache.yaml"
 # What editors start the dev container from: all Compose files of this host in one.
@@ -119,6 +121,7 @@ class Project:
         self.builds: tuple[str, ...] = tuple(data["builds"])
         self.offered: dict[str, list[str]] = data["offered"]
         self._settings: Settings | None = None
+        self.workspace = ""  # with -W NAME, what a verb is about
         self.is_pinned = False  # by this call of template.sh
         self.trusts_lock = False  # in CI the build itself finds out whether a lock is stale
 
@@ -126,6 +129,11 @@ class Project:
     def root(self) -> Path:
         """The folder around docker-amd64."""
         return self.folder.parent
+
+    @property
+    def which(self) -> str:
+        """What a command has to say so that it is about the same containers."""
+        return f" -W {shlex.quote(self.workspace)}" if self.workspace else ""
 
     @property
     def answers(self) -> dict[str, Any]:

@@ -41,6 +41,7 @@ from .project import (
     PINS_FILE,
     START_FILES,
     USAGE,
+    WORKSPACE_FILE,
     StopError,
     me,
 )
@@ -54,7 +55,11 @@ if TYPE_CHECKING:
 
 START_LIMIT = 120  # seconds for the first start, which installs the project
 # The Compose files of which it is known what they mount.
-KNOWN_FILES = ("compose.yaml", CA_FILE, PINS_FILE, *START_FILES, *OVERRIDE_FILES.values())
+KNOWN_FILES = (
+    *("compose.yaml", CA_FILE, PINS_FILE, WORKSPACE_FILE),
+    *START_FILES,
+    *OVERRIDE_FILES.values(),
+)
 NO_ORPHANS = {"COMPOSE_IGNORE_ORPHANS": "true"}  # to Compose, jobs are orphans
 RUN_FILE = "compose.run.yaml"  # for containers of one command
 SHELLS = (["bash"], ["zsh"])  # that `shell` can be told by name
@@ -154,15 +159,22 @@ def attach_gpus(project: Project, *, quiet: bool = False) -> None:
         attach(project, quiet=quiet)
 
 
+def write_files(project: Project, *, quiet: bool = False) -> None:
+    """Bring the override files in line that COMPOSE_FILE in .env then names, if it has to."""
+    attach_gpus(project, quiet=quiet)
+    give_secrets(project)
+    share_cache(project)
+
+
 def before_start(project: Project, target: str, *, quiet: bool = False) -> None:
     """What is true of every container before it starts."""
     keep_apart(project)
     need_image(project, target)
-    attach_gpus(project, quiet=quiet)
+    if not project.workspace:  # `workspaces.enter` has, and no docker-amd64 is in its code
+        write_files(project, quiet=quiet)
     make_folders(project)
-    guard(project)
-    give_secrets(project)
-    share_cache(project)
+    if not project.workspace:
+        guard(project)
     check_limits(project)
 
 
@@ -172,7 +184,8 @@ def before_start(project: Project, target: str, *, quiet: bool = False) -> None:
 def do_up(project: Project, _: argparse.Namespace) -> None:
     """Start the dev container, and wait until it can be entered."""
     before_start(project, "dev")
-    publish_apps(project)
+    if not project.workspace:
+        publish_apps(project)
     start_dev(project)
     # The first start installs the project; whoever enters next expects it there.
     deadline = time.monotonic() + START_LIMIT
@@ -187,25 +200,26 @@ def do_up(project: Project, _: argparse.Namespace) -> None:
             show(said.stdout + said.stderr)
             raise why_not_started(project, said.stdout + said.stderr)
         time.sleep(0.2)
-    show(f"The dev container runs. Run: {me()} shell")
+    show(f"The dev container runs. Run: {me()} shell{project.which}")
 
 
 def start_dev(project: Project) -> None:
     """Let Compose start the dev container, or replace it where something has changed."""
     up = ("up", "--detach", "--no-build", "dev")
     override, options = git_override(project), []
-    if "devcontainer" in project.extras:
+    for_editors = "devcontainer" in project.extras and not project.workspace
+    if for_editors:
         from .devcontainer import options_of_editor  # noqa: PLC0415  only such projects have it
 
         options = options_of_editor(project)
-    if options or (project.folder / EDITOR_FILE).is_file():
+    if options or ((project.folder / EDITOR_FILE).is_file() and not project.workspace):
         from .editor import write_editor_file  # noqa: PLC0415  few starts need it
 
         write_editor_file(project, override)
     if options:
         call(project, compose(*options, *up), env=NO_ORPHANS)
         return
-    if "devcontainer" in project.extras:
+    if for_editors:
         from .devcontainer import with_labels  # noqa: PLC0415  only such projects have it
 
         override = with_labels(project, override)

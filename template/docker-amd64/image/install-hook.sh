@@ -1,20 +1,25 @@
 #!/bin/bash
-# Runs dependencies/pre-install.sh or post-install.sh, which are optional and yours:
+# Runs pre-install.sh or post-install.sh of dependencies/, or of a workspace, which are optional and yours:
 #
 #   install-hook.sh pre-install
+#   install-hook.sh post-install         in the image of a workspace
 #   install-hook.sh post-install STAGE   copies what it adds to /opt/venv to /opt/delta/STAGE, as hard links, so that images
 #                                        get only that as their next layer
+#   install-hook.sh packages             the same for workspace-packages.sh, with the lists of a workspace
 #
 # A hook runs as a user without privileges, unless the comment at its start has the line "# as: root". This user may write
-# to /opt/venv, and in pre-install.sh, before that exists, to /opt/local.
+# to /opt/venv, and in pre-install.sh, before packages are there, to /opt/local.
 set -euo pipefail
 name=$1 stage=${2:-}
 script=/mnt/$name/$name.sh
+if [[ $name == packages ]]; then script=${0%/*}/workspace-packages.sh; fi
 if [[ -n $stage ]]; then mkdir -p "/opt/delta/$stage"; fi
 [[ -f $script ]] || exit 0
 
+shown=${HOOKS_OF:-dependencies}
+if [[ $name != packages ]]; then shown+=/$name.sh; fi
 fail() {
-    printf '\ndependencies/%s.sh %s\n' "$name" "$1" >&2
+    printf '\n%s %s\n' "$shown" "$1" >&2
     exit 1
 }
 
@@ -32,43 +37,46 @@ if [[ -s /run/secrets/ca ]]; then
         GIT_SSL_CAINFO=/run/secrets/ca APT_CONFIG=$HOME/apt.conf
     echo 'Acquire::https::CAInfo "/run/secrets/ca";' >"$APT_CONFIG"
 fi
-if [[ -s /run/secrets/netrc ]]; then ln -s /run/secrets/netrc "$HOME/.netrc"; fi
+if [[ -s /run/secrets/netrc ]]; then
+    export NETRC=/run/secrets/netrc
+    ln -s $NETRC "$HOME/.netrc"
+fi
 # For http, curl reads only the lower-case name.
 if [[ -n ${HTTP_PROXY:-} ]]; then export http_proxy=$HTTP_PROXY; fi
 
 files() { find /opt/venv ! -type d ! -path '*/__pycache__/*' ! -name .lock | LC_ALL=C sort; }
 
-if [[ -n $stage ]]; then
+group=50000
+if [[ -n $stage ]]; then group=0; fi # the group of /opt/venv before it is in an image
+if [[ $name == pre-install ]]; then
+    mkdir -p /opt/local
+    bash "${0%/*}/apt-install.sh" /dev/null # only takes APT_MIRROR
+else
     umask 0002 # /opt/venv has to be writable for its group
-    group=0    # to which it belongs in these stages
     files >/tmp/files
     touch /tmp/before
     sleep 0.01 # a file of the same clock tick would not count as newer
-else
-    group=50000
-    mkdir -p /opt/local
-    bash /mnt/apt-install.sh /dev/null # only takes APT_MIRROR
 fi
 
-echo "dependencies/$name.sh runs as ${user:-a user without privileges}."
+echo "$shown: runs as ${user:-a user without privileges}."
 command=(bash -eo pipefail "$script")
 if [[ -z $user ]]; then
     command=(setpriv "--regid=$group" --reuid=50000 --clear-groups --no-new-privs "${command[@]}")
     export USER=hook LOGNAME=hook
     chown -R 50000 "$HOME" "$cache"
-    if [[ -z $stage ]]; then chown 50000 /opt/local; fi
+    if [[ $name == pre-install ]]; then chown -R 50000 /opt/local; fi
 fi
 cd "/mnt/$name"
 status=0
 "${command[@]}" || status=$?
 if ((status)); then
-    [[ $user == root ]] || echo "To run it as root, write the line \"# as: root\" at its start." >&2
+    [[ $user == root || $name == packages ]] || echo 'To run it as root, write the line "# as: root" at its start.' >&2
     fail "ended with status $status"
 fi
 cd /
 rm -rf "$HOME"
 
-if [[ -z $stage ]]; then
+if [[ $name == pre-install ]]; then
     chown -hR 0:0 /opt/local
     rmdir --ignore-fail-on-non-empty /opt/local
     exit
@@ -76,14 +84,21 @@ fi
 # A later layer cannot remove what an earlier one has, and what is locked has to be what is there.
 removed=$(files | LC_ALL=C comm -23 /tmp/files -)
 [[ -z $removed ]] || fail "removed ${removed%%$'\n'*}: it may add and change files, but packages are those of the lock"
-outside=$(find / -xdev \( -path /opt/venv -o -path /opt/delta -o -path /tmp -o -path /var \) -prune \
-    -o -cnewer /tmp/before ! -type d -print -quit)
-if [[ -n $outside ]]; then
-    echo "What it wrote outside of /opt/venv, such as $outside, is not in the images: pre-install.sh can do that."
+if [[ -n $stage ]]; then
+    outside=$(find / -xdev \( -path /opt/venv -o -path /opt/delta -o -path /tmp -o -path /var \) -prune \
+        -o -cnewer /tmp/before ! -type d -print -quit)
+    if [[ -n $outside ]]; then
+        echo "What it wrote outside of /opt/venv, such as $outside, is not in the images: pre-install.sh can do that."
+    fi
 fi
 rm -f /opt/venv/.lock /tmp/files
 cd /opt/venv
 find . -cnewer /tmp/before ! -type l ! -perm -g=w,o=r -exec chmod g+w,a+rX {} +
 # -S: without site, thus without .pth files. Some packages have files that are not Python 3: they are no error.
 find lib -cnewer /tmp/before -name '*.py' -print | bin/python -I -S -m compileall -qq -i - || true
-find . -cnewer /tmp/before ! -type d -exec cp -al --parents -t "/opt/delta/$stage" {} +
+if [[ -n $stage ]]; then
+    find . -cnewer /tmp/before ! -type d -exec cp -al --parents -t "/opt/delta/$stage" {} +
+else
+    find . -cnewer /tmp/before -exec chown -h 0:50000 {} +
+    rm /tmp/before
+fi

@@ -1,0 +1,132 @@
+"""Workspaces: folders with code of other people, each with packages of its own beside the project's.
+
+With `-W NAME`, a verb is about the containers of workspaces/NAME. They are a Compose project of
+their own, whose code folder that is, so they have a home and images of their own, too.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from hashlib import sha256
+from shlex import quote
+from typing import TYPE_CHECKING
+
+from .ask import capture, read_text
+from .compose import call, show
+from .failures import failed
+from .files import write_file
+from .project import APPS_FILE, GUARD_FILE, WORKSPACE_FILE, me
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .project import Project
+
+FOLDER = "workspaces"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
+STARTS = ("up", "run")  # the verbs that start containers
+LISTS = ("requirements.txt", "pyproject.toml")
+LOCK, IN_IMAGE = "requirements.lock", "/opt/venv/workspace.lock"
+# What a build gets of .env, if it is set.
+ARGUMENTS = ("APT_MIRROR", "UV_DEFAULT_INDEX", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "USRID")
+
+
+def find(project: Project, name: str) -> Path:
+    """The folder of a workspace. Raises StopError if there is none of that name."""
+    every = project.root / FOLDER
+    if not NAME.fullmatch(name):
+        raise failed("workspace-name", project, workspace=name)
+    folder = every / name
+    if not folder.is_dir():
+        entries = every.iterdir() if every.is_dir() else ()
+        names = sorted(one.name for one in entries if one.is_dir() and NAME.fullmatch(one.name))
+        there = f"There are: {', '.join(names)}." if names else "There are none yet."
+        raise failed(
+            "workspace-missing", project, cause=f"There is no folder {FOLDER}/{name}. {there}"
+        )
+    folder, own = folder.resolve(), project.folder.resolve()
+    if own in folder.parents or folder in (own, *own.parents):
+        # Its containers could change docker-amd64, which this machine runs.
+        raise failed("workspace-around", project, workspace=name)
+    return folder
+
+
+def engine_name(project_name: str, name: str) -> str:
+    """What Compose calls the workspace: its names have small letters, and no dots."""
+    plain = re.sub("[^a-z0-9_-]", "-", name.lower())
+    mark = "" if plain == name else "-" + sha256(name.encode()).hexdigest()[:4]
+    return f"{project_name}-{plain}{mark}"
+
+
+def enter(project: Project, name: str, verb: str) -> Path:
+    """Let all that follows be about a workspace; its folder.
+
+    Raises:
+        StopError: there is no such workspace, or what its containers get cannot be had.
+    """
+    folder = find(project, name)
+    if verb in STARTS:
+        from .work import write_files  # noqa: PLC0415  most verbs need none
+
+        write_files(project, quiet=verb == "run")
+    settings = project.settings
+    separator = settings.get("COMPOSE_PATH_SEPARATOR") or ":"
+    # What guards docker-amd64 is about the code folder of the project, which is not mounted; the
+    # ports of apps are those of its own dev container.
+    files = [one for one in settings.files() if one not in (APPS_FILE, GUARD_FILE)]
+    os.environ["COMPOSE_PROJECT_NAME"] = engine_name(settings.get("COMPOSE_PROJECT_NAME"), name)
+    os.environ["LOCAL_CODE_DIR"] = str(folder)
+    os.environ["COMPOSE_FILE"] = separator.join([*files, WORKSPACE_FILE])
+    if "ssh" in project.extras:
+        os.environ["SSH_PORT"] = ""  # the engine chooses one: that of .env is the project's
+    project.workspace = name
+    project.forget_settings()
+    return folder
+
+
+def build_workspace(project: Project, name: str) -> None:
+    """Build the image of a workspace on the dev image of the project, and keep its lock.
+
+    Raises:
+        StopError: there is no such workspace, or a build failed.
+    """
+    from .images import before_build, build_images  # noqa: PLC0415  it imports this module
+
+    find(project, name)
+    before_build(project)
+    build_images(project, "dev")
+    environment = project.image("dev")
+    folder = enter(project, name, "build")
+    arguments = {key: project.settings.get(key) for key in ARGUMENTS if key in project.settings}
+    if any((folder / one).is_file() for one in LISTS) and not (folder / LOCK).is_file():
+        arguments["LOCKED"] = f"not yet at {time.time()}"
+    words = ["docker", "build", "--file", str(project.folder / "workspace.Dockerfile")]
+    words += ["--build-context", f"image={project.folder / 'image'}"]
+    for tag in ("dev", "runtime"):  # `run` uses the same image
+        words += ["--tag", project.image(tag)]
+    for value in (f"ENVIRONMENT={environment}", f"WORKSPACE={project.name}/{name}", *arguments):
+        words += ["--build-arg", value]
+    for secret, key in (("ca", "CA_BUNDLE"), ("netrc", "NETRC_FILE")):
+        path = project.settings.path(key)
+        if path:
+            source = str(path).replace('"', '""')
+            words += ["--secret", f'id={secret},"src={source}"']
+    call(project, [*words, str(folder)], to_stderr=True, env=arguments)
+    keep_lock(project, folder)
+    for unread in ("environment.yml", "environment.yaml"):
+        if (folder / unread).is_file():
+            show(f"{FOLDER}/{name}/{unread} is not read: requirements.txt and pyproject.toml are.")
+    after = f"{me()} up -W {quote(name)}"
+    show(f"Built: the workspace {name}. Run: {after}")
+
+
+def keep_lock(project: Project, folder: Path) -> None:
+    """Write the lock of an image into its workspace; an image without packages has none."""
+    words = ("docker", "run", "--rm", "--network=none", "--entrypoint=cat", project.image("dev"))
+    lock = capture(*words, IN_IMAGE)
+    if lock.returncode or lock.stdout == read_text(folder / LOCK):
+        return
+    write_file(folder / LOCK, lock.stdout)
+    show(f"Wrote {FOLDER}/{project.workspace}/{LOCK}: the versions of its packages, with hashes.")

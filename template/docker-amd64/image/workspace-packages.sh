@@ -1,0 +1,47 @@
+#!/bin/bash
+# Installs what a workspace lists, beside the packages of the project, which keep their versions. What that adds, with its
+# hashes, is /opt/venv/workspace.lock: ./template.sh copies it to the workspace, and the next build installs that, unless the
+# lists or the packages of the project have changed. Then its versions are kept if they fit.
+set -euo pipefail
+
+lists=()
+for file in requirements.txt pyproject.toml; do
+    if [[ $file == pyproject.toml ]] && ! grep -q '^\[project\]' $file 2>/dev/null; then continue; fi
+    if [[ -f $file ]]; then lists+=("$file"); fi
+done
+((${#lists[@]})) || exit 0
+
+# The code of the workspace itself is mounted, and installed when a container starts.
+work=$(mktemp -d)
+for file in requirements*.txt pyproject.toml; do
+    [[ ! -f $file ]] || sed -E '/^(-e|--editable)?[[:space:]]*\.(\[.*\])?[[:space:]]*$/d' "$file" >"$work/$file"
+done
+options=()
+for file in "${lists[@]}"; do options+=(--requirement "$file"); done
+installed() { uv pip freeze | LC_ALL=C sort; }
+
+installed >"$work/before"
+uv pip list --quiet --format freeze >"$work/constraints.txt"
+digest=$({ cat requirements*.txt pyproject.toml "$work/constraints.txt" 2>/dev/null || true; } | sha256sum)
+digest="# for ${digest%% *}"
+cat >"$work/head" <<'END'
+# What ./template.sh build installed for this workspace. Remove this file to take newer versions.
+END
+echo "$digest" >>"$work/head"
+
+install() { (cd "$work" && uv pip install --constraint constraints.txt "${options[@]}" "$@"); }
+
+if [[ -f requirements.lock ]] && grep -qFx "$digest" requirements.lock; then
+    cp requirements.lock "$work/new"
+    uv pip install --no-deps --verify-hashes --requirement requirements.lock
+else
+    { grep -oE '^[A-Za-z0-9][^ ;]*==[^ ;]+' requirements.lock 2>/dev/null || true; } >"$work/kept.txt"
+    if [[ ! -s $work/kept.txt ]] || ! install --quiet --constraint kept.txt 2>/dev/null; then install; fi
+    # A base image with its own PyTorch has stand-ins of its packages, which nobody has to install.
+    { cat /opt/base/names.txt 2>/dev/null || true; } >"$work/names"
+    installed | LC_ALL=C comm -13 "$work/before" - |
+        awk -F '==' 'FILENAME != "-" {base[$1]; next} !($1 in base)' "$work/names" - >"$work/added.in"
+    cp "$work/head" "$work/new"
+    uv pip compile --quiet --no-deps --generate-hashes --no-header --no-annotate "$work/added.in" >>"$work/new"
+fi
+cp "$work/new" /opt/venv/workspace.lock
