@@ -129,7 +129,10 @@ GROUPS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
 IN_TURN = {"add", "env", "freeze", "import", "lock", "over", "pin", "update"}
 AS_OWNER = ("update",)  # they let other programs write the project's files
 # With -W NAME, they are about the containers of a workspace.
-OF_WORKSPACE = "build up shell exec run logs stop start down ls root clean".split()
+OF_WORKSPACE = (
+    *("build", "up", "shell", "exec", "run", "logs", "stop", "start", "down"),
+    *("ls", "root", "clean"),
+)
 READING = ("check", "json", "show")
 
 

@@ -1,4 +1,4 @@
-"""Workspaces: folders with code of other people, each with packages of its own beside the project's.
+"""Workspaces: folders with code of others, each with its own packages beside the project's.
 
 With `-W NAME`, a verb is about the containers of workspaces/NAME. They are a Compose project of
 their own, whose code folder that is, so they have a home and images of their own, too.
