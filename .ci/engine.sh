@@ -2,7 +2,7 @@
 # A real container engine for the tests, on a bare Debian 12 as root, with Debian's packages and PyPI only; and beside
 # it a second one, which stands for a host with GPUs and keeps its images in containerd's store.
 #
-#   engine.sh install   Docker Engine with buildx and Compose (a newer Debian's, on Debian 12's runc), and Trivy
+#   engine.sh install   Docker Engine with buildx and Compose (a newer Debian's, on Debian 12's runc), Trivy, Chromium
 #   engine.sh editor    the Dev Containers CLI, by which editors start containers; part of install
 #   engine.sh registry  the program of a container registry; tests start it on ports of their own
 #   engine.sh start     both dockerd in the background; does nothing for one that answers already
@@ -123,6 +123,13 @@ install_devcontainer() {
         >/usr/local/bin/devcontainer
     chmod 0755 /usr/local/bin/devcontainer
     rm -rf "$work"
+}
+
+# A browser for the tests of notebooks, and a font for what it shows.
+install_browser() {
+    if have chromium; then return; fi
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -qqy --no-install-recommends chromium fonts-dejavu-core >/dev/null
 }
 
 # What PyInstaller needs for the stand-in for micromamba: Python as a library, and objdump and strip.
@@ -598,6 +605,7 @@ case "${1:-}" in
         install_packer
         install_trivy
         install_devcontainer
+        install_browser
         ;;
     editor) install_devcontainer ;;
     registry) install_registry ;;
