@@ -90,6 +90,10 @@ lock: .venv/installed-dev ## all requirement files from pyproject.toml; ARGS=--u
 bench: .venv/installed-dev ## the measurements of docs/developing.md as a table and JSON
 	@eval "\"$(BIN)/python\" -m tests.bench $$ARGS"
 
+.PHONY: pictures
+pictures: .venv/installed-dev ## take the pictures of docs/pictures, of a real project in a real browser
+	@"$(BIN)/python" -m tests.pictures
+
 .PHONY: smoke
 smoke: .venv/installed-dev ## build a sample of all projects that there are: smoke.md; ARGS=--help says what can be chosen
 	@eval "\"$(BIN)/python\" -m tests.smoke $$ARGS"

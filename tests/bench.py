@@ -146,14 +146,19 @@ def update(projects: Iterator[Path], command: tuple[str, ...], env: dict[str, st
 
 
 @contextmanager
-def project(folder: Path, *, torch: bool = True) -> Iterator[tuple[Project, PackageIndex]]:
+def project(
+    folder: Path, *, torch: bool = True, extras: str = "[]"
+) -> Iterator[tuple[Project, PackageIndex]]:
     """A project of somebody without privileges, with an index that counts, on the real engine."""
     uid = 1234 if os.getuid() == 0 else os.getuid()
     home = folder / "home"
     home.mkdir(exist_ok=True)
     python = cached_archive() if is_stand_in("debian:bookworm-slim") else None
     index = PackageIndex(folder, find_torch_wheel(), python)
-    answers = ANSWERS | {"torch_version": (torch and index.torch_version) or "none"}
+    answers = ANSWERS | {
+        "torch_version": (torch and index.torch_version) or "none",
+        "extras": extras,
+    }
     data = [word for key, value in answers.items() for word in ("--data", f"{key}={value}")]
     path = folder / ("project" if torch else "without-torch")
     with serving(index, bridge_address()):

@@ -25,6 +25,7 @@ OTHER_WRITERS = {
     "files.py": "the one writer",
     "turn.py": "the lock itself, which is never read",
     "checkout.py": "a new folder of its own in .git",
+    "pack.py": "reads, and follows no link",
     "nvidia.py": "a pipe to its child",
     "gpu_start.py": "its own stderr",
 }

@@ -92,6 +92,28 @@ def test_a_submodule_gets_its_part_of_the_repository_above(repository: Path) -> 
     assert mounts == [str(above / "libs/sub"), str(above / ".git/modules/libs/sub")]
 
 
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_repository_that_a_container_has_made_up_mounts_no_other_folder(
+    repository: Path, *, inside: bool
+) -> None:
+    secret = repository.parent / "secret"
+    secret.mkdir()
+    named = repository / ".g" if inside else secret
+    (repository / ".git").rename(named / "x" if not inside else named)
+    (repository / ".git").write_text(f"gitdir: {named if inside else named / 'x'}\n")
+    with (named / "config" if inside else named / "x/config").open("a") as config:
+        config.write(f"[core]\n\tworktree = {secret}\n")
+    assert override(repository)[1] == []
+
+
+def test_a_home_that_is_a_repository_is_not_mounted(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(repository))
+    assert override(repository, "../part")[1] == []
+    assert "everything that is yours" in capsys.readouterr().err
+
+
 def test_code_below_the_root_gets_the_whole_repository(repository: Path) -> None:
     variables, mounts = override(repository, "../part")
     assert variables["CODE_OUTSIDE"] == str(repository / "part")

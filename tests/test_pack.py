@@ -29,6 +29,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     (root / "docker-amd64/.env").write_text("COMPOSE_PROJECT_NAME=demo\n")
     folder = root / "data/uploadable/set é 1"
     (folder / "images").mkdir(parents=True)
+    (folder / "empty").mkdir()
     (folder / "list.csv").write_text("file,label\nimages/1.png,cat\n")
     (folder / "images/1.png").write_bytes(b"\x89PNG\0/data/downloaded")
     (folder / "train.csv").symlink_to("list.csv")
@@ -55,6 +56,7 @@ def test_whoever_unpacks_the_archive_can_check_it_and_knows_what_it_was_made_wit
     checked = run("sha256sum", "--strict", "-c", "SHA256SUMS", cwd=there / "set é 1")
     assert checked.returncode == 0, checked.stderr
     assert checked.stdout.count(": OK") == 3
+    assert (there / "set é 1/empty").is_dir()
     assert (there / "set é 1/train.csv").read_text() == "file,label\nimages/1.png,cat\n"
     assert json.loads((there / "set é 1/environment.json").read_text())["project"] == "demo"
     with tarfile.open(archive) as found:
@@ -122,3 +124,24 @@ def test_a_folder_that_is_not_there_is_answered_with_those_that_are(
 ) -> None:
     with pytest.raises(StopError, match="It has set é 1"):
         pack.do_pack(project, Namespace(name=name, file=None, check=False))
+
+
+def test_no_link_of_a_container_leads_to_files_of_this_machine(
+    project: Project, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret"
+    secret.mkdir()
+    (secret / "key").write_text("4711")
+    keys = project.root / "data/uploadable/keys"
+    keys.symlink_to(secret)
+    (project.root / "outputs/.set é 1.tar.part").symlink_to(secret / "key")
+    assert packed(project) == 0
+    with pytest.raises(StopError) as stopped:
+        pack.do_pack(project, Namespace(name="keys", file=None, check=False))
+    assert stopped.value.name == "folder-linked"
+    (project.root / "outputs").rename(project.root / "moved")
+    (project.root / "outputs").symlink_to(secret)
+    with pytest.raises(StopError) as stopped:
+        packed(project)
+    assert stopped.value.name == "folder-linked"
+    assert {one.name: one.read_text() for one in secret.iterdir()} == {"key": "4711"}

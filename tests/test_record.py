@@ -173,3 +173,20 @@ def test_a_record_of_somebody_else_runs_nothing(
     command = said.splitlines()[1].partition("Run: ")[2]
     assert subprocess.run(["bash", "-c", command], cwd=tmp_path, check=False).returncode
     assert not list(tmp_path.rglob("owned"))
+
+
+def test_what_a_container_writes_into_git_s_settings_is_not_run(work: Project) -> None:
+    git(work.root, "config", "core.fsmonitor", "touch ran #")
+    git(work.root, "config", "diff.own.textconv", "touch ran #")
+    (work.root / ".gitattributes").write_text("*.py diff=own\n")
+    (work.root / "code.py").write_text("b = 1\n")
+    assert b"+b = 1" in record.changes(work)
+    assert not (work.root / "ran").exists()
+
+
+def test_no_record_is_written_through_a_link_of_a_container(work: Project, tmp_path: Path) -> None:
+    (work.root / "outputs").mkdir()
+    (work.root / "outputs/records").symlink_to(tmp_path)
+    with pytest.raises(StopError) as stopped:
+        record.new_file(work)
+    assert stopped.value.name == "folder-linked"

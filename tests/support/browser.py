@@ -49,7 +49,7 @@ def plot_in_notebook(page: Page, address: str) -> None:
 
 def open_terminal(page: Page, address: str) -> None:
     """Open JupyterLab, and a terminal in it."""
-    page.goto(address)
+    page.goto(f"{address}&reset")  # else it shows what was open last
     page.locator(TERMINAL).first.click()
     page.locator(".xterm-screen").first.wait_for()
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, BinaryIO, Iterator
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -106,6 +107,35 @@ def make_folder(path: Path, owner: tuple[int, int] | None = None) -> list[Path]:
         if owner:
             os.chown(str(one), *owner)
     return missing
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write, which has its name when it is whole, and never replaces another.
+
+    Raises:
+        FileExistsError: something of that name is there.
+        OSError: it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
+    handle = os.open(str(temporary), os.O_WRONLY | os.O_CREAT | os.O_EXCL, PUBLIC)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+        owner = owner_of_new(path, None)
+        if owner:
+            os.chown(str(temporary), *owner, follow_symlinks=False)
+        try:
+            os.link(str(temporary), str(path))
+        except FileExistsError:
+            raise
+        except OSError:  # not every file system has a second name for a file
+            if os.path.lexists(str(path)):
+                raise FileExistsError(str(path)) from None
+            temporary.replace(path)
+    finally:
+        with suppress(FileNotFoundError):
+            temporary.unlink()
 
 
 def give_away(path: Path) -> None:

@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .ask import capture
+from .ask import capture, read_text
 from .compose import show
 from .guard import KEY as GUARD_KEY
-from .guard import beside
+from .guard import beside, data_mount
 from .guard import mounts as guarded
+from .project import is_everything
 
 if TYPE_CHECKING:
     from .project import Project
@@ -52,14 +54,38 @@ def person(code: Path) -> dict[str, str]:
     return known
 
 
-def repository(code: Path) -> list[Path]:
-    """The folders to mount at their own paths; none where the code has its repository with it."""
-    top = ask_git(code, "rev-parse", "--show-toplevel")
-    common = ask_git(code, "rev-parse", "--git-common-dir")
-    if not top or not common or (code / ".git").is_dir():
+def stores(root: Path) -> list[Path]:
+    """Where the repository is that the file .git in a folder names, if it knows that folder.
+
+    A program in a container can write the file, and so name any folder of this machine. It cannot
+    write into the repository outside, which names its worktrees and submodules in turn.
+    """
+    named = Path(os.path.normpath(root / read_text(root / ".git").partition(":")[2].strip()))
+    if root in (named, *named.parents):
         return []
-    root, store = Path(top), Path(os.path.normpath(code / common))
-    return [root] if root in store.parents else [root, store]
+    common = named / (read_text(named / "commondir").strip() or ".")
+    back = read_text(named / "gitdir").strip()  # of a worktree
+    if not back:
+        tree = re.search(r"(?m)^\s*worktree = (.+)$", read_text(named / "config"))
+        back = f"{tree[1]}/.git" if tree else ""
+    knows = bool(back) and os.path.realpath(str(named / back)) == os.path.realpath(
+        str(root / ".git")
+    )
+    return [Path(os.path.normpath(common))] if knows else []
+
+
+def repository(code: Path) -> list[Path]:
+    """The folders to mount at their own paths; none where the code has its repository with it.
+
+    They are found without git, whose configuration containers can write.
+    """
+    root = next((one for one in (code, *code.parents) if (one / ".git").exists()), None)
+    if root is None or not ask_git(code, "rev-parse", "--git-dir"):
+        return []
+    if (root / ".git").is_dir():
+        return [] if root == code else [root]
+    found = stores(root)
+    return [root, *found] if found else []
 
 
 def is_taken(path: Path) -> bool:
@@ -77,6 +103,12 @@ def override(project: Project) -> str:
         show(
             f"git does not work in the container: its repository would be mounted at {taken[0]}, "
             "where the container has a folder of its own. Use git outside."
+        )
+        mounts = []
+    if any(is_everything(path, os.environ) for path in mounts):
+        show(
+            f"git does not work in the container: its repository is {mounts[0]}, "
+            "which is everything that is yours. Use git outside."
         )
         mounts = []
     if mounts:
@@ -97,6 +129,8 @@ def override(project: Project) -> str:
             }
             for path in mounts
         ]
+        for path in mounts:
+            dev["volumes"] += data_mount(project, path, str(path))
         if project.settings.get(GUARD_KEY) != "all":
             for path in mounts:
                 dev["volumes"] += guarded(project.folder, path, str(path), *beside(project))

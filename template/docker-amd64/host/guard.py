@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 KEY = "CONTAINERS_SEE"  # protected, or all
 # With the secrets of .dockerignore. No container needs files of this host that come and go.
-HIDDEN = (".env*", *START_FILES)
+HIDDEN = (".env*", ".ssh_known_hosts", *START_FILES)
 SHOWN = (".env.example",)
 HEAD = """\
 # What containers cannot change in the code folder: docker-amd64, of which they see what is listed,
@@ -93,12 +93,12 @@ def beside(project: Project) -> tuple[str, ...]:
     return (".devcontainer",) if "devcontainer" in project.extras else ()
 
 
-def data_mount(project: Project, target: str) -> list[dict[str, Any]]:
-    """The volume that protects data in the mounted code folder, which is writable itself."""
+def data_mount(project: Project, source: Path, target: str) -> list[dict[str, Any]]:
+    """The volume that protects data in a mounted folder, which is writable itself."""
     path = project.settings.path("LOCAL_DATA_DIR")
     if not path or project.settings.get(DATA_KEY) != "true":
         return []
-    data, source, own = path.resolve(), code_folder(project).resolve(), project.folder.resolve()
+    data, source, own = path.resolve(), source.resolve(), project.folder.resolve()
     related = own == data or own in data.parents or data in own.parents
     if source not in data.parents or related or not data.is_dir():
         return []
@@ -107,7 +107,7 @@ def data_mount(project: Project, target: str) -> list[dict[str, Any]]:
 
 def guard_text(project: Project) -> str:
     """The text of the override file, "" where there is nothing to protect."""
-    volumes = data_mount(project, "/workspace")
+    volumes = data_mount(project, code_folder(project), "/workspace")
     if project.settings.get(KEY) != "all":
         protected = mounts(project.folder, code_folder(project), "/workspace", *beside(project))
         volumes = [*protected, *volumes]

@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, BinaryIO, Iterator, NamedTuple
 
 from .compose import show
 from .failures import failed
-from .project import USAGE, StopError, called_from, me
-from .record import NAME, PATCH, changes, document
+from .files import new_file
+from .project import USAGE, StopError, called_from, code_folder, me
+from .record import NAME, changes, document
+from .work import refuse_link
 
 if TYPE_CHECKING:
     import argparse
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 # third what is for others.
 FOLDERS = ("downloaded", "generated", "uploadable")
 SUMS = "SHA256SUMS"
-OURS = (SUMS, NAME, PATCH)  # what pack adds to a folder's files
+OURS = (SUMS, NAME)  # what pack adds to a folder's files
 LARGEST_TEXT = 1024**2  # bytes; a larger file is data, in which nobody writes paths
 SHOWN = 20
 CONTROL = re.compile(r"[\x00-\x1f\x7f\\]")  # sha256sum writes such names in another way
@@ -54,7 +56,7 @@ def pack_options(parser: argparse.ArgumentParser) -> None:
 
 
 def source(project: Project, name: str) -> Path:
-    """The folder that is packed, behind links. Raises StopError if there is none of that name."""
+    """The folder that is packed. Raises StopError if there is none of that name, or a link."""
     data = project.settings.path("LOCAL_DATA_DIR") or project.root / "data"
     parent = data / FOLDERS[-1]
     found = sorted(one.name for one in parent.glob("[!.]*") if one.is_dir())
@@ -65,11 +67,14 @@ def source(project: Project, name: str) -> Path:
             f"{me()} pack {quote(found[0]) if found else '--help'}",
             name=USAGE,
         )
+    # A program in a container can make links there, to whatever its user can read outside.
+    refuse_link(project, code_folder(project), data, "LOCAL_DATA_DIR")
+    refuse_link(project, data, parent / name)
     return (parent / name).resolve()
 
 
 def files_in(folder: Path) -> Iterator[Path]:
-    """Everything in a folder but folders, in one order on every machine. Raises OSError."""
+    """All files, links and empty folders in a folder, in one order everywhere. Raises OSError."""
 
     def stop(error: OSError) -> None:
         raise error
@@ -78,12 +83,16 @@ def files_in(folder: Path) -> Iterator[Path]:
         folders.sort()
         links = [name for name in folders if Path(place, name).is_symlink()]
         yield from (Path(place, name) for name in sorted([*files, *links]))
+        if not files and not folders and place != str(folder):
+            yield Path(place)
 
 
 def paths_of_this_machine(project: Project) -> re.Pattern[bytes]:
     """Absolute paths that are another folder, or none, on another machine."""
     home = Path.home()
     places = ["/workspace", "/data", "/outputs", "/home/user", str(project.root)]
+    keys = ("LOCAL_CODE_DIR", "LOCAL_DATA_DIR", "LOCAL_OUTPUTS_DIR", "SHARED_CACHE_DIR")
+    places += [os.path.normpath(str(path)) for path in map(project.settings.path, keys) if path]
     places += [str(home)] if home != Path("/") else []
     text = "|".join(map(re.escape, places))
     end = r"""(?=[/\s'"<>)\]},;]|$)(?:/[\w./-]*)?"""
@@ -105,6 +114,8 @@ def problem_of(path: Path, folder: Path, foreign: re.Pattern[bytes]) -> str:
         return "its name has a control character or a backslash"
     if stat.S_ISLNK(status.st_mode):
         return problem_of_link(path, folder)
+    if stat.S_ISDIR(status.st_mode):
+        return ""
     if not stat.S_ISREG(status.st_mode):
         return "it is neither a file nor a folder nor a link"
     content = path.read_bytes() if status.st_size <= LARGEST_TEXT else b""
@@ -172,8 +183,9 @@ def write_archive(file: BinaryIO, folder: Path, top: str, more: dict[str, bytes]
             if not info.isreg():
                 archive.addfile(info)
                 continue
-            # Each is whole in the archive, also a file that has two names here.
-            with path.open("rb") as content:
+            # Each is whole in the archive, also a file that has two names here. It may have become
+            # a link meanwhile.
+            with os.fdopen(os.open(str(path), os.O_RDONLY | os.O_NOFOLLOW), "rb") as content:
                 reader = HashingReader(content)
                 info.size = os.fstat(content.fileno()).st_size
                 archive.addfile(info, reader)
@@ -201,24 +213,22 @@ def do_pack(project: Project, options: argparse.Namespace) -> int:
         show(f"{folder} depends on nothing outside of it.")
         return 0
     outputs = project.settings.path("LOCAL_OUTPUTS_DIR") or project.root / "outputs"
+    refuse_link(project, code_folder(project), outputs, "LOCAL_OUTPUTS_DIR")
     file = called_from() / options.file if options.file else outputs / f"{options.name}.tar"
-    if file.exists():
-        raise failed("archive-exists", project, path=str(file), folder_name=quote(options.name))
-    patch = changes(project)
-    record = json.dumps(document(project, patch), indent=1, ensure_ascii=False) + "\n"
-    more = {NAME: record.encode(), **({PATCH: patch} if patch else {})}
-    part = file.with_name(f".{file.name}.part")
+    # Without the changes themselves, which may be of no concern to others.
+    record = json.dumps(document(project, changes(project)), indent=1, ensure_ascii=False) + "\n"
+    known = {"path": str(file), "folder_name": quote(options.name)}
     try:
-        with part.open("wb") as out:
-            count = write_archive(out, folder, options.name, more)
-        part.rename(file)
+        with new_file(file) as out:
+            count = write_archive(out, folder, options.name, {NAME: record.encode()})
+    except FileExistsError as error:
+        raise failed("archive-exists", project, **known) from error
     except OSError as error:
-        known = {"path": str(file), "parent": quote(str(file.parent))}
         reason = error.strerror or str(error)
-        raise failed("archive-not-written", project, reason=reason, **known) from error
-    finally:
-        if part.exists():
-            part.unlink()
+        parent = quote(str(next(one for one in file.parents if one.exists())))
+        raise failed(
+            "archive-not-written", project, reason=reason, parent=parent, **known
+        ) from error
     show(f"Packed {count} files. To check them after unpacking, run there: sha256sum -c {SUMS}")
     print(file)
     return 0

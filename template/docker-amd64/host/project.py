@@ -207,17 +207,28 @@ RULES = {
 }
 
 
+def is_everything(path: Path, environ: Mapping[str, str]) -> bool:
+    """Whether a folder is the whole disk or the whole home, or contains the home."""
+    home = os.path.realpath(environ.get("HOME") or "/")
+    return Path(os.path.realpath(str(path))) in (Path(home), *Path(home).parents, Path("/"))
+
+
 def too_wide(settings: Settings) -> list[StopError]:
-    """What to say of a key that names the whole disk, or the whole home, to be mounted."""
+    """What to say of a key that names more to be mounted than a container may have."""
     from .failures import failed  # noqa: PLC0415  it needs this module
 
-    everything = {os.path.realpath(one) for one in ("/", settings.environ.get("HOME") or "/")}
-    paths = {key: settings.path(key) for key in settings.file if MOUNTED.fullmatch(key)}
-    return [
-        failed("folder-too-wide", key=key, path=str(path))
-        for key, path in paths.items()
-        if path and os.path.realpath(str(path)) in everything
-    ]
+    own = Path(os.path.realpath(str(settings.folder)))
+    found = []
+    for key in filter(MOUNTED.fullmatch, settings.file):
+        path = settings.path(key)
+        if not path:
+            continue
+        if is_everything(path, settings.environ):
+            found.append(failed("folder-too-wide", key=key, path=str(path)))
+        elif key != "LOCAL_CODE_DIR" and Path(os.path.realpath(str(path))) in (own, *own.parents):
+            # Of the code folder, `guard` covers docker-amd64.
+            found.append(failed("folder-around", key=key, path=str(path)))
+    return found
 
 
 def bad_values(settings: Settings) -> list[StopError]:

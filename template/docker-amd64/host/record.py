@@ -24,6 +24,7 @@ from .files import make_folder, write_file
 from .metadata import digest, lock_digests
 from .probe import probe
 from .project import called_from, code_folder, me
+from .work import refuse_link
 
 if TYPE_CHECKING:
     import argparse
@@ -51,8 +52,8 @@ def git(project: Project, *words: str) -> bytes:
     top = repository(project)
     if not top:
         return b""
-    # As bytes, because a patch keeps the line ends of the files.
-    words = ("git", "-C", top, *words)
+    # As bytes, because a patch keeps the line ends of the files. Containers can write into .git.
+    words = ("git", "-C", top, "-c", "core.fsmonitor=false", *words)
     nothing = subprocess.DEVNULL
     return subprocess.run(
         words, stdin=nothing, stdout=subprocess.PIPE, stderr=nothing, check=False
@@ -61,7 +62,7 @@ def git(project: Project, *words: str) -> bytes:
 
 def changes(project: Project) -> bytes:
     """What the repository has beside its commit, as a patch; new files too, but no large ones."""
-    as_patch = ("diff", "--no-color", "--no-ext-diff", "--binary")
+    as_patch = ("diff", "--no-color", "--no-ext-diff", "--no-textconv", "--binary")
     patch = git(project, *as_patch, "HEAD")
     listed = git(project, "ls-files", "--others", "--exclude-standard", "-z")
     top = Path(repository(project))
@@ -143,6 +144,8 @@ def write(project: Project, file: Path, **more: Any) -> None:
 def new_file(project: Project, job: str = "") -> Path:
     """Where the next record is written: in a folder of its own in the outputs."""
     outputs = project.settings.path("LOCAL_OUTPUTS_DIR") or project.root / "outputs"
+    refuse_link(project, code_folder(project), outputs, "LOCAL_OUTPUTS_DIR")
+    refuse_link(project, outputs, outputs / "records")
     name = f"{time.strftime('%Y-%m-%dT%H-%M-%S', time.gmtime())}-{job or os.getpid()}"
     return outputs / "records" / name / NAME
 

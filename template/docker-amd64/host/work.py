@@ -28,7 +28,7 @@ from .compose import (
     with_stdin,
 )
 from .failures import explain, failed, folder_not_made
-from .files import make_folder
+from .files import make_folder, write_file
 from .git import override as git_override
 from .guard import guard
 from .jobs import find_job, new_name, remove_jobs
@@ -38,11 +38,13 @@ from .project import (
     CA_FILE,
     DATA_KEY,
     EDITOR_FILE,
+    MOUNTED,
     PINS_FILE,
     START_FILES,
     USAGE,
     WORKSPACE_FILE,
     StopError,
+    code_folder,
     me,
 )
 from .secret_files import give_secrets
@@ -112,8 +114,27 @@ def make_place(project: Project, target: str, source: Path) -> None:
     place = data / target[len("/data/") :]
     with suppress(OSError):  # then the engine says why
         make_folder(place.parent if source.is_file() else place)
-        if source.is_file():
-            place.touch()
+        if source.is_file() and not place.exists():
+            write_file(place, "")
+
+
+def refuse_link(project: Project, top: Path, folder: Path, key: str = "") -> None:
+    """Raise StopError if a link below `top`, which containers change, leads to a folder.
+
+    `key` is the one of .env that names the folder, if one does.
+    """
+    top, path = (Path(os.path.normpath(one)) for one in (top, folder))
+    below = [path, *path.parents]
+    if top not in below:
+        return
+    link = next((one for one in below[: below.index(top)] if one.is_symlink()), None)
+    if link:
+        target = os.path.realpath(str(path))
+        key = {"/data": "LOCAL_DATA_DIR", "/outputs": "LOCAL_OUTPUTS_DIR"}.get(key, key)
+        remedy = f"{me()} env --set {key}={quote(target)} && {me()} up"
+        if not MOUNTED.fullmatch(key):
+            remedy = f"ls -ld {quote(str(link))}"
+        raise failed("folder-linked", project, path=str(link), target=target, remedy=remedy)
 
 
 def make_folders(project: Project) -> None:
@@ -123,6 +144,7 @@ def make_folders(project: Project) -> None:
         StopError: the folder of the code does not exist, or another cannot be made.
     """
     for key, folder in mounted_folders(project).items():
+        refuse_link(project, code_folder(project), folder, key)
         make_place(project, key, folder)
         if folder.exists():
             continue
