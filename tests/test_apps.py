@@ -86,7 +86,10 @@ def test_an_app_is_a_section_with_a_command_and_a_port(project: Project) -> None
         ("[a]\ncommand = a\nport = 1\nhealth = up", "a path such as /health"),
         ("[a]\ncommand = a\nport = 1\ntoken = $(id)", "the name of a variable"),
         ("[a]\ncommand = a\nport = 1\nports = 2", "[a] has ports, but an app has command, port"),
-        ("[a]\ncommand = a\nport = 1\n[b]\ncommand = b\nport = 1", "two apps have the port 1"),
+        (
+            "[a]\ncommand = a\nport = 1\n[b]\ncommand = b\nport = 1",
+            "[b] has the port 1, as has [a]",
+        ),
         ("[a]\ncommand = a\n[a]\nport = 1", "already exists"),
     ],
 )
@@ -368,3 +371,10 @@ def test_what_is_wrong_with_an_app_is_found_out(inside: Inside) -> None:
         taken = inside.do("start", command="true")
     assert taken["state"] == "port-taken"
     assert f"(process {os.getpid()})" in taken["who"]
+
+
+def test_no_app_has_the_port_of_the_ssh_server(project: Project) -> None:
+    project.extras = ("ssh",)
+    (project.folder / apps_file.LIST).write_text("\ufeff[a]\ncommand = a\nport = 2222\n", "utf-8")
+    with pytest.raises(StopError, match="as has the ssh server"):
+        apps_file.read_apps(project)

@@ -51,7 +51,7 @@ RULES = {
     ),
     "health": PATH,
     "page": PATH,
-    "token": (r"([A-Za-z_]\w*)?", "the name of a variable"),
+    "token": (r"((?!(PATH|HOME)$)[A-Za-z_]\w*)?", "the name of a variable of its own"),
 }
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
@@ -65,20 +65,35 @@ def read_apps(project: Project) -> dict[str, App]:
 
     config = configparser.RawConfigParser()
     try:
-        config.read_string(file.read_text("utf-8"))
-        return apps_of({name: dict(config.items(name)) for name in config.sections()})
+        config.read_string(file.read_text("utf-8-sig"), source=LIST)
+        sections = {name: dict(config.items(name)) for name in config.sections()}
+        return apps_of(sections, ports_of_dev(project))
     except (OSError, ValueError, configparser.Error) as error:
         why = " ".join(str(error).split())
         raise failed("apps-file", project, reason=why) from error
 
 
-def apps_of(sections: Mapping[str, Mapping[str, str]]) -> dict[str, App]:
-    """The apps of all sections. Raises ValueError."""
+def ports_of_dev(project: Project) -> dict[int, str]:
+    """Who else has a port in the dev container."""
+    if "ssh" not in project.extras:
+        return {}
+    from .ssh import SERVER_PORT  # noqa: PLC0415  only such projects have it
+
+    return {SERVER_PORT: "the ssh server"}
+
+
+def apps_of(sections: Mapping[str, Mapping[str, str]], others: Mapping[int, str]) -> dict[str, App]:
+    """The apps of all sections; `others` has who else has a port of the container.
+
+    Raises:
+        ValueError: a section is not one of an app, or has the port of another.
+    """
     apps = {name: app_of(name, values) for name, values in sections.items()}
-    ports = [one.port for one in apps.values()]
-    for one in apps.values():
-        if ports.count(one.port) > 1:
-            raise ValueError(f"two apps have the port {one.port}")
+    known = dict(others)
+    for name, one in apps.items():
+        if one.port in known:
+            raise ValueError(f"[{name}] has the port {one.port}, as has {known[one.port]}")
+        known[one.port] = f"[{name}]"
     return apps
 
 

@@ -59,4 +59,5 @@ def account_here() -> str:
 
         with suppress(ImportError, KeyError, OSError):  # a user without a name
             account = getuser()
-    return f"{account}@{connection[2]}" if account else connection[2]
+    host = f"[{connection[2]}]" if ":" in connection[2] else connection[2]
+    return f"{account}@{host}" if account else host

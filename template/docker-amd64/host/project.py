@@ -183,7 +183,7 @@ def read_project(folder: Path) -> Project:
 # what they say does not name the key. docker/go-units reads sizes, compose-go names of projects.
 MOUNTED = re.compile("(LOCAL_[A-Z]+|SHARED_CACHE)_DIR")  # keys of folders that containers get
 NUMBER = "a number from 0 to 2147483647"
-ADDRESS = r"[\w.:\[\]%-]*"
+ADDRESS = r"(\d{1,3}(\.\d{1,3}){3}|\[?[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(%\w+)?\]?)?"
 SIZE = r"(?i:(\d+\.?\d*|\.\d+) ?(b|[kmgtp](i?b)?)?)?"
 RULES = {
     "USRID": (r"\d{1,10}", NUMBER),
@@ -198,8 +198,8 @@ RULES = {
     "CPUS": (r"(\d+\.?\d*|\.\d+)?", "a number of CPUs such as 4 or 1.5"),
     "MEMORY": (SIZE, "a size such as 64gb"),
     "SSH_PORT": (r"\d{0,5}", "a number of a port"),
-    "SSH_ADDRESS": (ADDRESS, "an address of this machine such as 127.0.0.1"),
-    "APPS_ADDRESS": (ADDRESS, "an address of this machine such as 127.0.0.1"),
+    "SSH_ADDRESS": (ADDRESS, "an IP address of this machine such as 127.0.0.1"),
+    "APPS_ADDRESS": (ADDRESS, "an IP address of this machine such as 127.0.0.1"),
     "TZ": (r"\S*", "the name of a time zone such as Europe/Berlin"),
     "GPU_IDS": (r"[\w:./=,\s-]*", "the ids of GPUs, separated by commas"),
     "CPU_OR_GPU": ("cpu|gpu", "cpu or gpu"),
@@ -231,15 +231,21 @@ def too_wide(settings: Settings) -> list[StopError]:
     return found
 
 
+def is_bad(key: str, value: str) -> bool:
+    """Whether a value of .env is one at which Compose or a build stops."""
+    pattern, words = RULES.get(key, ("(?s).*", ""))
+    fits = re.fullmatch(pattern, value, re.ASCII)
+    return not (fits and (words != NUMBER or int(value) < 2**31))
+
+
 def bad_values(settings: Settings) -> list[StopError]:
     """What to say of each value at which Compose or a build stops."""
     from .failures import failed  # noqa: PLC0415  it needs this module
 
     bad: list[StopError] = []
-    for key, (pattern, words) in RULES.items():
+    for key, (_, words) in RULES.items():
         value = settings.get(key)
-        fits = re.fullmatch(pattern, value, re.ASCII)
-        if key in settings and not (fits and (words != NUMBER or int(value) < 2**31)):
+        if key in settings and is_bad(key, value):
             where, remedy = ".env", f"{me()} env --refresh {key}"
             if key in settings.environ:
                 where, remedy = "the shell", f"unset {key}"

@@ -26,7 +26,7 @@ def version_of(package: str) -> str:
 
 
 def owner_of_new_file() -> str:
-    """User, group and permissions of a file made in the working directory."""
+    """User and group of a file made in the working directory, or why none can be made."""
     try:
         descriptor, name = tempfile.mkstemp(prefix=".door-", dir=".")
     except OSError as error:

@@ -9,7 +9,7 @@ from .env_file import ALL, set_keys
 from .files import status_of, write_file
 from .jobs import jobs, remove_jobs, table
 from .place import keep_apart
-from .project import StopError, me
+from .project import RULES, USAGE, StopError, is_bad, me
 
 if TYPE_CHECKING:
     import argparse
@@ -95,6 +95,14 @@ def do_env(project: Project, options: argparse.Namespace) -> None:
     elif options.set:
         if not status_of(project.folder / ".env"):
             raise StopError("There is no .env yet.", f"{me()} env")
+        for setting in options.set:
+            key, _, value = setting.partition("=")
+            if is_bad(key, value):
+                raise StopError(
+                    f'{key} in .env cannot be "{value}": it must be {RULES[key][1]}.',
+                    f"{me()} env --help",
+                    name=USAGE,
+                )
         set_keys(project.folder, options.set)
     else:
         keys = () if options.refresh is None else tuple(options.refresh) or ALL

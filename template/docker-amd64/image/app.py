@@ -63,7 +63,9 @@ def state_file(name: str) -> "Iterator[IO[str]]":
 def running(text: str) -> int:
     """The process that a state file names, 0 if it has ended."""
     pid, _, started = text.partition(" ")
-    return int(pid) if started and start_time(int(pid)) == started else 0
+    # In /tmp, a program may have written something else.
+    known = pid.isascii() and pid.isdigit() and started
+    return int(pid) if known and start_time(int(pid)) == started else 0
 
 
 def has_members(group: int) -> bool:
