@@ -627,7 +627,15 @@ def test_without_a_network_a_clone_of_the_template_serves(
     answers = yaml.safe_load((project / ".copier-answers.yml").read_text())
     assert (answers["_src_path"], answers["_commit"]) == (url, NEWER_TAG)
     assert not list(tmp_path.glob("*.orig"))
-    # It stands in for an address. Of a folder that has moved, Copier wants to know where it is.
+    # It stands in for an address, and lets no other folder's code run.
+    other = tmp_path / "other"
+    git(tmp_path, "clone", "--quiet", str(own_template), str(other))
+    replace(project / ".copier-answers.yml", url, str(other))
+    in_git(project)
+    refused = template_sh(project, "update", "--from", "../hearth")
+    assert f"The project was made from the folder {other}, and" in refused.stderr
+    replace(project / ".copier-answers.yml", str(other), url)
+    # Of a folder that has moved, Copier wants to know where it is.
     replace(project / ".copier-answers.yml", url, str(tmp_path / "gone"))
     in_git(project)
     refused = template_sh(project, "update", "--from", "../hearth")

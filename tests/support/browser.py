@@ -45,6 +45,9 @@ def plot_in_notebook(page: Page, address: str) -> None:
     page.keyboard.insert_text(PLOT)
     page.keyboard.press("Shift+Enter")
     page.locator(".jp-OutputArea-output img").first.wait_for()
+    no_news = page.get_by_role("button", name="No", exact=True)
+    if no_news.is_visible():
+        no_news.click()
 
 
 def open_terminal(page: Page, address: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from pathlib import Path
@@ -56,6 +57,14 @@ def history(project: Checkout, source: str, scratch: Path) -> Path:
     )
     if source and not is_remote(url):
         need_repository(project.root / url, f"{missing} --from stands in for an address only.")
+        need_repository(Path(source), f"{source} is no repository of the template here.")
+        if os.path.realpath(str(project.root / url)) != os.path.realpath(source):
+            # Copier reads the template there, whatever stands in for it.
+            raise UpdateError(
+                f"The project was made from the folder {url}, and an update runs the code in that "
+                "folder. --from stands in for an address only.",
+                f"{me()} update",
+            )
     url = source or url
     if not is_remote(url):
         there = project.root / url  # where Copier runs, so a relative path starts there
