@@ -238,6 +238,18 @@ def test_root_at_work_for_a_user_leaves_nothing_of_roots(folder: Path, tmp_path:
     assert f"sudo -u '#{USER}' ./docker-amd64/template.sh update" in refused.stderr
 
 
+def test_no_link_is_followed_where_a_container_can_make_one(folder: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.write_text("kept")
+    lists = folder / "dependencies"
+    (lists / "project").mkdir(parents=True)
+    for link in (lists / "locked.json", lists / "project/pyproject.toml"):
+        link.symlink_to(mine)
+        with pytest.raises(ProbeError, match="a program in a container can make links"):
+            files.write_file(link, "new")
+    assert mine.read_text() == "kept"
+
+
 def writes(tree: ast.AST) -> Iterator[int]:
     """The lines on which a program writes a file."""
     for node in ast.walk(tree):

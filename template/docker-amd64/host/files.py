@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .env_file import ProbeError
 
 PUBLIC, PRIVATE = 0o644, 0o600  # modes; git keeps no other one of files that are no programs
+CONTAINERS_WRITE = "dependencies"  # the folder of docker-amd64 that `freeze` in dev changes
 KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a named pipe"),
@@ -166,6 +167,8 @@ def write_file(
     data = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
     try:
         status = status_of(path)
+        if path.is_symlink() and CONTAINERS_WRITE in path.parts[-3:-1]:
+            raise refusal(path, "it is a link, and a program in a container can make links there")
         real = path.resolve()  # what it is now, should it be another link later
         owner = owner or owner_of_new(path, status)
         if mode is None:
