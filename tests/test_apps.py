@@ -124,7 +124,7 @@ def test_the_example_in_it_is_an_app(generate: Generate, tmp_path: Path) -> None
     file = generate(tmp_path / "project", extras=["jupyter"]) / "docker-amd64/apps.ini"
     text = file.read_text()
     example = text[text.index("# [") :].replace("# ", "")
-    file.write_text(example[: example.index("\n--allow-root")])
+    file.write_text(example[: example.index("\n\n")])
     assert [*read_apps(Project(file.parent, PROJECT))] == ["streamlit"]
 
 

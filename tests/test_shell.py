@@ -10,6 +10,7 @@ import pytest
 
 from host import work
 from host.project import Project, StopError
+from tests.conftest import Generate
 from tests.support.program import PROJECT
 
 
@@ -60,3 +61,13 @@ def test_a_shell_that_is_not_there_is_had_by_an_answer_or_a_build(
     assert caught.value.name == "shell-missing"
     assert ("update --data shell=zsh" in caught.value.command) == (project.shell == "bash")
     assert caught.value.command.endswith("template.sh up")
+
+
+def test_terminals_of_notebooks_and_editors_open_the_chosen_shell(
+    generate: Generate, tmp_path: Path
+) -> None:
+    extras = ["devcontainer", "jupyter"]
+    folder = generate(tmp_path / "new", accelerator="cpu", extras=extras, shell="zsh")  # noqa: S604
+    assert "SHELL=/bin/zsh jupyter lab" in (folder / "docker-amd64/apps.ini").read_text()
+    editor = (folder / ".devcontainer/devcontainer.json").read_text()
+    assert '"terminal.integrated.defaultProfile.linux": "zsh"' in editor
