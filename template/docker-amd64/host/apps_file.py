@@ -11,8 +11,7 @@ import re
 from typing import TYPE_CHECKING, Mapping, NamedTuple
 
 from .ask import capture
-from .compose import container, containers, keep_file, show
-from .env_file import ProbeError
+from .compose import container, containers, keep_or_say
 from .failures import failed
 from .ports import COUNT, FIRST, HERE, free_port, is_free
 from .project import APPS_FILE
@@ -180,8 +179,5 @@ def publish_apps(project: Project) -> None:
     Raises:
         StopError: apps.ini cannot be read.
     """
-    text = ports_text(project)
-    try:
-        keep_file(project, APPS_FILE, text)
-    except (OSError, ProbeError) as error:  # such as a folder that is read-only for this user
-        show(f"Apps have the ports that they had before: {str(error).strip()}")
+    otherwise = "Apps have the ports that they had before"
+    keep_or_say(project, APPS_FILE, ports_text(project), otherwise)

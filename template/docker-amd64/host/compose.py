@@ -76,6 +76,18 @@ def keep_file(project: Project, name: str, text: str) -> None:
         name_file(project, name)
 
 
+def keep_or_say(project: Project, name: str, text: str, otherwise: str) -> bool:
+    """The same, where a start goes on without it: say `otherwise` and why, and return False."""
+    from .env_file import ProbeError  # noqa: PLC0415  few calls need it
+
+    try:
+        keep_file(project, name, text)
+    except (OSError, ProbeError) as error:  # such as a folder that is read-only for this user
+        show(f"{otherwise}: {str(error).strip()}")
+        return False
+    return True
+
+
 def show(text: str) -> None:
     """Print for the user; stdout is left to what a verb was asked for."""
     sys.stdout.flush()

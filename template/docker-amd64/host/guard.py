@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .ask import read_text
-from .compose import keep_file, show
-from .env_file import ProbeError
+from .compose import keep_file, keep_or_say, show
 from .project import DATA_KEY, GUARD_FILE, START_FILES, code_folder, me
 
 if TYPE_CHECKING:
@@ -128,12 +127,9 @@ def guard(project: Project) -> None:
     """Bring the override file in line with docker-amd64, and let COMPOSE_FILE name it."""
     former = (project.folder / GUARD_FILE).exists()
     text = guard_text(project)
-    try:
-        keep_file(project, GUARD_FILE, text)
-    except (OSError, ProbeError) as error:  # such as a folder that is read-only for this user
-        show(f"Containers see docker-amd64 as they did before: {str(error).strip()}")
-        return
-    if text and not former and project.settings.get(KEY) != "all":
+    otherwise = "Containers see docker-amd64 as they did before"
+    kept = keep_or_say(project, GUARD_FILE, text, otherwise)
+    if kept and text and not former and project.settings.get(KEY) != "all":
         show(
             "Containers see docker-amd64 read-only, without .env and secret files. "
             f"To change that, run: {me()} env --set {KEY}=all"

@@ -16,8 +16,7 @@ from shlex import quote
 from stat import S_IROTH, S_IXOTH
 from typing import TYPE_CHECKING
 
-from .compose import keep_file, show
-from .env_file import ProbeError
+from .compose import keep_or_say, show
 from .failures import failed
 from .project import SECRETS_FILE, code_folder, me
 
@@ -116,8 +115,5 @@ def give_secrets(project: Project) -> None:
     Raises:
         StopError: a secret that .env names cannot be given.
     """
-    text = secrets_text(project)
-    try:
-        keep_file(project, SECRETS_FILE, text)
-    except (OSError, ProbeError) as error:  # such as a folder that is read-only for this user
-        show(f"Containers have the secrets that they had before: {str(error).strip()}")
+    otherwise = "Containers have the secrets that they had before"
+    keep_or_say(project, SECRETS_FILE, secrets_text(project), otherwise)

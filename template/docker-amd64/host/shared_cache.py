@@ -12,8 +12,7 @@ import os
 from shlex import quote
 from typing import TYPE_CHECKING
 
-from .compose import keep_file, show
-from .env_file import ProbeError
+from .compose import keep_or_say, show
 from .failures import failed
 from .project import CACHE_FILE
 
@@ -89,8 +88,5 @@ def share_cache(project: Project) -> None:
     Raises:
         StopError: the folder that .env names does not exist.
     """
-    text = cache_text(project)
-    try:
-        keep_file(project, CACHE_FILE, text)
-    except (OSError, ProbeError) as error:  # such as a folder that is read-only for this user
-        show(f"Containers have the cache of models that they had before: {str(error).strip()}")
+    otherwise = "Containers have the cache of models that they had before"
+    keep_or_say(project, CACHE_FILE, cache_text(project), otherwise)
