@@ -12,6 +12,8 @@ from playwright.sync_api import Page, sync_playwright
 from tests.support.engine import need
 
 PROGRAMS = ("chromium", "google-chrome", "chromium-browser")
+KERNEL = ".jp-Toolbar-kernelName"
+IDLE = ".jp-Notebook-ExecutionIndicator[data-status='idle']"  # "idle" is also "No Kernel"
 NOTEBOOK = ".jp-LauncherCard[data-category='Notebook']"
 TERMINAL = ".jp-LauncherCard[data-category='Other'][title^='Start a new terminal']"
 PLOT = """\
@@ -41,6 +43,8 @@ def plot_in_notebook(page: Page, address: str) -> None:
     page.goto(address)
     page.locator(NOTEBOOK).first.click()
     cell = page.locator(".jp-Notebook .cm-content").first
+    page.locator(KERNEL, has_text="Python").wait_for()  # JupyterLab drops what is run before
+    page.locator(IDLE).wait_for()
     cell.click()
     page.keyboard.insert_text(PLOT)
     page.keyboard.press("Shift+Enter")
