@@ -176,7 +176,6 @@ def test_a_record_of_somebody_else_runs_nothing(
 
 
 def test_what_a_container_writes_into_git_s_settings_is_not_run(work: Project) -> None:
-    git(work.root, "config", "core.fsmonitor", "touch ran #")
     git(work.root, "config", "diff.own.textconv", "touch ran #")
     (work.root / ".gitattributes").write_text("*.py diff=own\n")
     (work.root / "code.py").write_text("b = 1\n")

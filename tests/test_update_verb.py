@@ -207,6 +207,21 @@ def test_a_conflict_ends_with_the_files_and_the_commands_that_finish_it(
     assert conflicts(project) == ""
 
 
+@pytest.mark.usefixtures("news")
+def test_no_program_that_a_container_names_in_git_s_settings_runs_in_an_update(
+    project: Path, tmp_path: Path
+) -> None:
+    evil = tmp_path / "evil"
+    evil.write_text(f'#!/bin/sh\ntouch "{tmp_path}/ran"\n')
+    evil.chmod(0o755)
+    git(project, "config", "core.fsmonitor", str(evil))
+    for hook in ("post-checkout", "post-index-change", "pre-commit", "reference-transaction"):
+        (project / ".git/hooks").mkdir(exist_ok=True)
+        shutil.copy(evil, project / ".git/hooks" / hook)
+    assert template_sh(project, "update").returncode == 0
+    assert not (tmp_path / "ran").exists()
+
+
 def test_a_template_that_fails_leaves_the_project_as_it_was(
     own_template: Path, project: Path
 ) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
+from .ask import GIT_SETTINGS, set_git_up
 from .command import FOLDER, start
 from .env_file import ProbeError
 from .failures import explain
@@ -14,6 +16,7 @@ from .project import StopError, read_project
 def main() -> int:
     """Run a verb; what the user can put right is one sentence on stderr."""
     write_plainly()
+    set_git_up(GIT_SETTINGS, os.environ)
     try:
         return start(sys.argv[1:])
     except ProbeError as error:

@@ -12,9 +12,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, MutableMapping, Sequence
     from pathlib import Path
 
+# What a repository may not make git run: programs of containers can write into .git. Not its filters,
+# without which files that nobody changed would look changed.
+GIT_SETTINGS = {"core.fsmonitor": "false", "core.hooksPath": os.devnull}
 LOOK_LIMIT = 2.0  # seconds for a look at files and the user database (which may be on a network)
 
 
@@ -73,6 +76,14 @@ def capture(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess
         return subprocess.CompletedProcess(
             words, 127, "", f"{words[0]}: command not found ({error})"
         )
+
+
+def set_git_up(settings: Mapping[str, str], environ: MutableMapping[str, str]) -> None:
+    """Give every git that has this environment more settings, which win over those of files."""
+    count = int(environ.get("GIT_CONFIG_COUNT") or 0)
+    for at, (key, value) in enumerate(settings.items(), count):
+        environ.update({f"GIT_CONFIG_KEY_{at}": key, f"GIT_CONFIG_VALUE_{at}": value})
+    environ["GIT_CONFIG_COUNT"] = str(count + len(settings))
 
 
 def kill_group(pid: int) -> None:

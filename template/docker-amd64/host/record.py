@@ -52,8 +52,8 @@ def git(project: Project, *words: str) -> bytes:
     top = repository(project)
     if not top:
         return b""
-    # As bytes, because a patch keeps the line ends of the files. Containers can write into .git.
-    words = ("git", "-C", top, "-c", "core.fsmonitor=false", *words)
+    # As bytes, because a patch keeps the line ends of the files.
+    words = ("git", "-C", top, *words)
     nothing = subprocess.DEVNULL
     return subprocess.run(
         words, stdin=nothing, stdout=subprocess.PIPE, stderr=nothing, check=False

@@ -21,7 +21,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .ask import capture, read_text
+from .ask import capture, read_text, set_git_up
 from .checkout import (
     ANSWERS,
     UpdateError,
@@ -157,10 +157,7 @@ def surroundings(project: Checkout, repository: Path, scratch: Path) -> dict[str
     env["COPIER_SETTINGS_PATH"] = str(write_settings(project.template, scratch))
     url = address(project.template)
     if is_remote(url):
-        count = int(env.get("GIT_CONFIG_COUNT", "0"))
-        env["GIT_CONFIG_COUNT"] = str(count + 1)
-        env[f"GIT_CONFIG_KEY_{count}"] = f"url.{repository.resolve().as_uri()}.insteadOf"
-        env[f"GIT_CONFIG_VALUE_{count}"] = url
+        set_git_up({f"url.{repository.resolve().as_uri()}.insteadOf": url}, env)
     return env
 
 
