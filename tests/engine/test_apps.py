@@ -16,20 +16,6 @@ from tests.support.browser import browsing, plot_in_notebook
 from tests.support.process import run
 from tests.support.project import Project
 
-# A kernel that the server has started is asked as a notebook asks it, by its connection file.
-ASK_KERNEL = """
-import sys
-from jupyter_client import BlockingKernelClient, find_connection_file
-client = BlockingKernelClient(connection_file=find_connection_file(sys.argv[1]))
-client.load_connection_file()
-client.start_channels()
-client.wait_for_ready(timeout=30)
-client.execute_interactive(sys.argv[2], timeout=30)
-"""
-ROOM = """
-import json, os, sys
-print(json.dumps({"python": sys.executable, "cwd": os.getcwd(), "env": dict(os.environ)}))
-"""
 WRITE_SCALAR = """
 import os, time
 from tensorboard.compat.proto.event_pb2 import Event
@@ -96,13 +82,12 @@ def test_a_notebook_has_the_environment_and_the_python_of_exec(
     served: Project, lab: tuple[str, str]
 ) -> None:
     address, token = lab
-    kernel = get(f"{address}/api/kernels?token={token}", b"{}")["id"]
-    said = served.ok("exec", "python", "-c", ASK_KERNEL, kernel, ROOM)
-    room, by_exec = json.loads(said), json.loads(served.ok("exec", "python", "-c", ROOM))
-    assert room["python"] == by_exec["python"] == "/opt/venv/bin/python"
-    assert room["cwd"] == "/workspace"
-    differ = dict(by_exec["env"].items() - room["env"].items())
-    assert differ.keys() <= {"HOSTNAME", "PWD", "SHLVL", "TERM", "_"}, differ
+    found = json.loads(served.sh("doors", "--json").stdout)
+    assert (found["closed"], found["differences"]) == ({}, [])
+    assert found["rooms"].keys() == {"exec", "bash", "bash -l", "notebook", "app"}
+    room = found["rooms"]["notebook"]
+    assert (room["python"], room["folder"]) == ("/opt/venv/bin/python", "/workspace")
+    assert get(f"{address}/api/kernels?token={token}") == []
     saved = json.dumps({"type": "file", "format": "text", "content": "mine"}).encode()
     asked = urllib.request.Request(  # noqa: S310
         f"{address}/api/contents/note.txt?token={token}", saved, method="PUT"

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from host.doors import OWN, PROGRAM, differences
 from tests.engine.conftest import MakeProject, give, known_person
 from tests.support.editor import devcontainer, editor_problem, inside, opened
 from tests.support.engine import need
@@ -118,6 +119,13 @@ def test_template_sh_and_editors_have_the_same_container(made: Project) -> None:
     assert inside(made, "printenv", "X") == "a$b\n"
     image = run("docker", "inspect", "--format", "{{.Config.Image}}", by_template).stdout
     assert image == f"{made.image('dev')}\n"
+
+
+def test_the_terminal_of_an_editor_is_one_more_door_into_the_same_room(made: Project) -> None:
+    opened(made)
+    rooms = json.loads(made.sh("doors", "--json").stdout)["rooms"]
+    rooms["editor"] = json.loads(inside(made, "python", "-c", PROGRAM.read_text()))
+    assert differences(rooms, OWN) == []
 
 
 def test_pycharm_has_the_same_by_compose(made: Project) -> None:

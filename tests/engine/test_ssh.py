@@ -53,7 +53,7 @@ def served(project: MakeProject, person: Person) -> Project:
 def test_every_door_leads_into_the_same_room(served: Project) -> None:
     found = json.loads(served.sh("doors", "--json").stdout)
     assert (found["closed"], found["differences"]) == ({}, [])
-    assert found["rooms"].keys() == {"exec", "bash", "bash -l", "run", "ssh"}
+    assert found["rooms"].keys() == {"exec", "bash", "bash -l", "run", "ssh", "app"}
     room = found["rooms"]["ssh"]
     assert (room["user"], room["folder"]) == (served.owner.name, "/workspace")
     assert (room["python"], room["SIGTERM"]) == ("/opt/venv/bin/python", "ends it")

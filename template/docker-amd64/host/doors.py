@@ -9,9 +9,11 @@ from pathlib import Path
 from shlex import join
 from typing import TYPE_CHECKING, Any, Dict
 
+from .apps import in_container
 from .ask import capture
 from .compose import image_id, need_container
 from .plain import columns
+from .project import StopError
 
 if TYPE_CHECKING:
     import argparse
@@ -45,6 +47,12 @@ def ways(project: Project) -> dict[str, list[str]]:
         found["run"] = ["run", *probe]
     if "ssh" in project.extras and project.settings.path("SSH_KEYS"):
         found["ssh"] = ["ssh", *probe]
+    if "jupyter" in project.extras:
+        from .notebook import words_for_kernel  # noqa: PLC0415  only such projects have it
+
+        words = words_for_kernel(project, probe[-1])
+        if words:
+            found["notebook"] = words
     return found
 
 
@@ -63,15 +71,36 @@ def enter(project: Project, words: list[str]) -> tuple[Room | None, str]:
         )
     except subprocess.TimeoutExpired:
         return None, f"no answer within {LIMIT} s"
-    for line in reversed(done.stdout.splitlines()):
+    room = read_room(done.stdout.splitlines())
+    if room:
+        return room, ""
+    said = [line for line in done.stderr.splitlines() if line.strip()]
+    return None, said[0] if said else f"exit status {done.returncode}"
+
+
+def enter_as_app(project: Project) -> tuple[Room | None, str]:
+    """What room.py finds where it is started as an app of apps.ini is, or None and why."""
+    command = join(["python", "-c", PROGRAM.read_text("utf-8")])
+    # It listens nowhere: it has ended before anything could answer, and its log has what it said.
+    app = {"name": "doors", "command": command, "port": 1, "health": "", "token": ""}
+    try:
+        answer = in_container(project, "start", {**app, "limit": LIMIT})
+    except StopError as error:
+        return None, error.sentence
+    room = read_room(answer.get("log", []))
+    return room, "" if room else f"exit status {answer.get('status')}"
+
+
+def read_room(lines: list[str]) -> Room | None:
+    """The last line that is a room, None if there is none."""
+    for line in reversed(lines):
         try:
             room = json.loads(line)
         except ValueError:
             continue
         if isinstance(room, dict):
-            return room, ""
-    said = [line for line in done.stderr.splitlines() if line.strip()]
-    return None, said[0] if said else f"exit status {done.returncode}"
+            return room
+    return None
 
 
 def of_one_image(project: Project) -> set[str]:
@@ -81,6 +110,18 @@ def of_one_image(project: Project) -> set[str]:
         asked = capture("docker", "image", "inspect", "--format", "{{json .Config.Env}}", image)
         lines.append(set(json.loads(asked.stdout) if not asked.returncode else []))
     return {line.partition("=")[0] for line in lines[0] ^ lines[1]} - {"PATH"}
+
+
+def ignored_variables(project: Project, rooms: dict[str, Room]) -> set[str]:
+    """The variables that may differ between these ways in."""
+    ignored = set(OWN)
+    if "run" in rooms:
+        ignored |= of_one_image(project)
+    if "notebook" in rooms:
+        from .notebook import OWN as OF_NOTEBOOK  # noqa: PLC0415  only such projects have it
+
+        ignored |= OF_NOTEBOOK
+    return ignored
 
 
 def facts(room: Room, ignored: set[str] = OWN) -> dict[str, str]:
@@ -106,14 +147,11 @@ def differences(rooms: dict[str, Room], ignored: set[str]) -> list[tuple[str, st
 def do_doors(project: Project, options: argparse.Namespace) -> int:
     """Enter the containers in every way and compare; 1 if anything differs. Raises StopError."""
     need_container(project)
-    rooms, shut = {}, {}
-    for way, words in ways(project).items():
-        room, reason = enter(project, words)
-        if room is None:
-            shut[way] = reason
-        else:
-            rooms[way] = room
-    found = differences(rooms, OWN | (of_one_image(project) if "run" in rooms else set()))
+    answers = {way: enter(project, words) for way, words in ways(project).items()}
+    answers["app"] = enter_as_app(project)
+    rooms = {way: room for way, (room, _) in answers.items() if room}
+    shut = {way: reason for way, (room, reason) in answers.items() if not room}
+    found = differences(rooms, ignored_variables(project, rooms))
     if options.json:
         print(json.dumps({"rooms": rooms, "closed": shut, "differences": found}))
         return 1 if found or shut else 0
