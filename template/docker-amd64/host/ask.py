@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, MutableMapping, Sequence
     from pathlib import Path
 
-# What a repository may not make git run: programs of containers can write into .git. Not its filters,
-# without which files that nobody changed would look changed.
+# What a repository may not make git run: programs of containers can write into .git. Its filters
+# run, because files that nobody changed would look changed without them.
 GIT_SETTINGS = {"core.fsmonitor": "false", "core.hooksPath": os.devnull}
 LOOK_LIMIT = 2.0  # seconds for a look at files and the user database (which may be on a network)
 
