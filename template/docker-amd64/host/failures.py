@@ -21,6 +21,8 @@ from .ask import read_json, read_text
 from .project import StopError, called_from, me
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .project import Project
 
 FOLDER = Path(__file__).parent / "known_failures"
@@ -172,9 +174,9 @@ def engine_kind(text: str) -> str:
     return "docker-desktop" if here else "docker"
 
 
-def remedy_for(failure: Failure, kind: str) -> str:
-    """The command for a kind of engine on this machine."""
-    here = [*hosts()]
+def remedy_for(failure: Failure, kind: str, here: Sequence[str] = ()) -> str:
+    """The command for a kind of engine on a machine that is `here`, in the words of `hosts`."""
+    here = here or [*hosts()]
     words = [*(f"{kind} {host}" for host in here), kind, *here, ""]
     return next(failure.run[word] for word in words if word in failure.run)
 
@@ -195,10 +197,12 @@ def fill_in(text: str, known: Mapping[str, str]) -> str:
     return re.sub(r"(?<!\$)\{(\w+)\}", lambda word: known.get(word[1], word[1].upper()), text)
 
 
-def speak(failure: Failure, known: Mapping[str, str], kind: str) -> StopError:
+def speak(
+    failure: Failure, known: Mapping[str, str], kind: str, here: Sequence[str] = ()
+) -> StopError:
     """A failure in words; `cause` and `remedy` are known where they are better than its row's."""
     quoted = {k: v if k in ("advice", "me") else shlex.quote(v) for k, v in known.items()}
-    remedy = known.get("remedy") or fill_in(remedy_for(failure, kind), quoted)
+    remedy = known.get("remedy") or fill_in(remedy_for(failure, kind, here), quoted)
     cause = known.get("cause") or fill_in(failure.cause, known)
     cause = cause if cause.endswith(".") else f"{cause}."
     return StopError(cause, remedy.strip(), name=failure.name)

@@ -1,0 +1,124 @@
+"""doctor: finds what is wrong with a machine or a project, and says which command helps."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .doctor_facts import details
+from .failures import everywhere, row, speak
+from .findings import ERROR, Results, Subject, examine
+from .probe import probe
+
+if TYPE_CHECKING:
+    import argparse
+
+    from .findings import Check, Finding
+    from .project import Project, StopError
+
+# A project has those that its answers need. Of another machine, only facts can be judged.
+OF_FACTS = ("doctor_host", "doctor_gpus")
+OF_FILES = ("doctor_project",)
+WIDTH = 80
+
+
+def doctor_options(parser: argparse.ArgumentParser) -> None:
+    """In which form, and whether to mend."""
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.add_argument("--fix", action="store_true", help="mend what is safe to undo")
+
+
+def do_doctor(project: Project, options: argparse.Namespace) -> int:
+    """Examine this machine and the project: 0 all is well, 1 warnings, 2 something cannot work."""
+    subject = this_machine(project)
+    results = examine(subject, checks(replayed=subject.replayed))
+    mended = mend(results) if options.fix else {}
+    status = status_of(one for at, one in enumerate(results.findings) if at not in mended)
+    print(
+        as_json(subject, results, mended, status)
+        if options.json
+        else as_text(subject, results, mended)
+    )
+    return status
+
+
+def checks(*, replayed: bool) -> tuple[Check, ...]:
+    """The checks of the modules that this project has."""
+    names = OF_FACTS if replayed else OF_FACTS + OF_FILES
+    here = (name for name in names if Path(__file__).with_name(f"{name}.py").is_file())
+    modules = [import_module(f".{name}", __package__) for name in here]
+    return tuple(check for module in modules for check in module.CHECKS)
+
+
+def this_machine(project: Project) -> Subject:
+    """The project on this machine."""
+    facts = probe(project.folder)
+    return Subject(project, facts, details(facts.engine))
+
+
+def mend(results: Results) -> dict[int, str]:
+    """What was mended of the findings, by their places, in sentences."""
+    return {at: one.mend() for at, one in enumerate(results.findings) if one.mend}
+
+
+def status_of(findings: Any) -> int:
+    """The exit status for what is still wrong."""
+    return max((2 if one.level == ERROR else 1 for one in findings), default=0)
+
+
+def words_of(subject: Subject, finding: Finding) -> StopError:
+    """A finding as the table of failures words it."""
+    known = {**everywhere(subject.project), **finding.known}
+    return speak(row(finding.name), known, subject.facts.engine.kind, subject.details.hosts)
+
+
+def as_text(subject: Subject, results: Results, mended: dict[int, str]) -> str:
+    """For people: one line for what is fine, then each finding."""
+    lines = [f"fine: {len(results.fine)} checks"]
+    lines += [f"could not be checked: {name}" for name in results.unchecked]
+    for at, finding in enumerate(results.findings):
+        stop = words_of(subject, finding)
+        lines += ["", f"{finding.level}: {finding.name}", *wrapped(stop.sentence)]
+        lines += wrapped(f"Seen: {finding.evidence}")
+        lines += wrapped(f"Mended: {mended[at]}") if at in mended else [f"  Run: {stop.command}"]
+    return "\n".join(lines)
+
+
+def wrapped(text: str) -> list[str]:
+    """A text in lines that fit a terminal."""
+    return textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent="  ",
+        subsequent_indent="  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def as_json(subject: Subject, results: Results, mended: dict[int, str], status: int) -> str:
+    """For programs."""
+    found = []
+    for at, finding in enumerate(results.findings):
+        stop = words_of(subject, finding)
+        found.append(
+            {
+                "id": finding.name,
+                "level": finding.level,
+                "cause": stop.sentence,
+                "evidence": finding.evidence,
+                "command": stop.command,
+                "mendable": finding.mend is not None,
+                "mended": mended.get(at, ""),
+            }
+        )
+    document = {
+        "status": status,
+        "findings": found,
+        "fine": results.fine,
+        "unchecked": results.unchecked,
+    }
+    return json.dumps(document, indent=2)
