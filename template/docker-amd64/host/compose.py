@@ -277,19 +277,25 @@ done
 """
 
 
-def warn_of_age(project: Project, found: str) -> None:
-    """Say in one line that the running container lacks what was built or locked after its start."""
+def newer_than(project: Project, found: str) -> str:
+    """What was made after a running container was started: image, lock, or "" for neither."""
     used = capture("docker", "inspect", "--format", "{{.Image}}", found).stdout.strip()
     built = image_id(project.image("dev"))
     if built and used and built != used:
-        again = f"{me()} up{project.which}"
-        show(f"The dev container is older than its image. To replace it, run: {again}")
-        return
+        return "image"
     asked = capture("docker", "exec", found, "sh", "-c", LOCKS_DIFFER)
-    if asked.returncode == LOCKS_DIFFER_STATUS:
+    return "lock" if asked.returncode == LOCKS_DIFFER_STATUS else ""
+
+
+def warn_of_age(project: Project, found: str) -> None:
+    """Say in one line that the running container lacks what was built or locked after its start."""
+    newer, up = newer_than(project, found), f"{me()} up{project.which}"
+    if newer == "image":
+        show(f"The dev container is older than its image. To replace it, run: {up}")
+    elif newer == "lock":
         show(
             "The dev container is older than the lock. To replace it, run: "
-            f"{me()} build{project.which or ' dev'} && {me()} up{project.which}"
+            f"{me()} build{project.which or ' dev'} && {up}"
         )
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .project import Project
 
 FILES = ("environment*.yml", COPY)  # what the locks are made from
+LOCK, STALE = "conda.lock", "conda-lock-stale"  # and the id of the failure of stale ones
 
 
 def conda_env(project: Project, service: str, *words: str, capture: bool = False) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import textwrap
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .doctor_facts import details
+from .env_file import ProbeError
 from .failures import everywhere, row, speak
 from .findings import ERROR, Results, Subject, examine
 from .probe import probe
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 # A project has those that its answers need. Of another machine, only facts can be judged.
 OF_FACTS = ("doctor_host", "doctor_gpus")
-OF_FILES = ("doctor_project",)
+OF_FILES = ("doctor_env", "doctor_folders", "doctor_project")
 WIDTH = 80
 
 
@@ -60,8 +62,13 @@ def this_machine(project: Project) -> Subject:
 
 
 def mend(results: Results) -> dict[int, str]:
-    """What was mended of the findings, by their places, in sentences."""
-    return {at: one.mend() for at, one in enumerate(results.findings) if one.mend}
+    """What was mended of the findings, by their places, in sentences. The others stay as found."""
+    mended = {}
+    for at, one in enumerate(results.findings):
+        if one.mend:
+            with suppress(ProbeError, OSError):
+                mended[at] = one.mend()
+    return mended
 
 
 def status_of(findings: Any) -> int:

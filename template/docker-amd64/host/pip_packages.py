@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .project import Project
 
 FILES = ("pyproject.toml", "base-override.txt", COPY)
+LOCK, STALE = "uv.lock", "lock-stale"  # and the id of the failure of one that does not match
 # A requirement as PEP 508 has it, as far as mistakes of typing go.
 REQUIREMENT = re.compile(
     r"""\s*[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?\s*(?:\[[^]]*\])?\s*

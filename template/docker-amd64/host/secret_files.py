@@ -21,6 +21,8 @@ from .failures import failed
 from .project import SECRETS_FILE, code_folder, me
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from .project import Project
 
 FOLDER = "SECRETS_DIR"
@@ -64,7 +66,7 @@ def secret_files(project: Project) -> dict[str, tuple[str, Path]]:
 
 
 def check(project: Project, name: str, key: str, path: Path) -> None:
-    """Raises StopError where a file cannot be a secret; warns of one that everybody can read."""
+    """Raises StopError where a file cannot be a secret."""
     taken = (*TAKEN, f"{project.package_manager}-auth")
     if not NAME.fullmatch(name) or name in taken:
         fitting = re.sub(r"[^A-Za-z0-9_.-]", "_", name)
@@ -76,7 +78,17 @@ def check(project: Project, name: str, key: str, path: Path) -> None:
     real = path.resolve()
     refuse_mounted(project, key, real if key != FOLDER else path.parent.resolve(), name)
     refuse_mounted(project, key, real, name, f"mv {quote(str(real))} {quote(str(path))}")
-    if real.stat().st_mode & S_IROTH and real.parent.stat().st_mode & S_IXOTH:
+
+
+def is_open(path: Path) -> bool:
+    """Whether everybody on this machine can read a file."""
+    real = path.resolve()
+    return bool(real.stat().st_mode & S_IROTH and real.parent.stat().st_mode & S_IXOTH)
+
+
+def warn_of_open(paths: Iterable[Path]) -> None:
+    """Say which files of secrets everybody can read."""
+    for real in (path.resolve() for path in paths if is_open(path)):
         show(f"Everybody on this machine can read {real}. Run: chmod go= {quote(str(real))}")
 
 
@@ -115,5 +127,6 @@ def give_secrets(project: Project) -> None:
     Raises:
         StopError: a secret that .env names cannot be given.
     """
+    warn_of_open(path for _, path in secret_files(project).values())
     otherwise = "Containers have the secrets that they had before"
     keep_or_say(project, SECRETS_FILE, secrets_text(project), otherwise)

@@ -1,0 +1,265 @@
+"""What the doctor finds in a project's folder and .env, and what --fix mends of it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from host import doctor_folders
+from host.checkout import find_project
+from host.doctor import OF_FILES, checks, mend
+from host.doctor_facts import Details
+from host.facts import Engine, Facts, Person
+from host.fill import fill
+from host.findings import ERROR, Results, Subject, examine
+from host.project import read_project
+from tests.conftest import Generate, InGit
+from tests.support.git import git
+
+ME = Person(os.getuid(), os.getgid(), "jane", "lab")
+OTHER = 4242  # the id of a user whom nobody here is
+KINDS: dict[str, dict[str, Any]] = {
+    "cpu": {"accelerator": "cpu", "torch_version": "none"},
+    "cuda": {"extras": ["data", "jupyter", "ssh"]},
+    "conda": {"package_manager": "conda"},
+}
+
+
+def facts(**engine: Any) -> Facts:
+    """A machine of mine whose engine, unless told otherwise, is stopped."""
+    return Facts(user=ME, engine=Engine(kind="docker", **engine), timezone="Etc/UTC")
+
+
+class Patient:
+    """A generated project, and what the doctor says of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root, self.docker = folder, folder / "docker-amd64"
+
+    def look(self, known: Facts | None = None) -> Results:
+        """All that the doctor finds in its files."""
+        project = read_project(self.docker)
+        subject = Subject(project, known or facts(), Details())
+        names = [one for one in checks(replayed=False) if one.__module__.split(".")[-1] in OF_FILES]
+        return examine(subject, tuple(names), limit=60)
+
+    def ill(self, known: Facts | None = None) -> dict[str, str]:
+        """The ids of the findings, and what each is about."""
+        results = self.look(known)
+        assert not results.unchecked
+        return {one.name: " ".join([one.evidence, *one.known.values()]) for one in results.findings}
+
+    def write(self, **values: str) -> None:
+        """Add lines to .env."""
+        with (self.docker / ".env").open("a") as file:
+            file.writelines(f"{key}={value}\n" for key, value in values.items())
+
+    def mend(self) -> list[str]:
+        """What --fix says."""
+        return list(mend(self.look()).values())
+
+
+@pytest.fixture(scope="module")
+def generated(generate: Generate, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with what a check may look at."""
+    folder = tmp_path_factory.mktemp("generated") / "project"
+    generate(folder, **KINDS["cuda"])
+    return folder
+
+
+@pytest.fixture
+def patient(generated: Path, tmp_path: Path) -> Patient:
+    """A project in good health."""
+    folder = tmp_path / "project"
+    shutil.copytree(generated, folder, symlinks=True)
+    fill(folder / "docker-amd64", facts=facts())
+    return Patient(folder)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_is_wrong_with_a_new_project(
+    kind: str, generate: Generate, tmp_path: Path, in_git: InGit
+) -> None:
+    folder = tmp_path / "a $new project"
+    generate(folder, **KINDS[kind])
+    in_git(folder)
+    fill(folder / "docker-amd64", facts=facts())
+    (folder / "notes.py").write_text("x = 1  # not committed\n")
+    assert Patient(folder).ill() == {}
+
+
+def test_a_missing_env_is_the_one_finding_and_mended(patient: Patient) -> None:
+    (patient.docker / ".env").unlink()
+    assert patient.ill().keys() == {"env-missing"}
+    assert patient.mend()
+    assert patient.ill() == {}
+
+
+LINES = {
+    "env-own-ids": "UID=1000",
+    "env-reads-otherwise": "PASSWORD=one two;three",
+    "env-variable-unset": "PASSWORD=ab$cd",
+    "env-value": "SHM_SIZE=much",
+    "compose-file-missing": "COMPOSE_FILE=compose.yaml:compose.gone.yaml",
+    "ids-of-packages": "GRPID=50000",
+    "certificates-missing": "CA_BUNDLE=/nowhere/ca.crt",
+    "secret-missing": "WANDB_API_KEY_FILE=/nowhere/key",
+    "code-folder-missing": "LOCAL_CODE_DIR=/nowhere/code",
+    "mount-missing": "LOCAL_DATA_DIR=/nowhere/data",
+    "folder-too-wide": "LOCAL_OUTPUTS_DIR=/",
+}
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_a_line_of_env_that_will_bite_is_found(name: str, patient: Patient) -> None:
+    patient.write(**dict([LINES[name].split("=", 1)]))
+    found = patient.ill()
+    assert name in found, found
+
+
+def test_fix_mends_what_the_machine_decides_and_keeps_what_the_user_wrote(patient: Patient) -> None:
+    folder = patient.root.parent / "data that is not there"
+    patient.write(
+        COMPOSE_FILE="compose.gone.yaml", LOCAL_DATA_DIR=f"'{folder}'", SHM_SIZE="much", MINE="1"
+    )
+    patient.mend()
+    left = patient.ill()
+    assert left.keys() == {"env-value"}
+    assert "SHM_SIZE" in left["env-value"]
+    assert folder.stat().st_uid == os.getuid()
+    text = (patient.docker / ".env").read_text()
+    assert "\nSHM_SIZE=much\n" in text
+    assert "\nMINE=1\n" in text
+    assert patient.mend() == []
+
+
+def test_missing_keys_are_added(patient: Patient) -> None:
+    env = patient.docker / ".env"
+    env.write_text(re.sub(r"(?m)^(SHM_SIZE|USRID)=.*\n", "", env.read_text()))
+    results = patient.look()
+    assert [one.level for one in results.findings if one.name == "env-keys-missing"] == [ERROR]
+    patient.mend()
+    assert patient.ill() == {}
+
+
+def test_a_copy_gets_a_name_of_its_own(patient: Patient, tmp_path: Path) -> None:
+    copy = Patient(tmp_path / "copy")
+    shutil.copytree(patient.root, copy.root, symlinks=True)
+    name = read_project(copy.docker).settings.get("COMPOSE_PROJECT_NAME")
+    assert "project-copied" in copy.ill()
+    copy.mend()
+    assert copy.ill() == {}
+    assert read_project(copy.docker).settings.get("COMPOSE_PROJECT_NAME") != name
+
+
+def test_files_that_others_can_change_or_read_are_closed(patient: Patient) -> None:
+    token = patient.root.parent / "token"
+    token.write_text("4711")
+    token.chmod(0o644)
+    patient.root.parent.chmod(0o755)
+    patient.write(HF_TOKEN_FILE=str(token))
+    (patient.docker / "template.sh").chmod(0o777)
+    assert {"secret-open", "folder-open"} <= patient.ill().keys()
+    patient.mend()
+    assert patient.ill() == {}
+    assert stat.S_IMODE(token.stat().st_mode) == 0o600
+    assert not (patient.docker / "template.sh").stat().st_mode & stat.S_IWOTH
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
+def test_folders_that_the_container_s_user_cannot_use_are_found(patient: Patient) -> None:
+    patient.write(USRID=str(OTHER), GRPID=str(OTHER))
+    outputs = patient.root / "outputs"
+    outputs.mkdir(exist_ok=True)
+    found = patient.ill()
+    assert str(outputs) in found["folder-of-root"] or str(patient.root) in found["folder-of-root"]
+    rootless = facts(reachable=True, rootless=True, compose="plugin")
+    patient.write(USRID="0", GRPID="0")
+    assert "folder-of-root" not in patient.ill(rootless)
+
+
+def test_slow_and_network_disks_are_told_apart(
+    patient: Patient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mounts = tmp_path / "mounts"
+    monkeypatch.setattr(doctor_folders, "MOUNTS", mounts)
+    mounts.write_text(f"server:/home {patient.root} nfs4 rw 0 0\n")
+    patient.root.chmod(0o700)
+    assert "folder-refused-to-engine" in patient.ill()
+    assert "folder-refused-to-engine" not in patient.ill(facts(rootless=True))
+    mounts.write_text(f"C: {patient.root} 9p rw 0 0\n")
+    assert "folder-slow" not in patient.ill()
+    in_wsl = Facts(user=ME, engine=Engine(kind="docker"), wsl=2)
+    assert "folder-slow" in patient.ill(in_wsl)
+
+
+def test_a_folder_that_a_service_synchronises_is_named(patient: Patient, tmp_path: Path) -> None:
+    synced = Patient(tmp_path / "OneDrive - Lab" / "project")
+    shutil.copytree(patient.root, synced.root, symlinks=True)
+    assert "OneDrive - Lab" in synced.ill()["folder-synced"]
+
+
+def test_a_taken_port_is_named_with_who_has_it(patient: Patient) -> None:
+    server = [sys.executable, "-u", "-m", "http.server", "--bind", "127.0.0.1", "0"]
+    with subprocess.Popen(server, stdout=subprocess.PIPE, text=True) as taken:
+        assert taken.stdout
+        said = re.search(r"port (\d+)", taken.stdout.readline())
+        assert said
+        patient.write(SSH_PORT=said[1])
+        found = patient.ill()["port-taken"]
+        taken.kill()
+    assert f"process {taken.pid}" in found
+    assert "port-taken" not in patient.ill()
+
+
+def test_what_a_merge_or_an_update_left_is_found(patient: Patient, in_git: InGit) -> None:
+    in_git(patient.root)
+    (patient.docker / "compose.yaml.rej").touch()
+    with (patient.docker / "verify.py").open("a") as file:
+        file.write("<<<<<<< before\n=======\n>>>>>>> after\n")
+    assert re.search(r"compose.yaml.rej.*verify.py", patient.ill()["conflict-left"])
+
+
+def test_a_lock_that_is_older_than_its_files_is_found(patient: Patient) -> None:
+    lock = patient.docker / "dependencies/uv.lock"
+    lock.write_text("version = 1\n")
+    assert "lock-stale" in patient.ill()
+
+
+def test_the_certificates_of_this_machine_are_missed(patient: Patient) -> None:
+    known = Facts(user=ME, engine=Engine(kind="docker"), ca_bundle="/etc/ssl/proxy.crt")
+    assert "/etc/ssl/proxy.crt" in patient.ill(known)["build-certificate"]
+
+
+def test_a_template_that_has_moved_on_is_said_if_it_is_trusted(
+    project: Path, own_template: Path
+) -> None:
+    patient = Patient(project)
+    assert "template-newer" not in patient.ill()
+    git(own_template, "tag", "v1000.0.0")
+    assert "v1000.0.0" in patient.ill()["template-newer"]
+    (patient.docker / ".env.trusted").unlink()
+    assert "template-newer" not in patient.ill()
+
+
+def test_a_link_of_a_container_and_an_interrupted_update_are_found(project: Path) -> None:
+    patient = Patient(project)
+    outputs = project / "outputs"
+    shutil.rmtree(outputs, ignore_errors=True)
+    outputs.symlink_to(project.parent)
+    state = find_project(read_project(patient.docker)).state
+    state.mkdir(parents=True)
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    (state / "running").write_text(str(gone.pid))
+    found = patient.ill()
+    assert {"folder-linked", "update-interrupted"} <= found.keys()
+    assert str(state / "undo") in found["update-interrupted"]
