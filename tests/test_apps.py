@@ -37,10 +37,10 @@ class Engine:
         found = ["4711"]
         monkeypatch.setattr(apps_file, "containers", lambda *_, **__: found)
         monkeypatch.setattr(apps_file, "container", lambda _: "4711" if self.running else "")
-        monkeypatch.setattr(apps_file, "capture", self.capture)
+        monkeypatch.setattr(apps_file, "ask_engine", self.capture)
 
     def capture(self, *words: str) -> subprocess.CompletedProcess[str]:
-        said = {"inspect": json.dumps(self.bindings), "ps": self.others}[words[1]]
+        said = {"inspect": json.dumps(self.bindings), "ps": self.others}[words[0]]
         return subprocess.CompletedProcess(words, 0, said, "")
 
 

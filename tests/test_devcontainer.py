@@ -63,7 +63,7 @@ def made_from(monkeypatch: pytest.MonkeyPatch, *files: Path) -> None:
     """Let the container that is there have been made from these Compose files."""
     said = ",".join(map(str, files)) + "\n"
     done = subprocess.CompletedProcess(("docker",), 0, said, "")
-    monkeypatch.setattr(devcontainer, "capture", lambda *_: done)
+    monkeypatch.setattr(devcontainer, "ask_engine", lambda *_: done)
 
 
 def test_the_file_of_editors_is_for_its_user_only_and_without_anchors(

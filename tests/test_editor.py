@@ -22,7 +22,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     folder.mkdir(parents=True)
     (folder / ".env").write_text("COMPOSE_PROJECT_NAME=demo-jane-1\n")
     done = subprocess.CompletedProcess(("docker",), 0, "/demo-jane-1-dev-1\n", "")
-    monkeypatch.setattr(editor, "capture", lambda *_: done)
+    monkeypatch.setattr(editor, "ask_engine", lambda *_: done)
     monkeypatch.setattr(editor, "call", lambda *_, **__: "services: {}\n")
     monkeypatch.setattr(editor, "container", lambda _: "4711")
     monkeypatch.setattr(editor, "need_container", lambda _: None)

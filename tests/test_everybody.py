@@ -68,9 +68,9 @@ def test_everybody_is_listed_with_gpus_limits_and_disk(
     answers = {"ps": "1 2 3", "inspect": json.dumps(every), "system": json.dumps(used)}
 
     def capture(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.CompletedProcess(words, 0, answers[words[1]], "")
+        return subprocess.CompletedProcess(words, 0, answers[words[0]], "")
 
-    monkeypatch.setattr(everybody, "capture", capture)
+    monkeypatch.setattr(everybody, "ask_engine", capture)
     me = pwd.getpwuid(os.getuid()).pw_name
     lines = [line.split("  ") for line in everybody.listing(Project(tmp_path, PROJECT)).split("\n")]
     cells = [[cell.strip() for cell in line if cell] for line in lines]

@@ -31,7 +31,7 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     def tell(machine: dict[str, Any] | None = None, **keys: str) -> str:
         text = json.dumps({**MACHINE, **machine}) if machine is not None else ""
         done = subprocess.CompletedProcess((), 0, text, "")
-        monkeypatch.setattr(limits, "capture", lambda *_: done)
+        monkeypatch.setattr(limits, "ask_engine", lambda *_: done)
         (tmp_path / ".env").write_text("".join(f"{key}={value}\n" for key, value in keys.items()))
         check_limits(Project(tmp_path, PROJECT))
         return capsys.readouterr().err

@@ -31,7 +31,7 @@ def has(monkeypatch: pytest.MonkeyPatch, *shells: str) -> None:
     def capture(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess(words, int(words[-1] not in shells), "", "")
 
-    monkeypatch.setattr(work, "capture", capture)
+    monkeypatch.setattr(work, "ask_engine", capture)
 
 
 def opened(project: Project, monkeypatch: pytest.MonkeyPatch, *words: str) -> list[str]:

@@ -39,10 +39,10 @@ def answers(monkeypatch: pytest.MonkeyPatch, **said: str) -> None:
     """What the engine says to each of its commands."""
 
     def capture(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.CompletedProcess(words, 0, said[words[1]], "")
+        return subprocess.CompletedProcess(words, 0, said[words[0]], "")
 
-    monkeypatch.setattr(ssh, "capture", capture)
-    monkeypatch.setattr(compose, "capture", capture)
+    monkeypatch.setattr(ssh, "ask_engine", capture)
+    monkeypatch.setattr(compose, "ask_engine", capture)
 
 
 def connect(project: Project, monkeypatch: pytest.MonkeyPatch, *words: str) -> list[str]:

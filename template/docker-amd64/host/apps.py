@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .apps_file import LIST, App, read_apps
 from .compose import become, call, container, need_container, published, show
+from .engine_words import engine_command
 from .failures import failed
 from .plain import columns
 from .ports import HERE, account_here
@@ -65,7 +66,7 @@ def find_app(project: Project, name: str) -> App:
 
 def in_container(project: Project, verb: str, known: dict[str, Any]) -> dict[str, Any]:
     """What the program in the container answers. Raises StopError if it cannot be run."""
-    words = ["docker", "exec", "--interactive", *script_name(), container(project)]
+    words = engine_command("exec", "--interactive", *script_name(), container(project))
     words += ["/opt/venv/bin/python", "-IS", "-", verb, json.dumps(known)]
     program = (project.folder / PROGRAM).read_text("utf-8")
     answer: dict[str, Any] = json.loads(call(project, words, stdin=program, capture=True))
@@ -144,7 +145,7 @@ def show_log(project: Project, name: str, lines: str | None, *, follow: bool) ->
     need_container(project)
     terminal = ("-it",) if sys.stdin.isatty() and sys.stdout.isatty() else ()
     words = ["-n", lines or "+1", *(["-F"] if follow else [])]
-    call_of = ["docker", "exec", *terminal, container(project), "sh", "-c", TAIL, name]
+    call_of = engine_command("exec", *terminal, container(project), "sh", "-c", TAIL, name)
     become(project, [*call_of, *words])
 
 

@@ -10,8 +10,8 @@ import json
 import re
 from typing import TYPE_CHECKING, Mapping, NamedTuple
 
-from .ask import capture
 from .compose import container, containers, keep_or_say
+from .engine_words import ask_engine
 from .failures import failed
 from .ports import COUNT, FIRST, HERE, free_port, is_free
 from .project import APPS_FILE
@@ -124,7 +124,7 @@ def own_ports(project: Project) -> dict[int, int]:
     """The ports of this machine that the dev container has, also a stopped one, by those in it."""
     found = containers(project, "dev", "oneoff=False", running=False)[:1]
     form = "{{json .HostConfig.PortBindings}}"
-    said = capture("docker", "inspect", "--format", form, *found).stdout if found else ""
+    said = ask_engine("inspect", "--format", form, *found).stdout if found else ""
     given = json.loads(said) if said.strip() else None
     return {
         int(port.partition("/")[0]): int(one["HostPort"])
@@ -136,7 +136,7 @@ def own_ports(project: Project) -> dict[int, int]:
 
 def engine_ports() -> set[int]:
     """The ports of this machine that running containers have; some engines do not listen there."""
-    said = capture("docker", "ps", "--format", "{{.Ports}}").stdout
+    said = ask_engine("ps", "--format", "{{.Ports}}").stdout
     found = re.findall(r":(\d+)(?:-(\d+))?->", said)
     return {port for a, b in found for port in range(int(a), int(b or a) + 1)}
 

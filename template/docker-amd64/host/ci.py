@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Callable, Iterator, NamedTuple
 from .ask import capture
 from .checkout import conflicts, no_repository
 from .command import call_verb, need_env, verbs_here
-from .compose import SilentError, call, compose, show
+from .compose import SilentError, call, show
+from .engine_words import compose
 from .failures import explain, failed, registry_of
 from .files import make_folder, read_file, write_file
 from .passwords import refuse_proxies

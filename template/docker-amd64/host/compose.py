@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Mapping, NoReturn
 
 from .ask import capture, read_text
+from .engine_words import ask_engine, compose, engine_command
 from .env_file import set_keys
 from .failures import explain, failed
 from .files import write_file
@@ -25,11 +26,6 @@ if TYPE_CHECKING:
     from .project import Project
 
 TAIL = 400  # lines of what a command said that may tell why it failed
-
-
-def compose(*words: str) -> list[str]:
-    """The words of a Compose command."""
-    return ["docker", "compose", *words]
 
 
 def with_stdin(project: Project) -> dict[str, str]:
@@ -207,7 +203,7 @@ def check_engine(project: Project) -> None:
     Raises:
         StopError: the engine does not answer, or Compose cannot read the files.
     """
-    for words in (["docker", "version"], compose("config", "--quiet")):
+    for words in (engine_command("version"), compose("config", "--quiet")):
         asked = capture(*words, cwd=project.folder)
         if asked.returncode:
             show(asked.stderr.rstrip())
@@ -216,7 +212,7 @@ def check_engine(project: Project) -> None:
 
 def image_id(name: str) -> str:
     """The id of an image of this machine, "" if there is none."""
-    asked = capture("docker", "image", "inspect", "--format", "{{.Id}}", name)
+    asked = ask_engine("image", "inspect", "--format", "{{.Id}}", name)
     return asked.stdout.strip()
 
 
@@ -243,12 +239,12 @@ def containers(project: Project, service: str, label: str, *, running: bool = Tr
     labels = (f"project={name}", f"service={service}", label)
     filters = [f"--filter=label=com.docker.compose.{one}" for one in labels]
     filters += ["--filter=status=running"] if running else ["--all"]
-    return capture("docker", "ps", "--quiet", "--no-trunc", *filters).stdout.split()
+    return ask_engine("ps", "--quiet", "--no-trunc", *filters).stdout.split()
 
 
 def published(found: str, port: int) -> tuple[str, str] | None:
     """Where a port of a container can be reached on this machine: address and port."""
-    said = capture("docker", "port", found, str(port)).stdout
+    said = ask_engine("port", found, str(port)).stdout
     match = re.search(r"^(.*):(\d+)$", said, re.MULTILINE)
     if not match:
         return None
@@ -279,11 +275,11 @@ done
 
 def newer_than(project: Project, found: str) -> str:
     """What was made after a running container was started: image, lock, or "" for neither."""
-    used = capture("docker", "inspect", "--format", "{{.Image}}", found).stdout.strip()
+    used = ask_engine("inspect", "--format", "{{.Image}}", found).stdout.strip()
     built = image_id(project.image("dev"))
     if built and used and built != used:
         return "image"
-    asked = capture("docker", "exec", found, "sh", "-c", LOCKS_DIFFER)
+    asked = ask_engine("exec", found, "sh", "-c", LOCKS_DIFFER)
     return "lock" if asked.returncode == LOCKS_DIFFER_STATUS else ""
 
 
@@ -358,7 +354,7 @@ def remove_leftovers(project: Project, service: str) -> None:
 
 def remove_container(name: str) -> None:
     """Remove a container of this machine, if there is one of that name."""
-    capture("docker", "rm", "--force", name)
+    ask_engine("rm", "--force", name)
 
 
 def has(program: str) -> bool:

@@ -13,9 +13,10 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from .apps_file import publish_apps
-from .ask import capture, read_text
+from .ask import read_text
 from .compose import check_engine, image_id, show
 from .editor import write_editor_file
+from .engine_words import ask_engine
 from .failures import failed
 from .git import override as git_override
 from .images import before_build, build_images
@@ -93,7 +94,7 @@ def options_of_editor(project: Project) -> list[str]:
     labels = (f"{LABEL}={project.settings.get(NAME_KEY)}", f"{start}.service=dev")
     filters = [f"--filter=label={one}" for one in (*labels, f"{start}.oneoff=False")]
     form = f'{{{{.Label "{LABEL}.config_files"}}}}'
-    said = capture("docker", "ps", "--all", *filters, "--format", form).stdout.strip()
+    said = ask_engine("ps", "--all", *filters, "--format", form).stdout.strip()
     ours = str(project.folder / EDITOR_FILE)
     if not said.startswith(f"{ours},"):
         return []

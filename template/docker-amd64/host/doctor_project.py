@@ -8,6 +8,7 @@ from .ask import capture, command
 from .checkout import conflicts, find_project, listed, running
 from .compose import container, newer_than
 from .doctor_env import finding_of, needs_env
+from .engine_words import ask_engine
 from .failures import everywhere
 from .findings import ERROR, WARNING, Finding
 from .images import packages_of
@@ -126,7 +127,7 @@ def dev_container(subject: Subject) -> Iterator[Finding]:
         yield Finding("container-older", WARNING, f"container {found[:12]}")
     elif newer:
         yield Finding("container-lock-older", WARNING, f"container {found[:12]}")
-    said = capture("docker", "exec", found, "sh", "-c", f"id -u; {FOREIGN}").stdout.splitlines()
+    said = ask_engine("exec", found, "sh", "-c", f"id -u; {FOREIGN}").stdout.splitlines()
     foreign = [line.partition(" ") for line in said[1:]]
     if foreign:
         owner, _, path = foreign[0]
@@ -167,7 +168,7 @@ def ids_of_images(subject: Subject) -> Iterator[Finding]:
         return
     for target in ("runtime", "dev"):
         name = project.image(target)
-        asked = capture("docker", "image", "inspect", "--format", "{{.Config.User}}", name)
+        asked = ask_engine("image", "inspect", "--format", "{{.Config.User}}", name)
         built = asked.stdout.strip().partition(":")[0]
         if built.isdigit() and wanted.isdigit() and built != wanted:
             known = {"image": name, "built": built, "uid": wanted, "target": target}

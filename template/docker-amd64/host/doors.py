@@ -10,8 +10,8 @@ from shlex import join
 from typing import TYPE_CHECKING, Any, Dict
 
 from .apps import in_container
-from .ask import capture
 from .compose import image_id, need_container
+from .engine_words import ask_engine
 from .plain import columns
 from .project import StopError
 
@@ -107,7 +107,7 @@ def of_one_image(project: Project) -> set[str]:
     """The variables that the images themselves set differently, such as those for compilers."""
     lines = []
     for image in map(project.image, ("dev", "runtime")):
-        asked = capture("docker", "image", "inspect", "--format", "{{json .Config.Env}}", image)
+        asked = ask_engine("image", "inspect", "--format", "{{json .Config.Env}}", image)
         lines.append(set(json.loads(asked.stdout) if not asked.returncode else []))
     return {line.partition("=")[0] for line in lines[0] ^ lines[1]} - {"PATH"}
 

@@ -6,8 +6,8 @@ import json
 import re
 from typing import TYPE_CHECKING
 
-from .ask import capture
-from .compose import call, compose, container, need_container, with_stdin
+from .compose import call, container, need_container, with_stdin
+from .engine_words import ask_engine, compose
 from .files import PRIVATE, write_file
 from .git import override as git_override
 from .project import EDITOR_FILE, StopError
@@ -84,8 +84,8 @@ def do_editor(project: Project, _: argparse.Namespace) -> None:
     """Print what each editor asks for."""
     need_container(project)
     write_editor_file(project, git_override(project))
-    words = ("docker", "inspect", "--format", "{{.Name}}", container(project))
-    name = capture(*words).stdout.strip().lstrip("/")
+    words = ("inspect", "--format", "{{.Name}}", container(project))
+    name = ask_engine(*words).stdout.strip().lstrip("/")
     file, settings = project.folder / EDITOR_FILE, project.root / ".devcontainer/devcontainer.json"
     ways = [OPEN.format(file=settings)] if "devcontainer" in project.extras else []
     ways += [ATTACH.format(name=name, address=attach_address(name), python=PYTHON)]

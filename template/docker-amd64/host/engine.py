@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .ask import LOOK_LIMIT, Output, command, read_json
+from .engine_words import DOCKER, PODMAN
 from .facts import Engine
 from .failures import engine_kind, explain
 
@@ -19,21 +20,42 @@ ENGINE_LIMIT = 4.0  # seconds for each question to the container engine
 GO_JSON = "{{json .}}"  # `docker info` knows no shorter form before version 23
 
 
-def engine() -> Engine:
-    """The engine of this user's `docker` command; without that command, Podman's."""
-    if shutil.which("docker"):
-        found = read_docker(command(["docker", "info", "--format", GO_JSON], ENGINE_LIMIT))
-    elif shutil.which("podman"):
-        said = command(["podman", "info", "--format", "json"], ENGINE_LIMIT)
-        found = read_podman(read_json(said.out)) if said.status == 0 else broken("podman", said)
+def engine(chosen: str = "") -> Engine:
+    """The engine of this machine, and what is wrong with it.
+
+    Args:
+        chosen: docker or podman, as .env has it; "" for the one that answers, Docker before Podman.
+    """
+    if chosen == PODMAN:
+        found = ask_podman()
+    elif chosen == DOCKER or shutil.which(DOCKER):
+        found = ask_docker()
+        if not (chosen or found.reachable) and shutil.which(PODMAN):
+            other = ask_podman()
+            found = other if other.reachable else found
     else:
-        return failing(Engine(), "docker: command not found")
+        found = ask_podman() if shutil.which(PODMAN) else ask_docker()
     if found.compose == "none":
         found = standalone_compose(found)
     if found.reachable and found.compose in ("none", "v1"):
         what = "is version 1" if found.compose == "v1" else "is missing"
         found = failing(found, f"Docker Compose {what}")
     return found
+
+
+def ask_docker() -> Engine:
+    """The engine behind the command `docker`, which may be Podman."""
+    if not shutil.which(DOCKER):
+        return failing(Engine(), f"{DOCKER}: command not found")
+    return read_docker(command([DOCKER, "info", "--format", GO_JSON], ENGINE_LIMIT))
+
+
+def ask_podman() -> Engine:
+    """Podman."""
+    if not shutil.which(PODMAN):
+        return failing(Engine(), f"{PODMAN}: command not found")
+    said = command([PODMAN, "info", "--format", "json"], ENGINE_LIMIT)
+    return read_podman(read_json(said.out)) if said.status == 0 else broken(PODMAN, said)
 
 
 def is_here(machine: str) -> bool:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 # The keys of .env that this machine decides; all others are the project's or the user's.
 FILLED = (
     *("USRID", "GRPID", "USR", "GRP", "COMPOSE_PROJECT_NAME", "COMPOSE_FILE"),
+    "CONTAINER_ENGINE",
     *("CPU_OR_GPU", "GPU_IDS", "CCA", "SHM_SIZE", "TZ", "CA_BUNDLE", "SSH_PORT", "SSH_KEYS"),
 )
 DERIVED = ("CCA",)  # of these, what follows from an answer: as it is, or what `auto` means here

@@ -7,8 +7,9 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Iterable
 
-from .ask import capture, read_json
+from .ask import read_json
 from .compose import check_engine
+from .engine_words import ask_engine
 from .place import LABEL
 from .plain import columns
 from .probe import person
@@ -65,13 +66,13 @@ def limit(host: dict[str, Any]) -> str:
 
 def containers(project: Project) -> list[dict[str, Any]]:
     """All containers of the engine, as it describes them. Raises StopError."""
-    asked = capture("docker", "ps", "--all", "--quiet", "--no-trunc")
+    asked = ask_engine("ps", "--all", "--quiet", "--no-trunc")
     if asked.returncode:
         check_engine(project)
     ids = asked.stdout.split()
     # One that ends meanwhile is missing in the answer.
     found: list[dict[str, Any]] = (
-        json.loads(capture("docker", "inspect", *ids).stdout or "[]") if ids else []
+        json.loads(ask_engine("inspect", *ids).stdout or "[]") if ids else []
     )
     return found
 
@@ -113,7 +114,7 @@ def listing(project: Project) -> str:
             given = gpus(host.get("DeviceRequests") or ())
             since = state.get("StartedAt", "")[:16].replace("T", " ")
             rows.append([name, user, given, limit(host), since])
-    used = read_json(capture("docker", "system", "df", "-v", "--format", "{{json .}}").stdout)
+    used = read_json(ask_engine("system", "df", "-v", "--format", "{{json .}}").stdout)
     stored = disk(used)
     parts = columns(rows) if len(rows) > 1 else ["No container runs."]
     if stored:

@@ -18,7 +18,7 @@ class Person:
 
 @dataclass(frozen=True)
 class Engine:
-    """The container engine that this user's `docker` (or `podman`) command reaches.
+    """The container engine that this user's command reaches: docker, or podman.
 
     `kind` is docker, docker-rootless, docker-desktop, podman or none; `compose` is plugin (`docker
     compose`), standalone (`docker-compose` 2 or later), v1, podman-compose or none. `problem` is

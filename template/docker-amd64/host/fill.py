@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from .accelerator import Known, accelerator, compose_files, override_in
 from .ask import read_text
+from .engine_words import DOCKER, ENGINE_KEY, PODMAN
 from .env_file import (
     ALL,
     FILLED,
@@ -73,6 +74,8 @@ def env_values(
         from .ssh_env import ssh_values  # noqa: PLC0415  only some projects have it
 
         values.update(ssh_values(folder, current))
+    if facts.engine.kind != "none":
+        values[ENGINE_KEY] = PODMAN if facts.engine.kind == PODMAN else DOCKER
     memory = [size for size in (facts.memory_mib, facts.engine.memory_mib) if size]
     if memory:
         values["SHM_SIZE"] = f"{max(min(memory) // 2048, 1)}gb"
@@ -188,7 +191,8 @@ def fill(
         )
     answers = answer_lines(parse_env(example))
     check_keys(refresh, [*FILLED, *answers])
-    facts = with_system_bundle(facts or probe(folder), refresh)
+    any_engine = ENGINE_KEY in refresh or tuple(refresh) == ALL
+    facts = with_system_bundle(facts or probe(folder, any_engine=any_engine), refresh)
     defaults, before = read_defaults(example), read_env(current or "")
     computing = accelerator(defaults)
     settings = {**before, **(chosen or {})}

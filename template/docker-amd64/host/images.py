@@ -9,7 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Callable, Mapping, NamedTuple
 
 from .ask import capture, command, read_text
-from .compose import call, check_engine, compose, image_id, name_file, show, with_stdin
+from .compose import call, check_engine, image_id, name_file, show, with_stdin
+from .engine_words import ask_engine, compose, engine_command
 from .failures import failed
 from .files import write_file
 from .guard import guard
@@ -67,7 +68,7 @@ def refuse_architecture(project: Project) -> None:
         return
     if "DOCKER_DEFAULT_PLATFORM" in os.environ:
         return
-    engine = capture("docker", "version", "--format", "{{.Server.Arch}}").stdout.strip()
+    engine = ask_engine("version", "--format", "{{.Server.Arch}}").stdout.strip()
     if engine and engine not in ARCHITECTURES:
         raise failed("other-architecture", project, architecture=here.machine)
 
@@ -197,7 +198,7 @@ def digest_of(project: Project, name: str, otherwise: str) -> str:
     for prefix in ("docker.io/", "library/"):
         repository = repository[len(prefix) :] if repository.startswith(prefix) else repository
     digests = "{{range .RepoDigests}}{{println .}}{{end}}"
-    here = capture("docker", "image", "inspect", "--format", digests, name)
+    here = ask_engine("image", "inspect", "--format", digests, name)
     known = ""
     if not here.returncode:
         pairs = (line.partition("@") for line in here.stdout.splitlines())
@@ -205,16 +206,16 @@ def digest_of(project: Project, name: str, otherwise: str) -> str:
         if not known:
             show(f"{name} was made on this machine and has no digest: {otherwise}.")
             return ""
-    elif capture("docker", "version").returncode:
+    elif ask_engine("version").returncode:
         return ""  # the build will say it
     try:
-        said = call(project, ["docker", "pull", name], capture=True)
+        said = call(project, engine_command("pull", name), capture=True)
     except StopError:
         said = ""
     found = re.search(r"(?m)^Digest: (\S+)$", said)
     # containerd's store of images has a digest for what was made on this machine, too.
     status = "{{.DriverStatus}}"
-    if "io.containerd.snapshotter" in capture("docker", "info", "--format", status).stdout:
+    if "io.containerd.snapshotter" in ask_engine("info", "--format", status).stdout:
         known = ""
     if not found and not known:
         show(f"No registry tells the digest of {name}: {otherwise}.")

@@ -10,8 +10,8 @@ import re
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
-from .ask import capture
 from .compose import check_engine, show
+from .engine_words import ask_engine
 from .failures import failed
 from .place import LABEL
 from .plain import columns
@@ -55,7 +55,7 @@ def jobs(project: Project) -> list[Job]:
     labels = (f"{LABEL}={name}", f"{of_compose}.oneoff=True", f"{of_compose}.service=runtime")
     filters = [word for label in labels for word in ("--filter", f"label={label}")]
     form = "\t".join(f"{{{{.{field}}}}}" for field in FIELDS)
-    asked = capture("docker", "ps", "--all", "--no-trunc", *filters, "--format", form)
+    asked = ask_engine("ps", "--all", "--no-trunc", *filters, "--format", form)
     if asked.returncode:
         check_engine(project)
     found: list[Job] = []
@@ -99,7 +99,7 @@ def new_name(project: Project, wanted: str) -> str:
         if job.name == wanted and job.runs:
             raise failed("job-runs", project, job=wanted)
         if job.name == wanted:
-            capture("docker", "rm", job.id)
+            ask_engine("rm", job.id)
             show(f"Removed the finished job {wanted} and its output.")
     return wanted
 
@@ -133,7 +133,7 @@ def remove_jobs(project: Project, verb: str, *, yes: bool) -> bool:
     if finished:
         show(f"Removing finished jobs and their output: {', '.join(finished)}")
     if running:
-        capture("docker", "stop", *(job.id for job in running))
+        ask_engine("stop", *(job.id for job in running))
     if every:
-        capture("docker", "rm", "--force", *(job.id for job in every))
+        ask_engine("rm", "--force", *(job.id for job in every))
     return True

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from .ask import capture, read_json
+from .ask import read_json
 from .compose import show
+from .engine_words import ask_engine
 from .failures import failed
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def check_limits(project: Project) -> None:
         raise failed("memory-too-small", project)
     if not (cpus or memory):
         return
-    asked = capture("docker", "info", "--format", "{{json .}}")
+    asked = ask_engine("info", "--format", "{{json .}}")
     machine = read_json(asked.stdout)
     if not machine.get("NCPU"):  # it does not answer, which the start itself will explain
         return

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Dict, Mapping, NamedTuple, Optional
 
 from .ask import command, read_text
+from .engine_words import engine_command
 from .env_file import read_env
 from .project import APPS_FILE, me
 
@@ -49,7 +50,7 @@ def port(case: Case) -> Seen:
     if not found:
         return {}
     number = found.group(1)
-    asked = ["docker", "ps", "--filter", f"publish={number}", "--format", "{{.Names}}"]
+    asked = engine_command("ps", "--filter", f"publish={number}", "--format", "{{.Names}}")
     held = command(asked, LIMIT).out.split()
     who = f"the container {held[0]}" if held else process_on(int(number))
     cause = f"Port {number} of this machine is taken by {who or 'a process of another user'}."
@@ -90,7 +91,7 @@ def process_on(number: int) -> str:
 
 def disk(case: Case) -> Seen:
     """Which disk is full: the project's, the engine's, or one of a container."""
-    asked = command(["docker", "info", "--format", "{{.DockerRootDir}}"], LIMIT)
+    asked = command(engine_command("info", "--format", "{{.DockerRootDir}}"), LIMIT)
     folders = {
         "the project's folder": case.project.folder,
         "the engine": Path(asked.out.strip() or "/"),

@@ -7,7 +7,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from .compose import SilentError, check_engine, compose, image_id, need_image
+from .compose import SilentError, check_engine, image_id, need_image
+from .engine_words import compose
 from .failures import failed
 from .project import USAGE, StopError, called_from, me
 from .work import attach_gpus, environment_of_run, make_folders

@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from .ask import capture
+from .engine_words import ask_engine
 from .env_file import (
     RECORD,
     ProbeError,
@@ -94,8 +94,8 @@ def is_same_folder(one: str, other: Path) -> bool:
 def folders_of_containers(name: str) -> list[str]:
     """The folders that the labels of a Compose project's containers name."""
     form = f'{{{{.Label "{LABEL}.working_dir"}}}}'
-    words = ("docker", "ps", "--all", "--filter", f"label={LABEL}={name}", "--format", form)
-    return list(dict.fromkeys(filter(None, capture(*words).stdout.splitlines())))
+    words = ("ps", "--all", "--filter", f"label={LABEL}={name}", "--format", form)
+    return list(dict.fromkeys(filter(None, ask_engine(*words).stdout.splitlines())))
 
 
 def origin(folder: Path, text: str, name: str) -> Origin | None:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from .accelerator import accelerator
 from .ask import LOOK_LIMIT, gather, read_text
 from .engine import ENGINE_LIMIT, engine
-from .env_file import Settings, unwritable
+from .engine_words import ENGINE_KEY
+from .env_file import ProbeError, Settings, unwritable
 from .facts import Engine, Facts, Person, engine_line
 
 if TYPE_CHECKING:
@@ -23,10 +24,11 @@ if TYPE_CHECKING:
 # ruff: noqa: PLC0415  what only some calls need is imported there: the probe has to be quick
 
 
-def probe(folder: Path | None = None) -> Facts:
+def probe(folder: Path | None = None, *, any_engine: bool = False) -> Facts:
     """Look at this machine, for the project whose .env is in `folder` (default: around this one).
 
-    Never raises; a fact that could not be had has the default that `Facts` gives it.
+    Never raises; a fact that could not be had has the default that `Facts` gives it. With
+    `any_engine`, the engine is the one that answers, not the one that .env names.
     """
     folder = (folder or Path(__file__).parents[1]).resolve()
     environ = dict(os.environ)
@@ -43,7 +45,7 @@ def probe(folder: Path | None = None) -> Facts:
     hardware = accelerator()
     sources: dict[str, Callable[[], Any]] = {
         **hardware.sources(),  # first: it may fork, and threads do not survive that
-        "engine": engine,
+        "engine": lambda: engine("" if any_engine else engine_named(folder, environ)),
         "user": lambda: caller(environ),
         "project_owner": folder_owner,
         "data_owner": data_owner,
@@ -61,6 +63,14 @@ def probe(folder: Path | None = None) -> Facts:
             answers[key] = None
     answers.setdefault("engine", Engine(problem="the engine's answer is odd", fix="docker info"))
     return hardware.facts(answers)
+
+
+def engine_named(folder: Path, environ: Mapping[str, str]) -> str:
+    """The engine that the shell or .env names; "" if none, or if .env cannot be read."""
+    try:
+        return Settings(folder, environ).get(ENGINE_KEY)
+    except ProbeError:
+        return ""
 
 
 def table(facts: Facts) -> str:

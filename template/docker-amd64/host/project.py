@@ -192,6 +192,7 @@ RULES = {
         r"[a-z0-9][a-z0-9_-]*",
         "small letters, digits, - and _, a letter or digit first",
     ),
+    "CONTAINER_ENGINE": ("(docker|podman)?", "docker or podman"),
     "SHM_SIZE": (SIZE, "a size such as 16gb"),
     DATA_KEY: ("(true|false)?", "true or false"),
     "PIDS_LIMIT": (r"-1|\d{0,9}", "a number of processes, or -1 for no limit"),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from .ask import capture
 from .checkout import recorded
 from .compose import call, check_engine, image_id, show
+from .engine_words import ask_engine, engine_command
 from .failures import failed
 from .images import before_build, build_images, warn_of_end
 from .passwords import refuse_proxies
@@ -46,7 +47,7 @@ def tag_of(name: str) -> str:
 def label(image: str, name: str) -> str:
     """What a label of an image says."""
     template = '{{with .Config.Labels}}{{index . "' + name + '"}}{{end}}'
-    return capture("docker", "image", "inspect", "--format", template, image).stdout.strip()
+    return ask_engine("image", "inspect", "--format", template, image).stdout.strip()
 
 
 def commit_of(project: Project) -> str:
@@ -116,8 +117,8 @@ def do_publish(project: Project, options: argparse.Namespace) -> None:
     build_images(project, "publish", extra_file=publish_file(project, names[0], revision), env=bare)
     for one in names:
         if one != names[0]:
-            call(project, ["docker", "tag", names[0], one])
-        call(project, ["docker", "push", one], image_name=one)
+            call(project, engine_command("tag", names[0], one))
+        call(project, engine_command("push", one), image_name=one)
     warn_of_end(project)
     show(f"Published {' '.join(names)}. In another clone, run: {me()} pull {names[0]}")
 
@@ -138,11 +139,11 @@ def do_pull(project: Project, options: argparse.Namespace) -> None:
     name: str = options.name
     check_name(project, "pull", name)
     check_engine(project)  # before gigabytes are pulled for nothing
-    call(project, ["docker", "pull", name], image_name=name)
+    call(project, engine_command("pull", name), image_name=name)
     title = label(name, "org.opencontainers.image.title")
     if title != project.name:
         raise failed("image-of-another-project", project, image=name, label=title or "nothing")
-    user = capture("docker", "image", "inspect", "--format", "{{.Config.User}}", name)
+    user = ask_engine("image", "inspect", "--format", "{{.Config.User}}", name)
     if user.stdout.strip():
         raise failed("image-has-user", project, image=name)
     runtime, dev = project.image("runtime"), project.image("dev")
@@ -151,7 +152,7 @@ def do_pull(project: Project, options: argparse.Namespace) -> None:
     if label(name, "io.hearth.answers.digest") != answers_digest(project):
         show("It was made from other answers than those of this clone.")
     if stands_in:
-        call(project, ["docker", "tag", runtime, dev])
+        call(project, engine_command("tag", runtime, dev))
         show(
             "There is no dev image yet: up and shell use this one. Compilers, editors, test tools "
             f"and uv come with: {me()} build dev"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from shlex import join
 from typing import TYPE_CHECKING
 
-from .ask import capture
 from .compose import become, container, need_container, published
+from .engine_words import ask_engine
 from .failures import failed
 from .files import write_file
 from .ports import account_here
@@ -49,7 +49,7 @@ def server(project: Project, found: str) -> tuple[str, str]:
 def host_key(project: Project, found: str) -> tuple[str, str]:
     """The public key of the server, and the name of its user. Raises StopError."""
     script = 'cat "$HOME/.ssh/host/ed25519.pub" && id -un'
-    lines = capture("docker", "exec", found, "sh", "-c", script).stdout.splitlines()
+    lines = ask_engine("exec", found, "sh", "-c", script).stdout.splitlines()
     if len(lines) != 2:  # noqa: PLR2004
         raise failed("ssh-not-served", project)
     return " ".join(lines[0].split()[:2]), lines[1]

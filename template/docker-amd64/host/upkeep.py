@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .compose import become, call, compose, need_container, show
+from .compose import become, call, need_container, show
+from .engine_words import compose, engine_command
 from .env_file import ALL, set_keys
 from .files import status_of, write_file
 from .jobs import jobs, remove_jobs, table
@@ -142,9 +143,9 @@ def do_ls(project: Project, options: argparse.Namespace) -> None:
     every = jobs(project)
     if every:
         print("\n".join(table(every)))
-    call(project, ["docker", "image", "ls", "--filter", f"reference={name}"])
+    call(project, engine_command("image", "ls", "--filter", f"reference={name}"))
     label = f"label=com.docker.compose.project={name}"
-    call(project, ["docker", "volume", "ls", "--filter", label])
+    call(project, engine_command("volume", "ls", "--filter", label))
 
 
 def config_options(parser: argparse.ArgumentParser) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .compose import call
+from .engine_words import engine_command
 from .failures import folder_not_made
 from .files import give_away, make_folder
 from .images import build_images, pin_all
@@ -40,13 +41,13 @@ def do_wheels(project: Project, options: argparse.Namespace) -> None:
     except OSError as error:
         raise folder_not_made(project, folder, error) from error
     made = call(
-        project, ["docker", "create", project.image("wheels"), "none"], capture=True
+        project, engine_command("create", project.image("wheels"), "none"), capture=True
     ).strip()
     try:
-        call(project, ["docker", "cp", "--quiet", f"{made}:/.", str(new)])
+        call(project, engine_command("cp", "--quiet", f"{made}:/.", str(new)))
         give_away(new)
         for wheel in sorted(new.glob("*.whl")):
             print(wheel.replace(folder / wheel.name))
     finally:
-        call(project, ["docker", "rm", made], capture=True)
+        call(project, engine_command("rm", made), capture=True)
         shutil.rmtree(new, ignore_errors=True)

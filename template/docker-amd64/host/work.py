@@ -19,7 +19,6 @@ from .compose import (
     become,
     call,
     check_engine,
-    compose,
     compose_program,
     container,
     need_container,
@@ -27,6 +26,7 @@ from .compose import (
     show,
     with_stdin,
 )
+from .engine_words import ask_engine, compose, engine_command
 from .failures import explain, failed, folder_not_made
 from .files import make_folder, write_file
 from .git import override as git_override
@@ -213,7 +213,7 @@ def do_up(project: Project, _: argparse.Namespace) -> None:
     deadline = time.monotonic() + START_LIMIT
     name = container(project)
     ready = ("test", "-e", "/tmp/.container-ready")  # noqa: S108
-    while not name or capture("docker", "exec", name, *ready).returncode:
+    while not name or ask_engine("exec", name, *ready).returncode:
         name = container(project)
         if not name or time.monotonic() > deadline:
             said = capture(
@@ -313,7 +313,7 @@ def do_shell(project: Project, options: argparse.Namespace) -> None:
     words: list[str] = options.command
     shell, words = (words[0], words[1:]) if words[:1] in SHELLS else (project.shell, words)
     there = ("sh", "-c", 'command -v "$0"', shell)
-    if shell != "bash" and capture("docker", "exec", container(project), *there).returncode:
+    if shell != "bash" and ask_engine("exec", container(project), *there).returncode:
         choose = "" if shell == project.shell else f"{me()} update --data shell={shell} && "
         remedy = f"{choose}{me()} build dev && {me()} up"
         raise failed("shell-missing", project, shell=shell, remedy=remedy)
@@ -337,7 +337,7 @@ def do_logs(project: Project, options: argparse.Namespace) -> None:
     words += ["--tail", options.tail] if options.tail else []
     words += ["--timestamps"] if options.timestamps else []
     if options.job and options.job != "dev":
-        call(project, ["docker", "logs", *words, find_job(project, options.job).id])
+        call(project, engine_command("logs", *words, find_job(project, options.job).id))
     else:
         call(project, compose("logs", *words, "dev"))
 
@@ -351,7 +351,7 @@ def do_stop(project: Project, options: argparse.Namespace) -> None:
     """Pause the dev container, or end a job, which then has the time to save its work."""
     keep_apart(project)
     if options.job and options.job != "dev":
-        call(project, ["docker", "stop", find_job(project, options.job).id], capture=True)
+        call(project, engine_command("stop", find_job(project, options.job).id), capture=True)
         show(f"Stopped {options.job}. Its output is kept. Run: {me()} logs {quote(options.job)}")
         return
     call(project, compose("stop", "dev"))

@@ -13,8 +13,9 @@ from hashlib import sha256
 from shlex import quote
 from typing import TYPE_CHECKING
 
-from .ask import capture, read_text
+from .ask import read_text
 from .compose import call, show
+from .engine_words import ask_engine, engine_command
 from .failures import failed
 from .files import write_file
 from .project import APPS_FILE, GUARD_FILE, WORKSPACE_FILE, me
@@ -102,7 +103,7 @@ def build_workspace(project: Project, name: str) -> None:
     arguments = {key: project.settings.get(key) for key in ARGUMENTS if key in project.settings}
     if any((folder / one).is_file() for one in LISTS) and not (folder / LOCK).is_file():
         arguments["LOCKED"] = f"not yet at {time.time()}"
-    words = ["docker", "build", "--file", str(project.folder / "workspace.Dockerfile")]
+    words = engine_command("build", "--file", str(project.folder / "workspace.Dockerfile"))
     words += ["--build-context", f"image={project.folder / 'image'}"]
     for tag in ("dev", "runtime"):  # `run` uses the same image
         words += ["--tag", project.image(tag)]
@@ -124,8 +125,8 @@ def build_workspace(project: Project, name: str) -> None:
 
 def keep_lock(project: Project, folder: Path) -> None:
     """Write the lock of an image into its workspace; an image without packages has none."""
-    words = ("docker", "run", "--rm", "--network=none", "--entrypoint=cat", project.image("dev"))
-    lock = capture(*words, IN_IMAGE)
+    words = ("run", "--rm", "--network=none", "--entrypoint=cat", project.image("dev"))
+    lock = ask_engine(*words, IN_IMAGE)
     if lock.returncode or lock.stdout == read_text(folder / LOCK):
         return
     write_file(folder / LOCK, lock.stdout)

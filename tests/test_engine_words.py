@@ -1,0 +1,95 @@
+"""Which container engine a project calls: the one that .env names, which its machine has chosen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from host import engine, engine_words, fill
+from host.facts import Engine, Facts
+from tests.fakes.machine import HERE
+
+EXAMPLE = "COMPOSE_FILE=compose.yaml\nCOMPOSE_PROJECT_NAME=demo\nCONTAINER_ENGINE=docker\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A docker-amd64, which the program is in."""
+    made = tmp_path / "docker-amd64"
+    made.mkdir()
+    (made / ".env.example").write_text(EXAMPLE)
+    monkeypatch.setattr(engine_words, "FOLDER", made)
+    return made
+
+
+def programs(folder: Path, monkeypatch: pytest.MonkeyPatch, **scripts: str) -> None:
+    """Let PATH have only these programs."""
+    folder.mkdir()
+    for name, script in scripts.items():
+        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder))
+
+
+@pytest.mark.parametrize("text", ["", "USRID=1\n", "CONTAINER_ENGINE=docker\n"])
+def test_an_env_without_the_key_means_docker(folder: Path, text: str) -> None:
+    (folder / ".env").write_text(text)
+    assert engine_words.engine_command("ps") == ["docker", "ps"]
+
+
+def test_env_and_the_shell_name_the_engine(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / ".env").write_text("CONTAINER_ENGINE=podman\n")
+    assert engine_words.engine_command("ps") == ["podman", "ps"]
+    monkeypatch.setenv("CONTAINER_ENGINE", "docker")
+    assert engine_words.engine_command("ps") == ["docker", "ps"]
+
+
+def answering(name: str) -> str:
+    """A program that answers as an engine of tests/fakes/bin/docker does."""
+    return f'FAKE_ENGINE={name} exec /bin/sh {HERE / "bin/docker"} "$@"'
+
+
+DOWN, WORKS, ROOTFUL = "exit 1", answering("podman"), answering("rootful")
+
+
+@pytest.mark.parametrize(
+    ("docker", "podman", "choice"),
+    [
+        (ROOTFUL, WORKS, ("", "docker")),
+        (DOWN, WORKS, ("", "podman")),
+        (DOWN, DOWN, ("", "docker")),
+        ("", WORKS, ("", "podman")),
+        ("", "", ("", "none")),
+        (ROOTFUL, WORKS, ("podman", "podman")),
+        (DOWN, WORKS, ("docker", "docker")),
+        ("", WORKS, ("docker", "none")),
+        (ROOTFUL, "", ("podman", "none")),
+        (WORKS, "", ("", "podman")),  # Podman under the name docker
+    ],
+)
+def test_docker_where_it_answers_else_podman_unless_one_was_chosen(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    docker: str,
+    podman: str,
+    choice: tuple[str, str],
+) -> None:
+    both = {name: text for name, text in (("docker", docker), ("podman", podman)) if text}
+    programs(tmp_path / "bin", monkeypatch, **both)
+    chosen, kind = choice
+    assert engine.engine(chosen).kind == kind
+
+
+@pytest.mark.parametrize(
+    ("kind", "written"), [("podman", "podman"), ("docker-rootless", "docker"), ("none", "docker")]
+)
+def test_a_new_env_has_the_engine_of_its_machine_and_keeps_it(
+    folder: Path, kind: str, written: str
+) -> None:
+    fill.fill(folder, facts=Facts(engine=Engine(kind=kind)))
+    assert f"CONTAINER_ENGINE={written}\n" in (folder / ".env").read_text()
+    fill.fill(folder, facts=Facts(engine=Engine(kind="docker", reachable=True)))
+    assert f"CONTAINER_ENGINE={written}\n" in (folder / ".env").read_text()
+    fill.fill(folder, ["CONTAINER_ENGINE"], facts=Facts(engine=Engine(kind="docker")))
+    assert "CONTAINER_ENGINE=docker\n" in (folder / ".env").read_text()
