@@ -35,11 +35,15 @@ KINDS: dict[str, dict[str, Any]] = {
     "conda": {"accelerator": "cpu", "package_manager": "conda"},
     "conda-cuda": {"accelerator": "cuda", "package_manager": "conda"},
     "ngc": {"service": "ngc"},
+    "source": {"service": "train", "torch_version": "2.15.0", "pytorch_build": "source"},
 }
 GPU_FILES = {
     *(
         f"host/{name}.py"
-        for name in ("gpu_env", "gpu_facts", "gpu_start", "gpus", "load", "look_gpus", "nvidia")
+        for name in (
+            *("doctor_gpu_facts", "doctor_gpus", "gpu_env", "gpu_facts", "gpu_start", "gpus"),
+            *("load", "look_gpus", "nvidia"),
+        )
     ),
     "host/known_failures/cuda.txt",
     "torch_on_gpus.py",
@@ -60,6 +64,7 @@ GPU_WORDS = re.compile("nvidia|cuda|gpu", re.IGNORECASE)
 NAMES_GPUS = {
     "image/project_metadata.py": "what a setup.py imports that compiles for GPUs",
     "host/accelerator.py": "asks whether this project has the files for GPUs",
+    "host/description.py": "asks whether this project has the facts about GPUs",
     "host/doctor.py": "which checks there are",
     "host/env_file.py": "the keys that a host decides",
     "host/everybody.py": "what containers of other projects have",

@@ -26,6 +26,7 @@ second to every copy. A test says when the file is stale.
                    torch is compiled for, as far as it is known
     cca            pattern (full match) of the answer `cca`, and error
     cpu            index of the wheels without CUDA
+    drivers        last_branches: the last driver branch for each architecture that newer ones left
 """
 
 from __future__ import annotations
@@ -245,6 +246,9 @@ def choices_text(table: Table) -> str:
             "ngc": ngc,
             "cca": {"pattern": CCA_PATTERN, "error": CCA_ERROR},
             "cpu": {"index": f"{INDEX}cpu"},
+            "drivers": {
+                "last_branches": {one.name: str(one.last_branch) for one in table.architectures}
+            },
         }
     )
 

@@ -9,11 +9,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .doctor_facts import details
+from .description import hardware_module, read_description, this_machine
 from .env_file import ProbeError
 from .failures import everywhere, row, speak
 from .findings import ERROR, Results, Subject, examine
-from .probe import probe
+from .project import called_from
 
 if TYPE_CHECKING:
     import argparse
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .project import Project, StopError
 
 # A project has those that its answers need. Of another machine, only facts can be judged.
-OF_FACTS = ("doctor_host", "doctor_gpus")
+OF_FACTS = ("doctor_host", "doctor_source", "doctor_gpus")
 OF_FILES = ("doctor_env", "doctor_folders", "doctor_project")
 WIDTH = 80
 
@@ -30,13 +30,23 @@ WIDTH = 80
 def doctor_options(parser: argparse.ArgumentParser) -> None:
     """In which form, and whether to mend."""
     parser.add_argument("--json", action="store_true", help="print one JSON document")
-    parser.add_argument("--fix", action="store_true", help="mend what is safe to undo")
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument("--fix", action="store_true", help="mend what is safe to undo")
+    only.add_argument(
+        "--host", metavar="FILE", help="judge the machine that FILE of `env --json` describes"
+    )
 
 
 def do_doctor(project: Project, options: argparse.Namespace) -> int:
     """Examine this machine and the project: 0 all is well, 1 warnings, 2 something cannot work."""
-    subject = this_machine(project)
+    if options.host:
+        found = read_description(project, called_from() / options.host)
+    else:
+        found = this_machine(project)
+    subject = Subject(project, *found, replayed=bool(options.host))
     results = examine(subject, checks(replayed=subject.replayed))
+    if hardware_module() and subject.hardware is None:
+        results = results._replace(unchecked=(*results.unchecked, "GPUs: nothing is known"))
     mended = mend(results) if options.fix else {}
     status = status_of(one for at, one in enumerate(results.findings) if at not in mended)
     print(
@@ -53,12 +63,6 @@ def checks(*, replayed: bool) -> tuple[Check, ...]:
     here = (name for name in names if Path(__file__).with_name(f"{name}.py").is_file())
     modules = [import_module(f".{name}", __package__) for name in here]
     return tuple(check for module in modules for check in module.CHECKS)
-
-
-def this_machine(project: Project) -> Subject:
-    """The project on this machine."""
-    facts = probe(project.folder)
-    return Subject(project, facts, details(facts.engine))
 
 
 def mend(results: Results) -> dict[int, str]:

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from typing import TYPE_CHECKING
 
-from .findings import ERROR, Finding
-from .images import ARCHITECTURES
+from .compose import image_id
+from .findings import ERROR, WARNING, Finding
+from .images import ARCHITECTURES, end_of_updates
+from .limits import size
+from .project import me
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .findings import Check, Subject
+    from .project import Project
 
-# What projects need; README.md and the project's manual say the same.
-ENGINE = {"docker": (23, 0), "docker-rootless": (23, 0), "docker-desktop": (23, 0)}
-COMPOSE = (2, 24)
+# What projects need. The README and the manual say the same of engine and Compose.
+LEAST_ENGINE = {"docker": (23, 0), "docker-rootless": (23, 0), "docker-desktop": (23, 0)}
+LEAST_COMPOSE = (2, 24)
+# From this version on, Compose builds by Buildx: https://github.com/docker/compose/pull/13295
+BUILDS_BY_BUILDX, LEAST_BUILDX = (2, 40), (0, 17)
+OF_DOCKER = ("plugin", "standalone")  # the Compose of Docker, which has such a version
+FEW_IDS = 65536  # ids that an image may use; the distributions give each user as many
+FEW_NETWORKS = 3  # left in the address pools: containers of three projects
+OFF = 300  # seconds; with more, certificates and lists of packages seem to be of the future
+GIB = 1024  # in MiB
+FULL_GIB = 1  # of free space, with which nothing can be built
 
 
 def numbers(version: str) -> tuple[int, ...]:
@@ -28,36 +41,198 @@ def dotted(version: tuple[int, ...]) -> str:
     return ".".join(map(str, version))
 
 
+# ---------------------------------------------------------------------- the engine and its parts
+
+
 def container_engine(subject: Subject) -> Iterator[Finding]:
     """Whether an engine and Compose answer."""
-    engine = subject.facts.engine
-    if not engine.problem:
+    engine, details = subject.facts.engine, subject.details
+    if not (engine.problem or engine.failure):
         return
-    known = {"cause": engine.problem, "remedy": engine.fix}
-    seen = f"{engine.kind} {engine.version}".strip()
+    known = {"cause": engine.problem, "remedy": engine.fix} if engine.problem else {}
+    elsewhere = details.context not in ("", "default")
+    if engine.failure == "engine-not-running" and elsewhere and details.default_socket:
+        seen = f"context {details.context}; /var/run/docker.sock exists"
+        yield Finding("engine-context", ERROR, seen, {"context": details.context})
+        return
+    seen = f"engine {engine.kind} {engine.version}".strip()
     if engine.failure:
-        yield Finding(engine.failure, ERROR, f"engine: {seen}", known)
+        yield Finding(engine.failure, ERROR, seen, known)
     else:
-        yield Finding("engine-error", ERROR, f"engine: {seen}", known)
+        yield Finding("engine-error", ERROR, seen, known)
 
 
-def versions(subject: Subject) -> Iterator[Finding]:
-    """Whether the engine and Compose are new enough."""
+def engine_version(subject: Subject) -> Iterator[Finding]:
+    """Whether the engine is new enough."""
     engine = subject.facts.engine
-    least = ENGINE.get(engine.kind)
+    least = LEAST_ENGINE.get(engine.kind)
     if least and engine.version and numbers(engine.version) < least:
         known = {"version": engine.version, "needed": dotted(least)}
         yield Finding("engine-too-old", ERROR, f"engine {engine.version}", known)
-    if engine.compose in ("plugin", "standalone") and numbers(engine.compose_version) < COMPOSE:
-        known = {"version": engine.compose_version, "needed": dotted(COMPOSE)}
+
+
+def compose_version(subject: Subject) -> Iterator[Finding]:
+    """Whether Compose is new enough."""
+    engine = subject.facts.engine
+    found = numbers(engine.compose_version)
+    if engine.compose in OF_DOCKER and found and found < LEAST_COMPOSE:
+        known = {"version": engine.compose_version, "needed": dotted(LEAST_COMPOSE)}
         yield Finding("compose-old", ERROR, f"Compose {engine.compose_version}", known)
+
+
+def buildx(subject: Subject) -> Iterator[Finding]:
+    """Whether Compose has the Buildx that it builds by."""
+    engine, version = subject.facts.engine, subject.details.buildx
+    if engine.kind == "podman" or not version:
+        return
+    if engine.compose not in OF_DOCKER or numbers(engine.compose_version) < BUILDS_BY_BUILDX:
+        return  # it brings its own
+    seen = f"Compose {engine.compose_version}, Buildx {version}"
+    if version == "none":
+        yield Finding("buildx-missing", ERROR, seen)
+    elif numbers(version) < LEAST_BUILDX:
+        known = {"version": version, "needed": dotted(LEAST_BUILDX)}
+        yield Finding("buildx-old", ERROR, seen, known)
+
+
+def packaging(subject: Subject) -> Iterator[Finding]:
+    """Whether the engine is one that sees the whole machine."""
+    root = subject.facts.engine.root_dir
+    if "/snap/" in root:
+        yield Finding("engine-snap", WARNING, f"the engine's folder is {root}")
+
+
+def storage(subject: Subject) -> Iterator[Finding]:
+    """Whether layers share what they have in common."""
+    if subject.details.storage == "vfs":
+        yield Finding("engine-storage", WARNING, "storage driver vfs")
+
+
+def rootless(subject: Subject) -> Iterator[Finding]:
+    """Whether an engine without root can limit containers, and has ids for their users."""
+    engine, details = subject.facts.engine, subject.details
+    if not engine.rootless:
+        return
+    if engine.reachable and details.cgroup_driver == "none":
+        version = details.cgroup_version or "unknown"
+        known = {}
+        if version == "1":
+            known["remedy"] = 'sudo "${EDITOR:-vi}" /etc/default/grub && sudo update-grub'
+        yield Finding("rootless-limits", WARNING, f"control groups of version {version}", known)
+    if details.subordinate_ids is not None and details.subordinate_ids < FEW_IDS:
+        seen = f"{details.subordinate_ids} ids in /etc/subuid, {FEW_IDS} are usual"
+        yield Finding("subuid-missing", ERROR, seen)
+
+
+def address_pools(subject: Subject) -> Iterator[Finding]:
+    """Whether the engine has addresses for more networks."""
+    used, possible = subject.details.networks, subject.details.pool_size
+    if used is not None and possible is not None and possible - used < FEW_NETWORKS:
+        seen = f"{used} of about {possible} networks are used"
+        cause = "Docker has addresses for few more networks; each running dev container has one."
+        yield Finding("address-pools", WARNING, seen, {"cause": cause})
+
+
+# ------------------------------------------------------------------------------------ the machine
 
 
 def architecture(subject: Subject) -> Iterator[Finding]:
     """Whether the engine's processor is one that the images are for."""
     here = subject.details.engine_architecture or subject.facts.architecture
-    if here and here not in ARCHITECTURES and subject.details.system != "Darwin":
+    if subject.facts.engine.kind == "docker-desktop" or subject.details.system == "Darwin":
+        return  # it can emulate another processor
+    if here and here not in ARCHITECTURES:
         yield Finding("other-architecture", ERROR, here, {"architecture": here})
 
 
-CHECKS: tuple[Check, ...] = (container_engine, versions, architecture)
+def windows(subject: Subject) -> Iterator[Finding]:
+    """Whether Linux in Windows has a kernel of its own."""
+    if subject.facts.wsl == 1:
+        yield Finding("wsl-one", ERROR, "WSL 1")
+
+
+def clock(subject: Subject) -> Iterator[Finding]:
+    """Whether the clocks are right enough for certificates."""
+    behind, off = subject.details.clock_behind or 0, subject.details.engine_clock_off or 0
+    if behind > OFF:
+        seen = f"this machine's clock is {behind} s behind the project's files"
+        yield Finding("clock-wrong", WARNING, seen)
+    elif abs(off) > OFF:
+        seen = f"the engine's clock differs by {off} s from this machine's"
+        yield Finding("clock-wrong", WARNING, seen)
+
+
+def shared_memory(subject: Subject) -> Iterator[Finding]:
+    """Whether containers can have the shared memory that .env asks for."""
+    if subject.replayed:
+        return  # .env is for this machine
+    memory = subject.facts.engine.memory_mib or subject.facts.memory_mib
+    text = subject.project.settings.get("SHM_SIZE")
+    if not memory or not text or not re.fullmatch(r"[\d.]+ ?\w*", text):
+        return
+    asked = size(text) / 1024**2
+    if asked > memory:
+        seen = f"SHM_SIZE={text}, and containers have {memory / GIB:.0f} GiB of memory"
+        yield Finding("shm-too-large", WARNING, seen)
+
+
+def disk(subject: Subject) -> Iterator[Finding]:
+    """Whether the engine's disk has room for the images of this choice."""
+    free, root = subject.facts.engine.disk_free_mib, subject.facts.engine.root_dir
+    if free is None:
+        return
+    need = room_needed(subject.project)
+    seen = f"{free / GIB:.1f} GiB free in {root}, about {need} are needed"
+    if free < FULL_GIB * GIB:
+        yield Finding("disk-full", ERROR, seen, {"cause": "The disk of the engine is full."})
+    elif free < need * GIB and (subject.replayed or not is_built(subject.project)):
+        yield Finding("disk-small", WARNING, seen, {"needed": str(need)})
+
+
+def is_built(project: Project) -> bool:
+    """Whether the dev image is there, so that a build adds little."""
+    return bool(project.settings.get("COMPOSE_PROJECT_NAME") and image_id(project.image("dev")))
+
+
+def room_needed(project: Project) -> int:
+    """GiB that the images and the build cache of a project take, roughly."""
+    if project.compiles_torch:
+        return 60
+    base = project.base_images["BASE_IMAGE"]
+    for word, gib in (("nvcr.io/", 30), ("pytorch/", 15), ("-devel", 15), ("-runtime", 8)):
+        if word in base:
+            return gib + (10 if project.torch and not project.base_has_torch else 0)
+    if not project.torch:
+        return 2
+    return 4 if project.accelerator == "cpu" else 10
+
+
+def base_image(subject: Subject) -> Iterator[Finding]:
+    """Whether the distribution of the images still gets security updates."""
+    project = subject.project
+    if not project.distribution or subject.replayed or project.settings.get("BASE_IMAGE"):
+        return
+    end = end_of_updates(project.distribution, dt.datetime.now().astimezone().date())
+    if end:
+        newer = project.distribution.newer
+        remedy = f"{me()} update" + (f" --data {newer}" if newer else "")
+        seen = f"maintained until {project.distribution.maintained_until}"
+        yield Finding("base-image-end", WARNING, seen, {"cause": end, "remedy": remedy})
+
+
+CHECKS: tuple[Check, ...] = (
+    container_engine,
+    engine_version,
+    compose_version,
+    buildx,
+    packaging,
+    storage,
+    rootless,
+    address_pools,
+    architecture,
+    windows,
+    clock,
+    shared_memory,
+    disk,
+    base_image,
+)

@@ -156,7 +156,10 @@ def hosts() -> Iterator[str]:
         yield "no-systemd"
     if Path("/var/lib/dpkg/info/docker-ce.list").exists():
         yield "docker-ce"
-    yield from re.findall(r"(?m)^ID=\"?([a-z]+)", read_text(Path("/etc/os-release")))
+    system = read_text(Path("/etc/os-release"))
+    for key in ("ID", "ID_LIKE"):  # such as rhel, and what that is like: fedora
+        found = re.search(rf"(?m)^{key}=(.*)$", system)
+        yield from re.findall("[a-z]+", found.group(1)) if found else ()
 
 
 def engine_kind(text: str) -> str:

@@ -149,23 +149,35 @@ def gpus_of(devices: tuple[str, ...] | None) -> tuple[str, ...] | None:
     return tuple(one[len(KIND) + 1 :] for one in devices if one.startswith(f"{KIND}="))
 
 
+def is_unreadable(spec: Spec, found: Engine) -> bool:
+    """Whether an engine cannot read a CDI file, as it says itself or as its version tells."""
+    seen = gpus_of(found.cdi_devices)
+    if seen is not None and not set(spec.names) & set(seen):
+        return True
+    limit = READABLE.get((found.kind, (numbers(found.version) or (0,))[0]))
+    return bool(limit and numbers(spec.version) > limit)
+
+
+def is_outdated(spec: Spec, driver: str | None) -> bool:
+    """Whether a CDI file was made for another driver than the one that runs."""
+    return bool(driver and spec.drivers and driver not in spec.drivers)
+
+
 def by_cdi(found: Engine, driver: str | None, gpus: Sequence[Gpu]) -> tuple[tuple[str, ...], str]:
     """The names that CDI knows the GPUs by; or none, and in half a sentence why not."""
     podman = found.kind == "podman"
     seen = gpus_of(found.cdi_devices)
     folders = PODMAN_DIRS if podman else found.cdi_dirs
     specs = read_specs(folders) if found.local else []
-    limit = READABLE.get((found.kind, (numbers(found.version) or (0,))[0]))
     if not folders:
         return (), ""
     names = tuple(name for spec in specs for name in spec.names)
     for spec in specs:
-        unread = seen is not None and not set(spec.names) & set(seen)
-        if unread or (limit and numbers(spec.version) > limit):
+        if is_unreadable(spec, found):
             what = f"{spec.path} (CDI {spec.version}) cannot be read by this engine"
             warning = next((text for text in found.warnings if spec.path in text), "")
             return (), what + (f": {warning.rpartition(': ')[2]}" if warning else "")
-        if driver and spec.drivers and driver not in spec.drivers:
+        if is_outdated(spec, driver):
             return (), f"{spec.path} was made for driver {spec.drivers[0]}, and {driver} runs"
     names = names if seen is None else seen
     missing = [ids[0] for ids in known_ids(gpus).values() if not set(ids) & set(names)]

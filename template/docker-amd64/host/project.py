@@ -92,6 +92,8 @@ class Project:
         base_images: the images of the Dockerfile by the build argument that replaces them.
         sources: what is compiled, by the start of its build arguments: repository and tag.
         distribution: None where the base image's own is not known.
+        gpus: for GPUs: min_driver of its CUDA, targets of that CUDA's nvcc, last_branches: the last
+            driver branch for each older architecture.
         builds: the services of compose.yaml that are built.
         offered: what the template has for the answers on versions, by the names of the questions.
     """
@@ -118,6 +120,7 @@ class Project:
         self.sources: dict[str, list[str]] = data.get("sources", {})
         found = data.get("distribution")
         self.distribution: Distribution | None = Distribution(**found) if found else None
+        self.gpus: dict[str, Any] = data.get("gpus", {})
         self.builds: tuple[str, ...] = tuple(data["builds"])
         self.offered: dict[str, list[str]] = data["offered"]
         self._settings: Settings | None = None

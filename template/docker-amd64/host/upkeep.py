@@ -70,7 +70,9 @@ def env_options(parser: argparse.ArgumentParser) -> None:
     only.add_argument(
         "--show", action="store_true", help="only print what is found on this machine"
     )
-    only.add_argument("--json", action="store_true", help="the same as one JSON document")
+    only.add_argument(
+        "--json", action="store_true", help="the same and more as one JSON document, for doctor"
+    )
     only.add_argument(
         "--refresh",
         nargs="*",
@@ -79,6 +81,11 @@ def env_options(parser: argparse.ArgumentParser) -> None:
     )
     only.add_argument(
         "--set", nargs="+", metavar="KEY=VALUE", help="change keys, quoted as Compose needs it"
+    )
+    parser.add_argument(
+        "--anonymous",
+        action="store_true",
+        help="with --json: without names of users and machines, UUIDs and paths",
     )
 
 
@@ -90,7 +97,10 @@ def do_env(project: Project, options: argparse.Namespace) -> None:
     if options.json:
         import json  # noqa: PLC0415
 
-        print(json.dumps(probe(project.folder).as_dict(), indent=2))
+        from .description import this_machine, written  # noqa: PLC0415
+
+        found = written(this_machine(project), anonymous=options.anonymous)
+        print(json.dumps(found, indent=2))
     elif options.show:
         print(table(probe(project.folder)))
     elif options.set:

@@ -1,0 +1,404 @@
+"""The doctor: each machine of tests/fakes/hosts gets its findings, a healthy one none."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hooks.generate import failure_tables
+from host import description, doctor, doctor_gpu_facts, doctor_gpus, doctor_host, doctor_source
+from host.description import written
+from host.doctor_facts import clock_off, pool_size
+from host.failures import row
+from host.findings import ERROR, WARNING, Finding, Results, Subject, examine
+from host.gpu_facts import gpu_facts
+from host.project import Project, StopError, read_project
+from tests.conftest import ROOT, Generate
+from tests.fakes.machine import environment
+
+HOSTS = ROOT / "tests/fakes/hosts"
+OF_FACTS = (doctor_host, doctor_source, doctor_gpus)
+
+
+def found_on() -> dict[str, set[str]]:
+    """What a project with the newest PyTorch for CUDA finds on each machine: README.md says it."""
+    rows = re.findall(r"(?m)^\| `(.*)\.json` \| .* \| (.*) \|$", (HOSTS / "README.md").read_text())
+    return {name: {*re.findall("`(.*?)`", found)} for name, found in rows}
+
+
+FOUND = found_on()
+# One fact of a machine changed, and what is found then.
+NO_ACCESS = {"kinds": [], "cdi_names": [], "note": "", "fix": ""}
+CHANGED: list[tuple[str, dict[str, Any], set[str]]] = [
+    ("ci-machine", {"engine": {"problem": "It is odd.", "fix": "docker info"}}, {"engine-error"}),
+    ("ci-machine", {"engine": {"version": "20.10.24"}}, {"engine-too-old"}),
+    ("ci-machine", {"engine": {"compose_version": "2.23.3"}}, {"compose-old"}),
+    ("ci-machine", {"engine": {"compose_version": "2.24.0"}}, set()),
+    ("ci-machine", {"details": {"buildx": "0.16.2"}}, {"buildx-old"}),
+    ("ci-machine", {"details": {"storage": "vfs"}}, {"engine-storage"}),
+    ("ci-machine", {"details": {"clock_behind": 9000}}, {"clock-wrong"}),
+    ("ci-machine", {"engine": {"disk_free_mib": 4000}}, {"disk-small"}),
+    ("podman-rhel", {"details": {"cgroup_driver": "none"}}, {"rootless-limits"}),
+    ("podman-rhel", {"access": NO_ACCESS, "hardware": {"cdi_files": []}}, {"gpu-cdi-missing"}),
+    (
+        "podman-rhel",
+        {"engine": {"compose": "plugin", "compose_version": "2.29.1"}},
+        {"compose-old"},
+    ),
+    ("hgx-b200", {"hardware": {"fabric_manager_runs": False}}, {"gpu-fabric-missing"}),
+    ("l40s-server", {"hardware": {"uvm": False}}, {"gpu-uvm-missing"}),
+    ("l40s-server", {"hardware": {"toolkit": "1.14.3"}}, {"gpu-toolkit-old"}),
+    (
+        "t4-cloud-vm",
+        {"access": NO_ACCESS, "hardware": {"cdi_files": [], "runtime_configured": False}},
+        {"gpu-runtime-missing"},
+    ),
+    (
+        "broken/secure-boot-refuses-the-driver",
+        {"hardware": {"secure_boot": False}},
+        {"gpu-driver-not-loaded"},
+    ),
+    (
+        "broken/upgraded-underneath",
+        {"hardware": {"library_drivers": ["580.95.05"]}},
+        {"gpu-driver-silent"},
+    ),
+    (
+        "broken/pascal-after-upgrade",
+        {"hardware": {"kernel_driver": "580.95.05", "library_drivers": ["580.95.05"]}},
+        {"gpu-module-flavour"},
+    ),
+    (
+        "t4-cloud-vm",
+        {"gpus": [{"name": "P", "uuid": "u", "compute_capability": "6.0"}]},
+        {"gpu-too-old"},
+    ),
+    (
+        "t4-cloud-vm",
+        {"gpus": [{"name": "R", "uuid": "u", "compute_capability": "13.0"}]},
+        {"gpu-too-new"},
+    ),
+    # A GPU that was given to a virtual machine is nobody's fault.
+    ("broken/nouveau", {"hardware": {"pci": [{"device": "2684", "driver": "vfio-pci"}]}}, set()),
+    # In a virtual machine, the fabric manager runs outside.
+    ("dgx-h100", {"hardware": {"fabric_manager": "none", "switches": 0}}, set()),
+]
+
+
+def read(name: str) -> dict[str, Any]:
+    """The description of a machine."""
+    data: dict[str, Any] = json.loads((HOSTS / f"{name}.json").read_text())
+    return data
+
+
+def merged(data: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    """A description with some keys changed."""
+    parts = {
+        key: merged(data.get(key, {}), value) if isinstance(value, dict) else value
+        for key, value in change.items()
+    }
+    return {**data, **parts}
+
+
+@pytest.fixture(scope="module")
+def folder(generate: Generate, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """docker-amd64 of a project for GPUs."""
+    made = generate(tmp_path_factory.mktemp("doctor") / "project", accelerator="cuda")
+    return made / "docker-amd64"
+
+
+@pytest.fixture
+def project(folder: Path) -> Project:
+    """A project for GPUs, without an .env."""
+    return read_project(folder)
+
+
+def judge(project: Project, data: dict[str, Any], *, replayed: bool = True) -> Results:
+    """What the doctor finds on a machine."""
+    subject = Subject(project, *description.description(data), replayed=replayed)
+    results = examine(subject, tuple(check for module in OF_FACTS for check in module.CHECKS))
+    assert results.unchecked == ()
+    return results
+
+
+def ids(results: Results) -> set[str]:
+    """The ids of findings."""
+    return {one.name for one in results.findings}
+
+
+def test_every_machine_of_the_library_is_in_the_table() -> None:
+    names = {str(file.relative_to(HOSTS))[:-5] for file in HOSTS.rglob("*.json")}
+    assert names == FOUND.keys()
+    assert all(found for name, found in FOUND.items() if name.startswith("broken/"))
+
+
+@pytest.mark.parametrize("name", sorted(FOUND))
+def test_a_machine_has_exactly_its_findings_and_a_healthy_one_none(
+    project: Project, name: str
+) -> None:
+    assert ids(judge(project, read(name))) == FOUND[name]
+
+
+@pytest.mark.parametrize(("name", "change", "found"), CHANGED)
+def test_one_changed_fact_is_found(
+    project: Project, name: str, change: dict[str, Any], found: set[str]
+) -> None:
+    assert ids(judge(project, merged(read(name), change))) == found
+
+
+def test_what_env_asks_for_is_compared_with_the_machine(project: Project, folder: Path) -> None:
+    (folder / ".env").write_text("SHM_SIZE=64gb\nREQUIRE_GPU=1\nMAX_JOBS=9\n")
+    project.forget_settings()
+    project.compiles_torch = True
+    assert project.distribution
+    project.distribution = project.distribution._replace(maintained_until="2020-01-01")
+    small = merged(read("ci-machine"), {"engine": {"disk_free_mib": 700000}})
+    wanted = {"shm-too-large", "gpu-required", "source-memory", "base-image-end"}
+    try:
+        assert ids(judge(project, small, replayed=False)) == wanted
+        assert ids(judge(project, small)) == set()  # of another machine, .env says nothing
+    finally:
+        (folder / ".env").unlink()
+
+
+def test_compilers_need_memory(project: Project) -> None:
+    project.compiles_torch = True
+    little = {"memory_mib": 2048, "engine": {"memory_mib": 2048, "disk_free_mib": 700000}}
+    assert ids(judge(project, merged(read("ci-machine"), little))) == {"source-memory"}
+
+
+def ids_named(file: Path) -> Iterator[str]:
+    """The ids of the findings that a module makes."""
+    for call in ast.walk(ast.parse(file.read_text())):
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "Finding":
+            yield from (str(one.value) for one in call.args[:1] if isinstance(one, ast.Constant))
+
+
+def test_every_finding_has_a_machine_that_makes_it_fire() -> None:
+    fired = set().union(*FOUND.values(), *(found for _, _, found in CHANGED))
+    fired |= {"shm-too-large", "gpu-required", "source-memory", "base-image-end"}
+    for module in OF_FACTS:
+        assert {*ids_named(Path(str(module.__file__)))} <= fired
+        for name in ids_named(Path(str(module.__file__))):
+            assert f"`{name}`" in failure_tables.docs()
+
+
+def test_nothing_known_is_nothing_found(project: Project) -> None:
+    assert judge(project, {"engine": {}}).findings == ()
+
+
+def test_a_check_that_fails_or_hangs_is_named_and_stops_no_other(project: Project) -> None:
+    def breaks(subject: Subject) -> Iterator[Finding]:
+        yield Finding("disk-full", ERROR, str(1 // int(not subject.replayed)))
+
+    def hangs(_: Subject) -> Iterator[Finding]:
+        time.sleep(3)
+        yield from ()
+
+    def finds(_: Subject) -> Iterator[Finding]:
+        yield Finding("disk-small", WARNING, "")
+        yield Finding("disk-full", ERROR, "")
+
+    subject = Subject(project, *description.description({"engine": {}}), replayed=True)
+    results = examine(subject, (breaks, hangs, finds), limit=0.3)
+    assert results.unchecked == ("breaks", "hangs")
+    assert [one.name for one in results.findings] == ["disk-full", "disk-small"]
+
+
+# ------------------------------------------------------------------------------ descriptions
+
+
+@pytest.mark.parametrize("name", ["dgx-h100", "wsl-laptop", "podman-rhel"])
+def test_what_is_written_is_read_again(name: str) -> None:
+    found = description.description(read(name))
+    again = json.loads(json.dumps(written(found)))
+    assert description.description(again) == found
+    assert description.description({**again, "newer": 1, "details": {"newer": {}}})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"engine": 5}',
+        '{"engine": {"version": 5}}',
+        '{"engine": {}, "gpus": {}}',
+        '{"engine": {}, "gpus": [5]}',
+        '{"engine": {}, "gpus": [{"index": 0}]}',
+        '{"engine": {}, "cores": "many"}',
+        '{"engine": {}, "wsl": true}',
+        '{"engine": {}, "details": []}',
+        '{"engine": {}, "hardware": {"pci": [{"device": 5}]}}',
+        "\x00\xff",
+    ],
+)
+def test_a_broken_description_is_one_sentence(project: Project, tmp_path: Path, text: str) -> None:
+    file = tmp_path / "host.json"
+    file.write_text(text)
+    with pytest.raises(StopError) as caught:
+        description.read_description(project, file)
+    assert caught.value.name == "host-file"
+    assert "\n" not in caught.value.sentence
+
+
+def test_a_missing_description_is_one_sentence(project: Project, tmp_path: Path) -> None:
+    with pytest.raises(StopError) as caught:
+        description.read_description(project, tmp_path)
+    assert caught.value.name == "host-file"
+
+
+def test_an_anonymous_description_names_nobody() -> None:
+    uuid = "8e3d5a3c-77f2-4d0e-9c5c-0123456789ab"
+    home, name = str(Path.home()), os.uname().nodename
+    data = merged(
+        read("podman-rhel"),
+        {
+            "user": {"uid": 4711, "gid": 4712, "name": "jane", "group": "lab"},
+            "timezone": "Europe/Paris",
+            "ca_bundle": f"{home}/lab.pem",
+            "gpus": [{"name": "NVIDIA L4", "uuid": f"GPU-{uuid}"}],
+            "access": {"cdi_names": [f"GPU-{uuid}"], "note": f"/data/secret/x on {name} fails"},
+            "engine": {"root_dir": f"{home}/.local", "warnings": ["jane"]},
+            "details": {"context": "jane-at-work"},
+        },
+    )
+    text = json.dumps(written(description.description(data), anonymous=True))
+    for word in ("jane", "4711", "lab", "Paris", uuid, home, "secret", f"on {name}"):
+        assert word not in text, word
+    facts = gpu_facts(description.description(json.loads(text)).facts)
+    assert facts.access.cdi_names == (facts.gpus[0].uuid,)
+
+
+def test_the_facts_are_read_from_files_of_the_kernel(tmp_path: Path) -> None:
+    for name, kind, device, driver in (
+        ("0000:01:00.0", "0x030200", "0x2330", "nvidia"),
+        ("0000:02:00.0", "0x030000", "0x1b06", ""),
+        ("0000:03:00.0", "0x068000", "0x22a3", "nvidia-nvswitch"),
+    ):
+        at = tmp_path / "sys/bus/pci/devices" / name
+        at.mkdir(parents=True)
+        (at / "vendor").write_text("0x10de\n")
+        (at / "class").write_text(f"{kind}\n")
+        (at / "device").write_text(f"{device}\n")
+        if driver:
+            (tmp_path / driver).mkdir(exist_ok=True)
+            (at / "driver").symlink_to(tmp_path / driver)
+    bus = doctor_gpu_facts.on_the_bus(tmp_path)
+    assert [dataclasses.astuple(one) for one in bus["pci"]] == [("2330", "nvidia"), ("1b06", "")]
+    assert bus["switches"] == 1
+    version = tmp_path / "proc/driver/nvidia/version"
+    version.parent.mkdir(parents=True)
+    version.write_text("NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.95.05  x\n")
+    library = tmp_path / "usr/lib/x86_64-linux-gnu/libcuda.so.570.86.15"
+    library.parent.mkdir(parents=True)
+    library.touch()
+    found = doctor_gpu_facts.of_the_driver(tmp_path)
+    assert (found["kernel_driver"], found["module"]) == ("580.95.05", "open")
+    assert found["library_drivers"] == ("570.86.15",)
+    assert found["uvm"] is False
+    assert found["secure_boot"] is None
+
+
+def test_numbers_of_the_engine_are_understood() -> None:
+    assert clock_off("1970-01-01T00:10:00.5Z", 300) == 300
+    assert clock_off("yesterday", 0) is None
+    assert pool_size([{"Base": "10.0.0.0/8", "Size": 24}]) == 65536
+    assert pool_size([{"Base": "10.0.0.0/16", "Size": 24}, {}]) == 256
+
+
+def test_the_readme_and_the_manual_name_the_least_versions() -> None:
+    engine, compose = doctor_host.LEAST_ENGINE["docker"], doctor_host.LEAST_COMPOSE
+    text = (ROOT / "README.md").read_text()
+    assert f"Docker Engine {engine[0]} or later" in text
+    assert f"Compose {compose[0]}.{compose[1]} or later" in text
+    manual = (ROOT / "template/docker-amd64/README.md.jinja").read_text()
+    assert f"Docker Engine {engine[0]} or later" in manual
+
+
+# -------------------------------------------------------------------------------- the verb
+
+
+def template_sh(folder: Path, env: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
+    """What `python -m host doctor WORDS` says."""
+    return subprocess.run(
+        [sys.executable, "-B", "-m", "host", "doctor", *words],
+        cwd=folder,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [("ci-machine", 0), ("broken/snap", 1), ("broken/nouveau", 2), ("broken/full-disk", 2)],
+)
+def test_the_exit_status_says_how_bad_it_is(folder: Path, name: str, status: int) -> None:
+    file = str(HOSTS / f"{name}.json")
+    said = template_sh(folder, dict(os.environ), "--host", file)
+    assert (said.returncode, said.stderr) == (status, "")
+    assert all(len(line) <= doctor.WIDTH or "Run:" in line for line in said.stdout.splitlines())
+    assert "\x1b" not in said.stdout
+    document = json.loads(template_sh(folder, dict(os.environ), "--json", "--host", file).stdout)
+    assert document["status"] == status
+    for one in document["findings"]:
+        assert f"{one['level']}: {one['id']}" in said.stdout
+        assert f"Run: {one['command']}" in said.stdout
+    if not status:
+        assert len(said.stdout.splitlines()) == 1
+
+
+def test_remedies_are_those_of_the_machine_that_is_judged(folder: Path) -> None:
+    file = str(HOSTS / "cluster-login-node.json")
+    document = json.loads(template_sh(folder, dict(os.environ), "--json", "--host", file).stdout)
+    assert document["findings"][0]["command"] == row("docker-missing").run["fedora"]
+
+
+@pytest.mark.parametrize(
+    ("engine", "found"),
+    [
+        ("rootful", set()),
+        ("none", {"docker-missing"}),
+        ("daemon-down", {"engine-not-running"}),
+        ("no-permission", {"engine-permission"}),
+        ("compose-v1", {"compose-missing"}),
+        ("nonsense", {"engine-error"}),
+        ("hang", {"engine-silent"}),
+    ],
+)
+def test_an_engine_that_fails_is_found_in_time(
+    folder: Path, tmp_path: Path, engine: str, found: set[str]
+) -> None:
+    env = environment(tmp_path / "bin", engine=engine)
+    started = time.monotonic()
+    said = template_sh(folder, env, "--json")
+    assert time.monotonic() - started < 10
+    document = json.loads(said.stdout)
+    about = ("engine-", "docker-", "compose-", "buildx-")
+    seen = {one["id"] for one in document["findings"] if one["id"].startswith(about)}
+    assert seen == found
+    assert said.returncode == document["status"] == 2  # there is no .env
+    assert document["unchecked"] == []
+
+
+def test_a_broken_file_is_refused(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text("no")
+    said = template_sh(folder, dict(os.environ), "--host", str(tmp_path / "x.json"))
+    assert said.returncode == 1
+    assert "(failure: host-file)" in said.stderr
+    assert "Traceback" not in said.stderr
