@@ -396,6 +396,37 @@ def test_an_engine_that_fails_is_found_in_time(
     assert document["unchecked"] == []
 
 
+@pytest.mark.parametrize(
+    ("source", "page"),
+    [
+        ("gh:org/hearth", "https://github.com/org/hearth/blob/HEAD/docs/operate.md"),
+        ("https://git.example/t.git", "https://git.example/t/blob/HEAD/docs/operate.md"),
+        ("../hearth", "docs/operate.md of the template"),
+    ],
+)
+def test_findings_name_the_page_that_explains_them(
+    project: Project, tmp_path: Path, source: str, page: str
+) -> None:
+    (tmp_path / project.answers_file).write_text(f"_src_path: {source}\n")
+    project.folder = tmp_path / "docker-amd64"
+    assert doctor.explained(project) == page
+
+
+def test_a_verb_that_fails_for_unknown_reasons_ends_with_the_doctor(
+    generate: Generate, tmp_path: Path
+) -> None:
+    docker = generate(tmp_path / "project", accelerator="cpu") / "docker-amd64"
+    env = environment(tmp_path / "bin", engine="none")
+    fake = tmp_path / "bin/docker"
+    fake.write_text("#!/bin/sh\necho strange >&2\nexit 3\n")
+    fake.chmod(0o755)
+    command = [sys.executable, "-B", "-m", "host", "config"]
+    said = subprocess.run(command, cwd=docker, env=env, capture_output=True, text=True, check=False)
+    assert said.returncode == 3
+    *_, shown, last = said.stderr.splitlines()
+    assert (shown, last) == ("strange", "  Run: ./docker-amd64/template.sh doctor")
+
+
 def test_a_broken_file_is_refused(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("no")
     said = template_sh(folder, dict(os.environ), "--host", str(tmp_path / "x.json"))

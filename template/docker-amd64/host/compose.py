@@ -167,7 +167,9 @@ def call(
     if status:
         text = b"".join(lines).decode("utf-8", "replace")
         status = status if status > 0 else 128 - status
-        raise explain(project, text, image_name=image_name, status=status) or SilentError(status)
+        raise explain(project, text, image_name=image_name, status=status) or SilentError(
+            status, of_machine=True
+        )
     return b"".join(output).decode("utf-8", "replace")
 
 
@@ -179,14 +181,14 @@ def end_by_signal(number: int, _: object) -> NoReturn:
 class SilentError(StopError):
     """A failure that was shown in the engine's own words, for which no better ones are known."""
 
-    def __init__(self, status: int):
-        """Take the exit status."""
-        super().__init__("")
+    def __init__(self, status: int, *, of_machine: bool = False):
+        """Take the exit status; `of_machine`: the doctor may know more."""
+        super().__init__("", f"{me()} doctor" if of_machine else "")
         self.status = status
 
     def __str__(self) -> str:
-        """Nothing more."""
-        return ""
+        """Nothing more than the next step, if there is one."""
+        return f"  Run: {self.command}" if self.command else ""
 
 
 def no_program(project: Project, name: str) -> StopError:
@@ -207,7 +209,7 @@ def check_engine(project: Project) -> None:
         asked = capture(*words, cwd=project.folder)
         if asked.returncode:
             show(asked.stderr.rstrip())
-            raise explain(project, asked.stderr) or SilentError(1)
+            raise explain(project, asked.stderr) or SilentError(1, of_machine=True)
 
 
 def image_id(name: str) -> str:
@@ -338,6 +340,8 @@ def run_tools(project: Project, service: str, *words: str, capture: bool = False
     start = ("--progress", "quiet", "run", "--rm", "--no-deps", "-T", "--name", name, service)
     try:
         return call(project, compose(*start, *words), capture=capture)
+    except SilentError as error:  # of the program in the container
+        raise SilentError(error.status) from None
     except (KeyboardInterrupt, SystemExit):
         remove_container(name)  # Compose leaves it running on SIGTERM
         raise

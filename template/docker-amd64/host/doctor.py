@@ -9,11 +9,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .ask import read_text
+from .checkout import recorded
 from .description import hardware_module, read_description, this_machine
 from .env_file import ProbeError
 from .failures import everywhere, row, speak
 from .findings import ERROR, Results, Subject, examine
 from .project import called_from
+from .versions import address
 
 if TYPE_CHECKING:
     import argparse
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 OF_FACTS = ("doctor_host", "doctor_source", "doctor_gpus")
 OF_FILES = ("doctor_env", "doctor_folders", "doctor_project")
 WIDTH = 80
+PAGE = "docs/operate.md"  # of the template
 
 
 def doctor_options(parser: argparse.ArgumentParser) -> None:
@@ -95,7 +99,18 @@ def as_text(subject: Subject, results: Results, mended: dict[int, str]) -> str:
         lines += ["", f"{finding.level}: {finding.name}", *wrapped(stop.sentence)]
         lines += wrapped(f"Seen: {finding.evidence}")
         lines += wrapped(f"Mended: {mended[at]}") if at in mended else [f"  Run: {stop.command}"]
+    if results.findings:
+        lines += ["", "Each is explained by its id:", f"  {explained(subject.project)}"]
     return "\n".join(lines)
+
+
+def explained(project: Project) -> str:
+    """Where the documentation has the findings: on the web, if the template is from there."""
+    text = read_text(project.root / project.answers_file)
+    template = address(recorded(text, "_src_path"))
+    if not template.startswith("https://"):
+        return f"{PAGE} of the template"
+    return f"{template[: -len('.git')] if template.endswith('.git') else template}/blob/HEAD/{PAGE}"
 
 
 def wrapped(text: str) -> list[str]:
@@ -131,5 +146,6 @@ def as_json(subject: Subject, results: Results, mended: dict[int, str], status: 
         "findings": found,
         "fine": results.fine,
         "unchecked": results.unchecked,
+        "explained": explained(subject.project),
     }
     return json.dumps(document, indent=2)
