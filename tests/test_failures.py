@@ -305,5 +305,19 @@ def test_the_image_of_a_registry_is_named(project: Project) -> None:
     assert stop.command == "docker login registry.example:5000"
 
 
+@pytest.mark.parametrize(
+    ("name", "registry"),
+    [
+        ("ubuntu:24.04", "docker.io"),
+        ("team/work:1", "docker.io"),
+        ("localhost/work", "localhost"),
+        ("registry.example:5000/work", "registry.example:5000"),
+        ("registry.example/team/work@sha256:0", "registry.example"),
+    ],
+)
+def test_the_registry_of_an_image_is_known(name: str, registry: str) -> None:
+    assert failures.registry_of(name) == registry
+
+
 def test_the_tables_of_the_documentation_are_fresh() -> None:
     assert failure_tables.main(["--check"]) == 0, "run python -m hooks.generate.failure_tables"

@@ -248,7 +248,7 @@ def words_of_image(name: str) -> Known:
     if not name:
         return {}
     registry, _, path = name.partition("/")
-    if not re.search(r"[.:]|^localhost$", registry):
+    if not path or not re.search(r"[.:]|^localhost$", registry):
         registry, path = "docker.io", name
     host, _, port = registry.partition(":")
     return {
