@@ -103,6 +103,28 @@ def test_a_missing_env_is_the_one_finding_and_mended(patient: Patient) -> None:
     assert patient.ill() == {}
 
 
+@pytest.mark.parametrize("line", ["not a setting", "MINE='open", 'MINE="a" b', "MINE=${"])
+def test_a_line_that_compose_refuses_is_opened_by_the_command(line: str, patient: Patient) -> None:
+    with (patient.docker / ".env").open("a") as file:
+        file.write(f"{line}\n")
+    number = len((patient.docker / ".env").read_text().splitlines())
+    results = patient.look()
+    assert not results.unchecked
+    (found,) = results.findings
+    assert (found.name, found.level) == ("env-line", ERROR)
+    assert f" +{number} " in found.known["remedy"]
+
+
+@pytest.mark.parametrize("kind", ["folder", "link", "pipe"])
+def test_an_env_that_is_no_file_is_named(kind: str, patient: Patient) -> None:
+    env = patient.docker / ".env"
+    env.unlink()
+    {"folder": env.mkdir, "link": lambda: env.symlink_to("/dev/null")}.get(
+        kind, lambda: os.mkfifo(env)
+    )()
+    assert patient.ill().keys() == {"file-not-regular"}
+
+
 LINES = {
     "env-own-ids": "UID=1000",
     "env-reads-otherwise": "PASSWORD=one two;three",

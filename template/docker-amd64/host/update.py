@@ -112,10 +112,7 @@ def need_clean(project: Checkout) -> None:
     if pending > 0:
         raise UpdateError("An update of this project runs already.")
     if pending:
-        raise UpdateError(
-            "The last update was interrupted. Take it back first; then it can start again.",
-            project.undo,
-        )
+        raise failed("update-interrupted", remedy=project.undo)
     unmerged = conflicts(project.root)
     if unmerged:
         raise UpdateError(
