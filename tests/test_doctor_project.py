@@ -20,6 +20,7 @@ from host.doctor_facts import Details
 from host.facts import Engine, Facts, Person
 from host.fill import fill
 from host.findings import ERROR, Results, Subject, examine
+from host.gpu_facts import Access, Gpu, GpuFacts
 from host.project import read_project
 from tests.conftest import Generate, InGit
 from tests.support.git import git
@@ -28,7 +29,7 @@ ME = Person(os.getuid(), os.getgid(), "jane", "lab")
 OTHER = 4242  # the id of a user whom nobody here is
 KINDS: dict[str, dict[str, Any]] = {
     "cpu": {"accelerator": "cpu", "torch_version": "none"},
-    "cuda": {"extras": ["data", "jupyter", "ssh"]},
+    "cuda": {"accelerator": "cuda", "extras": ["data", "jupyter", "ssh"]},
     "conda": {"package_manager": "conda"},
 }
 
@@ -62,9 +63,9 @@ class Patient:
         with (self.docker / ".env").open("a") as file:
             file.writelines(f"{key}={value}\n" for key, value in values.items())
 
-    def mend(self) -> list[str]:
+    def mend(self, known: Facts | None = None) -> list[str]:
         """What --fix says."""
-        return list(mend(self.look()).values())
+        return list(mend(self.look(known)).values())
 
 
 @pytest.fixture(scope="module")
@@ -285,3 +286,61 @@ def test_a_link_of_a_container_and_an_interrupted_update_are_found(project: Path
     found = patient.ill()
     assert {"folder-linked", "update-interrupted"} <= found.keys()
     assert str(state / "undo") in found["update-interrupted"]
+
+
+LOCK = """\
+[[package]]
+name = "iniconfig"
+source = {{ registry = "{index}" }}
+wheels = [ {{ url = "{file}", hash = "sha256:0" }} ]
+"""
+
+
+def test_a_lock_that_was_made_with_another_index_is_mended_by_the_command(patient: Patient) -> None:
+    index = "https://index.example/simple"
+    lock = patient.docker / "dependencies/uv.lock"
+
+    def made_with(file: str) -> bool:
+        lock.write_text(LOCK.format(index=f"{index}/", file=file))
+        return "lock-of-another-index" in patient.ill()
+
+    # An index without its files is uv's default, which needs no key.
+    assert not made_with("https://files.example/iniconfig.whl")
+    assert made_with("https://index.example/files/iniconfig.whl")
+    patient.write(UV_DEFAULT_INDEX="https://mirror.example/simple")
+    assert made_with("https://files.example/iniconfig.whl")
+    found = next(one for one in patient.look().findings if one.name == "lock-of-another-index")
+    patient.write(**dict([found.known["setting"].split("=", 1)]))
+    assert "lock-of-another-index" not in patient.ill()
+
+
+def with_gpus(*uuids: str) -> GpuFacts:
+    """A machine whose engine gives these GPUs to containers by CDI or NVIDIA's runtime."""
+    engine = Engine(kind="docker", reachable=True, compose="plugin", compose_version="2.40.3")
+    return GpuFacts(
+        user=ME,
+        engine=engine,
+        timezone="Etc/UTC",
+        gpus=tuple(Gpu("A", uuid, "9.0", index=at) for at, uuid in enumerate(uuids)),
+        gpu_status="found",
+        access=Access(kinds=("cdi", "nvidia"), cdi_names=(*uuids, "all")),
+    )
+
+
+def test_override_files_for_gpus_follow_the_machine(patient: Patient) -> None:
+    one, two = with_gpus("GPU-1"), with_gpus("GPU-2")
+    fill(patient.docker, ["all"], one)
+    assert patient.ill(one) == {}
+    patient.write(GPU_IDS="GPU-2")
+    assert "compose.cdi.yaml" in patient.ill(two)["gpu-files-older"]
+    patient.mend(two)
+    assert patient.ill(two) == {}
+    assert "GPU-2" in (patient.docker / "compose.cdi.yaml").read_text()
+
+    patient.write(COMPOSE_FILE="compose.yaml:compose.cdi.yaml:compose.nvidia.yaml")
+    assert "gpu-files-both" in patient.ill(two)
+    patient.mend(two)
+    assert patient.ill(two) == {}
+    files = read_project(patient.docker).settings.files()
+    assert "compose.cdi.yaml" in files
+    assert "compose.nvidia.yaml" not in files

@@ -41,7 +41,15 @@ GPU_FILES = {
     *(
         f"host/{name}.py"
         for name in (
-            *("doctor_gpu_facts", "doctor_gpus", "gpu_env", "gpu_facts", "gpu_start", "gpus"),
+            *(
+                "doctor_gpu_files",
+                "doctor_gpu_facts",
+                "doctor_gpus",
+                "gpu_env",
+                "gpu_facts",
+                "gpu_start",
+                "gpus",
+            ),
             *("load", "look_gpus", "nvidia"),
         )
     ),

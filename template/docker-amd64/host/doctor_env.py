@@ -78,7 +78,7 @@ def env_file(subject: Subject) -> Iterator[Finding]:
         yield finding_of(stop, ERROR, str(error))
         return
     if text is None:
-        mend = partial(fill_env, project)
+        mend = partial(fill_env, subject)
         yield Finding("env-missing", ERROR, f"{project.folder}/.env does not exist", mend=mend)
 
 
@@ -103,7 +103,7 @@ def env_keys(subject: Subject) -> Iterator[Finding]:
         needed = [key for key in missing if key in NEEDED and key not in settings]
         known = {"keys": ", ".join(missing)}
         evidence = f"{len(missing)} of {len(example)} keys"
-        mend = partial(fill_env, project)
+        mend = partial(fill_env, subject)
         yield Finding("env-keys-missing", ERROR if needed else WARNING, evidence, known, mend)
 
 
@@ -142,7 +142,7 @@ def env_values(subject: Subject) -> Iterator[Finding]:
         number = line_of(project, ".env", f"{key}=")
         found = finding_of(stop, ERROR, f"line {number} of .env" if number else "the shell")
         if key in OF_MACHINE and key not in project.settings.environ:
-            found = found._replace(mend=partial(fill_env, project, key))
+            found = found._replace(mend=partial(fill_env, subject, key))
         yield found
 
 

@@ -13,21 +13,22 @@ from .turn import turn
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from .findings import Subject
     from .project import Project
 
 VERB = "doctor --fix"
 
 
-def fill_env(project: Project, *keys: str) -> str:
+def fill_env(subject: Subject, *keys: str) -> str:
     """Add the missing keys to .env, take this machine's value of `keys`, write override files.
 
     Raises ProbeError.
     """
     from .fill import fill  # noqa: PLC0415  only a mend needs it
 
-    with turn(project.folder, VERB):
-        merged = fill(project.folder, keys).merged
-    project.forget_settings()
+    with turn(subject.project.folder, VERB):
+        merged = fill(subject.project.folder, keys, subject.facts).merged
+    subject.project.forget_settings()
     done = [f"added {', '.join(merged.added)}"] if merged.added else []
     done += [f"took this machine's {', '.join(merged.refreshed)}"] if merged.refreshed else []
     return f".env and its override files are up to date: {' and '.join(done) or 'no key changed'}."
