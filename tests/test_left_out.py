@@ -41,16 +41,9 @@ GPU_FILES = {
     *(
         f"host/{name}.py"
         for name in (
-            *(
-                "doctor_gpu_files",
-                "doctor_gpu_facts",
-                "doctor_gpus",
-                "gpu_env",
-                "gpu_facts",
-                "gpu_start",
-                "gpus",
-            ),
-            *("load", "look_gpus", "nvidia"),
+            *("doctor_gpu_facts", "doctor_gpu_files", "doctor_gpus"),
+            *("gpu_choice", "gpu_env", "gpu_facts", "gpu_start", "gpus"),
+            *("leases", "load", "look_gpus", "nvidia"),
         )
     ),
     "host/known_failures/cuda.txt",

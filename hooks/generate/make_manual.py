@@ -48,6 +48,8 @@ NEEDS = {
     "tensorboard": "with `extras: tensorboard`",
     "wheels": "with `pytorch_build: source`",
 }
+# The options of a group of this name, and the module that only projects with them have.
+GROUP_NEEDS = {"GPUs": "load"}
 
 
 def file_of(verb: Verb) -> str:
@@ -78,6 +80,12 @@ def arguments_of(verb: Verb) -> tuple[list[argparse.Action], list[argparse.Actio
     return positional, [one for one in actions if one.option_strings]
 
 
+def module_of(action: argparse.Action) -> str:
+    """The module that a project has to have for an option; "" if every project has the option."""
+    group = getattr(action, "container", None)
+    return GROUP_NEEDS.get(getattr(group, "title", None) or "", "")
+
+
 def option_of(action: argparse.Action) -> str:
     """An option with what it takes, by its short name if it has one."""
     return f"{action.option_strings[0]} {values_of(action)}".rstrip()
@@ -92,8 +100,22 @@ def row(*cells: str) -> str:
 def manual_row(verb: Verb) -> str:
     """The row of a verb in a project's manual: how it is called, and what it does."""
     positional, options = arguments_of(verb)
-    words = [verb.name, *(f"[{option_of(one)}]" for one in options), *map(values_of, positional)]
-    return row(f"`{' '.join(words)}`", verb.help)
+    words = [verb.name]
+    for module, of_module in groupby(options, module_of):
+        more = [f"[{option_of(one)}]" for one in of_module]
+        if module:
+            text = " ".join(more)
+            file = f"/docker-amd64/host/{module}.py"
+            words[-1] += f"{{{{ ' {text}' if '{file}' not in left_out }}}}"
+        else:
+            words += more
+    return row(f"`{' '.join([*words, *map(values_of, positional)])}`", verb.help)
+
+
+def needs(action: argparse.Action) -> str:
+    """Which projects have an option, in brackets; "" if all."""
+    module = module_of(action)
+    return f" ({NEEDS[module]})" if module else ""
 
 
 def docs_row(verb: Verb) -> str:
@@ -101,7 +123,7 @@ def docs_row(verb: Verb) -> str:
     positional, options = arguments_of(verb)
     call = " ".join([verb.name, *map(values_of, positional)])
     where = f" ({NEEDS[verb.module]})" if file_of(verb) in left_out() else ""
-    texts = [f"`{option_of(one)}`: {one.help}" for one in options]
+    texts = [f"`{option_of(one)}`: {one.help}{needs(one)}" for one in options]
     return row(f"`{call}`", ". ".join([verb.help + where, *(["; ".join(texts)] if texts else [])]))
 
 

@@ -197,6 +197,47 @@ def test_both_images_are_built_and_start_in_containerds_store(with_gpus: Project
     assert with_gpus.ok("exec", "python", "-V") == with_gpus.ok("run", "python", "-V")
 
 
+# ------------------------------------------------------------------------------------------- leases
+
+
+def test_gpus_are_leased_for_as_long_as_their_containers_run(
+    with_gpus: Project, hans: Person, open_folder: Path
+) -> None:
+    folder, idle = open_folder / "leases", open_folder / "idle"
+    folder.mkdir(mode=0o755)
+    os.chown(folder, hans.uid, hans.gid)
+    idle.touch(0o644)  # the load of the stand-in nvidia-smi: none
+    env = {"GPU_LEASE_DIR": str(folder), "FAKE_BUSY": str(idle)}
+    first, second = "/dev/nvidia0\n", "/dev/nvidia1\n"
+
+    def gpus_of(*words: str) -> str:
+        return with_gpus.ok(*words, *DEVICES, env=env)
+
+    with_gpus.ok("down")
+    with_gpus.ok("run", "-d", "--name", "long", "--gpus", "idle:1", "sleep", "600", env=env)
+    assert gpus_of("run", "--gpus", "idle:1") == second  # and gives it back
+    with_gpus.ok("up", "--gpus", "idle:1", env=env)
+    assert gpus_of("exec") == second
+    with_gpus.ok("up", env=env)  # keeps it
+    assert gpus_of("exec") == second
+    with_gpus.ok("stop", env=env)
+    assert gpus_of("run", "--gpus", "idle:1") == second
+    with_gpus.ok("start", env=env)
+    refused = with_gpus.sh("run", "--gpus", "idle:1", "true", env=env)
+    assert "(failure: gpu-none-idle)" in refused.stderr
+    assert with_gpus.sh("gpus", env=env).stdout.count(": leased by ") == 2
+    assert len(list(folder.iterdir())) == 2  # the container is the same, and has one lease
+    for file in folder.iterdir():
+        file.unlink()  # as if the processes that wait had been killed
+    refused = with_gpus.sh("run", "--gpus", "0", "true", env=env)
+    assert "(failure: gpu-leased)" in refused.stderr
+    with_gpus.ok("stop", "long", env=env)
+    assert gpus_of("run", "--gpus", "idle:1") == first
+    with_gpus.ok("down", "--yes", env=env)
+    assert gpus_of("run", "--gpus", "idle:2", "--wait", "1m") == first + second
+    assert gpus_of("run", "--gpus", "none") == ""
+
+
 # -------------------------------------------------------------------------- a machine without GPUs
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NoReturn
 
 NOT_SUPPORTED, NOT_FOUND, NOT_LOADED, LIBRARY_NOT_FOUND, GPU_IS_LOST, MISMATCH = 3, 6, 9, 12, 15, 18
@@ -25,6 +26,12 @@ class NVMLError(Exception):
 @dataclass
 class Memory:
     total: int
+    used: int = 0
+
+
+@dataclass
+class Utilization:
+    gpu: int
 
 
 @dataclass
@@ -127,7 +134,27 @@ def nvmlDeviceGetCudaComputeCapability(device: Device) -> tuple[int, int]:  # no
 
 
 def nvmlDeviceGetMemoryInfo(device: Device) -> Memory:  # noqa: N802
-    return Memory(device.mib << 20)
+    return Memory(device.mib << 20, used=_busy(device)[1] << 20)
+
+
+def _busy(device: Device) -> tuple[int, int]:
+    """How many processes a GPU has, and their MiB: lines `UUID NUMBER MIB` in FAKE_BUSY, a file."""
+    busy = os.environ.get("FAKE_BUSY", "")
+    lines = Path(busy).read_text().splitlines() if busy else []
+    return next(
+        ((int(n), int(mib)) for uuid, n, mib in map(str.split, lines) if uuid == device.uuid),
+        (0, 0),
+    )
+
+
+def nvmlDeviceGetComputeRunningProcesses(device: Device) -> list[object]:  # noqa: N802
+    return [object()] * _busy(device)[0]
+
+
+def nvmlDeviceGetUtilizationRates(device: Device) -> Utilization:  # noqa: N802
+    if device.uuid.startswith("MIG"):
+        _fail(NOT_SUPPORTED)
+    return Utilization(90 if _busy(device)[0] else 0)
 
 
 def nvmlDeviceGetMigMode(device: Device) -> list[int]:  # noqa: N802

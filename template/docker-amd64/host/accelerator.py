@@ -20,6 +20,8 @@ KEYS = ("CPU_OR_GPU", "GPU_IDS", "CCA")  # a project with an accelerator has som
 # The override file for each kind of GPU access, the better one first. Every project knows them:
 # an update can change the accelerator, and `update --undo` restores what the host had before.
 OVERRIDE_FILES = {"cdi": "compose.cdi.yaml", "nvidia": "compose.nvidia.yaml"}
+# How the path of an override file begins that is made for one call of template.sh alone.
+OF_THIS_CALL = "/proc/"
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,27 @@ import signal
 from collections import deque
 from typing import TYPE_CHECKING
 
-from .accelerator import OVERRIDE_FILES
+from .accelerator import OF_THIS_CALL, OVERRIDE_FILES
 from .compose import TAIL, copy_lines, show
 from .failures import explain, failed
 
 if TYPE_CHECKING:
+    import argparse
+
     from .project import Project
 
 GPU_FILES = tuple(OVERRIDE_FILES.values())
+
+
+def gpu_options(parser: argparse.ArgumentParser) -> None:
+    """Which GPUs, and how long to wait for them."""
+    group = parser.add_argument_group("GPUs")
+    group.add_argument(
+        "--gpus",
+        metavar="GPUS",
+        help="idle:2 for two that nobody uses, or numbers, UUIDs, all, none; nobody else gets them",
+    )
+    group.add_argument("--wait", metavar="TIME", help="wait for them, such as 30m or 2h")
 
 
 def attach_gpus(project: Project, *, quiet: bool = False) -> None:
@@ -70,7 +83,8 @@ def watch_for_gpus(project: Project) -> None:
 
     A child does it, since this process is about to become Compose.
     """
-    if not {*GPU_FILES} & {*project.settings.files()}:
+    files = project.settings.files()
+    if not any(one in GPU_FILES or one.startswith(OF_THIS_CALL) for one in files):
         return
     reader, writer = os.pipe()
     if os.fork():

@@ -268,8 +268,11 @@ def access_kind(files: Iterable[str]) -> str:
     return kinds.get(override_in(files), "none")
 
 
-def override_texts(gpu_ids: str, facts: GpuFacts) -> dict[str, str]:
-    """The texts of both override files for the GPUs of GPU_IDS, by file name."""
+def override_texts(gpu_ids: str, facts: GpuFacts, more: str = "") -> dict[str, str]:
+    """The texts of both override files for the GPUs of GPU_IDS, by file name.
+
+    `more` is YAML: what else both services get.
+    """
     gpu_ids = re.sub(r"[^\w,:./ -]", "", gpu_ids)  # no id has what could break these files
     ids = split_ids(gpu_ids)
     devices = [f"{KIND}={name}" for name in cdi_names(gpu_ids, facts.gpus, facts.access.cdi_names)]
@@ -288,8 +291,10 @@ def override_texts(gpu_ids: str, facts: GpuFacts) -> dict[str, str]:
             {selection}
 """
     return {
-        OVERRIDE_FILES["nvidia"]: override_text("nvidia", gpu_ids, request),
-        OVERRIDE_FILES["cdi"]: override_text("cdi", gpu_ids, f"  devices:{listed(devices, 4)}\n"),
+        OVERRIDE_FILES["nvidia"]: override_text("nvidia", gpu_ids, more + request),
+        OVERRIDE_FILES["cdi"]: override_text(
+            "cdi", gpu_ids, f"{more}  devices:{listed(devices, 4)}\n"
+        ),
     }
 
 

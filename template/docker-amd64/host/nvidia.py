@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 GPU_LIMIT = 3.0  # seconds for everything that asks the NVIDIA driver
 KERNEL_DRIVER = Path("/proc/driver/nvidia/version")
 WSL_LIBRARIES = Path("/usr/lib/wsl/lib")
-NO_PERMISSION, NOT_LOADED, NO_LIBRARY, MISMATCH = 4, 9, 12, 18  # nvmlReturn_t in nvml.h
+# nvmlReturn_t in nvml.h
+NO_PERMISSION, TOO_SMALL, NOT_LOADED, NO_LIBRARY, MISMATCH = 4, 7, 9, 12, 18
 
 
 class NvmlError(Exception):
@@ -50,6 +51,8 @@ class Nvml:
         "nvmlDeviceGetMigMode": ("nvmlDeviceGetMigMode", "pair"),
         "nvmlDeviceGetMaxMigDeviceCount": ("nvmlDeviceGetMaxMigDeviceCount", "number"),
         "nvmlDeviceGetMigDeviceHandleByIndex": ("nvmlDeviceGetMigDeviceHandleByIndex", "handle"),
+        "nvmlDeviceGetUtilizationRates": ("nvmlDeviceGetUtilizationRates", "rates"),
+        "nvmlDeviceGetComputeRunningProcesses": ("nvmlDeviceGetComputeRunningProcesses", "list"),
     }
 
     def __init__(self, library: Any) -> None:
@@ -72,13 +75,22 @@ class Nvml:
                 "pair": [c.c_uint(), c.c_uint()],
                 "handle": [c.c_void_p()],
                 "memory": [(c.c_ulonglong * 3)()],  # nvmlMemory_t: total, free, used
+                "rates": [(c.c_uint * 2)()],  # nvmlUtilization_t: percent of GPU, of memory
+                "list": [c.c_uint()],
             }
             out = results[kind]
-            status = function(*args, *map(c.byref, out), *([96] if kind == "text" else []))
+            more: dict[str, list[Any]] = {"text": [96], "list": [None]}
+            status = function(*args, *map(c.byref, out), *more.get(kind, []))
+            if kind == "list" and status == TOO_SMALL:  # for no room, NVML gives the number
+                return [None] * out[0].value
             if status != 0:
                 raise NvmlError(status)
             if kind == "memory":
-                return SimpleNamespace(total=out[0][0])
+                return SimpleNamespace(total=out[0][0], used=out[0][2])
+            if kind == "rates":
+                return list(out[0])
+            if kind == "list":
+                return []
             values = out if kind == "handle" else [one.value for one in out]
             return values[0] if len(values) == 1 else values
 
@@ -114,8 +126,8 @@ def open_nvml() -> Any:
     raise NvmlError(NO_LIBRARY)
 
 
-def read_nvml(nvml: Any) -> Graphics:
-    """What NVML (pynvml or `Nvml`) says; what a GPU does not support is unknown."""
+def asker(nvml: Any) -> Callable[..., Any]:
+    """A function that calls one of NVML's, and gives None where that fails."""
 
     def maybe(name: str, *args: Any) -> Any:
         try:
@@ -123,6 +135,45 @@ def read_nvml(nvml: Any) -> Graphics:
         except Exception:  # noqa: BLE001 pynvml has an exception class for each error code
             return None
         return answer.decode(errors="replace") if isinstance(answer, bytes) else answer
+
+    return maybe
+
+
+def read_loads(nvml: Any) -> dict[str, Any]:
+    """What keeps each GPU and MIG instance busy, by UUID, as in `load.Load`.
+
+    Returns:
+        {"loads": {UUID: [MiB in use, MiB in all, percent or None, number of processes]}}.
+        One that does not tell its memory and processes is left out.
+    """
+    maybe = asker(nvml)
+    loads: dict[str, list[int | None]] = {}
+    for index in range(nvml.nvmlDeviceGetCount()):
+        device = maybe("nvmlDeviceGetHandleByIndex", index)
+        if device is None:
+            continue
+        slots = range(maybe("nvmlDeviceGetMaxMigDeviceCount", device) or 0)
+        parts = [maybe("nvmlDeviceGetMigDeviceHandleByIndex", device, slot) for slot in slots]
+        for one in [device, *(part for part in parts if part is not None)]:
+            uuid = maybe("nvmlDeviceGetUUID", one)
+            memory = maybe("nvmlDeviceGetMemoryInfo", one)
+            processes = maybe("nvmlDeviceGetComputeRunningProcesses", one)
+            if not uuid or memory is None or processes is None:
+                continue
+            rates = maybe("nvmlDeviceGetUtilizationRates", one)  # a MIG instance has none
+            percent = getattr(rates, "gpu", None) if not isinstance(rates, list) else rates[0]
+            loads[uuid] = [memory.used >> 20, memory.total >> 20, percent, len(processes)]
+    return {"loads": loads}
+
+
+def read_facts(nvml: Any) -> dict[str, Any]:
+    """The fields of Graphics."""
+    return asdict(read_nvml(nvml))
+
+
+def read_nvml(nvml: Any) -> Graphics:
+    """What NVML (pynvml or `Nvml`) says; what a GPU does not support is unknown."""
+    maybe = asker(nvml)
 
     def read(device: Any) -> dict[str, Any]:
         memory = maybe("nvmlDeviceGetMemoryInfo", device)
@@ -166,7 +217,7 @@ class NvmlChild:
     A fork, because a new interpreter would cost more than all the rest of the probe.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, read: Callable[[Any], dict[str, Any]] = read_facts) -> None:
         """Start the child. Raises AttributeError or OSError where there is no fork."""
         self._pipe, write = os.pipe()
         self._pid = os.fork()
@@ -179,7 +230,7 @@ class NvmlChild:
             for stream in (0, 1, 2):  # who reads our output must not have to wait for this child
                 os.dup2(null, stream)
             try:
-                answer = asdict(read_nvml(open_nvml()))
+                answer = read(open_nvml())
             except Exception as error:  # noqa: BLE001
                 answer = {"error": getattr(error, "value", str(error))}
             with os.fdopen(write, "w") as pipe:
@@ -188,7 +239,7 @@ class NvmlChild:
             os._exit(0)
 
     def answer(self, limit: float) -> dict[str, Any]:
-        """The fields of Graphics, or `error`, or nothing after a crash.
+        """What `read` said, or `error`, or nothing after a crash.
 
         Raises TimeoutError after `limit` seconds.
         """

@@ -12,7 +12,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
-from .accelerator import OVERRIDE_FILES
+from .accelerator import OF_THIS_CALL, OVERRIDE_FILES
 from .apps_file import publish_apps
 from .ask import capture
 from .compose import (
@@ -53,6 +53,7 @@ from .shared_cache import share_cache
 if TYPE_CHECKING:
     import argparse
 
+    from .leases import Held
     from .project import Project
 
 START_LIMIT = 120  # seconds for the first start, which installs the project
@@ -167,7 +168,8 @@ def environment_of_run(project: Project) -> dict[str, str]:
     """
     files = project.settings.files()
     environ = {**os.environ, **NO_ORPHANS}
-    if not set(files) <= set(KNOWN_FILES) or not (project.folder / RUN_FILE).is_file():
+    own = [one for one in files if one not in KNOWN_FILES and not one.startswith(OF_THIS_CALL)]
+    if own or not (project.folder / RUN_FILE).is_file():
         return environ
     separator = project.settings.get("COMPOSE_PATH_SEPARATOR") or ":"
     return {**environ, "COMPOSE_FILE": separator.join([*files, RUN_FILE])}
@@ -203,12 +205,28 @@ def before_start(project: Project, target: str, *, quiet: bool = False) -> None:
 # --------------------------------------------------------------------------- the dev container
 
 
-def do_up(project: Project, _: argparse.Namespace) -> None:
+def gpu_options(parser: argparse.ArgumentParser) -> None:
+    """The options for GPUs, in a project for GPUs."""
+    with suppress(ModuleNotFoundError):
+        from .gpu_start import gpu_options as add  # noqa: PLC0415  only such projects have it
+
+        add(parser)
+
+
+up_options = gpu_options
+
+
+def do_up(project: Project, options: argparse.Namespace) -> None:
     """Start the dev container, and wait until it can be entered."""
     before_start(project, "dev")
     if not project.workspace:
         publish_apps(project)
-    start_dev(project)
+    if project.accelerator == "cuda":
+        from .gpu_choice import start_with_lease  # noqa: PLC0415  only such projects have it
+
+        start_with_lease(project, options, lambda: start_dev(project))
+    else:
+        start_dev(project)
     # The first start installs the project; whoever enters next expects it there.
     deadline = time.monotonic() + START_LIMIT
     name = container(project)
@@ -360,7 +378,12 @@ def do_stop(project: Project, options: argparse.Namespace) -> None:
 def do_start(project: Project, _: argparse.Namespace) -> None:
     """Continue it."""
     keep_apart(project)
-    call(project, compose("start", "dev"))
+    if project.accelerator == "cuda":
+        from .gpu_choice import lease_again  # noqa: PLC0415  only such projects have it
+
+        lease_again(project, lambda: call(project, compose("start", "dev")))
+    else:
+        call(project, compose("start", "dev"))
 
 
 def down_options(parser: argparse.ArgumentParser) -> None:
@@ -422,6 +445,7 @@ def run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--record", action="store_true", help="write down what it is made with, in outputs/records/"
     )
+    gpu_options(parser)
     command_options(parser)
 
 
@@ -454,6 +478,24 @@ def git_version(code: Path) -> str:
     return f"{following}{before or ''}.dev{distance}+g{commit}"
 
 
+def given_options(options: argparse.Namespace) -> list[str]:
+    """The options that Compose has too."""
+    given: list[str] = []
+    for name in ("env", "volume", "workdir", "publish"):
+        for value in getattr(options, name):
+            given += [f"--{name}", value]
+    return given
+
+
+def lease_gpus(project: Project, options: argparse.Namespace, what: str) -> Held | None:
+    """The lease of the GPUs that --gpus asks for; None without, and in other projects."""
+    if project.accelerator != "cuda" or not (options.gpus or options.wait):
+        return None
+    from .gpu_choice import choose_gpus  # noqa: PLC0415  only such projects have it
+
+    return choose_gpus(project, options, what)
+
+
 def do_run(project: Project, options: argparse.Namespace) -> None:
     """Become Compose, which runs the command: signals and the exit status are the command's.
 
@@ -464,7 +506,9 @@ def do_run(project: Project, options: argparse.Namespace) -> None:
     given, job = [*script_name()], ""
     if options.detach or options.name:
         job = new_name(project, (options.name or [""])[-1])
-        given += ["--name", f"{project.settings.get('COMPOSE_PROJECT_NAME')}-{job}"]
+        name = f"{project.settings.get('COMPOSE_PROJECT_NAME')}-{job}"
+        given += ["--name", name]
+    lease = lease_gpus(project, options, job or "run")
     if options.record:
         from .record import record_run  # noqa: PLC0415  only such a run needs it
 
@@ -472,9 +516,7 @@ def do_run(project: Project, options: argparse.Namespace) -> None:
         given += ["--env", f"RECORD_DIR={record_run(project, words, keys, job)}"]
     version = git_version(project.settings.path("LOCAL_CODE_DIR") or project.folder.parent)
     given += ["--env", f"PROJECT_VERSION={version}"] if version else []
-    for name in ("env", "volume", "workdir", "publish"):
-        for value in getattr(options, name):
-            given += [f"--{name}", value]
+    given += given_options(options)
     for value in options.volume:
         here, _, there = value.partition(":")
         make_place(project, there.partition(":")[0], project.folder / Path(here).expanduser())
@@ -482,6 +524,8 @@ def do_run(project: Project, options: argparse.Namespace) -> None:
     if options.detach:
         start = compose(*run, "--detach", *given, "runtime", *words)
         call(project, start, env=environment_of_run(project), capture=True)
+        if lease:
+            lease.end_with(name)
         print(job)
         show(f"The job {job} runs. Run: {me()} logs --follow {job}")
         return
@@ -490,5 +534,7 @@ def do_run(project: Project, options: argparse.Namespace) -> None:
         from .gpu_start import watch_for_gpus  # noqa: PLC0415  only such projects have it
 
         watch_for_gpus(project)
+        if lease:
+            lease.hand_on()
     os.environ.update(environment_of_run(project))
     become(project, [*program, *run, "--rm", *given, "runtime", *words])
