@@ -42,11 +42,12 @@ GPU_FILES = {
         f"host/{name}.py"
         for name in (
             *("doctor_gpu_facts", "doctor_gpu_files", "doctor_gpus"),
-            *("gpu_choice", "gpu_env", "gpu_facts", "gpu_start", "gpus"),
+            *("gpu_choice", "gpu_env", "gpu_facts", "gpu_start", "gpu_trouble", "gpus"),
             *("leases", "load", "look_gpus", "nvidia"),
         )
     ),
     "host/known_failures/cuda.txt",
+    "image/gpu_health.py",
     "torch_on_gpus.py",
 }
 NAMES_CONDA = {
@@ -74,6 +75,7 @@ NAMES_GPUS = {
     "host/measure.py": "prepares the run of bench",
     "host/room.py": "counts the GPUs of a container, which may be none",
     "host/project.py": "the accelerator of this project",
+    "host/upkeep.py": "says why containers with GPUs are unhealthy",
     "host/work.py": "starts containers with GPUs",
     "bench.py": "asks whether this project has the file for GPUs",
     "verify.py": "the same, and whether PyTorch is a build for the CPU",

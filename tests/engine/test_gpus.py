@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.engine.conftest import MakeProject, known_person
+from tests.engine.test_daily_work import wait_for
 from tests.engine.test_failures import advice, changed
 from tests.support.editor import editor_problem, inside, opened
 from tests.support.engine import GPU_HOST, gpu_host_problem, need
@@ -236,6 +237,38 @@ def test_gpus_are_leased_for_as_long_as_their_containers_run(
     with_gpus.ok("down", "--yes", env=env)
     assert gpus_of("run", "--gpus", "idle:2", "--wait", "1m") == first + second
     assert gpus_of("run", "--gpus", "none") == ""
+
+
+# ------------------------------------------------------------------------------------------- health
+
+DEVICE_RULES = Path("/sys/fs/cgroup/devices/docker")  # of containers, where the tests see them
+
+
+@pytest.mark.skipif(
+    os.getuid() != 0 or not DEVICE_RULES.is_dir(), reason="device rules can be changed by root only"
+)
+def test_a_container_that_lost_its_gpus_is_unhealthy_and_ls_says_why(with_gpus: Project) -> None:
+    quick = "services:\n  dev:\n    healthcheck: {interval: 1s, retries: 1}\n"
+    name = "compose.override.yaml"
+    with (
+        changed(with_gpus, f"docker-amd64/{name}", quick),
+        settings(with_gpus, COMPOSE_FILE=f"{overlay('cdi')}:{name}"),
+    ):
+        with_gpus.ok("up")
+        wait_for(lambda: "(healthy)" in with_gpus.ok("ls"))
+        found = with_gpus.compose("ps", "--quiet", "--no-trunc", "dev").strip()
+        # What systemd does to containers that it manages when it is reloaded.
+        for rule in (DEVICE_RULES / found / "devices.list").read_text().splitlines():
+            if rule.startswith("c 195:"):
+                (DEVICE_RULES / found / "devices.deny").write_text(rule)
+        wait_for(lambda: "(unhealthy)" in with_gpus.ok("ls"))
+        for verb in ("ls", "logs"):
+            said = with_gpus.sh(verb).stderr
+            assert "(failure: gpu-access-lost)" in said
+        command = said.rpartition("Run: ")[2]
+        assert with_gpus.owner.run("sh", "-c", command, cwd=with_gpus.folder).returncode == 0
+        wait_for(lambda: "(healthy)" in with_gpus.ok("ls"))
+    with_gpus.ok("down")
 
 
 # -------------------------------------------------------------------------- a machine without GPUs

@@ -105,7 +105,7 @@ def not_driven(subject: Subject, gpu: PciGpu, seen: str) -> Iterator[Finding]:
         known["flavour"] = "proprietary"
         yield Finding("gpu-module-flavour", ERROR, seen, known)
     else:
-        yield Finding("gpu-lost", ERROR, seen)
+        yield Finding("gpu-fell-off", ERROR, seen)
 
 
 def driver_and_library(subject: Subject) -> Iterator[Finding]:
@@ -126,7 +126,7 @@ def gpus_that_answer(subject: Subject) -> Iterator[Finding]:
     driven = [one for one in more.pci or () if one.driver == "nvidia"]
     if facts.gpu_status == "found" and 0 < len(facts.gpus) < len(driven):
         seen = f"{len(driven)} GPUs by PCI, {len(facts.gpus)} answer"
-        yield Finding("gpu-lost", ERROR, seen)
+        yield Finding("gpu-fell-off", ERROR, seen)
 
 
 def driver_for_the_choice(subject: Subject) -> Iterator[Finding]:
@@ -180,7 +180,8 @@ def memory_of_cuda(subject: Subject) -> Iterator[Finding]:
     """Whether the module of unified memory is there."""
     facts, more = of_gpus(subject)
     if facts.gpus and more.uvm is False and not facts.wsl:
-        yield Finding("gpu-uvm-missing", ERROR, "no /dev/nvidia-uvm, no module nvidia_uvm")
+        known = {"remedy": "sudo nvidia-modprobe -c 0 -u"}
+        yield Finding("gpu-uvm-missing", ERROR, "no /dev/nvidia-uvm, no module nvidia_uvm", known)
 
 
 def fabric(subject: Subject) -> Iterator[Finding]:

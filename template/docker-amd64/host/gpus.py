@@ -298,6 +298,18 @@ def override_texts(gpu_ids: str, facts: GpuFacts, more: str = "") -> dict[str, s
     }
 
 
+# Only a container that was given GPUs has a health check. The image of an older template has no
+# such file, and is not sick for that.
+CHECK = "/opt/container/gpu_health.py"
+HEALTH = f"""\
+  healthcheck:
+    test: [CMD-SHELL, "[ ! -e {CHECK} ] || exec python -IS {CHECK}"]
+    interval: 60s
+    timeout: 40s
+    retries: 2
+"""
+
+
 def override_text(kind: str, gpu_ids: str, request: str) -> str:
     """The text of an override file; template.sh and the entrypoint read GPUS_GIVEN."""
     return f"""\
@@ -306,7 +318,7 @@ def override_text(kind: str, gpu_ids: str, request: str) -> str:
 x-gpus: &gpus
   environment:
     GPUS_GIVEN: "{gpu_ids}"
-{request}
+{HEALTH}{request}
 services:
   runtime: *gpus
   dev: *gpus

@@ -156,6 +156,10 @@ def do_ls(project: Project, options: argparse.Namespace) -> None:
     call(project, engine_command("image", "ls", "--filter", f"reference={name}"))
     label = f"label=com.docker.compose.project={name}"
     call(project, engine_command("volume", "ls", "--filter", label))
+    if project.accelerator == "cuda":
+        from .gpu_trouble import show_trouble  # noqa: PLC0415  only such projects have it
+
+        show_trouble(project)
 
 
 def config_options(parser: argparse.ArgumentParser) -> None:

@@ -354,10 +354,16 @@ def do_logs(project: Project, options: argparse.Namespace) -> None:
     words = ["--follow"] if options.follow else []
     words += ["--tail", options.tail] if options.tail else []
     words += ["--timestamps"] if options.timestamps else []
+    job = ""
     if options.job and options.job != "dev":
-        call(project, engine_command("logs", *words, find_job(project, options.job).id))
+        job = find_job(project, options.job).id
+        call(project, engine_command("logs", *words, job))
     else:
         call(project, compose("logs", *words, "dev"))
+    if project.accelerator == "cuda":
+        from .gpu_trouble import show_trouble  # noqa: PLC0415  only such projects have it
+
+        show_trouble(project, job=job or container(project))
 
 
 def stop_options(parser: argparse.ArgumentParser) -> None:
