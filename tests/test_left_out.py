@@ -42,12 +42,14 @@ GPU_FILES = {
         f"host/{name}.py"
         for name in (
             *("doctor_gpu_facts", "doctor_gpu_files", "doctor_gpus"),
-            *("gpu_choice", "gpu_env", "gpu_facts", "gpu_start", "gpu_trouble", "gpus"),
+            *("gpu_choice", "gpu_env", "gpu_facts", "gpu_restart", "gpu_start", "gpu_trouble"),
+            "gpus",
             *("leases", "load", "look_gpus", "nvidia"),
         )
     ),
     "host/known_failures/cuda.txt",
     "image/gpu_health.py",
+    "image/gpu_watchdog.py",
     "torch_on_gpus.py",
 }
 NAMES_CONDA = {

@@ -184,7 +184,9 @@ class Taking:
     @property
     def words(self) -> str:
         """What is asked for."""
-        return f"{self.wish.idle} idle GPU(s)" if self.wish.idle else ", ".join(self.wish.ids)
+        if not self.wish.idle:
+            return ", ".join(self.wish.ids)
+        return f"{self.wish.idle} idle GPU" + ("s" if self.wish.idle > 1 else "")
 
     def refusal(self, free: Sequence[str]) -> StopError:
         """Why somebody who does not wait gets nothing."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from .accelerator import OF_THIS_CALL, OVERRIDE_FILES
 from .compose import TAIL, copy_lines, show
 from .failures import explain, failed
+from .project import USAGE, StopError, me
 
 if TYPE_CHECKING:
     import argparse
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 GPU_FILES = tuple(OVERRIDE_FILES.values())
 
 
-def gpu_options(parser: argparse.ArgumentParser) -> None:
-    """Which GPUs, and how long to wait for them."""
+def gpu_options(parser: argparse.ArgumentParser, *, of_run: bool) -> None:
+    """Which GPUs, and how long to wait for them; of `run` also what to do when they are lost."""
     group = parser.add_argument_group("GPUs")
     group.add_argument(
         "--gpus",
@@ -28,6 +29,25 @@ def gpu_options(parser: argparse.ArgumentParser) -> None:
         help="idle:2 for two that nobody uses, or numbers, UUIDs, all, none; nobody else gets them",
     )
     group.add_argument("--wait", metavar="TIME", help="wait for them, such as 30m or 2h")
+    if of_run:
+        group.add_argument(
+            "--restart-on",
+            choices=("gpu-lost",),
+            help="start the command again if it has lost its GPUs, when they are back",
+        )
+
+
+def watchdog_words(project: Project, options: argparse.Namespace) -> list[str]:
+    """What tells a container of `run` to end its command when it has lost its GPUs.
+
+    Raises:
+        StopError: it is to be started again, but nothing would wait for its end.
+    """
+    if options.restart_on and options.detach:
+        sentence = "--restart-on waits for the end of the command, and -d does not."
+        raise StopError(sentence, f"{me()} run --help", name=USAGE)
+    wanted = options.restart_on or project.settings.get("GPU_WATCHDOG") == "1"
+    return ["--env", "GPU_WATCHDOG=1"] if wanted else []
 
 
 def attach_gpus(project: Project, *, quiet: bool = False) -> None:

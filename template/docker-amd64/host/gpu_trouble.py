@@ -14,9 +14,11 @@ from .place import LABEL
 if TYPE_CHECKING:
     from .project import Project
 
+LOST = ("81", "82", "83", "84", "85")  # exit statuses of image/gpu_watchdog.py
+
 
 def show_trouble(project: Project, *, job: str = "") -> None:
-    """Show why containers are unhealthy, with the command that helps.
+    """Show why containers are unhealthy or were ended, with the command that helps.
 
     Args:
         project: the project.
@@ -30,6 +32,10 @@ def show_trouble(project: Project, *, job: str = "") -> None:
         stop = explain(project, said)
         if stop:
             show(str(stop))
+    if job:
+        status = capture("docker", "inspect", "--format", "{{.State.ExitCode}}", job).stdout.strip()
+        if status in LOST:
+            show(str(explain(project, "", status=int(status))))
 
 
 def last_words(container: str) -> str:

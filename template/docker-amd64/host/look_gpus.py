@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from .ask import command
+from .ask import capture, command
+from .compose import container
 from .gpu_env import without_gpus
 from .look import LIMIT
 from .probe import probe
@@ -29,6 +30,15 @@ def required(case: Case) -> Seen:
     """The same for a container that has stopped because it got none."""
     reason, remedy = gpu_cause(case.project) or ("the container sees none", "")
     return {"reason": reason, "remedy": remedy}
+
+
+def unhealthy(case: Case) -> Seen:
+    """To start the dev container again, if it is the one that has lost its GPUs."""
+    found = container(case.project)
+    words = ("docker", "ps", "--quiet", "--filter", "health=unhealthy", "--filter", f"id={found}")
+    if not found or not capture(*words).stdout.strip():
+        return {}
+    return {"remedy": f"{me()} stop && {me()} start"}
 
 
 def gpu_cause(project: Project) -> tuple[str, str] | None:

@@ -205,15 +205,17 @@ def before_start(project: Project, target: str, *, quiet: bool = False) -> None:
 # --------------------------------------------------------------------------- the dev container
 
 
-def gpu_options(parser: argparse.ArgumentParser) -> None:
+def gpu_options(parser: argparse.ArgumentParser, *, of_run: bool) -> None:
     """The options for GPUs, in a project for GPUs."""
     with suppress(ModuleNotFoundError):
         from .gpu_start import gpu_options as add  # noqa: PLC0415  only such projects have it
 
-        add(parser)
+        add(parser, of_run=of_run)
 
 
-up_options = gpu_options
+def up_options(parser: argparse.ArgumentParser) -> None:
+    """Those for GPUs."""
+    gpu_options(parser, of_run=False)
 
 
 def do_up(project: Project, options: argparse.Namespace) -> None:
@@ -451,7 +453,7 @@ def run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--record", action="store_true", help="write down what it is made with, in outputs/records/"
     )
-    gpu_options(parser)
+    gpu_options(parser, of_run=True)
     command_options(parser)
 
 
@@ -502,14 +504,41 @@ def lease_gpus(project: Project, options: argparse.Namespace, what: str) -> Held
     return choose_gpus(project, options, what)
 
 
-def do_run(project: Project, options: argparse.Namespace) -> None:
+def watchdog_words(project: Project, options: argparse.Namespace) -> list[str]:
+    """The options that let a container watch its GPUs; none in other projects."""
+    if project.accelerator != "cuda":
+        return []
+    from .gpu_start import watchdog_words as words  # noqa: PLC0415  only such projects have it
+
+    return words(project, options)
+
+
+def run_here(
+    project: Project, options: argparse.Namespace, words: list[str], lease: Held | None
+) -> int:
+    """Become Compose, or run it again and again for --restart-on; then its exit status."""
+    os.environ.update(environment_of_run(project))
+    if project.accelerator == "cuda" and options.restart_on:
+        from .gpu_restart import run_again  # noqa: PLC0415  only such projects have it
+
+        return run_again(project, words, lease.gpus if lease else ())
+    if project.accelerator == "cuda":
+        from .gpu_start import watch_for_gpus  # noqa: PLC0415  only such projects have it
+
+        watch_for_gpus(project)
+    if lease:
+        lease.hand_on()
+    return become(project, words)
+
+
+def do_run(project: Project, options: argparse.Namespace) -> int:
     """Become Compose, which runs the command: signals and the exit status are the command's.
 
     With --detach the container is kept, for its output.
     """
     words = command_of(options, "run")
+    given, job = [*script_name(), *watchdog_words(project, options)], ""
     before_start(project, "runtime", quiet=True)
-    given, job = [*script_name()], ""
     if options.detach or options.name:
         job = new_name(project, (options.name or [""])[-1])
         name = f"{project.settings.get('COMPOSE_PROJECT_NAME')}-{job}"
@@ -534,13 +563,6 @@ def do_run(project: Project, options: argparse.Namespace) -> None:
             lease.end_with(name)
         print(job)
         show(f"The job {job} runs. Run: {me()} logs --follow {job}")
-        return
-    program = compose_program(project)
-    if project.accelerator == "cuda":
-        from .gpu_start import watch_for_gpus  # noqa: PLC0415  only such projects have it
-
-        watch_for_gpus(project)
-        if lease:
-            lease.hand_on()
-    os.environ.update(environment_of_run(project))
-    become(project, [*program, *run, "--rm", *given, "runtime", *words])
+        return 0
+    start = [*compose_program(project), *run, "--rm", *given, "runtime", *words]
+    return run_here(project, options, start, lease)
