@@ -223,6 +223,9 @@ def test_loads_are_those_that_nvml_or_nvidia_smi_tells(tmp_path: Path) -> None:
 # -------------------------------------------------------------------------------- somebody hostile
 
 
+TEXTS = ("", "[]", '{"gpus": 5}', '{"gpus": [5]}', "\0" * 999999, "[" * 60000)
+
+
 def test_files_that_count_for_nothing_neither_stop_nor_block_anybody(place: Path) -> None:
     every = json.dumps({"gpus": GPUS, "what": "mine, for ever"})
     (place / f"{LEASE}unlocked").write_text(every)
@@ -231,7 +234,7 @@ def test_files_that_count_for_nothing_neither_stop_nor_block_anybody(place: Path
     (place / f"{LEASE}link").symlink_to("/proc/self/mem")
     (place / f"{TICKET}link").symlink_to(place / "nowhere")
     locked = []
-    for number, text in enumerate(["", "[]", '{"gpus": 5}', '{"gpus": [5]}', "\0" * 999999]):
+    for number, text in enumerate(TEXTS):
         file = place / f"{LEASE}odd-{number}"
         file.write_text(text)
         locked.append(file.open("a"))
@@ -241,6 +244,14 @@ def test_files_that_count_for_nothing_neither_stop_nor_block_anybody(place: Path
     lease.drop()
     for one in locked:
         one.close()
+
+
+def test_what_somebody_writes_into_a_lease_is_one_line_for_others() -> None:
+    lease = put(LEASE, GPUS, "a\nGPU 1: leased by root" + 999 * "x")
+    (found,) = leases.leases()
+    lease.drop()
+    assert "\n" not in found.who
+    assert len(found.who) < 300
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can be two users")
@@ -324,7 +335,7 @@ def test_who_waits_gets_gpus_in_turn_and_the_dead_hold_up_nobody(
     os.kill(started[3].pid, signal.SIGKILL)
     eventually(lambda: len(entries(TICKET)) == 4)
     stop = failure_of(lambda: taking(idle(1)).take(None))  # does not jump the queue
-    assert stop.name == "gpu-none-idle"
+    assert stop.name == "gpu-awaited"
     holder.drop()
     for one in started:
         one.join()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Callable, NamedTuple
 
 from .accelerator import OF_THIS_CALL, OVERRIDE_FILES, override_in
 from .ask import capture
-from .compose import container, containers, end_by_signal, show
+from .compose import container, end_by_signal, show
 from .failures import failed
 from .gpu_facts import gpu_facts
 from .gpus import access_kind, known_ids, override_texts, split_ids, unknown_ids
@@ -34,6 +34,7 @@ from .leases import (
 )
 from .load import current_loads
 from .place import KEY as NAME_KEY
+from .place import LABEL as COMPOSE_LABEL
 from .probe import probe
 from .project import USAGE, StopError, me
 
@@ -64,6 +65,17 @@ class Wish(NamedTuple):
     def number(self) -> int:
         """How many GPUs."""
         return self.idle or len(self.ids)
+
+
+class Dev(NamedTuple):
+    """The dev container: its id, "" for none, whether it runs, and which GPUs it leases."""
+
+    id: str
+    runs: bool
+    gpus: tuple[str, ...]
+
+
+NO_DEV = Dev("", runs=False, gpus=())
 
 
 # ------------------------------------------------------------------------------ what is asked for
@@ -170,7 +182,11 @@ class Taking:
                 elif patience is None and not ahead:
                     raise self.refusal(free)
                 if time.monotonic() > until:
-                    raise self.refusal(free) if patience is None else self.over()
+                    if patience is not None:
+                        raise self.over()
+                    if not ahead:
+                        raise self.refusal(free)
+                    raise failed("gpu-awaited", number=str(len(ahead)), gpus=self.words)
                 if patience and time.monotonic() - said > SAY_EVERY:
                     said = time.monotonic()
                     show(f"Waiting for {self.words}; {len(ahead)} before you. To give up: Ctrl-C")
@@ -207,13 +223,16 @@ class Taking:
 # --------------------------------------------------------------------------- containers with them
 
 
-def choose_gpus(project: Project, options: argparse.Namespace, what: str) -> Held | None:
+def choose_gpus(
+    project: Project, options: argparse.Namespace, what: str, current: Dev = NO_DEV
+) -> Held | None:
     """Lease what --gpus asks for, and let Compose give it to the containers that it starts now.
 
     Args:
         project: the project.
         options: with `gpus` and `wait`.
         what: the container is for, in a word: DEV, or the name of a job.
+        current: the running dev container that is to be replaced.
 
     Returns:
         The lease; None without --gpus, and with none.
@@ -234,36 +253,46 @@ def choose_gpus(project: Project, options: argparse.Namespace, what: str) -> Hel
     facts = gpu_facts(probe(project.folder))
     kind = kind_of_access(project, facts)
     wished = wish(asked, facts, project.settings.get("GPU_IDS"))
-    current = container(project) if what == DEV else ""
-    has = split_ids(label_of(current)) if current else []
-    if wished.idle == len(has) > 0 and set(has) <= set(wished.ids):
-        wished = Wish(tuple(has))  # they are not idle, because the container itself uses them
-    lease = Taking(wished, purpose(project, what), container=current).take(patience)
+    if wished.idle == len(current.gpus) > 0 and set(current.gpus) <= set(wished.ids):
+        wished = Wish(current.gpus)  # they are not idle, because the container itself uses them
+    lease = Taking(wished, purpose(project, what), container=current.id).take(patience)
     os.environ["GPU_IDS"] = ",".join(lease.gpus)  # of which the container finds it has got them
     label = f'  labels:\n    {LABEL}: "{os.environ["GPU_IDS"]}"\n'
     give(project, override_texts(os.environ["GPU_IDS"], facts, more=label)[OVERRIDE_FILES[kind]])
     return lease
 
 
+def dev_container(project: Project) -> Dev:
+    """The dev container."""
+    start = COMPOSE_LABEL.rpartition(".")[0]
+    name = project.settings.get(NAME_KEY)
+    labels = (f"{COMPOSE_LABEL}={name}", f"{start}.service={DEV}", f"{start}.oneoff=False")
+    filters = [f"--filter=label={one}" for one in labels]
+    form = f'{{{{.ID}}}}\t{{{{.State}}}}\t{{{{.Label "{LABEL}"}}}}'
+    said = capture("docker", "ps", "--all", "--no-trunc", *filters, "--format", form).stdout
+    number, state, gpus = (*said.partition("\n")[0].split("\t"), "", "", "")[:3]
+    return Dev(number, state == "running", tuple(split_ids(gpus)))
+
+
 def start_with_lease(
     project: Project, options: argparse.Namespace, start: Callable[[], None]
 ) -> None:
     """Start the dev container with a lease; without --gpus it keeps the GPUs of the one it has."""
-    before = container(project)
-    found = containers(project, DEV, "oneoff=False", running=False)
-    has = label_of(found[0]) if found and options.gpus is None else ""
-    if has:
-        show(f"The dev container keeps the GPUs {has}. To give them back: {me()} down && {me()} up")
-        options.gpus = has
-    lease = choose_gpus(project, options, DEV)
+    before = dev_container(project)
+    if before.gpus and options.gpus is None:
+        options.gpus = ",".join(before.gpus)
+        again = f"{me()} down && {me()} up"
+        show(f"The dev container keeps the GPUs {options.gpus}. To give them back: {again}")
+    lease = choose_gpus(project, options, DEV, before if before.runs else NO_DEV)
     start()
     if not lease:
         return
+    now = container(project)
     others = (one for one in entries(LEASE) if one.order != lease.order)
-    if container(project) == before and any(one.gpus == lease.gpus for one in others):
+    if before.runs and now == before.id and any(one.gpus == lease.gpus for one in others):
         lease.drop()  # nothing was replaced, so it has its lease already
         return
-    lease.end_with(container(project))
+    lease.end_with(now)
 
 
 def lease_again(project: Project, start: Callable[[], object]) -> None:
@@ -272,14 +301,13 @@ def lease_again(project: Project, start: Callable[[], object]) -> None:
     Raises:
         StopError: somebody else has them now.
     """
-    found = containers(project, DEV, "oneoff=False", running=False)
-    has = split_ids(label_of(found[0])) if found else []
-    if not has or container(project):
+    dev = dev_container(project)
+    if dev.runs or not dev.gpus:
         start()
         return
-    lease = Taking(Wish(tuple(has)), purpose(project, DEV), container=found[0]).take(None)
+    lease = Taking(Wish(dev.gpus), purpose(project, DEV), container=dev.id).take(None)
     start()
-    lease.end_with(found[0])
+    lease.end_with(dev.id)
 
 
 def purpose(project: Project, what: str) -> str:
@@ -300,12 +328,6 @@ def kind_of_access(project: Project, facts: GpuFacts) -> str:
         reason, fix = facts.access.note, facts.access.fix
         raise failed("gpu-required", project, reason=reason, remedy=fix or f"{me()} gpus")
     return facts.access.kinds[0]
-
-
-def label_of(name: str) -> str:
-    """The GPUs that a container has by a lease, "" for none."""
-    form = f'{{{{with index .Config.Labels "{LABEL}"}}}}{{{{.}}}}{{{{end}}}}'
-    return capture("docker", "inspect", "--format", form, name).stdout.strip()
 
 
 def give(project: Project, text: str) -> None:

@@ -159,7 +159,7 @@ def read_entry(file: Path) -> Entry | None:
                     file.unlink()
             return None
         said = read_json(os.read(descriptor, SIZE_LIMIT).decode("utf-8", "replace"))
-    except OSError:
+    except (OSError, RecursionError):  # such as a thousand brackets
         return None
     finally:
         os.close(descriptor)
@@ -167,7 +167,7 @@ def read_entry(file: Path) -> Entry | None:
     if not isinstance(gpus, list) or not all(isinstance(one, str) for one in gpus):
         return None
     order = (status.st_ctime_ns, file.name)
-    what = str(said.get("what", ""))[:200]
+    what = " ".join(str(said.get("what", "")).split())[:200]  # one line, whatever is in it
     return Entry(order, tuple(gpus), status.st_uid, status.st_ctime, what)
 
 
