@@ -19,6 +19,7 @@ from .engine_words import ask_engine, compose, engine_command
 from .env_file import set_keys
 from .failures import explain, failed
 from .files import write_file
+from .ids import check_ids
 from .project import StopError, me
 from .turn import in_turn, turn
 
@@ -332,8 +333,9 @@ def run_tools(project: Project, service: str, *words: str, capture: bool = False
     """Run a command as the user in a container for the packages, which ends with this process.
 
     Raises:
-        StopError: the command failed; with its exit status.
+        StopError: the command failed; with its exit status. Or it could not write.
     """
+    check_ids(project)
     if in_turn():
         remove_leftovers(project, service)
     name = f"{project.settings.get('COMPOSE_PROJECT_NAME')}-{service}-{os.getpid()}"

@@ -145,36 +145,64 @@ def row(name: str) -> Failure:
 # --------------------------------------------------------------------------- what helps, and where
 
 
-def hosts() -> Iterator[str]:
+def hosts(root: Path = Path("/")) -> Iterator[str]:
     """What this machine is, in the words of the remedies."""
     if sys.platform == "darwin":
         yield "mac"
         return
-    if "microsoft" in read_text(Path("/proc/sys/kernel/osrelease")).lower():
+    if "microsoft" in read_text(root / "proc/sys/kernel/osrelease").lower():
         yield "wsl"
-    if not Path("/run/systemd/system").is_dir():
+    if not (root / "run/systemd/system").is_dir():
         yield "no-systemd"
-    if Path("/var/lib/dpkg/info/docker-ce.list").exists():
+    if (root / "var/lib/dpkg/info/docker-ce.list").exists():
         yield "docker-ce"
-    system = read_text(Path("/etc/os-release"))
+    system = read_text(root / "etc/os-release")
     for key in ("ID", "ID_LIKE"):  # such as rhel, and what that is like: fedora
         found = re.search(rf"(?m)^{key}=(.*)$", system)
         yield from re.findall("[a-z]+", found.group(1)) if found else ()
 
 
-def engine_kind(text: str) -> str:
-    """The kind of engine: the socket that the text, the environment or Docker's context names."""
+def engine_address(socket: Path = Path("/var/run/docker.sock")) -> str:
+    """Where Docker's client looks for its engine: the address in the environment or its context.
+
+    Without both it is `socket`, which Docker Desktop and Podman replace by a link to their own.
+    """
     folder = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
-    context = read_json(read_text(folder / "config.json")).get("currentContext", "")
-    for where in (text, os.environ.get("DOCKER_HOST") or str(context)):
-        if "podman" in where.lower():
-            return "podman"
-        if re.search(r"/\.docker/(desktop|run)/|^desktop-", where):
-            return "docker-desktop"
-        if re.search(r"/run/user/|^rootless", where):
-            return "docker-rootless"
-    here = "wsl" in hosts() and not shutil.which("dockerd")
-    return "docker-desktop" if here else "docker"
+    if os.environ.get("DOCKER_HOST"):
+        return os.environ["DOCKER_HOST"]
+    settings = read_json(read_text(folder / "config.json"))
+    name = os.environ.get("DOCKER_CONTEXT") or str(settings.get("currentContext") or "default")
+    if name == "default":
+        return f"unix://{os.path.realpath(str(socket))}"
+    from hashlib import sha256  # noqa: PLC0415  few users have a context
+
+    about = folder / "contexts" / "meta" / sha256(name.encode()).hexdigest() / "meta.json"
+    endpoint = (read_json(read_text(about)).get("Endpoints") or {}).get("docker") or {}
+    return str(endpoint.get("Host") or name)
+
+
+def kind_of_address(where: str) -> str:
+    """The kind of engine that an address, or a text with one, belongs to; "" if that is unknown."""
+    if "podman" in where.lower():
+        return "podman"
+    if re.search(r"/\.docker/desktop/|^desktop-|/wsl/docker-desktop/", where):
+        return "docker-desktop"
+    if "/.docker/run/" in where:  # on Linux, rootless Docker without XDG_RUNTIME_DIR
+        return "docker-desktop" if sys.platform == "darwin" else "docker-rootless"
+    if re.search(r"/run/user/|^rootless", where):
+        return "docker-rootless"
+    return ""
+
+
+def engine_kind(text: str) -> str:
+    """The kind of engine: by the socket that the text names, else by that of Docker's client."""
+    found = kind_of_address(text) or kind_of_address(engine_address())
+    if found:
+        return found
+    here = [*hosts()]
+    own = shutil.which("dockerd")
+    # Neither macOS nor, without a daemon of its own, a distribution in WSL can be the engine.
+    return "docker-desktop" if "mac" in here or ("wsl" in here and not own) else "docker"
 
 
 def remedy_for(failure: Failure, kind: str, here: Sequence[str] = ()) -> str:

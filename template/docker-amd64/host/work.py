@@ -31,6 +31,7 @@ from .failures import explain, failed, folder_not_made
 from .files import make_folder, write_file
 from .git import override as git_override
 from .guard import guard
+from .ids import check_ids
 from .jobs import find_job, new_name, remove_jobs
 from .limits import check_limits
 from .place import keep_apart
@@ -193,6 +194,7 @@ def write_files(project: Project, *, quiet: bool = False) -> None:
 def before_start(project: Project, target: str, *, quiet: bool = False) -> None:
     """What is true of every container before it starts."""
     keep_apart(project)
+    check_ids(project)
     need_image(project, target)
     if not project.workspace:  # `workspaces.enter` has, and no docker-amd64 is in its code
         write_files(project, quiet=quiet)
