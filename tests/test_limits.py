@@ -67,3 +67,14 @@ def test_a_size_without_its_unit_is_named(told: Any) -> None:
     with pytest.raises(StopError) as caught:
         told({}, MEMORY="64")
     assert caught.value.name == "memory-too-small"
+
+
+def test_a_limit_of_processes_counts_where_it_is_not_that_of_every_project(
+    told: Any, tmp_path: Path
+) -> None:
+    (tmp_path / ".env.example").write_text("PIDS_LIMIT=16384\n")
+    without = {"CgroupDriver": "none"}
+    assert told(without, PIDS_LIMIT="16384") == ""
+    assert told(without, PIDS_LIMIT="-1") == ""
+    assert told(without, PIDS_LIMIT="100").startswith("PIDS_LIMIT of .env does not apply")
+    assert told({"PidsLimit": True}, PIDS_LIMIT="100") == ""
