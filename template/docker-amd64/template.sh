@@ -25,10 +25,12 @@ for python in python3 python python3.14 python3.13 python3.12 python3.11 python3
     fi
 done
 
+install='sudo apt-get install python3'
+if [ "$(uname 2>/dev/null)" = Darwin ]; then install='xcode-select --install'; fi
 cat >&2 <<TEXT
 
 template.sh needs Python 3.8 or newer, and there is none on this machine.
-  Run: sudo apt-get install python3
+  Run: $install
 
 Until then, plain Docker Compose does the same, in $PWD:
   sed "s/='auto */='/" .env.example >.env   # then set USRID=$(id -u) and GRPID=$(id -g) in it

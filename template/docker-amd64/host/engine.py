@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .ask import LOOK_LIMIT, Output, command, read_json
 from .engine_words import DOCKER, PODMAN
 from .facts import Engine
-from .failures import engine_kind, explain
+from .failures import engine_kind, explain, hosts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -102,6 +102,7 @@ def read_docker(said: Output) -> Engine:
         reachable=True,
         version=str(info["ServerVersion"]),
         rootless=rootless,
+        maps_ids=desktop and maps_ids(info),
         root_dir=folder,
         disk_free_mib=free_disk(folder, str(info.get("Name"))),
         memory_mib=int(info.get("MemTotal") or 0) >> 20 or None,
@@ -111,6 +112,16 @@ def read_docker(said: Output) -> Engine:
         cdi_devices=None if devices is None else tuple(str(one.get("ID")) for one in devices),
         warnings=tuple(info.get("Warnings") or ()),
     )
+
+
+def maps_ids(info: Mapping[str, Any]) -> bool:
+    """Whether Docker Desktop shows the user's folders as those of id 0: on Linux, before 4.35.
+
+    Its engine tells the version, and that of 4.35 is 27.3:
+    https://docs.docker.com/desktop/troubleshoot-and-support/faqs/linuxfaqs
+    """
+    on_linux = not {"mac", "wsl"} & {*hosts()}
+    return on_linux and version_of(info["ServerVersion"]) < (27, 3)
 
 
 def version_of(text: object) -> tuple[int, ...]:

@@ -33,6 +33,7 @@ class Engine:
     reachable: bool = False
     version: str = ""
     rootless: bool = False
+    maps_ids: bool = False  # it is not rootless, and yet id 0 in containers is the user at work
     compose: str = "none"
     compose_version: str = ""
     root_dir: str = ""
@@ -95,10 +96,10 @@ class Facts:
     def container_user(self) -> Person | None:
         """The user inside containers whose new files belong to the user at work on the host.
 
-        Under rootless Docker id 0 inside is the user outside. A root at work for somebody else
+        Where the engine maps ids, id 0 inside is the user outside. A root at work for somebody else
         (`sudo`, a root shell) must leave no files of root behind: there, it is the owner of the
         project folder.
         """
-        if self.engine.kind == "docker-rootless":
+        if self.engine.kind == "docker-rootless" or self.engine.maps_ids:
             return Person(0, 0, "root", "root")
         return self.host_user

@@ -123,6 +123,8 @@ class NvidiaGpus(Accelerator):
             for one in dict.fromkeys(named)
             if one and named.count(one) > 1
         ]
+        if found.wsl and len(chosen_gpus(found, gpu_ids).gpus) < len(found.gpus):
+            notes.append("GPU_IDS does not choose in WSL: containers there have all GPUs.")
         for name, text in override_texts(gpu_ids, found).items():
             write_file(folder / name, text, owner=owner)
         return notes

@@ -33,7 +33,7 @@ def show_trouble(project: Project, *, job: str = "") -> None:
         if stop:
             show(str(stop))
     if job:
-        status = capture("docker", "inspect", "--format", "{{.State.ExitCode}}", job).stdout.strip()
+        status = ask_engine("inspect", "--format", "{{.State.ExitCode}}", job).stdout.strip()
         if status in LOST:
             show(str(explain(project, "", status=int(status))))
 

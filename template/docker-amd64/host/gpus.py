@@ -12,10 +12,12 @@ import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from .accelerator import OVERRIDE_FILES, override_in
 from .ask import read_json, read_text
+from .failures import remedy_for, row
 from .gpu_facts import Access
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from .facts import Engine
     from .gpu_facts import Gpu, GpuFacts
 
+WSL2 = 2  # of `Facts.wsl`; version 1 has no GPUs
 ACCESS_NAMES = {"cdi": "CDI", "nvidia": "NVIDIA's runtime"}
 KIND = "nvidia.com/gpu"
 PODMAN_DIRS = ("/etc/cdi", "/var/run/cdi")  # where an engine looks by default
@@ -31,8 +34,10 @@ PODMAN_DIRS = ("/etc/cdi", "/var/run/cdi")  # where an engine looks by default
 # moby pull request 47706; the notes of NVIDIA Container Toolkit 1.19.1.
 READABLE = {("docker", 25): (0, 6, 0), ("podman", 4): (0, 6, 0)}
 
-GENERATE = "sudo nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml"
-CONFIGURE = "sudo nvidia-ctk runtime configure --runtime=docker && sudo systemctl restart docker"
+CONFIGURE = "sudo nvidia-ctk runtime configure --runtime=docker"
+CONFIGURE_ROOTLESS = (
+    "nvidia-ctk runtime configure --runtime=docker --config=$HOME/.config/docker/daemon.json"
+)
 INSTALL = "sudo apt-get install nvidia-container-toolkit"
 GUIDE = (
     "https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest/install-guide.html"
@@ -74,7 +79,8 @@ def read_spec(path: str, text: str) -> Spec | None:
         names = values("name")
     if kind != KIND:
         return None
-    drivers = re.findall(r"/lib(?:cuda|nvidia-ml)\.so\.(\d+\.\d+(?:\.\d+)?)", text)
+    # In WSL the library is libcuda.so.1.1, whatever the driver of Windows.
+    drivers = re.findall(r"/lib(?:cuda|nvidia-ml)\.so\.(\d{2,}\.\d+(?:\.\d+)?)", text)
     return Spec(path, version, tuple(names), tuple(dict.fromkeys(drivers)))
 
 
@@ -163,27 +169,44 @@ def is_outdated(spec: Spec, driver: str | None) -> bool:
     return bool(driver and spec.drivers and driver not in spec.drivers)
 
 
-def by_cdi(found: Engine, driver: str | None, gpus: Sequence[Gpu]) -> tuple[tuple[str, ...], str]:
-    """The names that CDI knows the GPUs by; or none, and in half a sentence why not."""
-    podman = found.kind == "podman"
+def by_cdi(found: Engine, facts: GpuFacts) -> tuple[tuple[str, ...], str, str]:
+    """The names that CDI knows the GPUs by; or none, why not in half a sentence, and what helps."""
     seen = gpus_of(found.cdi_devices)
-    folders = PODMAN_DIRS if podman else found.cdi_dirs
+    folders = PODMAN_DIRS if found.kind == "podman" else found.cdi_dirs
     specs = read_specs(folders) if found.local else []
     if not folders:
-        return (), ""
+        return (), "", ""
     names = tuple(name for spec in specs for name in spec.names)
     for spec in specs:
+        again = generate(spec.path)
         if is_unreadable(spec, found):
-            what = f"{spec.path} (CDI {spec.version}) cannot be read by this engine"
             warning = next((text for text in found.warnings if spec.path in text), "")
-            return (), what + (f": {warning.rpartition(': ')[2]}" if warning else "")
-        if is_outdated(spec, driver):
-            return (), f"{spec.path} was made for driver {spec.drivers[0]}, and {driver} runs"
+            if seen is not None and found.rootless and not warning:
+                what = f"{spec.path} is newer than the engine, which has not read it"
+                return (), what, restart(found)
+            what = f"{spec.path} (CDI {spec.version}) cannot be read by this engine"
+            return (), what + (f": {warning.rpartition(': ')[2]}" if warning else ""), again
+        if is_outdated(spec, facts.driver):
+            what = f"{spec.path} was made for driver {spec.drivers[0]}, and {facts.driver} runs"
+            return (), what, again
     names = names if seen is None else seen
-    missing = [ids[0] for ids in known_ids(gpus).values() if not set(ids) & set(names)]
+    missing = [ids[0] for ids in known_ids(facts.gpus).values() if not set(ids) & set(names)]
+    if facts.wsl and "all" in names:  # where a file describes all GPUs as one
+        missing = []
     if names and missing and specs:
-        return (), f"{specs[-1].path} does not know {missing[0]}"
-    return (() if missing else names), ""
+        return (), f"{specs[-1].path} does not know {missing[0]}", generate(specs[-1].path)
+    return (() if missing else names), "", ""
+
+
+def generate(path: str) -> str:
+    """The command that writes a CDI file; in a folder of the user's it needs no root."""
+    own = str(Path.home()) in map(str, Path(path).parents)
+    return f"{'' if own else 'sudo '}nvidia-ctk cdi generate --output={quote(path)}"
+
+
+def restart(found: Engine) -> str:
+    """The command that restarts an engine."""
+    return remedy_for(row("engine-silent"), found.kind)
 
 
 # -------------------------------------------------------------------------------------- GPU access
@@ -199,10 +222,10 @@ def access(found: Engine, facts: GpuFacts) -> Access:
         return Access(note=facts.gpu_note or "no GPU was found", fix=fix)
     if not found.reachable:
         return Access(note=found.problem.rstrip("."), fix=found.fix)
-    names, problem = by_cdi(found, facts.driver, facts.gpus)
+    names, problem, fix = by_cdi(found, facts)
     kinds = (["cdi"] if names else []) + (["nvidia"] if by_runtime(found, facts) else [])
     if kinds or problem:
-        return Access(tuple(kinds), names, problem, GENERATE if problem else "")
+        return Access(tuple(kinds), names, problem, fix)
     return Access(note=why_no_access(found), fix=access_command(found))
 
 
@@ -212,7 +235,7 @@ def by_runtime(found: Engine, facts: GpuFacts) -> bool:
     Docker Desktop has it built in on Windows, which is seen from WSL.
     """
     if found.kind == "docker-desktop":
-        return bool(facts.wsl)
+        return facts.wsl == WSL2
     hook = found.kind == "docker" and found.local and shutil.which("nvidia-container-runtime-hook")
     return "nvidia" in found.runtimes or bool(hook)
 
@@ -232,8 +255,16 @@ def access_command(found: Engine) -> str:
     """The command that gives an engine GPU access."""
     if found.kind == "docker-desktop":
         return "docker context use default"
-    cdi = found.kind == "podman" or (found.rootless and found.cdi_dirs)
-    command = GENERATE if cdi else CONFIGURE
+    if found.kind == "podman":
+        command = generate(f"{PODMAN_DIRS[0]}/nvidia.yaml")
+    elif found.rootless and found.cdi_dirs:
+        # A folder of the user's, which engines since version 29.2 look into, needs no root.
+        home = str(Path.home())
+        folder = next((one for one in found.cdi_dirs if one.startswith(home)), found.cdi_dirs[0])
+        command = f"{generate(f'{folder}/nvidia.yaml')} && {restart(found)}"
+    else:
+        configure = CONFIGURE_ROOTLESS if found.rootless else CONFIGURE
+        command = f"{configure} && {restart(found)}"
     return command if shutil.which("nvidia-ctk") else f"{INSTALL} && {command}"
 
 
@@ -274,8 +305,11 @@ def override_texts(gpu_ids: str, facts: GpuFacts, more: str = "") -> dict[str, s
     `more` is YAML: what else both services get.
     """
     gpu_ids = re.sub(r"[^\w,:./ -]", "", gpu_ids)  # no id has what could break these files
-    ids = split_ids(gpu_ids)
-    devices = [f"{KIND}={name}" for name in cdi_names(gpu_ids, facts.gpus, facts.access.cdi_names)]
+    # In WSL a container has all GPUs, whatever it asks for:
+    # https://github.com/NVIDIA/nvidia-container-toolkit/issues/21
+    chosen = "" if facts.wsl else gpu_ids
+    ids = split_ids(chosen)
+    devices = [f"{KIND}={name}" for name in cdi_names(chosen, facts.gpus, facts.access.cdi_names)]
 
     def listed(values: Iterable[str], indent: int) -> str:
         return "".join(f'\n{" " * indent}- "{value}"' for value in values)

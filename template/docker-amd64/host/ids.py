@@ -43,7 +43,7 @@ def ids_on_this_machine(ids: Ids, kind: str, address: str) -> Ids | None:
     Docker Desktop and engines on other machines do not, and Podman is set up to fit.
     """
     try:
-        socket = os.stat(address[len(UNIX) :]) if address.startswith(UNIX) else None
+        socket = Path(address[len(UNIX) :]).stat() if address.startswith(UNIX) else None
     except OSError:
         socket = None
     if kind == "docker-rootless":

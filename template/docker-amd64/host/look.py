@@ -10,6 +10,7 @@ import os
 import re
 import shlex
 import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Dict, Mapping, NamedTuple, Optional
 
@@ -61,7 +62,9 @@ def port(case: Case) -> Seen:
         cause += " It was free when it was chosen for an app; up chooses another one."
         return {"cause": cause, "remedy": f"{me()} up"}
     if not who:
-        return {"cause": cause, "remedy": f"sudo ss -ltnp 'sport = :{number}'"}
+        mac = sys.platform == "darwin"
+        ask = f"lsof -nP -iTCP:{number} -sTCP:LISTEN" if mac else f"ss -ltnp 'sport = :{number}'"
+        return {"cause": cause, "remedy": f"sudo {ask}"}
     override = case.project.folder / "compose.override.yaml"
     lines = read_text(override).splitlines()
     at = next((at for at, line in enumerate(lines, 1) if f"{number}:" in line), 0)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .accelerator import accelerator
-from .ask import LOOK_LIMIT, gather, read_text
+from .ask import LOOK_LIMIT, command, gather, read_text
 from .engine import ENGINE_LIMIT, engine
 from .engine_words import ENGINE_KEY
 from .env_file import ProbeError, Settings, unwritable
@@ -171,7 +171,8 @@ def memory_mib(root: Path = Path("/")) -> int | None:
     """Memory this process may use, in MiB: all, or less where a control group says so."""
     found = re.search(r"^MemTotal:\s*(\d+) kB", read_text(root / "proc/meminfo"), re.MULTILINE)
     if not found:
-        return None
+        said = command(["sysctl", "-n", "hw.memsize"], LOOK_LIMIT).out.strip()  # macOS has no /proc
+        return int(said) >> 20 if said.isdigit() else None
     sizes = [int(found.group(1)) << 10]
     for folder in control_groups("memory", root):
         limits = [read_text(folder / name) for name in ("memory.max", "memory.limit_in_bytes")]
