@@ -172,3 +172,15 @@ def test_unhealthy_containers_are_explained(
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     gpu_trouble.show_trouble(Project(tmp_path, PROJECT))
     assert "(failure: gpu-fell-off)" in capsys.readouterr().err
+
+
+def test_a_job_that_the_watchdog_has_ended_is_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    docker = tmp_path / "docker"
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    for status, shown in (("84", True), ("1", False)):
+        docker.write_text(f"#!/bin/sh\n[ $1 = ps ] || echo {status}\n")
+        docker.chmod(0o755)
+        gpu_trouble.show_trouble(Project(tmp_path, PROJECT), job="abc")
+        assert ("(failure: gpu-fell-off)" in capsys.readouterr().err) == shown

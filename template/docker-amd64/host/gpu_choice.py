@@ -16,8 +16,8 @@ import time
 from typing import TYPE_CHECKING, Callable, NamedTuple
 
 from .accelerator import OF_THIS_CALL, OVERRIDE_FILES, override_in
-from .ask import capture
 from .compose import container, end_by_signal, show
+from .engine_words import ask_engine
 from .failures import failed
 from .gpu_facts import gpu_facts
 from .gpus import access_kind, known_ids, override_texts, split_ids, unknown_ids
@@ -269,7 +269,7 @@ def dev_container(project: Project) -> Dev:
     labels = (f"{COMPOSE_LABEL}={name}", f"{start}.service={DEV}", f"{start}.oneoff=False")
     filters = [f"--filter=label={one}" for one in labels]
     form = f'{{{{.ID}}}}\t{{{{.State}}}}\t{{{{.Label "{LABEL}"}}}}'
-    said = capture("docker", "ps", "--all", "--no-trunc", *filters, "--format", form).stdout
+    said = ask_engine("ps", "--all", "--no-trunc", *filters, "--format", form).stdout
     number, state, gpus = (*said.partition("\n")[0].split("\t"), "", "", "")[:3]
     return Dev(number, state == "running", tuple(split_ids(gpus)))
 

@@ -21,7 +21,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Iterable, NamedTuple
 
-from .ask import capture, read_json
+from .ask import read_json
+from .engine_words import ask_engine, engine_command
 from .failures import failed
 from .gpus import split_ids
 from .probe import person
@@ -89,7 +90,7 @@ class Held:
         """Let it end with a container in the background, which this process may do before."""
         nothing = subprocess.DEVNULL
         subprocess.Popen(
-            ["docker", "wait", container],
+            engine_command("wait", container),
             stdin=nothing,
             stdout=nothing,
             stderr=nothing,
@@ -228,7 +229,7 @@ def leased_by_containers(besides: str = "") -> list[Other]:
     """The GPUs of running containers of this engine that have the label, but for one container."""
     form = f'{{{{.ID}}}}\t{{{{.Label "{LABEL}"}}}}\t{{{{.Names}}}}'
     words = ("ps", "--no-trunc", "--filter", f"label={LABEL}", "--format", form)
-    rows = (line.split("\t") for line in capture("docker", *words).stdout.splitlines())
+    rows = (line.split("\t") for line in ask_engine(*words).stdout.splitlines())
     return [Other(tuple(split_ids(row[1])), row[2]) for row in rows if row[0] != besides]
 
 

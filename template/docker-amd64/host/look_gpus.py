@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from .ask import capture, command
+from .ask import command
 from .compose import container
+from .engine_words import ask_engine
 from .gpu_env import without_gpus
 from .look import LIMIT
 from .probe import probe
@@ -35,8 +36,8 @@ def required(case: Case) -> Seen:
 def unhealthy(case: Case) -> Seen:
     """To start the dev container again, if it is the one that has lost its GPUs."""
     found = container(case.project)
-    words = ("docker", "ps", "--quiet", "--filter", "health=unhealthy", "--filter", f"id={found}")
-    if not found or not capture(*words).stdout.strip():
+    words = ("ps", "--quiet", "--filter", "health=unhealthy", "--filter", f"id={found}")
+    if not found or not ask_engine(*words).stdout.strip():
         return {}
     return {"remedy": f"{me()} stop && {me()} start"}
 
