@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
+import socket
 import stat
 import subprocess
 import sys
+import time
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from host import doctor_folders
+from host import doctor_folders, doctor_network
+from host import fill as fill_module
 from host.checkout import find_project
 from host.doctor import OF_FILES, checks, mend
 from host.doctor_facts import Details
@@ -23,7 +28,9 @@ from host.findings import ERROR, Results, Subject, examine
 from host.gpu_facts import Access, Gpu, GpuFacts
 from host.project import read_project
 from tests.conftest import Generate, InGit
+from tests.support.certificates import make_authority
 from tests.support.git import git
+from tests.support.serving import listening
 
 ME = Person(os.getuid(), os.getgid(), "jane", "lab")
 OTHER = 4242  # the id of a user whom nobody here is
@@ -31,6 +38,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "cpu": {"accelerator": "cpu", "torch_version": "none"},
     "cuda": {"accelerator": "cuda", "extras": ["data", "jupyter", "ssh"]},
     "conda": {"package_manager": "conda"},
+    "existing": {"project_kind": "existing", "accelerator": "cpu"},
 }
 
 
@@ -90,8 +98,14 @@ def test_nothing_is_wrong_with_a_new_project(
     kind: str, generate: Generate, tmp_path: Path, in_git: InGit
 ) -> None:
     folder = tmp_path / "a $new project"
+    if kind == "existing":
+        folder.mkdir()
+        (folder / "pyproject.toml").write_text('[project]\nname = "x"\ndependencies = ["six"]\n')
+        in_git(folder)
+        (folder / "pyproject.toml").write_text('[project]\nname = "x"\nversion = "1"\n')
     generate(folder, **KINDS[kind])
-    in_git(folder)
+    if kind != "existing":
+        in_git(folder)
     fill(folder / "docker-amd64", facts=facts())
     (folder / "notes.py").write_text("x = 1  # not committed\n")
     assert Patient(folder).ill() == {}
@@ -286,6 +300,108 @@ def test_a_link_of_a_container_and_an_interrupted_update_are_found(project: Path
     found = patient.ill()
     assert {"folder-linked", "update-interrupted"} <= found.keys()
     assert str(state / "undo") in found["update-interrupted"]
+
+
+def engine_says(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """Put a `docker` on the PATH that answers by a script of sh, and else fails."""
+    folder.mkdir()
+    docker = folder / "docker"
+    docker.write_text(f"#!/bin/sh\n{script}\nexit 1\n")
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+
+def test_mounts_and_ports_of_an_override_file_are_looked_at(
+    patient: Patient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (patient.docker / "compose.override.yaml").write_text("services: {}\n")
+    patient.write(COMPOSE_FILE="compose.yaml:compose.override.yaml")
+    scratch = tmp_path / "scratch"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        number = taken.getsockname()[1]
+        mount = {"type": "bind", "source": str(scratch), "target": "/scratch"}
+        there = {"published": str(number), "host_ip": "127.0.0.1"}
+        config = json.dumps({"services": {"dev": {"volumes": [mount], "ports": [there]}}})
+        engine_says(tmp_path / "bin", monkeypatch, f"[ $1 = compose ] && echo '{config}' && exit")
+        found = patient.ill()
+    assert str(scratch) in found["mount-missing"]
+    assert str(number) in found["port-taken"]
+    patient.mend()
+    assert scratch.is_dir()
+    assert patient.ill() == {}
+
+
+def test_a_port_of_the_own_container_is_not_taken(
+    patient: Patient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        patient.write(SSH_PORT=str(taken.getsockname()[1]))
+        name = read_project(patient.docker).settings.get("COMPOSE_PROJECT_NAME")
+        own = f'case "$*" in ps*project={name}*) echo 4711; exit;; esac'
+        engine_says(tmp_path / "bin", monkeypatch, own)
+        assert patient.ill() == {}
+
+
+@pytest.mark.parametrize(
+    ("said", "finds"),
+    [
+        ("Get https://registry.example/v2/team/cuda/manifests/12: no basic auth credentials", True),
+        ("unauthorized: authentication required", True),
+        ("dial tcp: lookup registry.example: no such host", False),
+        ("no such manifest: registry.example/team/cuda:12", False),
+    ],
+)
+def test_a_login_is_missed_where_the_registry_wants_one(
+    said: str, finds: bool, patient: Patient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine_says(tmp_path / "bin", monkeypatch, f'[ $1 = manifest ] && echo "{said}" >&2')
+    patient.write(BASE_IMAGE="registry.example/team/cuda:12")
+    known = facts(reachable=True, compose="plugin", compose_version="2.40.3")
+    assert ("registry-login" in patient.ill(known)) == finds
+    if finds:
+        found = next(one for one in patient.look(known).findings if one.name == "registry-login")
+        assert found.known["remedy"] == "docker login registry.example"
+
+
+def test_a_proxy_that_inspects_tls_is_found_by_what_an_administrator_has_added(
+    patient: Patient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.delenv(key, raising=False)
+    for name in ("proxy", "other"):
+        (tmp_path / name).mkdir()
+    authority, context = make_authority(tmp_path / "proxy", "127.0.0.1")
+    other, _ = make_authority(tmp_path / "other", "127.0.0.1")
+    added = tmp_path / "added"
+    added.mkdir()
+    monkeypatch.setattr(doctor_network, "ADDED", (str(added),))
+    with listening(BaseHTTPRequestHandler, "127.0.0.1", context) as url:
+        patient.write(UV_DEFAULT_INDEX=f"{url}/simple")
+        assert patient.ill() == {}
+        shutil.copy(other, added / "of-another-server.crt")
+        assert patient.ill() == {}
+        shutil.copy(authority, added / "of-the-proxy.crt")
+        found = next(one for one in patient.look().findings)
+        assert (found.name, found.level) == ("build-certificate", ERROR)
+        monkeypatch.setattr(fill_module, "system_bundle", lambda: str(authority))
+        patient.mend()
+        assert patient.ill() == {}
+    assert read_project(patient.docker).settings.get("CA_BUNDLE") == str(authority)
+    assert "compose.ca.yaml" in read_project(patient.docker).settings.files()
+
+
+@pytest.mark.parametrize("proxy", ["", "http://127.0.0.1:{port}"])
+def test_a_server_that_does_not_answer_delays_nothing(
+    proxy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority, _ = make_authority(tmp_path, "127.0.0.1")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        monkeypatch.setenv("HTTPS_PROXY", proxy.format(port=port))
+        monkeypatch.setattr(doctor_network, "PATIENCE", 0.2)
+        start = time.monotonic()
+        assert not doctor_network.is_inspected("127.0.0.1", port, [authority])
+        assert time.monotonic() - start < 2
 
 
 LOCK = """\

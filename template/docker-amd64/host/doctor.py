@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
 # A project has those that its answers need. Of another machine, only facts can be judged.
 OF_FACTS = ("doctor_host", "doctor_source", "doctor_gpus")
-OF_FILES = ("doctor_env", "doctor_folders", "doctor_project", "doctor_pip", "doctor_gpu_files")
+OF_FILES = (
+    *("doctor_env", "doctor_folders", "doctor_files", "doctor_project", "doctor_network"),
+    *("doctor_pip", "doctor_gpu_files"),
+)
 WIDTH = 80
 PAGE = "docs/operate.md"  # of the template
 

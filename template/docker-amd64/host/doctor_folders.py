@@ -1,4 +1,4 @@
-"""What the doctor finds in folders and files: owners, modes, file systems, and what is missing."""
+"""What the doctor finds in the folders that containers mount: missing ones, owners, disks."""
 
 from __future__ import annotations
 
@@ -8,32 +8,28 @@ import stat
 from functools import partial
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Iterator, NamedTuple
+from typing import TYPE_CHECKING, Any, Iterator, NamedTuple
 
-from .ask import read_text
+from .ask import command, read_json, read_text
 from .doctor_env import finding_of, needs_env
-from .files import user_id
+from .engine_words import compose
 from .findings import ERROR, WARNING, Finding
-from .look import SMALL, Case, closed_folders
-from .mends import close_to_others, hide, make_missing
+from .look import Case, closed_folders
+from .mends import make_missing
 from .project import DATA_KEY, StopError, code_folder, me
-from .secret_files import is_open
-from .work import FOLDERS, mounted_folders, refuse_link
+from .work import FOLDERS, KNOWN_FILES, refuse_link
 
 if TYPE_CHECKING:
     from .findings import Check, Subject
     from .project import Project
 
 MOUNTS = Path("/proc/self/mounts")
-# Where containers have what these keys name.
-KEYS = {"/data": "LOCAL_DATA_DIR", "/outputs": "LOCAL_OUTPUTS_DIR"}
+LIMIT = 2.0  # seconds for a question to Compose
 NETWORK = re.compile("nfs4?|lustre|beegfs|gpfs|ceph")  # whose servers may map root to nobody
 SLOW = re.compile(r"cifs|smb3|drvfs|vboxsf|fuse\.(sshfs|vmhgfs-fuse|grpcfuse)|prl_fs")
 SLOW_IN_WSL = re.compile("9p|v9fs")  # a disk of Windows such as /mnt/c
 SYNCED = re.compile("OneDrive.*|Dropbox.*|Google ?Drive|iCloud ?Drive|Mobile Documents|Nextcloud")
-ROOM = 2 << 30  # bytes that a disk should have: an image's layer, a checkpoint
 ACL = "system.posix_acl_access"
-MOST = 3  # names in an evidence
 
 
 class Mount(NamedTuple):
@@ -51,19 +47,33 @@ class Mount(NamedTuple):
 
 
 def mounted(project: Project) -> list[Mount]:
-    """What containers mount of this machine; nothing where `env_values` says why it is unknown."""
-    try:
-        found = mounted_folders(project)
-    except StopError:
-        return []
-    named = {KEYS.get(key, key): path for key, path in found.items()}
-    data_only = project.settings.get(DATA_KEY) == "true"
-    read_only = {"LOCAL_DATA_DIR": data_only, "LOCAL_CHANNELS_DIR": True}
-    return [
-        Mount(key, path, read_only.get(key, False) if key in FOLDERS else None)
-        for key, path in named.items()
-        if key in FOLDERS or key.startswith("/")  # `up` makes those that are in another one
-    ]
+    """What containers mount of this machine, the user's own mounts too if Compose tells them."""
+    settings = project.settings
+    read_only = {"LOCAL_DATA_DIR": settings.get(DATA_KEY) == "true", "LOCAL_CHANNELS_DIR": True}
+    paths = ((key, settings.path(key)) for key in FOLDERS)
+    found = [Mount(key, path, read_only.get(key, False)) for key, path in paths if path]
+    known = {one.path for one in found}
+    for service in services_of_user(project).values():
+        for one in service.get("volumes") or ():
+            # `config` prints a dollar sign as two, so that its output can be read again.
+            path = Path(str(one.get("source")).replace("$$", "$"))
+            if one.get("type") == "bind" and path not in known:
+                known.add(path)
+                found.append(Mount(str(one.get("target")), path, None))
+    return found
+
+
+def services_of_user(project: Project) -> dict[str, Any]:
+    """The services as Compose reads them where .env names a file of the user's own; else none."""
+    files = project.settings.files()
+    if set(files) <= set(KNOWN_FILES):
+        return {}
+    words = compose("--project-directory", str(project.folder), "--profile", "*")
+    for name in files:
+        words += ["--file", str(project.folder / name)]
+    said = command([*words, "config", "--format", "json"], LIMIT)
+    services = read_json(said.out).get("services")
+    return services if isinstance(services, dict) else {}
 
 
 # --------------------------------------------------------------------------------------- ids
@@ -187,77 +197,4 @@ def file_system(path: Path) -> str:
     return kind
 
 
-def room_on_disk(subject: Subject) -> Iterator[Finding]:
-    """Whether the disk of the project has room for more files."""
-    root = subject.project.root
-    disk = os.statvfs(str(root))
-    free = disk.f_bavail * disk.f_frsize
-    evidence = f"{free / (1 << 30):.1f} GiB left at {root}"
-    full_table = disk.f_files and not disk.f_favail  # some file systems make inodes as they need
-    if full_table:
-        evidence = f"no inode left at {root}"
-    if free < ROOM or full_table:
-        level = ERROR if free < SMALL or full_table else WARNING
-        yield Finding("disk-low", level, evidence, {"path": str(root)})
-
-
-def files_of_docker(subject: Subject) -> Iterator[Finding]:
-    """Whether docker-amd64 is the user's alone: nothing is root's, others cannot change it."""
-    folder = subject.project.folder
-    files = [folder, *folder.glob("*"), *folder.glob(".env*")]
-    files += [
-        one for name in ("dependencies", "host", "image") for one in (folder / name).glob("*")
-    ]
-    status = [(one, one.lstat()) for one in files]
-    owner = folder.stat().st_uid
-    of_root = [one for one, found in status if owner != 0 == found.st_uid]
-    if of_root:
-        yield Finding("file-of-root", WARNING, named(of_root, folder), {"path": str(of_root[0])})
-    opened = [
-        one
-        for one, found in status
-        if found.st_mode & stat.S_IWOTH and not stat.S_ISLNK(found.st_mode)
-    ]
-    if opened:
-        mend = partial(close_to_others, subject.project)
-        yield Finding("folder-open", WARNING, named(opened, folder), mend=mend)
-    if not os.access(str(folder), os.W_OK):
-        yield Finding("project-read-only", WARNING, f"{folder} cannot be written")
-
-
-def named(files: list[Path], folder: Path) -> str:
-    """Some files of docker-amd64."""
-    names = [str(one.relative_to(folder.parent)) for one in files[:MOST]]
-    return ", ".join(names) + (f" and {len(files) - MOST} more" if len(files) > MOST else "")
-
-
-@needs_env
-def modes_of_secrets(subject: Subject) -> Iterator[Finding]:
-    """Files with passwords that others can read."""
-    project = subject.project
-    for path in sorted({project.folder / ".env", *secrets_of(project)}):
-        if path.is_file() and is_open(path):
-            status = path.stat()
-            evidence = f"{path}: mode {stat.S_IMODE(status.st_mode):o}"
-            mend = partial(hide, path) if status.st_uid == user_id() else None
-            yield Finding("secret-open", WARNING, evidence, {"path": str(path)}, mend)
-
-
-def secrets_of(project: Project) -> Iterator[Path]:
-    """The files that .env names and that may hold passwords."""
-    settings = project.settings
-    keys = (key for key in settings.file if key.endswith("_FILE") and key != "COMPOSE_FILE")
-    yield from filter(None, map(settings.path, keys))
-    folder = settings.path("SECRETS_DIR")
-    if folder and folder.is_dir():
-        yield from folder.iterdir()
-
-
-CHECKS: tuple[Check, ...] = (
-    folders,
-    owners_of_folders,
-    file_systems,
-    room_on_disk,
-    files_of_docker,
-    modes_of_secrets,
-)
+CHECKS: tuple[Check, ...] = (folders, owners_of_folders, file_systems)

@@ -9,14 +9,10 @@ from .checkout import conflicts, find_project, listed, running
 from .compose import container, newer_than
 from .doctor_env import finding_of, needs_env
 from .engine_words import ask_engine
-from .failures import everywhere
 from .findings import ERROR, WARNING, Finding
 from .images import packages_of
-from .look import Case, port
 from .metadata import changed_metadata, is_lock_current
 from .passwords import refuse_passwords
-from .ports import HERE, is_free
-from .probe import first_bundle
 from .project import StopError
 from .secret_files import secret_files
 from .trusted import full_address, trusted_address
@@ -138,28 +134,6 @@ def dev_container(subject: Subject) -> Iterator[Finding]:
 
 
 @needs_env
-def ports(subject: Subject) -> Iterator[Finding]:
-    """Whether the port for ssh is free for the dev container. Those of apps are chosen by `up`."""
-    project, settings = subject.project, subject.project.settings
-    number, address = settings.get("SSH_PORT"), settings.get("SSH_ADDRESS") or HERE
-    if not number.isdigit() or container(project) or is_free(int(number), address):
-        return
-    text = f"listen tcp4 {address}:{number}: bind: address already in use"
-    known = {**everywhere(project), **(port(Case(project, text, everywhere(project))) or {})}
-    yield Finding("port-taken", ERROR, f"SSH_PORT={number}", known)
-
-
-@needs_env
-def certificates(subject: Subject) -> Iterator[Finding]:
-    """Whether builds have the certificates that programs of this machine are told to use."""
-    named, here = subject.project.settings.path("CA_BUNDLE"), subject.facts.ca_bundle
-    if named and not first_bundle([str(named)]):
-        yield Finding("certificates-missing", ERROR, str(named), {"path": str(named)})
-    elif here and not named:
-        yield Finding("build-certificate", WARNING, f"this machine's programs use {here}")
-
-
-@needs_env
 def ids_of_images(subject: Subject) -> Iterator[Finding]:
     """Whether images were built for the ids that .env has now."""
     project = subject.project
@@ -203,8 +177,6 @@ CHECKS: tuple[Check, ...] = (
     left_by_merges,
     template_version,
     dev_container,
-    ports,
-    certificates,
     ids_of_images,
     secrets,
     passwords,
