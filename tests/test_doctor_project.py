@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 
-from host import doctor_folders, doctor_network
+from host import doctor_files, doctor_folders, doctor_network
 from host import fill as fill_module
 from host.checkout import find_project
-from host.doctor import OF_FILES, checks, mend
+from host.doctor import OF_FILES, checks, mend, words_of
 from host.doctor_facts import Details
 from host.facts import Engine, Facts, Person
 from host.fill import fill
@@ -213,14 +213,104 @@ def test_files_that_others_can_change_or_read_are_closed(patient: Patient) -> No
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
 def test_folders_that_the_container_s_user_cannot_use_are_found(patient: Patient) -> None:
-    patient.write(USRID=str(OTHER), GRPID=str(OTHER))
-    outputs = patient.root / "outputs"
-    outputs.mkdir(exist_ok=True)
-    found = patient.ill()
-    assert str(outputs) in found["folder-of-root"] or str(patient.root) in found["folder-of-root"]
+    patient.write(
+        USRID=str(OTHER), GRPID=str(OTHER), LOCAL_CODE_DIR="../code", CONTAINERS_SEE="all"
+    )
+    data, code, outputs = (patient.root / name for name in ("data", "code", "outputs"))
+    for folder in (data, code, outputs):
+        folder.mkdir(exist_ok=True)
+        os.chown(folder, OTHER, OTHER)
+    assert patient.ill() == {}
+    os.chown(data, 0, 0)  # which is read-only for containers
+    assert patient.ill() == {}
+    os.chown(outputs, 0, 0)
+    assert str(outputs) in patient.ill()["folder-of-root"]
     rootless = facts(reachable=True, rootless=True, compose="plugin")
-    patient.write(USRID="0", GRPID="0")
     assert "folder-of-root" not in patient.ill(rootless)
+    os.chown(outputs, OTHER + 1, OTHER)
+    assert f"ls -ldn {outputs}" in remedy(patient, "folder-not-usable")
+    os.chown(outputs, OTHER, OTHER)
+    outputs.chmod(0o500)
+    paste(remedy(patient, "folder-not-usable"))
+    assert patient.ill() == {}
+
+
+def remedy(patient: Patient, name: str) -> str:
+    """The command of a finding."""
+    found = next(one for one in patient.look().findings if one.name == name)
+    project = read_project(patient.docker)
+    return words_of(Subject(project, facts(), Details()), found).command
+
+
+def paste(command: str) -> None:
+    """Run a printed command as its reader does."""
+    subprocess.run(["bash", "-c", command], check=True)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
+def test_files_that_root_has_left_are_given_back_by_the_command(
+    patient: Patient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for one in (patient.docker, *patient.docker.rglob("*")):
+        os.chown(one, OTHER, OTHER)
+    (patient.docker / ".env.bak").touch()
+    assert ".env.bak" in patient.ill()["file-of-root"]
+    monkeypatch.setenv("USER", str(OTHER))
+    paste(remedy(patient, "file-of-root").replace("sudo ", "", 1))
+    assert "file-of-root" not in patient.ill()
+
+
+def test_a_disk_without_room_and_a_folder_without_leave_are_found(
+    patient: Patient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor_files, "ROOM", 1 << 62)
+    assert str(patient.root) in patient.ill()["disk-low"]
+    paste(remedy(patient, "disk-low"))
+    monkeypatch.undo()
+    monkeypatch.setattr(os, "access", lambda *_: False)  # to root, all is open
+    assert "project-read-only" in patient.ill()
+
+
+def test_a_password_that_images_would_keep_is_found_and_not_shown(patient: Patient) -> None:
+    patient.write(APT_MIRROR="https://me:s3cret@mirror.example")
+    found = patient.ill()
+    assert "password-in-image" in found
+    assert "s3cret" not in str(found)
+
+
+def test_a_moved_project_keeps_its_name(patient: Patient) -> None:
+    name = read_project(patient.docker).settings.get("COMPOSE_PROJECT_NAME")
+    moved = Patient(patient.root.rename(patient.root.with_name("moved")))
+    assert str(patient.root) in moved.ill()["project-moved"]
+    moved.mend()
+    assert moved.ill() == {}
+    assert read_project(moved.docker).settings.get("COMPOSE_PROJECT_NAME") == name
+
+
+@pytest.mark.parametrize(
+    ("name", "answers"),
+    [
+        ("", ""),
+        (
+            "container-older",
+            "inspect*Image*) echo sha256:1; exit;; image*Id*) echo sha256:2; exit;;",
+        ),
+        ("container-lock-older", "exec*cmp*) exit 9;;"),
+        ("home-of-another", "exec*find*) printf '1000\\n0 /home/user/.vscode-server\\n'; exit;;"),
+        ("image-of-other-ids", "image*User*) echo 4321; exit;;"),
+    ],
+)
+def test_what_is_old_or_foreign_in_the_container_is_found(
+    name: str,
+    answers: str,
+    patient: Patient,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    script = f'case "$*" in ps*service=dev*) echo 4711; exit;; {answers} exec*) exit 0;; esac'
+    engine_says(tmp_path / "bin", monkeypatch, script)
+    known = facts(reachable=True, compose="plugin", compose_version="2.40.3")
+    assert patient.ill(known).keys() == ({name} if name else set())
 
 
 def test_slow_and_network_disks_are_told_apart(
