@@ -37,6 +37,8 @@ Subsystem sftp internal-sftp
 SetEnv$(environment)
 EOF
 umask 022
+# In a rootless engine the user is root, and for root sshd wants the folder that a service would make.
+if [[ $(id -u) == 0 ]]; then mkdir -p /run/sshd; fi
 # The container stays, and can be entered by the other doors, if the server cannot start.
 if /usr/sbin/sshd -t -f "$folder/sshd_config"; then exec /usr/sbin/sshd -D -e -f "$folder/sshd_config"; fi
 exec sleep infinity
