@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # A real container engine for the tests, on a bare Debian 12 as root, with Debian's packages and PyPI only; and beside
-# it a second one, which stands for a host with GPUs and keeps its images in containerd's store.
+# it a second one, which stands for a host with GPUs and keeps its images in containerd's store, and a rootless one.
 #
 #   engine.sh install   Docker Engine with buildx and Compose (a newer Debian's, on Debian 12's runc), Trivy, Chromium
+#   engine.sh rootless  what a rootless dockerd needs, of Debian or Ubuntu; part of install
 #   engine.sh editor    the Dev Containers CLI, by which editors start containers; part of install
 #   engine.sh registry  the program of a container registry; tests start it on ports of their own
-#   engine.sh start     both dockerd in the background; does nothing for one that answers already
+#   engine.sh start     the dockerd in the background; does nothing for one that answers already
 #   engine.sh images    base images under the names the Dockerfiles ask for; free when they are there
 #   engine.sh stop      stops those that `start` began, and no other
 #
@@ -16,6 +17,9 @@ run_dir=${HEARTH_ENGINE_DIR:-/run/hearth-engine}
 socket=/var/run/docker.sock
 gpu_host=$run_dir/gpu-host # the second engine's: sockets, CDI files, and the stand-in of NVIDIA's hook
 gpu_data=/var/lib/hearth-gpu-host-${run_dir##*/}
+# The rootless engine belongs to a user made for it, whose home has all that it stores.
+rootless_user=hearth-${run_dir##*/}
+rootless_home=/var/lib/hearth-rootless-${run_dir##*/}
 # Of a run of its own, all that it stores goes with it, which takes minutes as to prune its cache would.
 own_data=${HEARTH_ENGINE_DIR:+/var/lib/hearth-engine-${run_dir##*/}}
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -92,6 +96,13 @@ install_engine() {
     die 'no Docker Engine could be installed; the messages of apt-get above say why'
 }
 
+install_rootless() {
+    if have rootlesskit && have slirp4netns && have uidmap; then return; fi
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -qqy --no-install-recommends rootlesskit slirp4netns uidmap >/dev/null
+    say 'installed what a rootless dockerd needs'
+}
+
 # Into /usr/local/bin, for the tests that scan what is generated.
 install_trivy() {
     command -v trivy >/dev/null 2>&1 && return
@@ -159,12 +170,13 @@ clear_remains() { # PID_FILE EXEC_ROOT
 # What runs stored that were killed, or that ended with their machine before all was removed: it filled a disk once.
 forget_dead_runs() {
     local kind folder name
-    for kind in engine gpu-host; do
+    for kind in engine gpu-host rootless; do
         for folder in /var/lib/hearth-"$kind"-*; do
             name=${folder##*/hearth-"$kind"-}
-            if [[ ! -d $folder || $name == "${run_dir##*/}" ]] || pgrep -f -- "/$name/(gpu-host/)?daemon.json" >/dev/null; then continue; fi
+            if [[ ! -d $folder || $name == "${run_dir##*/}" ]] || pgrep -f -- "[/-]$name/(gpu-host/)?daemon.json" >/dev/null; then continue; fi
             say "removing what a former run left: $folder"
             while mountpoint -q "$folder"; do umount "$folder"; done
+            if [[ $kind == rootless ]]; then userdel "hearth-$name" 2>/dev/null || true; fi
             setsid --fork rm -rf --one-file-system "$folder" </dev/null >/dev/null 2>&1
         done
     done
@@ -273,6 +285,81 @@ stop_gpu_host() {
     ip link delete $gpu_bridge || true
     forget_gpu_host
     say 'the second dockerd stopped'
+}
+
+# What installs Docker has the script in one of these places.
+rootless_script() { PATH=$PATH:/usr/share/docker.io/contrib command -v dockerd-rootless.sh; }
+
+as_rootless_user() {
+    local uid
+    uid=$(id -u "$rootless_user")
+    setpriv --reuid="$uid" --regid="$(id -g "$rootless_user")" --init-groups env -i HOME="$rootless_home" \
+        USER="$rootless_user" XDG_RUNTIME_DIR="/run/user/$uid" PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin "$@"
+}
+
+# The tests find the engine by the file `socket`.
+start_rootless() {
+    local fakes=$repository/tests/fakes/gpu_host script socket left uid
+    if [[ -f $rootless_home/socket ]] && answers --host "$(<"$rootless_home/socket")"; then return; fi
+    if ! script=$(rootless_script) || ! command -v rootlesskit slirp4netns newuidmap >/dev/null; then
+        say 'no rootless dockerd: this machine lacks rootlesskit, slirp4netns or uidmap (engine.sh rootless)'
+        return
+    fi
+    forget_rootless
+    useradd --create-home --home-dir "$rootless_home" --shell /bin/sh "$rootless_user"
+    chmod 755 "$rootless_home"
+    uid=$(id -u "$rootless_user")
+    socket=unix:///run/user/$uid/docker.sock
+    install -d -m 700 -o "$rootless_user" -g "$rootless_user" "/run/user/$uid"
+    # As udev makes it; without udev it is often root's alone.
+    if [[ -c /dev/net/tun ]]; then chmod 666 /dev/net/tun; fi
+    mkdir -p "$rootless_home/cdi"
+    install -m 755 "$fakes/nvidia-smi" "$rootless_home/nvidia-smi"
+    touch "$rootless_home/libcuda.so.550.54.15"
+    sed "s|@HERE@|$rootless_home|" "$fakes/rootless.yaml" >"$rootless_home/cdi/nvidia.yaml"
+    # Addresses of its own: tests serve packages on the first engine's bridge.
+    cat >"$rootless_home/daemon.json" <<JSON
+{
+  "cdi-spec-dirs": ["$rootless_home/cdi"],
+  "bip": "10.214.255.1/24",
+  "default-address-pools": [{"base": "10.214.0.0/16", "size": 24}]
+}
+JSON
+    as_rootless_user DOCKERD_ROOTLESS_ROOTLESSKIT_NET=slirp4netns DOCKERD_ROOTLESS_ROOTLESSKIT_MTU=1500 \
+        setsid --fork "$script" --config-file "$rootless_home/daemon.json" \
+        </dev/null >"$rootless_home/dockerd.log" 2>&1
+    for ((left = 60; left > 0; left--)); do
+        if answers --host "$socket"; then
+            echo "$socket" >"$rootless_home/socket"
+            say "a rootless dockerd answers on $socket"
+            return
+        fi
+        sleep 0.5
+    done
+    tail -n 20 "$rootless_home/dockerd.log" >&2
+    die "the rootless dockerd did not answer within 30 s; the end of $rootless_home/dockerd.log is above"
+}
+
+# Its processes are all of the user's, and its files are of the user's subordinate ids.
+forget_rootless() {
+    local uid left
+    if uid=$(id -u "$rootless_user" 2>/dev/null); then
+        pkill -TERM --oldest -u "$uid" -x rootlesskit || true
+        for ((left = 20; left > 0; left--)); do
+            pgrep --runstates DRST -u "$uid" >/dev/null || break # the dead wait for init, which may be none
+            sleep 0.5
+        done
+        pkill -KILL -u "$uid" || true
+        rm -rf --one-file-system "/run/user/$uid"
+        userdel --force "$rootless_user" 2>/dev/null
+    fi
+    rm -rf --one-file-system "$rootless_home"
+}
+
+stop_rootless() {
+    if ! id -u "$rootless_user" >/dev/null 2>&1; then return 0; fi
+    forget_rootless
+    say 'the rootless dockerd stopped'
 }
 
 # What builds of former runs left would fill the disk in the end; only in an engine that is ours.
@@ -602,22 +689,26 @@ lend() { # TAG...
 case "${1:-}" in
     install)
         install_engine
+        install_rootless
         install_packer
         install_trivy
         install_devcontainer
         install_browser
         ;;
+    rootless) install_rootless ;;
     editor) install_devcontainer ;;
     registry) install_registry ;;
     start)
         forget_dead_runs
         start_engine
         start_gpu_host
+        start_rootless
         ;;
     images) make_images ;;
     stop)
+        stop_rootless
         stop_gpu_host
         stop_engine
         ;;
-    *) die 'say one of: install, editor, registry, start, images, stop' ;;
+    *) die 'say one of: install, rootless, editor, registry, start, images, stop' ;;
 esac

@@ -14,9 +14,10 @@ import pytest
 from tests.support.process import run
 
 # The second engine of .ci/engine.sh, which stands for a host with GPUs.
-GPU_HOST = (
-    f"unix://{os.environ.get('HEARTH_ENGINE_DIR', '/run/hearth-engine')}/gpu-host/docker.sock"
-)
+ENGINE_DIR = Path(os.environ.get("HEARTH_ENGINE_DIR", "/run/hearth-engine"))
+GPU_HOST = f"unix://{ENGINE_DIR}/gpu-host/docker.sock"
+# The rootless engine of the same script: the home of its user, with all that the engine has.
+ROOTLESS_HOME = Path(f"/var/lib/hearth-rootless-{ENGINE_DIR.name}")
 STAND_IN_LABEL = "hearth.stand-in"
 # While .ci/run makes the base images: the file that gets the exit status of `engine.sh images`.
 IMAGES_STATUS = os.environ.get("HEARTH_ENGINE_IMAGES", "")
@@ -68,6 +69,18 @@ def gpu_host_problem() -> str | None:
     if result.returncode == 0 and "nvidia.com/gpu=" in result.stdout:
         return None
     return f"no engine with GPUs, or stand-ins of them, answers on {GPU_HOST}: .ci/engine.sh start"
+
+
+@functools.cache
+def rootless_problem() -> str | None:
+    """Why there is no rootless engine that tests can use, in one sentence; None if there is."""
+    if os.getuid() != 0:
+        return "only root can work as the user of the rootless engine"
+    file = ROOTLESS_HOME / "socket"
+    if not file.is_file():
+        return f"there is no rootless engine ({file}): .ci/engine.sh rootless, .ci/engine.sh start"
+    result = run("docker", "--host", file.read_text().strip(), "version")
+    return None if result.returncode == 0 else f"the rootless engine fails: {result.stderr.strip()}"
 
 
 def has_stand_ins() -> bool:
