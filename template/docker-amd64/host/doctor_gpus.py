@@ -145,6 +145,8 @@ def driver_for_the_choice(subject: Subject) -> Iterator[Finding]:
     newest = [one for one in subject.project.offered.get("cuda_version", ()) if fits(facts, one)]
     if newest and subject.project.service not in ("ngc", "hub"):
         known["remedy"] = f"{me()} update --data cuda_version={newest[0]}"
+    elif "ubuntu" in subject.details.hosts:
+        known["remedy"] = f"sudo apt-get install nvidia-driver-{branch(least)}"
     yield Finding("gpu-driver-too-old", level, seen, known)
 
 
@@ -156,23 +158,23 @@ def fits(facts: GpuFacts, cuda: str) -> bool:
 def code_for_the_gpus(subject: Subject) -> Iterator[Finding]:
     """Whether the project's CUDA compiles for the GPUs at all."""
     facts, _ = of_gpus(subject)
-    plain = [one for one in subject.project.gpus.get("targets", ()) if one[-1:].isdigit()]
-    targets = [all_numbers(one) for one in plain]
+    targets = [all_numbers(one) for one in subject.project.gpus.get("targets", ())]
     if not targets:
         return
+    oldest, newest = targets
     for gpu in (one for one in facts.gpus if one.compute_capability):
         own = all_numbers(gpu.compute_capability or "")
-        if own < min(targets):
-            yield Finding("gpu-too-old", ERROR, *no_code(subject, gpu, plain))
-        elif own[0] > max(targets)[0]:
-            yield Finding("gpu-too-new", ERROR, *no_code(subject, gpu, plain))
+        if own < oldest:
+            yield Finding("gpu-too-old", ERROR, *no_code(subject, gpu))
+        elif own[0] > newest[0]:
+            yield Finding("gpu-too-new", ERROR, *no_code(subject, gpu))
 
 
-def no_code(subject: Subject, gpu: Gpu, targets: list[str]) -> tuple[str, dict[str, str]]:
+def no_code(subject: Subject, gpu: Gpu) -> tuple[str, dict[str, str]]:
     """What was seen of a GPU that a CUDA has no code for, and words for it."""
-    cuda = subject.project.cuda
+    cuda, targets = subject.project.cuda, subject.project.gpus["targets"]
     seen = f"{gpu.name} has compute capability {gpu.compute_capability}"
-    seen += f", CUDA {cuda} compiles for {targets[0]} to {targets[-1]}"
+    seen += f", CUDA {cuda} compiles for {' to '.join(targets)}"
     return seen, {"version": cuda, "gpu": gpu.name}
 
 

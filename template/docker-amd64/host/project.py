@@ -92,8 +92,9 @@ class Project:
         base_images: the images of the Dockerfile by the build argument that replaces them.
         sources: what is compiled, by the start of its build arguments: repository and tag.
         distribution: None where the base image's own is not known.
-        gpus: for GPUs: min_driver of its CUDA, targets of that CUDA's nvcc, last_branches: the last
-            driver branch for each older architecture.
+        gpus: for GPUs: min_driver of its CUDA, targets, the oldest and the newest compute
+            capability that this CUDA compiles for, and last_branches, the last driver branch for
+            each older architecture.
         builds: the services of compose.yaml that are built.
         offered: what the template has for the answers on versions, by the names of the questions.
     """
