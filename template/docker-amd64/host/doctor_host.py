@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from .compose import image_id
+from .failures import table
 from .findings import ERROR, WARNING, Finding
 from .images import ARCHITECTURES, end_of_updates
 from .limits import size
@@ -49,14 +50,16 @@ def container_engine(subject: Subject) -> Iterator[Finding]:
     engine, details = subject.facts.engine, subject.details
     if not (engine.problem or engine.failure):
         return
-    known = {"cause": engine.problem, "remedy": engine.fix} if engine.problem else {}
-    elsewhere = details.context not in ("", "default")
+    known = {}
+    if engine.problem and not subject.replayed:  # a file must not choose the command
+        known = {"cause": engine.problem, "remedy": engine.fix}
+    elsewhere = details.context not in ("", "default") and engine.kind != "docker-rootless"
     if engine.failure == "engine-not-running" and elsewhere and details.default_socket:
         seen = f"context {details.context}; /var/run/docker.sock exists"
         yield Finding("engine-context", ERROR, seen, {"context": details.context})
         return
     seen = f"engine {engine.kind} {engine.version}".strip()
-    if engine.failure:
+    if engine.failure in {one.name for one in table()}:  # a newer version may know more
         yield Finding(engine.failure, ERROR, seen, known)
     else:
         yield Finding("engine-error", ERROR, seen, known)
@@ -119,8 +122,10 @@ def rootless(subject: Subject) -> Iterator[Finding]:
         if version == "1":
             known["remedy"] = 'sudo "${EDITOR:-vi}" /etc/default/grub && sudo update-grub'
         yield Finding("rootless-limits", WARNING, f"control groups of version {version}", known)
-    if details.subordinate_ids is not None and details.subordinate_ids < FEW_IDS:
-        seen = f"{details.subordinate_ids} ids in /etc/subuid, {FEW_IDS} are usual"
+    starts = engine.kind == "docker-rootless" and engine.reachable  # not without such ids
+    ids = details.subordinate_ids
+    if ids is not None and ids < FEW_IDS and not starts:
+        seen = f"{ids} ids in /etc/subuid, {FEW_IDS} are usual"
         yield Finding("subuid-missing", ERROR, seen)
 
 
