@@ -155,6 +155,41 @@ LINES = {
 }
 
 
+def test_what_a_shell_reads_as_compose_does_is_no_finding(patient: Patient) -> None:
+    values = {
+        "A": "'one $two; three'",
+        "B": '"in ${HOME}/x $HOME"  # a comment',
+        "C": "~/data,/srv:ro@1%+-=#2",
+        "D": "${HOME}/x",
+        "E": "$HOME  # a comment",
+        "F": r'"a \$dollar, a \"quote\", a \\ backslash"',
+        "G": "",
+    }
+    patient.write(**values)
+    assert patient.ill() == {}
+    env = patient.docker / ".env"
+    read = read_project(patient.docker).settings
+    shell = subprocess.run(
+        ["bash", "-c", '. "$0"; printf "%s\\n" "$A" "$B" "$D" "$E" "$F"', str(env)],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    assert shell == [read.get(key) for key in "ABDEF"]
+    env.write_bytes(env.read_bytes().replace(b"\n", b"\r\n"))
+    assert patient.ill() == {}
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["A = b", "A: b", "A=it's", "A=a b", "A=`id`", "A=$(id)", "A=a\\b", "A='it\\'s'", 'A="$$"'],
+)
+def test_what_a_shell_reads_otherwise_is_found(line: str, patient: Patient) -> None:
+    with (patient.docker / ".env").open("a") as file:
+        file.write(f"{line}\n")
+    assert patient.ill().keys() == {"env-reads-otherwise"}
+
+
 @pytest.mark.parametrize("name", LINES)
 def test_a_line_of_env_that_will_bite_is_found(name: str, patient: Patient) -> None:
     patient.write(**dict([LINES[name].split("=", 1)]))
@@ -359,6 +394,16 @@ def test_a_lock_that_is_older_than_its_files_is_found(patient: Patient) -> None:
     lock = patient.docker / "dependencies/uv.lock"
     lock.write_text("version = 1\n")
     assert "lock-stale" in patient.ill()
+
+
+def test_a_lock_of_conda_that_is_older_than_its_files_is_found(
+    generate: Generate, tmp_path: Path
+) -> None:
+    patient = Patient(generate(tmp_path / "project", **KINDS["conda"]))
+    fill(patient.docker, facts=facts())
+    dependencies = patient.docker / "dependencies"
+    (dependencies / "conda.lock").write_text("{}\n")
+    assert "conda-lock-stale" in patient.ill()
 
 
 def test_the_certificates_of_this_machine_are_missed(patient: Patient) -> None:

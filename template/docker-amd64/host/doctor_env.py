@@ -32,7 +32,7 @@ ALIKE = re.compile(
         '[^'\\]*(?:\\(?!')[^'\\]*)*'
         | "(?:[^"\\`$]|\\[\\"$]|\$[A-Za-z_]\w*|\$\{[^}"'`$\\]*\})*"
         | (?:[^\s;&|<>()`\\'"$]|\$[A-Za-z_]\w*|\$\{[^}\s"'`$\\]*\})*
-    )[ ]*(?:(?<=[ ])\#.*)?\n?""",
+    )[ ]*(?:(?<=[ ])\#.*)?""",
     re.VERBOSE | re.ASCII,
 )
 NAMED = re.compile(r"(?<![$\\])\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})", re.ASCII)
@@ -116,7 +116,7 @@ def lines_for_other_programs(subject: Subject) -> Iterator[Finding]:
         if key in OWN_IDS:
             known["instead"] = OWN_IDS[key]
             yield Finding("env-own-ids", WARNING, evidence, known)
-        elif not ALIKE.fullmatch(text):
+        elif not ALIKE.fullmatch(text.rstrip("\r\n")):  # `env` writes the line ends of Unix
             yield Finding("env-reads-otherwise", WARNING, evidence, known)
 
 

@@ -82,6 +82,8 @@ def registries(subject: Subject) -> Iterator[Finding]:
         if not name or image_id(name):
             continue
         said = command(engine_command("manifest", "inspect", name), REGISTRY_LIMIT)
+        if said.timed_out:
+            return
         stop = explain(project, said.err, image_name=name) if said.status else None
         if stop and stop.name == "registry-login":
             yield finding_of(stop, ERROR, f"{key}, asked at {registry_of(name)}")
