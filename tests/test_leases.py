@@ -209,8 +209,9 @@ def test_loads_are_those_that_nvml_or_nvidia_smi_tells(tmp_path: Path) -> None:
     busy.write_text(f"{second} 2 9000\n")
     code = "import json; from host.load import *; "
     code += "print(json.dumps({u: l.idle for u, l in current_loads().items()}))"
-    for machine in ({"nvml": "mixed"}, {"smi": "mixed"}):
-        env = environment(tmp_path / f"bin-{len(machine)}-{[*machine]}", **machine)
+    silent = {"nvml": "no-gpu", "smi": "mixed"}
+    for number, machine in enumerate(({"nvml": "mixed"}, {"smi": "mixed"}, silent)):
+        env = environment(tmp_path / f"bin-{number}", **machine)
         env.update(
             FAKE_BUSY=str(busy), PYTHONPATH=f"{env['PYTHONPATH']}:{Path(load.__file__).parents[1]}"
         )

@@ -74,7 +74,7 @@ def current_loads() -> dict[str, Load]:
     # Windows has no fork; a driver that hangs is a TimeoutError.
     with suppress(AttributeError, OSError):
         answer = NvmlChild(read_loads).answer(GPU_LIMIT)
-    if "loads" in answer:
+    if answer.get("loads"):  # a pynvml that is newer than the driver gives none
         return {uuid: Load(*load) for uuid, load in answer["loads"].items()}
     program = smi()
     rows = query(program, f"--query-gpu={','.join(FIELDS)}") if program else []
