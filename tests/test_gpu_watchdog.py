@@ -150,6 +150,14 @@ def test_signals_and_pipes_are_for_the_command_what_they_are_without_it(tmp_path
     assert Watched(tmp_path, ("sh", "-c", code), HEALTHY).run().stdout == plain.stdout
 
 
+def test_without_gpus_it_becomes_the_command() -> None:
+    if gpu_watchdog.has_gpus():
+        pytest.skip("this machine has GPUs")
+    words = [sys.executable, "-IS", str(IMAGE / "gpu_watchdog.py"), "sh", "-c", "echo $$ $PPID"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        assert process.communicate()[0].split() == [str(process.pid), str(os.getpid())]
+
+
 # ------------------------------------------------------------------------------- run --restart-on
 
 

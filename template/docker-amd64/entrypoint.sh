@@ -23,9 +23,6 @@ make_home() {
     export HOME USER LOGNAME=$USER PATH
 }
 
-# /dev/dxg is the GPU of WSL.
-has_gpu() { compgen -G '/dev/nvidia[0-9]*' >/dev/null || [[ -e /dev/dxg ]]; }
-
 # An image for GPUs reports that it got none, and stops with REQUIRE_GPU=1. It also reports that GPU_IDS was edited but
 # the container got the GPUs of before, which happens with `docker compose` without ./template.sh.
 check_gpu() {
@@ -33,7 +30,8 @@ check_gpu() {
     if [[ -n ${GPUS_GIVEN+set} && $GPUS_GIVEN != "${GPU_IDS:-}" ]]; then
         say "GPU_IDS is \"${GPU_IDS:-}\" now, but this container got \"$GPUS_GIVEN\" (empty means all). Run: ./template.sh up"
     fi
-    if has_gpu; then return; fi
+    # /dev/dxg is the GPU of WSL.
+    if compgen -G '/dev/nvidia[0-9]*' >/dev/null || [[ -e /dev/dxg ]]; then return; fi
     if [[ ${REQUIRE_GPU:-0} == 1 ]]; then
         say "no GPU in this container, and REQUIRE_GPU=1. To see why, run: ./template.sh gpus"
         exit 1
@@ -112,8 +110,4 @@ cd "$here"
 run_pre_run /opt/container/pre-run.sh
 run_pre_run /opt/container/workspace/pre-run.sh
 { : >"$ready"; } 2>/dev/null || true
-# With GPU_WATCHDOG=1, which ./template.sh run passes on, a command that loses its GPUs is ended.
-if [[ ${GPU_WATCHDOG:-0} == 1 && $# -gt 0 && -f /opt/container/gpu_watchdog.py ]] && has_gpu; then
-    exec python -IS /opt/container/gpu_watchdog.py "$@"
-fi
 exec "$@"

@@ -38,7 +38,7 @@ def gpu_options(parser: argparse.ArgumentParser, *, of_run: bool) -> None:
 
 
 def watchdog_words(project: Project, options: argparse.Namespace) -> list[str]:
-    """What tells a container of `run` to end its command when it has lost its GPUs.
+    """What to put before a command of `run`, so that it is ended when it has lost its GPUs.
 
     Raises:
         StopError: it is to be started again, but nothing would wait for its end.
@@ -47,7 +47,7 @@ def watchdog_words(project: Project, options: argparse.Namespace) -> list[str]:
         sentence = "--restart-on waits for the end of the command, and -d does not."
         raise StopError(sentence, f"{me()} run --help", name=USAGE)
     wanted = options.restart_on or project.settings.get("GPU_WATCHDOG") == "1"
-    return ["--env", "GPU_WATCHDOG=1"] if wanted else []
+    return ["python", "-IS", "/opt/container/gpu_watchdog.py"] if wanted else []
 
 
 def attach_gpus(project: Project, *, quiet: bool = False) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .project import Project
 
 FIELDS = ("ID", "Names", "State", "Status", "Command")
-ENTRYPOINT = re.compile(r"^(/opt/\S+ )+")  # what is in front of the command
+ENTRYPOINT = re.compile(r"^((python -IS )?/opt/\S+ )+")  # what is in front of the command
 NOTHING_CHANGED = "Nothing was changed."
 
 

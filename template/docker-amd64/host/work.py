@@ -507,7 +507,7 @@ def lease_gpus(project: Project, options: argparse.Namespace, what: str) -> Held
 
 
 def watchdog_words(project: Project, options: argparse.Namespace) -> list[str]:
-    """The options that let a container watch its GPUs; none in other projects."""
+    """What to put before a command so that its GPUs are watched; nothing in other projects."""
     if project.accelerator != "cuda":
         return []
     from .gpu_start import watchdog_words as words  # noqa: PLC0415  only such projects have it
@@ -539,8 +539,9 @@ def do_run(project: Project, options: argparse.Namespace) -> int:
     With --detach the container is kept, for its output.
     """
     words = command_of(options, "run")
-    given, job = [*script_name(), *watchdog_words(project, options)], ""
+    watched = [*watchdog_words(project, options), *words]
     before_start(project, "runtime", quiet=True)
+    given, job = [*script_name()], ""
     if options.detach or options.name:
         job = new_name(project, (options.name or [""])[-1])
         name = f"{project.settings.get('COMPOSE_PROJECT_NAME')}-{job}"
@@ -559,12 +560,12 @@ def do_run(project: Project, options: argparse.Namespace) -> int:
         make_place(project, there.partition(":")[0], project.folder / Path(here).expanduser())
     run = ("--progress", "quiet", "run", "--no-deps")
     if options.detach:
-        start = compose(*run, "--detach", *given, "runtime", *words)
+        start = compose(*run, "--detach", *given, "runtime", *watched)
         call(project, start, env=environment_of_run(project), capture=True)
         if lease:
             lease.end_with(name)
         print(job)
         show(f"The job {job} runs. Run: {me()} logs --follow {job}")
         return 0
-    start = [*compose_program(project), *run, "--rm", *given, "runtime", *words]
+    start = [*compose_program(project), *run, "--rm", *given, "runtime", *watched]
     return run_here(project, options, start, lease)

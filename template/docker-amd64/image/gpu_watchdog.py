@@ -1,5 +1,7 @@
 """Runs a command, and ends it when this container has lost its GPUs (GPU_WATCHDOG=1 in .env).
 
+`template.sh run` puts it before the command. Without GPUs it becomes the command.
+
 A training that has lost a GPU often hangs for ever in the driver, or in a collective operation that
 waits for the others. The exit status is that of the command, or the number of the cause in
 gpu_health.py. Signals are the command's; nothing runs inside of its processes.
@@ -13,6 +15,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NoReturn
 
 EVERY = 30.0  # seconds between two checks
 AGAIN = 5.0  # seconds to the second check, which has to find a loss too
@@ -103,8 +106,8 @@ class Watchdog:
         return (self.check() if self.status else 0) or self.status
 
 
-def become(command: list[str], mask: set[int]) -> None:
-    """Replace this child by the command; never returns."""
+def become(command: list[str], mask: set[int]) -> NoReturn:
+    """Replace this process by the command."""
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     for one in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them
         signal.signal(one, signal.SIG_DFL)
@@ -120,5 +123,12 @@ def become(command: list[str], mask: set[int]) -> None:
         os._exit(status)
 
 
+def has_gpus() -> bool:
+    """Whether this container was given GPUs, as gpu_health.py has it."""
+    return any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/dxg").exists()
+
+
 if __name__ == "__main__":
+    if not has_gpus():
+        become(sys.argv[1:], set())
     sys.exit(Watchdog(sys.argv[1:]).run())
