@@ -237,6 +237,10 @@ def test_files_that_others_can_change_or_read_are_closed(patient: Patient) -> No
     token.write_text("4711")
     token.chmod(0o644)
     patient.root.parent.chmod(0o755)
+    config = patient.root.parent / "config"
+    config.touch(0o644)
+    patient.write(MY_CONFIG_FILE=str(config))
+    assert patient.ill() == {}
     patient.write(HF_TOKEN_FILE=str(token))
     (patient.docker / "template.sh").chmod(0o777)
     assert {"secret-open", "folder-open"} <= patient.ill().keys()

@@ -7,10 +7,11 @@ import stat
 from functools import partial
 from typing import TYPE_CHECKING, Iterator
 
+from .ask import read_text
 from .checkout import listed
 from .doctor_env import needs_env
 from .files import user_id
-from .fill import OURS
+from .fill import OURS, read_defaults
 from .findings import ERROR, WARNING, Finding
 from .look import SMALL
 from .mends import close_to_others, hide
@@ -81,7 +82,9 @@ def modes_of_secrets(subject: Subject) -> Iterator[Finding]:
 def secrets_of(project: Project) -> Iterator[Path]:
     """The files that .env names and that may hold passwords."""
     settings = project.settings
-    keys = (key for key in settings.file if key.endswith("_FILE") and key != "COMPOSE_FILE")
+    # A key of the user's own may name any other file.
+    ours = read_defaults(read_text(project.folder / ".env.example"))
+    keys = (key for key in ours if key.endswith("_FILE") and key != "COMPOSE_FILE")
     yield from filter(None, map(settings.path, keys))
     folder = settings.path("SECRETS_DIR")
     if folder and folder.is_dir():
