@@ -22,7 +22,7 @@ from host.gpu_facts import GpuFacts as Facts
 from host.project import Project
 
 ENGINES = ("docker", "docker-rootless", "docker-desktop", "podman")
-HOSTS = ("mac", "wsl", "no-systemd", "docker-ce", "fedora", "ubuntu")
+HOSTS = ("mac", "wsl", "no-systemd", "docker-ce", "fedora", "rhel", "ubuntu")
 LINE = re.compile(
     r"#.*||[a-z-]+|  (says|cause|run|edit|look|status|before)  \S.*\S"
     rf"|  run ({'|'.join(ENGINES)})?( ?({'|'.join(HOSTS)}))?  \S.*\S"
@@ -202,7 +202,7 @@ def test_a_stopped_engine_is_started_as_its_kind_wants_it(monkeypatch: pytest.Mo
     assert command("docker", "no-systemd") == "sudo service docker start"
     assert command("docker-rootless", "ubuntu") == "systemctl --user start docker"
     assert command("docker-desktop", "mac") == "open -a Docker"
-    assert command("podman") == "systemctl --user start podman.socket"
+    assert command("podman") == "systemctl --user enable --now podman.socket"
 
 
 def test_an_exit_status_alone_can_tell(project: Project) -> None:

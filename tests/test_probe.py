@@ -244,8 +244,6 @@ def test_the_kernel_tells_its_driver_when_the_library_cannot(
         ("rootful", ("docker", "plugin"), "", ""),
         ("rootless", ("docker-rootless", "plugin"), "", ""),
         ("desktop", ("docker-desktop", "plugin"), "", ""),
-        ("podman", ("podman", "podman-compose"), "", ""),
-        ("podman-as-docker", ("podman", "none"), "no Compose plugin", "compose"),
         ("none", ("none", "none"), "Docker is not installed", "docker"),
         ("daemon-down", ("docker", "plugin"), "engine is not running", "start"),
         ("rootless-down", ("docker-rootless", "plugin"), "engine is not running", "--user start"),

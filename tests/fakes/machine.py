@@ -8,7 +8,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 COMMANDS = {  # which commands an engine puts on the PATH
     "none": {},
-    "podman": {"podman": "docker", "podman-compose": "podman-compose"},
+    "podman": {"podman": "docker"},
     "compose-v1": {"docker": "docker", "docker-compose": "docker-compose"},
 }
 

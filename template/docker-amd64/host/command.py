@@ -16,6 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
+from .engine_words import lead_compose
 from .files import user_id
 from .project import SCRIPT, USAGE, StopError, bad_values, called_from, me, read_project
 from .turn import turn
@@ -329,6 +330,7 @@ def call_verb(name: str, *words: str, project: Project | None = None) -> int:
     project = project or first_look(name)
     if verb.needs_env:
         need_env(project)
+        lead_compose()
     if getattr(options, "workspace", None) is not None and name != "build":
         from .workspaces import enter  # noqa: PLC0415  most calls need none
 

@@ -11,11 +11,10 @@ import sys
 import threading
 from collections import deque
 from contextlib import suppress
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Mapping, NoReturn
 
 from .ask import capture, read_text
-from .engine_words import ask_engine, compose, engine_command
+from .engine_words import ask_engine, compose, compose_plugin, engine_command
 from .env_file import set_keys
 from .failures import explain, failed
 from .files import write_file
@@ -317,14 +316,9 @@ def compose_program(project: Project) -> list[str]:
 
     On SIGTERM `docker compose run` would leave its container alone and running.
     """
-    own = os.environ.get("DOCKER_CONFIG") or str(Path.home() / ".docker")
-    for folder in (
-        own,
-        *(f"/usr/{one}/docker" for one in ("local/lib", "local/libexec", "lib", "libexec")),
-    ):
-        program = Path(folder, "cli-plugins", "docker-compose")
-        if os.access(str(program), os.X_OK):
-            return [str(program)]
+    plugin = compose_plugin()
+    if plugin:
+        return [plugin]
     check_engine(project)
     return compose()
 

@@ -8,8 +8,9 @@ import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from .abilities import abilities
 from .ask import LOOK_LIMIT, Output, command, read_json
-from .engine_words import DOCKER, PODMAN
+from .engine_words import DOCKER, PODMAN, STANDALONE, compose_plugin
 from .facts import Engine
 from .failures import engine_kind, explain, hosts
 
@@ -35,9 +36,15 @@ def engine(chosen: str = "") -> Engine:
             found = other if other.reachable else found
     else:
         found = ask_podman() if shutil.which(PODMAN) else ask_docker()
+    if found.kind == PODMAN and found.reachable:
+        found = with_compose(found)
+        if not abilities(PODMAN, found.version).builds:
+            found = failing(found, f"Podman {found.version} is older than 5.4")
     if found.compose == "none":
         found = standalone_compose(found)
-    if found.reachable and found.compose in ("none", "v1"):
+    if found.reachable and found.compose in ("none", "v1") and not found.problem:
+        if found.kind == PODMAN:
+            return failing(found, "Podman without Docker Compose")
         what = "is version 1" if found.compose == "v1" else "is missing"
         found = failing(found, f"Docker Compose {what}")
     return found
@@ -56,6 +63,13 @@ def ask_podman() -> Engine:
         return failing(Engine(), f"{PODMAN}: command not found")
     said = command([PODMAN, "info", "--format", "json"], ENGINE_LIMIT)
     return read_podman(read_json(said.out)) if said.status == 0 else broken(PODMAN, said)
+
+
+def with_compose(found: Engine) -> Engine:
+    """Podman with the Compose that can use its socket, wherever Docker's command would find it."""
+    plugin = compose_plugin()
+    said = command([plugin, "version", "--short"], LOOK_LIMIT).out.strip() if plugin else ""
+    return replace(found, compose="plugin", compose_version=said.lstrip("v")) if said else found
 
 
 def is_here(machine: str) -> bool:
@@ -165,12 +179,11 @@ def failing(found: Engine, text: str) -> Engine:
 
 
 def standalone_compose(found: Engine) -> Engine:
-    """Look for Compose as a command of its own; for Podman that may be podman-compose."""
-    names = ["docker-compose"] + (["podman-compose"] if found.kind == "podman" else [])
-    for name in filter(shutil.which, names):
-        version = re.search(r"\d+\.\d+[^\s,]*", command([name, "version"], LOOK_LIMIT).out)
-        if version:
-            kind = "v1" if version.group().startswith("1.") else "standalone"
-            kind = kind if name == "docker-compose" else name
-            return replace(found, compose=kind, compose_version=version.group())
-    return found
+    """Look for Compose as a command of its own."""
+    if not shutil.which(STANDALONE):
+        return found
+    version = re.search(r"\d+\.\d+[^\s,]*", command([STANDALONE, "version"], LOOK_LIMIT).out)
+    if not version:
+        return found
+    kind = "v1" if version.group().startswith("1.") else "standalone"
+    return replace(found, compose=kind, compose_version=version.group())

@@ -1,7 +1,11 @@
-"""The words that call the container engine and Compose: Docker's, or Podman's if .env says so."""
+"""The words that call the container engine and Compose: Docker's, or Podman's if .env says so.
+
+Docker's Compose works with Podman, too, by the socket that Podman answers as Docker does.
+"""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +18,7 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).resolve().parents[1]
 ENGINE_KEY = "CONTAINER_ENGINE"  # of .env; an older .env has none, and means Docker
 DOCKER, PODMAN = "docker", "podman"
+STANDALONE = "docker-compose"
 
 
 def engine_program() -> str:
@@ -37,4 +42,30 @@ def ask_engine(*words: str) -> subprocess.CompletedProcess[str]:
 
 def compose(*words: str) -> list[str]:
     """The words of a Compose command."""
+    if engine_program() == PODMAN:
+        return [compose_plugin() or STANDALONE, *words]
     return [DOCKER, "compose", *words]
+
+
+def compose_plugin() -> str:
+    """The program of Compose where Docker's command has it as a plugin, "" if there is none."""
+    own = os.environ.get("DOCKER_CONFIG") or str(Path.home() / ".docker")
+    of_system = (f"/usr/{one}/docker" for one in ("local/lib", "local/libexec", "lib", "libexec"))
+    for folder in (own, *of_system):
+        program = Path(folder, "cli-plugins", STANDALONE)
+        if os.access(str(program), os.X_OK):
+            return str(program)
+    return ""
+
+
+def podman_socket() -> Path:
+    """Where Podman of this user answers as Docker does."""
+    user = os.getuid()
+    own = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{user}"
+    return Path(own if user else "/run", "podman", "podman.sock")
+
+
+def lead_compose() -> None:
+    """Let Compose find Podman, where that is the engine: a DOCKER_HOST may name it already."""
+    if engine_program() == PODMAN and PODMAN not in os.environ.get("DOCKER_HOST", ""):
+        os.environ["DOCKER_HOST"] = f"unix://{podman_socket()}"

@@ -21,7 +21,7 @@ class Engine:
     """The container engine that this user's command reaches: docker, or podman.
 
     `kind` is docker, docker-rootless, docker-desktop, podman or none; `compose` is plugin (`docker
-    compose`), standalone (`docker-compose` 2 or later), v1, podman-compose or none. `problem` is
+    compose`), standalone (`docker-compose` 2 or later), v1 or none. `problem` is
     one sentence, empty when all is well, `fix` the command that helps, and `failure` the id of both
     in the table of failures. `local` means
     that its files are those of this machine.
@@ -48,6 +48,11 @@ class Engine:
     cdi_devices: tuple[str, ...] | None = None  # what CDI gives it; None: it does not say
     warnings: tuple[str, ...] = ()
 
+    @property
+    def is_rootless_podman(self) -> bool:
+        """Whether it is Podman without root: id 0 inside is the user outside, as with Docker."""
+        return self.kind == "podman" and self.rootless
+
 
 def engine_line(found: Engine) -> str:
     """The engine in one line."""
@@ -57,9 +62,8 @@ def engine_line(found: Engine) -> str:
         "docker-desktop": "Docker Desktop",
         "podman": "Podman",
     }
-    compose = "podman-compose" if found.compose == "podman-compose" else "Compose"
     parts = [f"{names.get(found.kind, 'none')} {found.version}".strip()]
-    parts += [f"{compose} {found.compose_version}"] if found.compose != "none" else []
+    parts += [f"Compose {found.compose_version}"] if found.compose != "none" else []
     line = ", ".join(parts)
     if not found.problem:
         return line
@@ -100,6 +104,7 @@ class Facts:
         (`sudo`, a root shell) must leave no files of root behind: there, it is the owner of the
         project folder.
         """
-        if self.engine.kind == "docker-rootless" or self.engine.maps_ids:
+        found = self.engine
+        if found.kind == "docker-rootless" or found.maps_ids or found.is_rootless_podman:
             return Person(0, 0, "root", "root")
         return self.host_user

@@ -12,12 +12,15 @@ import re
 import shlex
 import shutil
 import sys
+from contextlib import suppress
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Dict, Iterator, Mapping
 
 from .ask import read_json, read_text
+from .engine_words import PODMAN, engine_program
+from .env_file import ProbeError
 from .project import StopError, called_from, me
 
 if TYPE_CHECKING:
@@ -195,7 +198,10 @@ def kind_of_address(where: str) -> str:
 
 
 def engine_kind(text: str) -> str:
-    """The kind of engine: by the socket that the text names, else by that of Docker's client."""
+    """The kind of engine: Podman if .env says so, else by the socket of the text or the client."""
+    with suppress(ProbeError):  # an .env that cannot be read is another failure
+        if engine_program() == PODMAN:
+            return PODMAN
     found = kind_of_address(text) or kind_of_address(engine_address())
     if found:
         return found

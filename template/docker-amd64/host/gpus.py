@@ -15,6 +15,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
+from .abilities import abilities
 from .accelerator import OVERRIDE_FILES, override_in
 from .ask import read_json, read_text
 from .failures import remedy_for, row
@@ -324,11 +325,20 @@ def override_texts(gpu_ids: str, facts: GpuFacts, more: str = "") -> dict[str, s
             capabilities: [gpu, compute, utility]
             {selection}
 """
+    cdi_request = f"  devices:{listed(devices, 4)}\n"
+    if not abilities(facts.engine.kind, facts.engine.version).cdi_devices:
+        cdi_request = f"""\
+  deploy:
+    resources:
+      reservations:
+        devices:
+          - driver: cdi
+            capabilities: [gpu]
+            device_ids:{listed(devices, 14)}
+"""
     return {
         OVERRIDE_FILES["nvidia"]: override_text("nvidia", gpu_ids, more + request),
-        OVERRIDE_FILES["cdi"]: override_text(
-            "cdi", gpu_ids, f"{more}  devices:{listed(devices, 4)}\n"
-        ),
+        OVERRIDE_FILES["cdi"]: override_text("cdi", gpu_ids, more + cdi_request),
     }
 
 

@@ -15,11 +15,14 @@ import json
 import os
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Iterable
 
+from .abilities import abilities
 from .ask import read_text
 from .compose import keep_file, keep_or_say, show
+from .engine_words import engine_program
 from .project import DATA_KEY, GUARD_FILE, START_FILES, code_folder, me
+from .selinux import open_mounts
 
 if TYPE_CHECKING:
     from .project import Project
@@ -28,6 +31,7 @@ KEY = "CONTAINERS_SEE"  # protected, or all
 # With the secrets of .dockerignore. No container needs files of this host that come and go.
 HIDDEN = (".env*", ".ssh_known_hosts", *START_FILES)
 SHOWN = (".env.example",)
+EMPTY = "size=64k,mode=0555,notmpcopyup"  # of a tmpfs, where an engine fills it otherwise
 HEAD = """\
 # What containers cannot change in the code folder: docker-amd64, of which they see what is listed,
 # unless .env has CONTAINERS_SEE=all; and data, unless it has DATA_READ_ONLY=false.
@@ -112,10 +116,19 @@ def guard_text(project: Project) -> str:
         volumes = [*protected, *volumes]
     if not volumes:
         return ""
-    rows = (json.dumps(one, ensure_ascii=False).replace("$", "$$") for one in volumes)
-    lines = "".join(f"    - {row}\n" for row in rows)
+    covers: list[str] = []
+    if abilities(engine_program()).fills_tmpfs:
+        covers = [f"{one['target']}:{EMPTY}" for one in volumes if one["type"] == "tmpfs"]
+        volumes = [one for one in volumes if one["type"] != "tmpfs"]
+    lines = listed(volumes) + (f"  tmpfs:\n{listed(covers)}" if covers else "")
     services = "".join(f"  {name}: *guard\n" for name in ("runtime", "dev", "tools"))
     return f"{HEAD}x-guard: &guard\n  volumes:\n{lines}\nservices:\n{services}"
+
+
+def listed(values: Iterable[Any]) -> str:
+    """Lines of YAML, with dollar signs as Compose reads them."""
+    rows = (json.dumps(one, ensure_ascii=False).replace("$", "$$") for one in values)
+    return "".join(f"    - {row}\n" for row in rows)
 
 
 def remove_guard(project: Project) -> None:
@@ -125,6 +138,7 @@ def remove_guard(project: Project) -> None:
 
 def guard(project: Project) -> None:
     """Bring the override file in line with docker-amd64, and let COMPOSE_FILE name it."""
+    open_mounts(project)
     former = (project.folder / GUARD_FILE).exists()
     text = guard_text(project)
     otherwise = "Containers see docker-amd64 as they did before"

@@ -8,9 +8,10 @@ import re
 from importlib import import_module
 from typing import TYPE_CHECKING, Callable, Mapping, NamedTuple
 
+from .abilities import abilities
 from .ask import capture, command, read_text
 from .compose import call, check_engine, image_id, name_file, show, with_stdin
-from .engine_words import ask_engine, compose, engine_command
+from .engine_words import PODMAN, ask_engine, compose, engine_command, engine_program
 from .failures import failed
 from .files import write_file
 from .guard import guard
@@ -32,6 +33,7 @@ x-pins: &pins
     args:
 """
 ARCHITECTURES = ("x86_64", "amd64")  # what docker-amd64 is for
+DIGESTS = "{{range .RepoDigests}}{{println .}}{{end}}"
 GIT_LIMIT = 30  # seconds that a git server may take to answer
 END_IS_NEAR = 90  # days before the last security update of a distribution, from which build says so
 
@@ -50,6 +52,12 @@ def build_images(
     Raises:
         StopError: the build failed.
     """
+    if not abilities(engine_program()).compose_builds:
+        from .podman_build import build  # noqa: PLC0415  Docker needs none of it
+
+        files = with_stdin(project) if extra_file else {}
+        build(project, *services, extra_file=extra_file, env={**files, **(env or {})})
+        return
     if not extra_file:
         call(project, compose("build", *services), to_stderr=True, env=env)
         return
@@ -79,6 +87,11 @@ def build_tools(project: Project) -> None:
     refuse_passwords(project)
     pin_all(project)
     guard(project)
+    if not abilities(engine_program()).compose_builds:
+        from .podman_build import build  # noqa: PLC0415
+
+        build(project, "tools", quiet=bool(image_id(project.image("tools"))))
+        return
     if image_id(project.image("tools")):
         quiet = capture(*compose("--progress", "quiet", "build", "tools"), cwd=project.folder)
         if not quiet.returncode:
@@ -189,40 +202,70 @@ class Pinnable(NamedTuple):
     find: Callable[[Project, str, str], str]
 
 
+def full_name(image: str) -> str:
+    """The name of an image with the registry that Docker means where it has none."""
+    first, _, rest = image.partition("/")
+    if rest and (re.search("[.:]", first) or first == "localhost"):
+        return image
+    return f"docker.io/{image}" if rest else f"docker.io/library/{image}"
+
+
+def short_name(repository: str) -> str:
+    """The name of a repository without what is left out for Docker Hub."""
+    for prefix in ("docker.io/", "library/"):
+        repository = repository[len(prefix) :] if repository.startswith(prefix) else repository
+    return repository
+
+
+def digest_in(digests: str, repository: str) -> str:
+    """The digest of a repository in lines of NAME@DIGEST, "" if it is in none."""
+    pairs = (line.partition("@") for line in digests.splitlines())
+    return next((digest for name, _, digest in pairs if short_name(name) == repository), "")
+
+
+def pulled_digest(project: Project, name: str, repository: str) -> str:
+    """The digest of an image as its registry has it now, after a pull; "" without an answer."""
+    podman = engine_program() == PODMAN
+    pull = engine_command("pull", *(["--retry", "0", full_name(name)] if podman else [name]))
+    try:
+        said = call(project, pull, capture=True)
+    except StopError:
+        return ""
+    if podman:  # which says only the image's id
+        said = ask_engine("image", "inspect", "--format", DIGESTS, said.strip()).stdout
+        return digest_in(said, repository)
+    found = re.search(r"(?m)^Digest: (\S+)$", said)
+    return found.group(1) if found else ""
+
+
 def digest_of(project: Project, name: str, otherwise: str) -> str:
     """NAME@sha256:... as its registry has it now; "" where that is not known, which is said.
 
     The image is pulled, as the build would do it. `otherwise` is what is true then.
     """
     repository = name.rpartition(":")[0] if ":" in name.rpartition("/")[2] else name
-    for prefix in ("docker.io/", "library/"):
-        repository = repository[len(prefix) :] if repository.startswith(prefix) else repository
-    digests = "{{range .RepoDigests}}{{println .}}{{end}}"
-    here = ask_engine("image", "inspect", "--format", digests, name)
-    known = ""
+    repository = short_name(repository)
+    here = ask_engine("image", "inspect", "--format", DIGESTS, name)
+    known = "" if here.returncode else digest_in(here.stdout, repository)
     if not here.returncode:
-        pairs = (line.partition("@") for line in here.stdout.splitlines())
-        known = next((digest for found, _, digest in pairs if found == repository), "")
         if not known:
             show(f"{name} was made on this machine and has no digest: {otherwise}.")
             return ""
     elif ask_engine("version").returncode:
         return ""  # the build will say it
-    try:
-        said = call(project, engine_command("pull", name), capture=True)
-    except StopError:
-        said = ""
-    found = re.search(r"(?m)^Digest: (\S+)$", said)
-    # containerd's store of images has a digest for what was made on this machine, too.
+    found = pulled_digest(project, name, repository)
+    # Podman and containerd's store of images have a digest for what was made on this machine, too.
     status = "{{.DriverStatus}}"
-    if "io.containerd.snapshotter" in ask_engine("info", "--format", status).stdout:
+    if engine_program() == PODMAN or (
+        "io.containerd.snapshotter" in ask_engine("info", "--format", status).stdout
+    ):
         known = ""
     if not found and not known:
         show(f"No registry tells the digest of {name}: {otherwise}.")
         return ""
     if not found:
         show(f"The registry does not answer: {name} is pinned as it is on this machine.")
-    return f"{name}@{found.group(1) if found else known}"
+    return f"{name}@{found or known}"
 
 
 def commit_of_tag(project: Project, name: str, otherwise: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Mapping
 
 from .ask import read_json, read_text
 from .compose import show
@@ -34,6 +34,18 @@ def own_process_limit(project: Project) -> int:
     return 0 if value == example else max(int(value or 0), 0)
 
 
+def of_podman(host: Mapping[str, Any]) -> dict[str, Any]:
+    """What Podman says of its machine, in the words of Docker."""
+    controllers = host.get("cgroupControllers") or []
+    return {
+        "NCPU": host.get("cpus"),
+        "CpuCfsQuota": "cpu" in controllers,
+        "MemoryLimit": "memory" in controllers,
+        "PidsLimit": "pids" in controllers,
+        "MemTotal": host.get("memTotal", 0),
+    }
+
+
 def check_limits(project: Project) -> None:
     """Say which limits do not apply here.
 
@@ -48,6 +60,8 @@ def check_limits(project: Project) -> None:
     if not any(asked.values()):
         return
     machine = read_json(ask_engine("info", "--format", "{{json .}}").stdout)
+    if "host" in machine:
+        machine = of_podman(machine["host"])
     if not machine.get("NCPU"):  # it does not answer, which the start itself will explain
         return
     if cpus > machine["NCPU"]:

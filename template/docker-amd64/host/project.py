@@ -25,10 +25,11 @@ SECRETS_FILE = "compose.secrets.yaml"
 WORKSPACE_FILE = "compose.workspace.yaml"
 APPS_FILE = "compose.apps.yaml"
 CACHE_FILE = "compose.cache.yaml"
+SELINUX_FILE = "compose.selinux.yaml"
 # What editors start the dev container from: all Compose files of this host in one.
 EDITOR_FILE = "compose.editor.yaml"
 # Those that are written, or removed, before containers start.
-START_FILES = (APPS_FILE, CACHE_FILE, EDITOR_FILE, GUARD_FILE, SECRETS_FILE)
+START_FILES = (APPS_FILE, CACHE_FILE, EDITOR_FILE, GUARD_FILE, SECRETS_FILE, SELINUX_FILE)
 DATA_KEY = "DATA_READ_ONLY"  # of .env: true or false
 USAGE = "usage"  # the id of a wrong call, which is not shown
 

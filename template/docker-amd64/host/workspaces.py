@@ -13,9 +13,10 @@ from hashlib import sha256
 from shlex import quote
 from typing import TYPE_CHECKING
 
+from .abilities import abilities
 from .ask import read_text
 from .compose import call, show
-from .engine_words import ask_engine, engine_command
+from .engine_words import ask_engine, engine_command, engine_program
 from .failures import failed
 from .files import write_file
 from .project import APPS_FILE, GUARD_FILE, WORKSPACE_FILE, me
@@ -103,8 +104,8 @@ def build_workspace(project: Project, name: str) -> None:
     arguments = {key: project.settings.get(key) for key in ARGUMENTS if key in project.settings}
     if any((folder / one).is_file() for one in LISTS) and not (folder / LOCK).is_file():
         arguments["LOCKED"] = f"not yet at {time.time()}"
-    words = engine_command("build", "--file", str(project.folder / "workspace.Dockerfile"))
-    words += ["--build-context", f"image={project.folder / 'image'}"]
+    docker = abilities(engine_program()).compose_builds
+    words = ["--build-context", f"image={project.folder / 'image'}"]
     for tag in ("dev", "runtime"):  # `run` uses the same image
         words += ["--tag", project.image(tag)]
     for value in (f"ENVIRONMENT={environment}", f"WORKSPACE={project.name}/{name}", *arguments):
@@ -113,8 +114,18 @@ def build_workspace(project: Project, name: str) -> None:
         path = project.settings.path(key)
         if path:
             source = str(path).replace('"', '""')
-            words += ["--secret", f'id={secret},"src={source}"']
-    call(project, [*words, str(folder)], to_stderr=True, env=arguments)
+            words += [
+                "--secret",
+                f'id={secret},"src={source}"' if docker else f"id={secret},src={path}",
+            ]
+    dockerfile = project.folder / "workspace.Dockerfile"
+    if docker:
+        start = engine_command("build", "--file", str(dockerfile))
+        call(project, [*start, *words, str(folder)], to_stderr=True, env=arguments)
+    else:
+        from .podman_build import run_build  # noqa: PLC0415
+
+        run_build(project, dockerfile, folder, words, arguments)
     keep_lock(project, folder)
     for unread in ("environment.yml", "environment.yaml"):
         if (folder / unread).is_file():

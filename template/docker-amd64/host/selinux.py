@@ -1,0 +1,44 @@
+"""Containers on machines with SELinux, which keeps them from the user's folders.
+
+Podman gives every container a label, and a mounted folder keeps its own, so that no program in the
+container may read it. Relabelling (`:z`) would change the user's data, all of it, for good, and
+other programs may lose it; so containers go without a label (docs/decisions/0035).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .abilities import abilities
+from .ask import read_text
+from .compose import keep_file
+from .engine_words import engine_program
+from .project import SELINUX_FILE
+
+if TYPE_CHECKING:
+    from .project import Project
+
+ENFORCE = Path("/sys/fs/selinux/enforce")
+TEXT = """\
+# SELinux is on: without this, containers may not read the folders that they mount.
+# template.sh writes this file before containers start.
+x-selinux: &selinux
+  security_opt: ["label=disable"]
+
+services:
+  runtime: *selinux
+  dev: *selinux
+  tools: *selinux
+"""
+
+
+def is_enforcing() -> bool:
+    """Whether SELinux is on and forbids."""
+    return read_text(ENFORCE).strip() == "1"
+
+
+def open_mounts(project: Project) -> None:
+    """Let containers read what they mount, where the engine and SELinux would not."""
+    wanted = abilities(engine_program()).labels_mounts and is_enforcing()
+    keep_file(project, SELINUX_FILE, TEXT if wanted else "")

@@ -1,0 +1,250 @@
+"""Podman: what it is given instead of what only BuildKit reads, and what it must not be given."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from host import engine, engine_words, guard, limits, podman_build, selinux
+from host.abilities import abilities
+from host.facts import Engine, Facts, Person
+from host.gpu_facts import Access, GpuFacts
+from host.gpus import override_texts
+from host.images import digest_in, full_name
+from host.project import GUARD_FILE, SELINUX_FILE, Project, StopError
+from tests.conftest import ROOT
+from tests.support.program import PROJECT
+
+DOCKERFILE = """\
+ARG BASE_IMAGE=debian
+FROM ${BASE_IMAGE} AS os
+ARG APT_MIRROR
+ARG ONE TWO=2 \\
+    THREE
+FROM os AS builder
+COPY --chmod=0755 list*.txt gon[e].txt \\
+    /lists/
+COPY gon[e].txt /
+COPY <<'EOF' /opt/x
+COPY gon[e].txt is text
+EOF
+FROM builder
+COPY --link --chown=0:0 --from=builder /a[b] /
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A project whose .env names Podman."""
+    folder = tmp_path / "docker-amd64"
+    folder.mkdir()
+    (folder / ".env").write_text(
+        "CONTAINER_ENGINE=podman\nCOMPOSE_FILE=compose.yaml\nHTTP_PROXY=http://jane:secret@proxy\n"
+    )
+    (folder / "compose.yaml").touch()
+    (folder / "Dockerfile").write_text(DOCKERFILE)
+    monkeypatch.setattr(engine_words, "FOLDER", folder)
+    return Project(folder, PROJECT)
+
+
+def says(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
+    """Let Podman have a version."""
+    monkeypatch.setattr(podman_build, "ask_engine", lambda *_: Said(version))
+
+
+def program(file: Path, script: str) -> Path:
+    """Make a program."""
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(f"#!/bin/sh\n{script}\n")
+    file.chmod(0o755)
+    return file
+
+
+class Said:
+    """What a command said."""
+
+    def __init__(self, stdout: str) -> None:
+        self.stdout, self.returncode = stdout, 0
+
+
+def test_a_stage_names_the_arguments_of_the_one_it_starts_from() -> None:
+    text = podman_build.with_arguments(DOCKERFILE)
+    again = "ARG APT_MIRROR\nARG ONE\nARG TWO=2\nARG THREE\n"
+    assert f"FROM os AS builder\n{again}" in text
+    assert f"FROM builder\n{again}" in text
+    assert "FROM ${BASE_IMAGE} AS os\nARG APT_MIRROR\n" in text
+
+
+def test_only_files_that_are_there_are_copied(tmp_path: Path) -> None:
+    (tmp_path / "list-1.txt").touch()
+    text = podman_build.with_files(DOCKERFILE, tmp_path)
+    assert "COPY --chmod=0755 list*.txt /lists/\n" in text
+    assert "\nCOPY gon[e].txt /\n" not in text
+    assert "COPY --link --chown=0:0 --from=builder /a[b] /\n" in text
+
+
+def test_without_link_the_copies_are_the_same() -> None:
+    text = podman_build.without_link(DOCKERFILE)
+    assert text == DOCKERFILE.replace("--link ", "")
+
+
+def test_no_pattern_of_another_stage_is_left_to_a_chance() -> None:
+    # Podman stops at one that matches nothing, and what is in a stage is not known before.
+    for name in ("Dockerfile.jinja", "workspace.Dockerfile"):
+        for line in (ROOT / "template/docker-amd64" / name).read_text().splitlines():
+            if line.startswith("COPY") and "--from=" in line:
+                assert not set("[*?") & set(line), line
+
+
+@pytest.mark.parametrize(
+    ("name", "full"),
+    [
+        ("debian:12", "docker.io/library/debian:12"),
+        ("nvidia/cuda:13", "docker.io/nvidia/cuda:13"),
+        ("ghcr.io/astral-sh/uv:1", "ghcr.io/astral-sh/uv:1"),
+        ("localhost/py", "localhost/py"),
+        ("registry:5000/py", "registry:5000/py"),
+    ],
+)
+def test_a_name_without_a_registry_is_that_of_docker_hub(name: str, full: str) -> None:
+    assert full_name(name) == full
+
+
+def test_the_digest_of_an_image_is_found_by_its_short_name() -> None:
+    assert digest_in("docker.io/library/debian@sha256:1\n", "debian") == "sha256:1"
+
+
+def test_podman_builds_with_what_compose_says_and_shows_no_value(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    says(monkeypatch, "5.4.2")
+    build = {
+        "context": str(project.folder),
+        "target": "dev",
+        "args": {"HTTP_PROXY": "http://jane:secret@proxy", "APT_MIRROR": None},
+        "secrets": [{"source": "ca"}],
+        "additional_contexts": {"channels": "/a/$$b"},
+    }
+    config = {
+        "name": "demo",
+        "services": {"dev": {"image": "demo:dev", "build": build}},
+        "secrets": {"ca": {"file": "/dev/null"}},
+    }
+    calls: list[tuple[list[str], dict[str, Any]]] = []
+    text = ""
+
+    def call(_: Project, words: list[str], **more: Any) -> str:
+        nonlocal text
+        calls.append((words, more))
+        if "--file" in words:
+            text = Path(words[words.index("--file") + 1]).read_text()
+        return json.dumps(config)
+
+    monkeypatch.setattr(podman_build, "call", call)
+    podman_build.build(project, "dev")
+    words, more = calls[-1]
+    assert words[:4] == ["podman", "build", "--format", "docker"]
+    assert "--link" not in text
+    assert "jane:secret" not in " ".join(words)
+    assert "APT_MIRROR" not in words
+    assert more["env"]["HTTP_PROXY"] == "http://jane:secret@proxy"
+    said = " ".join(words)
+    assert "--target dev --tag demo:dev" in said
+    assert "--secret id=ca,src=/dev/null" in said
+    assert "--build-context channels=/a/$b" in said
+    assert "com.docker.compose.project=demo" in said
+    calls.clear()
+    says(monkeypatch, "4.3.1")
+    with pytest.raises(StopError) as stopped:
+        podman_build.build(project, "dev")
+    assert stopped.value.name == "podman-too-old"
+    assert not any("build" in words for words, _ in calls)
+
+
+@pytest.mark.parametrize("name", ["podman", "docker"])
+@pytest.mark.parametrize(
+    ("version", "compose", "failure"),
+    [
+        ("4.3.1", True, "podman-too-old"),
+        ("5.4.2", False, "podman-needs-compose"),
+        ("5.4.2", True, ""),
+    ],
+)
+def test_what_a_machine_with_podman_lacks_is_named(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    version: str,
+    failure: str,
+    *,
+    compose: bool,
+) -> None:
+    plugin = program(tmp_path / "bin/compose", "echo 2.26.1")
+    info = {"host": {"hostname": "here"}, "store": {}, "version": {"Version": version}}
+    program(tmp_path / "bin" / name, f"echo '{json.dumps(info)}'")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setattr(engine, "compose_plugin", lambda: str(plugin) if compose else "")
+    found = engine.engine()
+    assert (found.kind, found.failure) == ("podman", failure)
+    assert found.compose == ("plugin" if compose else "none")
+
+
+def test_podman_fills_no_cover_with_what_it_hides(project: Project) -> None:
+    text = guard.guard_text(project)
+    assert '"type": "tmpfs"' not in text
+    assert "  tmpfs:\n" in text
+    assert "notmpcopyup" in text
+
+
+def test_containers_of_podman_have_no_label_where_selinux_is_on(
+    project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(selinux, "ENFORCE", tmp_path / "enforce")
+    file = project.folder / SELINUX_FILE
+    selinux.open_mounts(project)
+    assert not file.exists()
+    (tmp_path / "enforce").write_text("1\n")
+    selinux.open_mounts(project)
+    assert "label=disable" in file.read_text()
+    assert SELINUX_FILE in project.settings.files()
+    guard.guard(project)
+    assert {SELINUX_FILE, GUARD_FILE} <= set(project.settings.files())
+    (tmp_path / "enforce").write_text("0\n")
+    selinux.open_mounts(project)
+    assert not file.exists()
+    (project.folder / ".env").write_text("COMPOSE_FILE=compose.yaml\n")  # Docker
+    project.forget_settings()
+    (tmp_path / "enforce").write_text("1\n")
+    selinux.open_mounts(project)
+    assert not file.exists()
+
+
+@pytest.mark.parametrize(("rootless", "uid"), [(True, 0), (False, 1000)])
+def test_id_0_is_the_user_outside_unless_podman_is_roots(*, rootless: bool, uid: int) -> None:
+    facts = Facts(
+        user=Person(1000, 1000, "jane", "jane"), engine=Engine(kind="podman", rootless=rootless)
+    )
+    assert facts.container_user
+    assert facts.container_user.uid == uid
+
+
+@pytest.mark.parametrize(("kind", "form"), [("podman", "driver: cdi"), ("docker", "  devices:\n")])
+def test_gpus_are_asked_for_in_the_form_that_the_engine_knows(kind: str, form: str) -> None:
+    facts = GpuFacts(engine=Engine(kind=kind), access=Access(("cdi",), ("all",)))
+    text = override_texts("", facts)["compose.cdi.yaml"]
+    assert form in text
+    assert ("driver: cdi" in text) == (kind == "podman")
+    assert '- "nvidia.com/gpu=all"' in text
+
+
+def test_limits_of_podman_are_those_of_its_control_groups() -> None:
+    host = {"cpus": 4, "memTotal": 1024, "cgroupControllers": ["memory"]}
+    known = limits.of_podman(host)
+    assert known == {"NCPU": 4, "CpuCfsQuota": False, "MemoryLimit": True, "MemTotal": 1024}
+
+
+def test_docker_can_do_everything() -> None:
+    assert abilities("docker-rootless", "20.10") == abilities("docker")
