@@ -1,0 +1,98 @@
+"""Rootless Podman: the verbs of a project, whose files belong to the caller, and GPUs by CDI."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.engine.conftest import MakeProject
+from tests.support import podman
+from tests.support.project import Person, Project
+
+BASES = ("debian:bookworm-slim", "ghcr.io/astral-sh/uv:0.13.9")
+
+
+@pytest.fixture(scope="module")
+def user(open_folder: Path, jane: Person) -> Iterator[podman.Podman]:
+    """Somebody whose machine has Podman, Docker Compose and two GPUs, and no Docker."""
+    machine = podman.start(open_folder, jane)
+    try:
+        podman.load(machine, *BASES)
+        yield machine
+    finally:
+        podman.stop(machine)
+
+
+@pytest.fixture(scope="module")
+def built(project: MakeProject, user: podman.Podman) -> Project:
+    """A project for GPUs, both images built by Podman."""
+    new = project("on-podman", owner=user, light=True, accelerator="cuda")
+    new.build()
+    return new
+
+
+def mine(project: Project, path: str) -> bool:
+    """Whether a file of the project's folder belongs to the caller."""
+    status = (project.folder / path).stat()
+    return (status.st_uid, status.st_gid) == (project.owner.uid, project.owner.gid)
+
+
+def test_the_machine_chooses_podman_and_id_0(built: Project) -> None:
+    env = (built.docker / ".env").read_text().splitlines()
+    assert {"CONTAINER_ENGINE=podman", "USRID=0", "GRPID=0"} <= set(env)
+    assert "Podman 5" in built.ok("env", "--show")
+    assert mine(built, "docker-amd64/dependencies/uv.lock")
+
+
+def test_run_gives_the_gpus_of_cdi_and_leaves_files_of_the_caller(built: Project) -> None:
+    script = "id -u; touch /workspace/by-run /outputs/by-run; nvidia-smi"
+    said = built.sh("run", "sh", "-c", script)
+    assert (said.stdout, said.returncode) == ("0\nGPU 0\nGPU 1\n", 0), said.stderr
+    assert mine(built, "by-run")
+    assert mine(built, "outputs/by-run")
+    assert built.sh("run", "sh", "-c", "exit 7").returncode == 7
+    assert built.sh("run", "touch", "/workspace/docker-amd64/host/x").returncode != 0
+
+
+def test_the_dev_container_lives_as_with_docker(built: Project) -> None:
+    built.ok("up")
+    assert built.ok("exec", "nvidia-smi") == "GPU 0\nGPU 1\n"
+    built.ok("exec", "touch", "/workspace/by-exec")
+    assert mine(built, "by-exec")
+    assert built.sh("shell", stdin="python -V\n").returncode == 0
+    assert built.ok("root", "id", "-u") == "0\n"
+    built.ok("logs")
+    listed = built.ok("ls")
+    assert all(
+        one in listed for one in ("simple-dev", "simple-runtime", f"{built.engine_name}-home")
+    )
+    built.ok("stop")
+    assert built.sh("exec", "true").returncode != 0
+    built.ok("start")
+    assert built.ok("exec", "python", "-c", "import sys; print(sys.prefix)") == "/opt/venv\n"
+
+
+def test_a_job_runs_and_is_listed(built: Project) -> None:
+    job = built.ok("run", "--detach", "--name", "job", "sh", "-c", "echo works; sleep 60").strip()
+    assert "works" in built.ok("logs", job)
+    assert job in built.ok("ls")
+    built.ok("stop", job)
+
+
+def test_packages_are_added_and_locked(built: Project) -> None:
+    built.ok("add", "idna")
+    assert "idna" in (built.docker / "dependencies/uv.lock").read_text()
+    assert mine(built, "docker-amd64/dependencies/uv.lock")
+    built.ok("lock", "--check")
+
+
+def test_down_and_clean_leave_nothing(built: Project) -> None:
+    built.ok("down", "-y")
+    built.ok("clean", "--all", "-y")
+    names = ("podman", "ps", "--all", "--quiet"), ("podman", "volume", "ls", "--quiet")
+    for words in names:
+        assert built.owner.run(*words, cwd=built.folder).stdout == ""
+    images = built.owner.run("podman", "images", cwd=built.folder).stdout
+    assert f"{built.engine_name}" not in images
