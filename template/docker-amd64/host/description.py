@@ -14,13 +14,15 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .ask import read_text
-from .doctor_facts import Details, details
+from .ask import gather, read_text
+from .doctor_facts import DETAILS_LIMIT, Details, details
 from .facts import Facts
 from .failures import failed
 from .probe import probe
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .project import Project
 
 PLAIN = {"str": str, "int": int, "bool": bool}
@@ -55,9 +57,11 @@ def this_machine(project: Project) -> Description:
     """Ask this machine."""
     module = hardware_module()
     facts = probe(project.folder)
-    return Description(
-        facts, details(facts, project.folder), module.gpu_details(facts) if module else None
-    )
+    asked: dict[str, Callable[[], Any]] = {"details": lambda: details(facts, project.folder)}
+    if module:
+        asked["hardware"] = lambda: module.gpu_details(facts)
+    found = gather(asked, 2 * DETAILS_LIMIT)  # each has a limit of its own
+    return Description(facts, found.get("details", Details()), found.get("hardware"))
 
 
 # ----------------------------------------------------------------------------------------- writing
