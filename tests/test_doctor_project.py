@@ -195,6 +195,9 @@ def test_a_line_of_env_that_will_bite_is_found(name: str, patient: Patient) -> N
     patient.write(**dict([LINES[name].split("=", 1)]))
     found = patient.ill()
     assert name in found, found
+    if name in ("env-value", "compose-file-missing"):
+        number = len((patient.docker / ".env").read_text().splitlines())
+        assert f"line {number} of" in found[name]
 
 
 def test_fix_mends_what_the_machine_decides_and_keeps_what_the_user_wrote(patient: Patient) -> None:

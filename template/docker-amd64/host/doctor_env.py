@@ -10,7 +10,6 @@ from .ask import read_text
 from .env_file import ProbeError, Settings, assignments, read_env, read_or_explain
 from .failures import explain
 from .findings import ERROR, WARNING, Finding
-from .look import line_of
 from .mends import fill_env, take_own_name
 from .place import KEY as NAME_KEY
 from .place import origin
@@ -137,9 +136,10 @@ def variables_in_values(subject: Subject) -> Iterator[Finding]:
 def env_values(subject: Subject) -> Iterator[Finding]:
     """Values at which Compose or a build stops."""
     project = subject.project
+    numbers = {key: number for number, key, _, _ in lines(project)}  # a key's last line counts
     for stop in bad_values(project.settings):
         key = stop.sentence.partition(" ")[0]
-        number = line_of(project, ".env", f"{key}=")
+        number = numbers.get(key)
         found = finding_of(stop, ERROR, f"line {number} of .env" if number else "the shell")
         if key in OF_MACHINE and key not in project.settings.environ:
             found = found._replace(mend=partial(fill_env, subject, key))
