@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,15 +12,12 @@ from tests.engine.conftest import MakeProject
 from tests.support import podman
 from tests.support.project import Person, Project
 
-BASES = ("debian:bookworm-slim", "ghcr.io/astral-sh/uv:0.13.9")
-
 
 @pytest.fixture(scope="module")
 def user(open_folder: Path, jane: Person) -> Iterator[podman.Podman]:
     """Somebody whose machine has Podman, Docker Compose and two GPUs, and no Docker."""
     machine = podman.start(open_folder, jane)
     try:
-        podman.load(machine, *BASES)
         yield machine
     finally:
         podman.stop(machine)
@@ -29,6 +27,8 @@ def user(open_folder: Path, jane: Person) -> Iterator[podman.Podman]:
 def built(project: MakeProject, user: podman.Podman) -> Project:
     """A project for GPUs, both images built by Podman."""
     new = project("on-podman", owner=user, light=True, accelerator="cuda")
+    described = json.loads((new.docker / "host/project.json").read_text())
+    podman.load(user, *described["base_images"].values())
     new.build()
     return new
 
