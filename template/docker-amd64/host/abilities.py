@@ -41,8 +41,8 @@ class Abilities:
 
 
 def numbers(version: str) -> tuple[int, ...]:
-    """The first two numbers of a version."""
-    return tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+    """A version for comparing: "0.6.0" is (0, 6, 0); () for one that is not known."""
+    return tuple(int(part) for part in re.findall(r"\d+", version))
 
 
 def abilities(kind: str, version: str = "") -> Abilities:

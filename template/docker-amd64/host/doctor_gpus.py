@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .abilities import numbers
 from .doctor_gpu_facts import GpuDetails
-from .doctor_host import OF_DOCKER, dotted, numbers
+from .doctor_host import OF_DOCKER, dotted
 from .findings import ERROR, WARNING, Finding
 from .gpu_facts import gpu_facts
 from .gpus import is_outdated, is_unreadable
-from .gpus import numbers as all_numbers
 from .project import me
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def generation(gpu: PciGpu) -> str:
 
 def branch(driver: str | None) -> int:
     """The branch of a driver: 580 of 580.95.05; 0 if it is not known."""
-    return (*all_numbers(driver or ""), 0)[0]
+    return (*numbers(driver or ""), 0)[0]
 
 
 # -------------------------------------------------------------------------------------- the driver
@@ -134,7 +134,7 @@ def driver_for_the_choice(subject: Subject) -> Iterator[Finding]:
     facts, more = of_gpus(subject)
     least, cuda = subject.project.gpus.get("min_driver", ""), subject.project.cuda
     driver = facts.driver or more.kernel_driver
-    if not (least and cuda and driver) or all_numbers(driver) >= all_numbers(least):
+    if not (least and cuda and driver) or numbers(driver) >= numbers(least):
         return
     seen = f"driver {driver}, CUDA {cuda} needs {least} or newer"
     # Images of NVIDIA bring libraries by which data-center GPUs may run it all the same.
@@ -152,18 +152,18 @@ def driver_for_the_choice(subject: Subject) -> Iterator[Finding]:
 
 def fits(facts: GpuFacts, cuda: str) -> bool:
     """Whether the driver brings a CUDA."""
-    return bool(facts.cuda) and all_numbers(facts.cuda or "") >= all_numbers(cuda)
+    return bool(facts.cuda) and numbers(facts.cuda or "") >= numbers(cuda)
 
 
 def code_for_the_gpus(subject: Subject) -> Iterator[Finding]:
     """Whether the project's CUDA compiles for the GPUs at all."""
     facts, _ = of_gpus(subject)
-    targets = [all_numbers(one) for one in subject.project.gpus.get("targets", ())]
+    targets = [numbers(one) for one in subject.project.gpus.get("targets", ())]
     if not targets:
         return
     oldest, newest = targets
     for gpu in (one for one in facts.gpus if one.compute_capability):
-        own = all_numbers(gpu.compute_capability or "")
+        own = numbers(gpu.compute_capability or "")
         if own < oldest:
             yield Finding("gpu-too-old", ERROR, *no_code(subject, gpu))
         elif own[0] > newest[0]:
@@ -272,7 +272,7 @@ def compose_and_cdi(subject: Subject) -> Iterator[Finding]:
 def toolkit(subject: Subject) -> Iterator[Finding]:
     """Whether NVIDIA Container Toolkit is new enough for the driver."""
     facts, more = of_gpus(subject)
-    runs, version = branch(facts.driver), all_numbers(more.toolkit)
+    runs, version = branch(facts.driver), numbers(more.toolkit)
     needed = next((least for first, least in LEAST_TOOLKIT if runs >= first), ())
     if version and version < needed:
         seen = f"toolkit {more.toolkit}, driver {facts.driver}"

@@ -6,6 +6,7 @@ import datetime as dt
 import re
 from typing import TYPE_CHECKING
 
+from .abilities import PODMAN, abilities, numbers
 from .compose import image_id
 from .failures import table
 from .findings import ERROR, WARNING, Finding
@@ -30,11 +31,6 @@ FEW_NETWORKS = 3  # left in the address pools: containers of three projects
 OFF = 300  # seconds; with more, certificates and lists of packages seem to be of the future
 GIB = 1024  # in MiB
 FULL_GIB = 1  # of free space, with which nothing can be built
-
-
-def numbers(version: str) -> tuple[int, ...]:
-    """The first two numbers of a version; none of them if it is not known."""
-    return tuple(int(part) for part in re.findall(r"\d+", version)[:2])
 
 
 def dotted(version: tuple[int, ...]) -> str:
@@ -72,6 +68,10 @@ def engine_version(subject: Subject) -> Iterator[Finding]:
     if least and engine.version and numbers(engine.version) < least:
         known = {"version": engine.version, "needed": dotted(least)}
         yield Finding("engine-too-old", ERROR, f"engine {engine.version}", known)
+    old_podman = engine.kind == PODMAN and not abilities(PODMAN, engine.version).builds
+    if old_podman and engine.failure != "podman-too-old":  # which `container_engine` finds
+        known = {"version": engine.version}
+        yield Finding("podman-too-old", ERROR, f"Podman {engine.version}", known)
 
 
 def compose_version(subject: Subject) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from .abilities import abilities
+from .abilities import abilities, numbers
 from .ask import LOOK_LIMIT, Output, command, read_json
 from .engine_words import DOCKER, PODMAN, STANDALONE, compose_plugin
 from .facts import Engine
@@ -108,7 +108,7 @@ def read_docker(said: Output) -> Engine:
     folder = str(info.get("DockerRootDir") or "")
     devices = info.get("DiscoveredDevices")  # from 28.2 on, and left out where there is none
     both = info["ServerVersion"], (info.get("ClientInfo") or {}).get("Version")
-    if devices is None and all(version_of(one) >= (28, 2) for one in both):
+    if devices is None and all(numbers(str(one)) >= (28, 2) for one in both):
         devices = []
     return replace(
         compose,
@@ -135,12 +135,7 @@ def maps_ids(info: Mapping[str, Any]) -> bool:
     https://docs.docker.com/desktop/troubleshoot-and-support/faqs/linuxfaqs
     """
     on_linux = not {"mac", "wsl"} & {*hosts()}
-    return on_linux and version_of(info["ServerVersion"]) < (27, 3)
-
-
-def version_of(text: object) -> tuple[int, ...]:
-    """The first two numbers of a version."""
-    return tuple(int(part) for part in re.findall(r"\d+", str(text))[:2])
+    return on_linux and numbers(str(info["ServerVersion"])) < (27, 3)
 
 
 def read_podman(info: Mapping[str, Any]) -> Engine:

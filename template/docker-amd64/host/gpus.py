@@ -15,7 +15,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
-from .abilities import abilities
+from .abilities import abilities, numbers
 from .accelerator import OVERRIDE_FILES, override_in
 from .ask import read_json, read_text
 from .failures import remedy_for, row
@@ -43,11 +43,6 @@ INSTALL = "sudo apt-get install nvidia-container-toolkit"
 GUIDE = (
     "https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest/install-guide.html"
 )
-
-
-def numbers(version: str) -> tuple[int, ...]:
-    """A version for comparing: "0.6.0" is (0, 6, 0)."""
-    return tuple(int(part) for part in re.findall(r"\d+", version))
 
 
 # ------------------------------------------------------------------------------- the CDI files
