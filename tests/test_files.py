@@ -28,6 +28,7 @@ OTHER_WRITERS = {
     "pack.py": "reads, and follows no link",
     "nvidia.py": "a pipe to its child",
     "gpu_start.py": "its own stderr",
+    "leases.py": "files of others, follows no link, and makes its own as tempfile does",
 }
 
 
