@@ -58,7 +58,8 @@ def template_sh(project: Path, programs: Path, *arguments: str) -> subprocess.Co
 def with_env(folder: Path, **values: str) -> Path:
     """The project with its example as .env, and a lock, so that `build` only builds."""
     text = (folder / "docker-amd64/.env.example").read_text()
-    lines = [f"{key}={value}\n" for key, value in values.items()]
+    known = {"USRID": os.getuid(), "GRPID": os.getgid(), **values}
+    lines = [f"{key}={value}\n" for key, value in known.items()]
     (folder / "docker-amd64/.env").write_text("".join([text, *lines]))
     (folder / "docker-amd64/dependencies/uv.lock").touch()
     return folder

@@ -86,7 +86,7 @@ def test_a_host_with_gpus_gets_the_way_that_fits_it(
             {"nvml": "mixed", "engine": "cdi"},
             SPEC.replace("550.54.15", "535.183.01"),
             "nvidia.yaml was made for driver 535.183.01, and 550.54.15 runs",
-            "sudo nvidia-ctk cdi generate --output=/tmp/",
+            "sudo nvidia-ctk cdi generate --output=/",
         ),
         (
             {"nvml": "mixed", "engine": "cdi-cannot-read"},

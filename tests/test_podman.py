@@ -241,9 +241,10 @@ def test_gpus_are_asked_for_in_the_form_that_the_engine_knows(kind: str, form: s
 
 
 def test_limits_of_podman_are_those_of_its_control_groups() -> None:
-    host = {"cpus": 4, "memTotal": 1024, "cgroupControllers": ["memory"]}
+    host = {"cpus": 4, "memTotal": 1024, "cgroupControllers": ["memory", "pids"]}
     known = limits.of_podman(host)
-    assert known == {"NCPU": 4, "CpuCfsQuota": False, "MemoryLimit": True, "MemTotal": 1024}
+    kept = {"CpuCfsQuota": False, "MemoryLimit": True, "PidsLimit": True}
+    assert known == {"NCPU": 4, "MemTotal": 1024, **kept}
 
 
 def test_docker_can_do_everything() -> None:

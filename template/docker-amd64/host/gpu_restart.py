@@ -42,10 +42,13 @@ class Run:
     def __init__(self, project: Project, words: list[str]):
         """Start it. A handler is not inherited by programs, as an ignored signal would be."""
         self.stopped = False
+        self._early: list[int] = []  # signals that came while it was being started
         self._process: subprocess.Popen[bytes] | None = None
         self._before = {one: signal.signal(one, self._pass_on) for one in PASSED_ON}
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(words, cwd=str(project.folder), stderr=pipe)
+        for number in self._early:
+            self._pass_on(number, None)
         self.lines: deque[bytes] = deque(maxlen=TAIL)
         into = (self._process.stderr, self.lines, sys.stderr.buffer)
         self._shown = threading.Thread(target=copy_lines, args=into, daemon=True)
@@ -63,8 +66,11 @@ class Run:
 
     def _pass_on(self, number: int, _: object) -> None:
         self.stopped = self.stopped or number not in (signal.SIGUSR1, signal.SIGUSR2)
+        if not self._process:
+            self._early.append(number)
+            return
         # The terminal sends Ctrl-C to Compose, too.
-        if self._process and (number != signal.SIGINT or not sys.stdin.isatty()):
+        if number != signal.SIGINT or not sys.stdin.isatty():
             self._process.send_signal(number)
 
 
