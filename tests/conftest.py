@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -101,6 +102,10 @@ class SharedServer:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Let the process that hands out tests serve packages."""
+    # A shell starts what it puts into the background with Ctrl-C ignored, and so would all programs
+    # that tests start and interrupt.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput"):
         config.pluginmanager.register(SharedServer(), "shared-server")
 
