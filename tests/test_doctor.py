@@ -18,6 +18,7 @@ import pytest
 
 from hooks.generate import failure_tables
 from host import description, doctor, doctor_gpu_facts, doctor_gpus, doctor_host, doctor_source
+from host.abilities import OLDEST_PODMAN, dotted
 from host.description import written
 from host.doctor_facts import clock_off, pool_size
 from host.failures import row
@@ -346,6 +347,11 @@ def test_the_readme_and_the_manual_name_the_least_versions() -> None:
     assert f"Compose {compose[0]}.{compose[1]} or later" in text
     manual = (ROOT / "template/docker-amd64/README.md.jinja").read_text()
     assert f"Docker Engine {engine[0]} or later" in manual
+    podman = f"rootless Podman {dotted(OLDEST_PODMAN)} or later"
+    assert podman in " ".join(text.split())
+    assert podman in " ".join(manual.split())
+    engines = (ROOT / "docs/engines.md").read_text()
+    assert f"| oldest version | {engine[0]} | {dotted(OLDEST_PODMAN)} |" in engines
 
 
 # -------------------------------------------------------------------------------- the verb

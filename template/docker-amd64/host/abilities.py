@@ -45,6 +45,11 @@ def numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", version))
 
 
+def dotted(version: tuple[int, ...]) -> str:
+    """A version as people write it."""
+    return ".".join(map(str, version))
+
+
 def abilities(kind: str, version: str = "") -> Abilities:
     """What an engine of a kind and a version can do; without a version, what every one can."""
     if kind != PODMAN:

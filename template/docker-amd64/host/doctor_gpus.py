@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .abilities import numbers
+from .abilities import dotted, numbers
 from .doctor_gpu_facts import GpuDetails
-from .doctor_host import OF_DOCKER, dotted
+from .doctor_host import OF_DOCKER
 from .findings import ERROR, WARNING, Finding
 from .gpu_facts import gpu_facts
 from .gpus import is_outdated, is_unreadable

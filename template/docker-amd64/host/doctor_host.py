@@ -6,7 +6,7 @@ import datetime as dt
 import re
 from typing import TYPE_CHECKING
 
-from .abilities import PODMAN, abilities, numbers
+from .abilities import OLDEST_PODMAN, PODMAN, abilities, dotted, numbers
 from .compose import image_id
 from .failures import table
 from .findings import ERROR, WARNING, Finding
@@ -31,11 +31,6 @@ FEW_NETWORKS = 3  # left in the address pools: containers of three projects
 OFF = 300  # seconds; with more, certificates and lists of packages seem to be of the future
 GIB = 1024  # in MiB
 FULL_GIB = 1  # of free space, with which nothing can be built
-
-
-def dotted(version: tuple[int, ...]) -> str:
-    """A version as people write it."""
-    return ".".join(map(str, version))
 
 
 # ---------------------------------------------------------------------- the engine and its parts
@@ -70,7 +65,7 @@ def engine_version(subject: Subject) -> Iterator[Finding]:
         yield Finding("engine-too-old", ERROR, f"engine {engine.version}", known)
     old_podman = engine.kind == PODMAN and not abilities(PODMAN, engine.version).builds
     if old_podman and engine.failure != "podman-too-old":  # which `container_engine` finds
-        known = {"version": engine.version}
+        known = {"version": engine.version, "needed": dotted(OLDEST_PODMAN)}
         yield Finding("podman-too-old", ERROR, f"Podman {engine.version}", known)
 
 

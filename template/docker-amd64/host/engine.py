@@ -8,7 +8,7 @@ import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from .abilities import abilities, numbers
+from .abilities import OLDEST_PODMAN, abilities, dotted, numbers
 from .ask import LOOK_LIMIT, Output, command, read_json
 from .engine_words import DOCKER, PODMAN, STANDALONE, compose_plugin
 from .facts import Engine
@@ -39,7 +39,7 @@ def engine(chosen: str = "") -> Engine:
     if found.kind == PODMAN and found.reachable:
         found = with_compose(found)
         if not abilities(PODMAN, found.version).builds:
-            found = failing(found, f"Podman {found.version} is older than 5.4")
+            found = failing(found, f"Podman {found.version} is older than {dotted(OLDEST_PODMAN)}")
     if found.compose == "none":
         found = standalone_compose(found)
     if found.reachable and found.compose in ("none", "v1") and not found.problem:

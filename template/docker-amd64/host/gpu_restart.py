@@ -17,6 +17,7 @@ from .compose import TAIL, copy_lines, show
 from .failures import explain
 from .gpu_choice import uuids
 from .gpu_facts import gpu_facts
+from .gpu_trouble import LOST
 from .gpus import split_ids
 from .load import current_loads
 from .probe import probe
@@ -24,7 +25,6 @@ from .probe import probe
 if TYPE_CHECKING:
     from .project import Project
 
-LOST = range(81, 86)
 RESTARTS = 3
 BACK_LIMIT = 1800.0  # seconds for the GPUs to be back
 LOOK_EVERY = 10.0  # seconds

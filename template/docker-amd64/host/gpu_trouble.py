@@ -14,7 +14,7 @@ from .place import LABEL
 if TYPE_CHECKING:
     from .project import Project
 
-LOST = ("81", "82", "83", "84", "85")  # exit statuses of image/gpu_watchdog.py
+LOST = range(81, 86)  # exit statuses of image/gpu_watchdog.py
 
 
 def show_trouble(project: Project, *, job: str = "") -> None:
@@ -34,7 +34,7 @@ def show_trouble(project: Project, *, job: str = "") -> None:
             show(str(stop))
     if job:
         status = ask_engine("inspect", "--format", "{{.State.ExitCode}}", job).stdout.strip()
-        if status in LOST:
+        if status.isdigit() and int(status) in LOST:
             show(str(explain(project, "", status=int(status))))
 
 

@@ -341,6 +341,7 @@ def override_texts(gpu_ids: str, facts: GpuFacts, more: str = "") -> dict[str, s
 # such file, and is not sick for that.
 CHECK = "/opt/container/gpu_health.py"
 HEALTH = f"""\
+  # Whether the GPUs still work. An image of before the check is not sick.
   healthcheck:
     test: [CMD-SHELL, "[ ! -e {CHECK} ] || exec python -IS {CHECK}"]
     interval: 60s

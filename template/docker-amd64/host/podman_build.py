@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Any, Mapping
 
-from .abilities import Abilities, abilities
+from .abilities import OLDEST_PODMAN, Abilities, abilities, dotted
 from .compose import call
 from .engine_words import ask_engine, compose, engine_command, engine_program
 from .failures import failed
@@ -29,7 +29,7 @@ def need_builder() -> Abilities:
     version = ask_engine("version", "--format", "{{.Client.Version}}").stdout.strip()
     found = abilities(engine_program(), version)
     if not found.builds:
-        raise failed("podman-too-old", version=version)
+        raise failed("podman-too-old", version=version, needed=dotted(OLDEST_PODMAN))
     return found
 
 
