@@ -134,14 +134,12 @@ def test_ctrl_c_on_a_terminal_reaches_the_command_once(tmp_path: Path) -> None:
     pid, terminal = pty.fork()
     if not pid:
         os.execv(words[0], words)  # noqa: S606
-    said = b""
-    while b"ready" not in said:
-        said += os.read(terminal, 100)
-    os.write(terminal, b"\x03")
-    while b"got" not in said:
-        said += os.read(terminal, 100)
-    assert b"got 1" in said
-    os.waitpid(pid, 0)
+    # Whole lines: a read of a terminal may end anywhere, also inside of one.
+    with os.fdopen(terminal, "r+b", buffering=0) as said:
+        assert said.readline().rstrip() == b"ready"
+        said.write(b"\x03")
+        assert said.readline().rstrip().removeprefix(b"^C") == b"got 1"  # the terminal's echo
+        os.waitpid(pid, 0)
 
 
 def test_signals_and_pipes_are_for_the_command_what_they_are_without_it(tmp_path: Path) -> None:
