@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -100,6 +101,10 @@ class SharedServer:
         self.stack.close()
 
 
+# Of the random histories; processes of xdist have it from the one that starts them.
+os.environ.setdefault("HEARTH_SEED", str(random.randrange(10**6)))
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Let the process that hands out tests serve packages."""
     # A shell starts what it puts into the background with Ctrl-C ignored, and so would all programs
@@ -146,6 +151,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
+def pytest_report_header() -> str:
+    """Say which random histories this run has."""
+    return f"HEARTH_SEED={os.environ['HEARTH_SEED']}"
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Before its fixtures: skip, or fail, a test that needs an engine where there is none."""
     if item.get_closest_marker("engine"):

@@ -18,7 +18,8 @@ from host.env_file import read_env, set_keys
 from tests.conftest import ROOT, SNAPSHOT_TAG, Generate, InGit
 from tests.fakes.machine import environment
 from tests.support.git import git
-from tests.support.updates import NEWER_TAG, conflicts, release, replace, update
+from tests.support.updates import NEWER_TAG, conflicts, release, replace
+from tests.support.updates import update_by_copier as update
 
 
 def log_hook_runs(template: Path, log: Path) -> None:

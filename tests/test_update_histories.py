@@ -1,10 +1,21 @@
-"""Random years of a project: edits, updates and other answers, in any order; no line is lost."""
+"""Random years of a project: edits, updates and other answers, in any order; no line is lost.
+
+Edits of every kind, also of files that git ignores or was told to overlook; settings of git that
+would hide or change things; updates that are killed at any moment, and taken back.
+
+    HEARTH_SEED=1 HEARTH_HISTORIES=1000 make fast ARGS='tests/test_update_histories.py'
+"""
 
 from __future__ import annotations
 
 import os
 import random
 import re
+import signal
+import stat
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,12 +24,13 @@ import pytest
 import yaml
 
 from host.env_file import read_env, set_keys
-from tests.conftest import Generate, InGit
+from tests.conftest import ROOT, Generate, InGit
 from tests.support.git import git
 from tests.support.updates import conflicts, update
 
-# Each answer is changed in one of the first eight. HEARTH_HISTORIES=20: more of the same.
-SEEDS = range(int(os.environ.get("HEARTH_HISTORIES", "10")))
+# Each answer is changed in one of eight in a row. conftest.py says where the first seed is from.
+FIRST = int(os.environ["HEARTH_SEED"])
+SEEDS = range(FIRST, FIRST + int(os.environ.get("HEARTH_HISTORIES", "8")))
 DOCKER = "docker-amd64"
 DEPENDENCIES = f"{DOCKER}/dependencies"
 NEWS = {
@@ -43,6 +55,19 @@ ANSWERS: dict[str, tuple[Any, ...]] = {
     "jit": (True, False),
 }
 # Where a person writes: between blocks, or at any line of a list or a text.
+SETTINGS = {
+    "apply.whitespace": "error",
+    "core.excludesFile": "/dev/null",
+    "status.showUntrackedFiles": "no",
+    "diff.noprefix": "true",
+    "diff.external": "false",
+    "merge.conflictStyle": "diff3",
+    "core.fileMode": "false",
+    "core.quotePath": "false",
+    "core.autocrlf": "input",
+    "color.ui": "always",
+    "core.abbrev": "5",
+}
 BLOCKS = f"{DOCKER}/Dockerfile", f"{DOCKER}/compose.yaml", f"{DOCKER}/entrypoint.sh"
 LISTS = f"{DEPENDENCIES}/apt-dev.txt", f"{DEPENDENCIES}/apt-runtime.txt", "README.md"
 
@@ -77,7 +102,9 @@ class History:
     def edit(self) -> None:
         """Do one thing that a person does between two updates."""
         self.count += 1
-        kind = self.chance.choice(("line", "line", "line", "package", "env", "file", "delete"))
+        kinds = ("line", "line", "line", "package", "env", "file", "delete")
+        rare = ("ignored", "overlooked", "mode", "ends", "setting", "attribute")
+        kind = self.chance.choice((*kinds, *rare))
         getattr(self, f"edit_{kind}")()
 
     def edit_line(self) -> None:
@@ -117,10 +144,47 @@ class History:
                 self.deleted.append(name)
                 return
 
+    def edit_ignored(self) -> None:
+        """Lists of packages leave git, but not the disk."""
+        ignore = self.project / ".gitignore"
+        text = ignore.read_text() if ignore.exists() else ""
+        ignore.write_text(f"{text}# mine {self.count}\n{DEPENDENCIES}/*.txt\n")
+        self.lines.setdefault(".gitignore", []).append(f"# mine {self.count}")
+        git(self.project, "rm", "--quiet", "--cached", "--ignore-unmatch", f"{DEPENDENCIES}/*.txt")
+        self.edit_line()
+
+    def edit_overlooked(self) -> None:
+        """Git does not look at a file any more, which is changed then."""
+        how = self.chance.choice(("--skip-worktree", "--assume-unchanged"))
+        name = self.chance.choice(LISTS[:2])
+        if git(self.project, "ls-files", "--", name):
+            git(self.project, "update-index", how, name)
+        with (self.project / name).open("a") as file:
+            file.write(f"mine-{self.count}\n")
+        self.lines.setdefault(name, []).append(f"mine-{self.count}")
+
+    def edit_mode(self) -> None:
+        path = self.project / BLOCKS[2]
+        path.chmod(path.stat().st_mode ^ 0o010)
+
+    def edit_ends(self) -> None:
+        """A file gets the line ends of Windows."""
+        path = self.project / "README.md"
+        path.write_bytes(path.read_bytes().replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"))
+
+    def edit_setting(self) -> None:
+        """A setting of git that makes it say or do something else."""
+        key = self.chance.choice(sorted(SETTINGS))
+        git(self.project, "config", key, SETTINGS[key])
+
+    def edit_attribute(self) -> None:
+        with (self.project / ".git/info/attributes").open("a") as file:
+            file.write(self.chance.choice(("* -diff\n", "* merge=union\n", "*.txt binary\n")))
+
     def keep_both(self) -> None:
         """Solve conflicts as somebody in a hurry does; only what he changed may have any."""
         unmerged = {line.split("\t")[1] for line in conflicts(self.project).splitlines()}
-        assert unmerged <= set(self.lines)
+        assert unmerged <= {*self.lines}
         assert not [name for name in unmerged if name.startswith(DEPENDENCIES)]
         for name in unmerged:
             path = self.project / name
@@ -141,19 +205,66 @@ class History:
         assert self.env.items() <= env.items()
         assert not [name for name in self.deleted if (self.project / name).exists()]
 
+    def everything(self) -> dict[str, tuple[int, bytes]]:
+        """All files but git's own, with their modes."""
+        return {
+            str(path.relative_to(self.project)): (
+                stat.S_IMODE(path.stat().st_mode),
+                path.read_bytes(),
+            )
+            for path in self.project.rglob("*")
+            if path.is_file()
+            and ".git" not in path.relative_to(self.project).parts
+            and not path.name.endswith((".undone", ".turn"))
+        }
+
+    def be_killed(self, version: str) -> None:
+        """An update is killed at any moment; what it had said brings all back."""
+        before = self.everything()
+        code = (
+            "import sys; from pathlib import Path; from tests.support.updates import update; "
+            "update(Path(sys.argv[1]), sys.argv[2])"
+        )
+        with subprocess.Popen(
+            [sys.executable, "-c", code, str(self.project), version],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        ) as process:
+            time.sleep(self.chance.uniform(0.5, 2.5))
+            os.killpg(process.pid, signal.SIGKILL)
+        self.take_back()
+        assert self.everything() == before
+
+    def take_back(self) -> None:
+        """What an update had done to the project is undone, if it had begun."""
+        head = git(self.project, "rev-parse", "HEAD").strip()
+        for program in (self.project / ".git/hearth-update").glob("*/undo"):
+            if head not in program.read_text():  # of an update that was committed
+                continue
+            done = subprocess.run(["sh", str(program)], capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+
+
+def next_versions(chance: random.Random, versions: list[str], seed: int) -> list[str]:
+    """Through which versions a project goes."""
+    return [versions[at] for at in sorted(chance.sample(range(len(versions)), 2 + seed % 2))]
+
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_random_history_loses_nothing_and_ends_like_a_fresh_copy(
     versions: list[str], generate: Generate, tmp_path: Path, in_git: InGit, seed: int
 ) -> None:
     chance = random.Random(seed)
-    path = sorted(chance.sample(range(len(versions)), 2 + seed % 2))
+    path = next_versions(chance, versions, seed)
     first: dict[str, Any] = {"project_kind": "new", "project_name": "project"}
-    project = generate(tmp_path / "project", hook=True, version=versions[path[0]], **first)
+    project = generate(tmp_path / "project", hook=True, version=path[0], **first)
     in_git(project)
     history = History(project, chance)
     for stop in path[1:]:
-        for _ in range(chance.randrange(1, 5)):
+        for _ in range(chance.randrange(1, 6)):
             history.edit()
             if chance.random() < 0.5:
                 in_git(project)
@@ -162,16 +273,24 @@ def test_a_random_history_loses_nothing_and_ends_like_a_fresh_copy(
         if stop == path[-1]:
             changed.append(sorted(ANSWERS)[seed % len(ANSWERS)])
         answers = {name: chance.choice(ANSWERS[name]) for name in changed}
+        before = history.everything()
+        if chance.random() < 0.4:
+            history.be_killed(stop)
         try:
-            update(project, versions[stop], **answers)
+            update(project, stop, **answers)
         except ValueError:  # answers that do not go together are refused, before anything is done
-            assert git(project, "status", "--porcelain") == ""
-            update(project, versions[stop])
+            assert history.everything() == before
+            update(project, stop)
+            answers = {}
+        if chance.random() < 0.3:
+            history.take_back()
+            assert history.everything() == before
+            update(project, stop, **answers)
         history.keep_both()
         history.check()
         in_git(project)
     kept = yaml.safe_load((project / ".copier-answers.yml").read_text())
-    assert kept["_commit"] == versions[path[-1]]
+    assert kept["_commit"] == path[-1]
     answers = {name: value for name, value in kept.items() if name[0] != "_"}
     fresh = generate(tmp_path / "fresh/project", version=kept["_commit"], **answers)
     touched = {*history.lines, *history.deleted, ".copier-answers.yml"}
@@ -179,6 +298,6 @@ def test_a_random_history_loses_nothing_and_ends_like_a_fresh_copy(
     in_git(fresh)
     for name in set(git(fresh, "ls-files").splitlines()) - touched:
         assert (project / name).read_text() == (fresh / name).read_text(), name
-    if not seed:
+    if seed % 8 == 0:
         update(project, kept["_commit"])
         assert git(project, "status", "--porcelain") == ""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import conda_file
 import conda_intake
 from conda_file import CUDA, DEV, FORGE, MAIN, NO_DEFAULTS
+from hooks.update.carried import CONDA_LOCKS, PIP_LOCKS
 from intake import found, pip_files
 from intake.found import Intake, Wanted
 from intake.names import REQUIREMENT, name_of, pip_name
@@ -27,13 +28,6 @@ if TYPE_CHECKING:
 
 DEPENDENCIES = Path("docker-amd64/dependencies")
 PYPROJECT = "pyproject.toml"
-PIP_LOCKS = ("uv.lock", "project/files.json", "imported.json")
-CONDA_LOCKS = ("conda.lock", "pip.lock", "pip-dev.lock", "imported.json")
-# The files that are replaced if the package manager has changed.
-CARRIED = frozenset(
-    f"{DEPENDENCIES.as_posix()}/{name}"
-    for name in (PYPROJECT, MAIN, CUDA, DEV, *PIP_LOCKS, *CONDA_LOCKS)
-)
 MOST_NOTES = 8
 TOOLS = ("ipython", "pytest", "ruff")  # what the template lists for dev
 # What the template writes into pyproject.toml; anything else is the user's.

@@ -14,14 +14,21 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from hooks.update.carried import CARRIED
+from hooks.update.merge import join_tables, kind_of, merge
 from host.checkout import conflicts, listed
 from host.project import me
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 FOLDER = "docker-amd64"
 CONFLICT = "between <<<<<<< and >>>>>>>"
+MERGED = "HEARTH_MERGED"  # in the environment: the update has merged all, and can be taken back
+PLAIN = (
+    "Copier alone has updated: what git ignores was not saved before, and nothing takes the update "
+    "back but git. The next time: {me} update"
+)
 
 
 class Moved(NamedTuple):
@@ -114,8 +121,6 @@ def restore_edited(project: Project) -> list[str]:
     deleted = project.names("diff", "--name-only", "--relative", "--diff-filter=D", "-z", "HEAD")
     if not deleted:
         return []
-    from hooks.generate.packages import CARRIED  # noqa: PLC0415  to load it costs time
-
     gone = [name for name in deleted if name not in CARRIED]
     if not gone:
         return []
@@ -134,15 +139,27 @@ def restore_edited(project: Project) -> list[str]:
         ]
     for name in changed:
         project.git("checkout", "HEAD", "--", name)
+    lines = [*kept_lines(changed), *called_lines(project, [x for x in gone if x not in changed])]
+    for name in changed:
+        lines += moved_lines(project, name)
+    return lines
+
+
+def kept_lines(names: Sequence[str]) -> list[str]:
+    """That files which the template has removed are kept."""
+    if not names:
+        return []
+    it = "it, so it is" if len(names) == 1 else "them, so they are"
+    return [f"The template has removed {', '.join(names)}. You had changed {it} kept."]
+
+
+def called_lines(project: Project, gone: Iterable[str]) -> list[str]:
+    """That other files name some of those that are gone, and where their content is."""
     lines = []
-    if changed:
-        it = "it, so it is" if len(changed) == 1 else "them, so they are"
-        lines.append(f"The template has removed {', '.join(changed)}. You had changed {it} kept.")
     for name in gone:
-        used = callers(project, name) if name in MOVED and name not in changed else []
+        used = callers(project, name) if name in MOVED else []
         if used:
             lines.append(f"The template has removed {name}, which {listed(used)} still names.")
-        if used or name in changed:
             lines += moved_lines(project, name)
     return lines
 
@@ -161,39 +178,26 @@ def callers(project: Project, name: str) -> list[str]:
     return project.names("grep", "-lzF", name, "--", ".", f":(exclude){name}")
 
 
-def merge_lists(project: Project) -> None:
-    """Resolve conflicts in lists (packages, keys, apps) that come only from neighbouring lines."""
+def merge_again(project: Project) -> None:
+    """Solve conflicts that a person would not call some: Copier knows lines alone."""
     for name in conflicts(project.root):
         path = project.root / name
-        others = (f"{FOLDER}/.env.example", f"{FOLDER}/apps.ini")
-        of_lists = name.startswith(f"{FOLDER}/dependencies/") or name in others
-        if not of_lists or not path.is_file():
+        if kind_of(name) == "program" or not path.is_file():
             continue
-        from hooks.update.merge_lists import merge_lines, merge_names  # noqa: PLC0415  rarely needed
-
         if len(project.git("ls-files", "--unmerged", "--", name).splitlines()) < 3:  # noqa: PLR2004
             continue  # one side has deleted it
         stages = [project.git("show", f":{stage}:./{name}") for stage in (1, 2, 3)]
         base, ours, theirs = (text.decode("utf-8", "surrogateescape") for text in stages)
-        merge = merge_names if name.endswith(".txt") else merge_lines
-        merged = merge(base, ours, theirs)
-        if merged is not None:
-            path.write_bytes(merged.encode("utf-8", "surrogateescape"))
+        merged = merge(name, base, ours, theirs)
+        if not merged.conflicts:
+            path.write_bytes(merged.text.encode("utf-8", "surrogateescape"))
             project.git("reset", "--quiet", "HEAD", "--", name)  # git's notes of the conflict
-    join_sources(project)
-
-
-def join_sources(project: Project) -> None:
-    """Make one table of sources of the template's and of the user's in pyproject.toml."""
-    path = project.root / FOLDER / "dependencies" / "pyproject.toml"
-    if not path.is_file():
-        return
-    from hooks.update.merge_lists import join_tables  # noqa: PLC0415
-
-    text = path.read_bytes().decode("utf-8", "surrogateescape")
-    joined = join_tables(text, "[tool.uv.sources]")
-    if joined != text:
-        path.write_bytes(joined.encode("utf-8", "surrogateescape"))
+    lists = project.root / FOLDER / "dependencies" / "pyproject.toml"
+    if lists.is_file():
+        text = lists.read_bytes().decode("utf-8", "surrogateescape")
+        joined = join_tables(text)
+        if joined != text:
+            lists.write_bytes(joined.encode("utf-8", "surrogateescape"))
 
 
 # ----------------------------------------------------------------------------------- answers
@@ -305,12 +309,17 @@ def next_lines(project: Project, *, rebuild: bool) -> list[str]:
 
 
 def restore_and_merge(project: Project) -> list[str]:
-    """Restore edited files and merge lists, before anything reads them; the lines to show."""
+    """Restore edited files and merge again, before anything reads them; the lines to show.
+
+    Copier alone has updated: `template.sh update` leaves nothing to restore or to merge.
+    """
+    if os.environ.get(MERGED):
+        return []
     kept = restore_edited(project)
-    merge_lists(project)
+    merge_again(project)
     for name in conflicts(project.root):
         kept += moved_lines(project, name)
-    return kept
+    return [*kept, PLAIN.format(me=me())]
 
 
 def lines(project: Project) -> list[str]:

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import argparse
+import json
+import os
+import shutil
+import sys
+import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from copier import run_update
 
+from host.checkout import find_project
+from host.update import hand_over
+from host.versions import releases
 from tests.support.git import git
 
 NEWER_TAG = "v1000.0.0"
@@ -19,7 +30,7 @@ def replace(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
-def update(project: Path, version: str | None = None, /, **answers: Any) -> None:
+def update_by_copier(project: Path, version: str | None = None, /, **answers: Any) -> None:
     """What `copier update --trust --defaults --data ...` does, in the project's folder."""
     run_update(
         project,
@@ -30,6 +41,42 @@ def update(project: Path, version: str | None = None, /, **answers: Any) -> None
         quiet=True,
         unsafe=True,
     )
+
+
+def update(project: Path, version: str | None = None, /, **answers: Any) -> None:
+    """What `template.sh update --yes --data ...` of this version does, for a project of any.
+
+    Raises:
+        ValueError: it was refused, and nothing was changed.
+    """
+    described = SimpleNamespace(
+        folder=project / "docker-amd64", root=project, answers_file=".copier-answers.yml"
+    )
+    checkout = find_project(described)  # type: ignore[arg-type]
+    newest = releases(project / checkout.template)[-1]
+    asked = argparse.Namespace(
+        source="",
+        version=version or newest,
+        check=False,
+        yes=True,
+        goes_on=False,
+        data=[f"{key}={said(value)}" for key, value in answers.items()],
+    )
+    scratch = Path(tempfile.mkdtemp(prefix="hearth-update-"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+        patch.setenv("CALLED_FROM", str(project))
+        try:
+            status = hand_over(checkout, asked, scratch, None)
+        finally:
+            shutil.rmtree(scratch)
+    if status and not conflicts(project):
+        raise ValueError(status)
+
+
+def said(value: Any) -> str:
+    """An answer as --data takes it."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def conflicts(project: Path) -> str:

@@ -128,122 +128,47 @@ def commit_command(project: Checkout, message: str = "Update Hearth") -> str:
     return f"{where} add --all && {where} commit -m {shlex.quote(message)}"
 
 
-# ------------------------------------------------------------------------- taking an update back
+# ------------------------------------------------------------------------- one update at a time
 
 
-def running(project: Checkout) -> int:
-    """1 if an update of this project runs, -1 if one was killed, 0 otherwise."""
-    try:
-        words = (project.state / "running").read_text().split()
-    except OSError:
-        return 0
-    return 1 if any(map(is_alive, map(int, words))) else -1
+def take_lock(project: Checkout) -> int | None:
+    """Keep other updates of this project out while this process and those that it starts live.
 
-
-def is_alive(pid: int) -> bool:
-    """Whether there is a process of this number, and not only what is left of one."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        pass  # it is there, and another user's
-    return not capture("ps", "-o", "state=", "-p", str(pid)).stdout.startswith("Z")
-
-
-UNDO = r"""#!/bin/sh
-# Takes back an update. What it had made of the files is not lost: it becomes an entry of
-# `git stash list`.
-set -eu
-cd @ROOT@
-# Of an update that was killed, Copier may still be at work, or take a moment to end.
-is_copier() { ps -ww -p "$1" -o args= 2>/dev/null | grep -v '<defunct>' | grep -q copier; }
-for pid in $(cat @STATE@/running 2>/dev/null || true); do
-    for second in 1 2 3; do
-        if is_copier "$pid"; then sleep 1; fi
-    done
-    if is_copier "$pid"; then
-        echo "Copier still works on this project: wait for it, or end it with 'kill $pid'." >&2
-        exit 1
-    fi
-done
-if [ "$(git rev-parse HEAD)" != @HEAD@ ]; then
-    echo "There are newer commits: 'git revert' takes back the one with the update." >&2
-    exit 1
-fi
-# A git that was killed leaves its lock.
-lock=$(git rev-parse --git-path index.lock)
-for second in 1 2 3; do
-    if [ -e "$lock" ]; then sleep 1; fi
-done
-rm -f "$lock"
-git add --all -- .
-if ! git diff --cached --quiet HEAD -- .; then
-    git stash push --quiet --message "An update of Hearth that was taken back" -- .
-    echo "The update is taken back. What it had made: git stash show --include-untracked -p"
-else
-    echo "Nothing had changed; the project is as it was."
-fi
-# What was written into .env since the update; git has never seen it.
-if [ -e @DOCKER@/.env ] && ! cmp -s @STATE@/.env @DOCKER@/.env &&
-    ! cmp -s @STATE@/updated.env @DOCKER@/.env; then
-    cp -p @DOCKER@/.env @DOCKER@/.env.undone
-    chmod 600 @DOCKER@/.env.undone
-    echo "The .env that you had with it is .env.undone now."
-fi
-for file in @FILES@; do
-    if [ -L @DOCKER@/"$file" ] && [ -e @STATE@/"$file" ]; then
-        cat @STATE@/"$file" >@DOCKER@/"$file"
-    elif [ -e @STATE@/"$file" ]; then
-        cp -p @STATE@/"$file" @DOCKER@/"$file.old.tmp"
-        mv @DOCKER@/"$file.old.tmp" @DOCKER@/"$file"
-    else
-        rm -f @DOCKER@/"$file"
-    fi
-done
-rm -rf @SCRATCH@ @STATE@
-"""
-
-
-def prepare_undo(project: Checkout, scratch: Path) -> None:
-    """Keep what git does not see, and write the program that takes the update back.
-
-    `scratch` is the update's temporary folder, which it leaves behind if it is killed.
+    Returns the descriptor of the lock, which the kernel gives back however they end; None where
+    there are no locks. Raises UpdateError where an update runs.
     """
-    state = project.state
-    shutil.rmtree(state, ignore_errors=True)
-    state.mkdir(parents=True, mode=0o700)  # .env may hold secrets
-    for name in HOST_FILES:
-        if (project.docker / name).exists():
-            shutil.copy2(project.docker / name, state / name)
-    values = {
-        "ROOT": shlex.quote(str(project.root)),
-        "DOCKER": shlex.quote(str(project.docker)),
-        "STATE": shlex.quote(str(state)),
-        "SCRATCH": shlex.quote(str(scratch)),
-        "HEAD": shlex.quote(project.head),
-        "FILES": " ".join(HOST_FILES),
-    }
-    # In one step: a folder may have such a mark in its name.
-    text = re.sub("@([A-Z]+)@", lambda mark: values[mark[1]], UNDO)
-    (state / "undo").write_text(text, "utf-8", "surrogateescape")
-    # The processes of the update: this one, and the Copier that it will start.
-    (state / "running").write_text(str(os.getpid()))
+    file = project.state.with_name(f"{project.state.name}.lock")
+    try:
+        import fcntl  # noqa: PLC0415  Windows has none
+
+        file.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(str(file), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        os.set_inheritable(descriptor, True)
+    except (ImportError, OSError):  # the update itself says that git's folder cannot be written
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UpdateError("An update of this project runs already.") from None
+    except OSError:  # a file system without locks
+        return None
+    return descriptor
 
 
-def keep_updated_env(project: Checkout) -> None:
-    """Keep the .env that the update has made: to take back is not to lose what came later."""
-    if (project.docker / ".env").exists():
-        shutil.copy2(project.docker / ".env", project.state / "updated.env")
+def is_running(project: Checkout) -> bool:
+    """Whether an update of this project runs now, in another process."""
+    try:
+        descriptor = take_lock(project)
+    except UpdateError:
+        return True
+    if descriptor is not None:
+        os.close(descriptor)
+    return False
 
 
-def host_files_changed(project: Checkout) -> bool:
-    """Whether a file that git does not see is another than before the update."""
-
-    def content(path: Path) -> bytes | None:
-        return path.read_bytes() if path.exists() else None
-
-    return any(content(project.docker / n) != content(project.state / n) for n in HOST_FILES)
+def is_interrupted(project: Checkout) -> bool:
+    """Whether an update has not come to its end; one that runs has not, either."""
+    return (project.state / "running").exists()
 
 
 def undo(project: Checkout) -> int:

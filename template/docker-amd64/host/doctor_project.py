@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Callable, Iterator
 
 from .ask import capture, command
-from .checkout import conflicts, find_project, listed, running
+from .checkout import conflicts, find_project, is_interrupted, is_running, listed
 from .compose import container, newer_than
 from .doctor_env import finding_of, needs_env
 from .engine_words import ask_engine
@@ -65,7 +65,7 @@ def left_by_merges(subject: Subject) -> Iterator[Finding]:
     found = checkout(project)
     if not found:
         return
-    if running(found) < 0:
+    if is_interrupted(found) and not is_running(found):
         known = {"remedy": found.undo}
         yield Finding("update-interrupted", ERROR, f"{found.state}/running", known)
     left = [*dict.fromkeys([*conflicts(project.root), *rejected(project), *marked(project)])]

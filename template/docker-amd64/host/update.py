@@ -1,38 +1,34 @@
 """`template.sh update`: bring this project to a newer version of its template, or other answers.
 
-It shows the template's address, which the user has to have named once, and what the versions in
-between bring; then it finds Copier and runs `copier update`. Before that it writes a program into
-git's own folder that takes everything back; it is plain shell and git, because an update that is
-killed may have left half of this folder.
+It shows the template's address, which the user has to have named once, fetches the template, and
+runs the update that is in there: the newest, however old this project is. A call and what it is
+handed, request.json, are a contract that later versions of the template keep.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .ask import capture, read_text, set_git_up
+from .ask import capture
 from .checkout import (
-    ANSWERS,
     UpdateError,
     commit_command,
     conflicts,
     find_project,
-    host_files_changed,
-    keep_updated_env,
+    is_interrupted,
     listed,
-    prepare_undo,
-    running,
+    take_lock,
     undo,
 )
 from .failures import failed
@@ -40,27 +36,15 @@ from .files import write_file
 from .plain import plain
 from .project import called_from, me
 from .trusted import full_address, shown_address, trust, trusted_address
-from .versions import (
-    CURRENT,
-    RELEASE,
-    address,
-    base_version,
-    history,
-    is_remote,
-    news,
-    number,
-    same_commit,
-    target,
-)
+from .versions import RELEASE, history, releases, unpack
 
 if TYPE_CHECKING:
     from .checkout import Checkout
     from .project import Project
 
-COPIER = (9, 17, 2)  # the oldest that renders the template
-LOCK = "requirements.txt"  # of the template: Copier, and what its hook imports, each by its hash
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  only the parent of a folder with a random name
 ROOM = 256 * 1024**2  # bytes; an update takes a tenth of it
+ENGINE = "hooks/update"  # in the template: the rest of an update
 
 
 def key_value(word: str) -> str:
@@ -103,15 +87,15 @@ def update_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--check", action="store_true", help="only show what it would bring")
     parser.add_argument("--undo", action="store_true", help="take the last update back")
+    parser.add_argument(
+        "--continue", dest="goes_on", action="store_true", help="go on when conflicts are solved"
+    )
     parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
 
 
 def need_clean(project: Checkout) -> None:
-    """Copier compares the project with its last commit. Raises UpdateError if there is more."""
-    pending = running(project)
-    if pending > 0:
-        raise UpdateError("An update of this project runs already.")
-    if pending:
+    """An update starts from what is committed. Raises UpdateError if there is more."""
+    if is_interrupted(project):
         raise failed("update-interrupted", remedy=project.undo)
     unmerged = conflicts(project.root)
     if unmerged:
@@ -120,70 +104,16 @@ def need_clean(project: Checkout) -> None:
             "them (between <<<<<<< and >>>>>>>), and commit.",
             commit_command(project),
         )
-    changes = capture("git", "status", "--porcelain", cwd=project.root).stdout.splitlines()
-    if changes:
-        names = [line[3:] for line in changes]
+    # Whatever the user's settings show or hide.
+    asked = ("--porcelain", "-z", "--untracked-files=normal", "--ignore-submodules=dirty")
+    changes = capture("git", "status", *asked, "--", ".", cwd=project.root).stdout.split("\0")
+    if changes[:-1]:
+        names = [line[3:] for line in changes[:-1]]
         raise UpdateError(
             f"There are changes that are not committed ({listed(names)}): an update could not tell "
             "them from its own.",
             commit_command(project, "Before the update"),
         )
-
-
-def update_command(project: Checkout, asked: argparse.Namespace, wanted: str) -> list[str]:
-    """The call of Copier, all but the words that start it."""
-    words = ["update", "--vcs-ref", wanted]
-    # What is new is asked where somebody can answer; known answers stay.
-    asks = sys.stdin.isatty() and not (asked.yes or asked.data)
-    words += ["--skip-answered"] if asks else ["--defaults", "--quiet"]
-    if project.answers_file != ANSWERS:
-        words += ["--answers-file", project.answers_file]
-    for pair in asked.data:
-        words += ["--data", pair]
-    return words
-
-
-def surroundings(project: Checkout, repository: Path, scratch: Path) -> dict[str, str]:
-    """The environment of Copier.
-
-    It clones the template five times: for its address, git takes the folder that is here already.
-    """
-    env = dict(os.environ)
-    env["PWD"] = env.get("CALLED_FROM", str(project.root))  # where the person's shell is
-    env["TMPDIR"] = str(scratch)
-    env["COPIER_SETTINGS_PATH"] = str(write_settings(project.template, scratch))
-    url = address(project.template)
-    if is_remote(url):
-        set_git_up({f"url.{repository.resolve().as_uri()}.insteadOf": url}, env)
-    return env
-
-
-def user_settings() -> Path:
-    """Where Copier looks for the user's settings."""
-    named = os.environ.get("COPIER_SETTINGS_PATH")
-    if named:
-        return Path(named)
-    if sys.platform == "darwin":
-        config = Path.home() / "Library" / "Application Support"
-    else:
-        config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    return config / "copier" / "settings.yml"
-
-
-def write_settings(template: str, scratch: Path) -> Path:
-    """Copier's settings for one update: the user's, but trust in this address alone.
-
-    Copier itself then compares the address that it reads from the answers file, with all that YAML
-    allows in there, such as a second `_src_path`. With --trust it would run what that names.
-    """
-    text = read_text(user_settings())
-    if text.lstrip().startswith("{"):  # a mapping in braces has no place for one more line
-        text = ""
-    file = scratch / "copier-settings.yml"
-    # Of two keys, the last counts: https://pyyaml.org/wiki/PyYAMLDocumentation
-    text = f"{text.rstrip()}\ntrust: {json.dumps([template])}\n".lstrip()
-    write_file(file, text)
-    return file
 
 
 def memory() -> Path | None:
@@ -195,93 +125,6 @@ def memory() -> Path | None:
         return None
     there = os.statvfs(SHARED_MEMORY)
     return SHARED_MEMORY if there.f_bavail * there.f_frsize >= ROOM else None
-
-
-# ------------------------------------------------------------------------------ Copier itself
-
-
-def copier_command(lock: str) -> list[str]:
-    """The words that start a Copier that is new enough, or that of a lock. Raises StopError."""
-    installed = shutil.which("copier")
-    if installed and copier_version(installed) >= COPIER:
-        return [installed]
-    if not lock:
-        raise failed("copier-not-locked", file=LOCK)
-    if shutil.which("uv"):
-        return [str(own_copier(lock, "uv"))]
-    for name in ("python3", *(f"python3.{minor}" for minor in range(20, 9, -1)), "python"):
-        able = "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))"
-        if shutil.which(name) and not capture(name, "-c", able).returncode:
-            return [str(own_copier(lock, name))]
-    old = f" ({installed} is older than {'.'.join(map(str, COPIER))})" if installed else ""
-    raise UpdateError(
-        f"An update needs Copier{old}, and neither uv nor a Python 3.10 with venv is here to get "
-        "it.",
-        # Debian's Python refuses to install into itself.
-        "sudo apt-get install python3-venv"
-        if shutil.which("apt-get")
-        else f"{shlex.quote(sys.executable)} -m pip install --user uv",
-    )
-
-
-def locked(project: Checkout, repository: Path, wanted: str) -> str:
-    """The lock of the version that an update goes to, "" if it has none."""
-    version = project.version if wanted == CURRENT else wanted
-    return capture("git", "show", f"{version}:{LOCK}", cwd=repository).stdout
-
-
-def copier_version(program: str) -> tuple[int, ...]:
-    """The version of an installed Copier; empty if it does not say."""
-    # To start it takes half a second; its environment says the same in a file's name.
-    packages = Path(program).resolve().parents[1].glob("lib/python3*/site-packages/copier-*.*-info")
-    names = [package.name for package in packages]
-    said = names[0] if len(names) == 1 else capture(program, "--version").stdout
-    found = re.search(r"(\d+)\.(\d+)\.(\d+)", said)
-    return tuple(map(int, found.groups())) if found else ()
-
-
-def own_copier(lock: str, tool: str) -> Path:
-    """Copier in an environment of its own under ~/.cache, made by the first update that needs it.
-
-    Args:
-        lock: the requirements with their hashes; each lock has its environment.
-        tool: uv, or a Python with venv.
-
-    Raises:
-        UpdateError: it cannot be installed, or a file is not the one that the lock names.
-    """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    name = f"copier-{hashlib.sha256(lock.encode('utf-8', 'surrogateescape')).hexdigest()[:12]}"
-    folder = cache / "hearth" / name
-    program, requirements, whole = folder / "bin/copier", folder / LOCK, folder / "whole"
-    if whole.is_file():
-        return program
-    print(f"Installing Copier into {folder} ...", file=sys.stderr)
-    shutil.rmtree(folder, ignore_errors=True)
-    python = str(folder / "bin" / "python")
-    # A source that is built would bring packages that no lock names.
-    exactly = ("--quiet", "--require-hashes", "--only-binary", ":all:", "-r", str(requirements))
-    if tool == "uv":
-        made = capture("uv", "venv", "--quiet", "--python", ">=3.10", str(folder))
-        install = ("uv", "pip", "install", "--python", python, *exactly)
-    else:
-        made = capture(tool, "-m", "venv", str(folder))
-        install = (python, "-m", "pip", "install", "--disable-pip-version-check", *exactly)
-    if not made.returncode:
-        write_file(requirements, lock)
-        made = capture(*install)
-    if made.returncode:
-        shutil.rmtree(folder, ignore_errors=True)
-        words = (made.stderr.strip() or made.stdout.strip() or "no reason given").splitlines()
-        raise UpdateError(
-            f"Copier could not be installed ({words[-1].strip()}).",
-            "uv tool install copier" if tool == "uv" else f"{tool} -m pip download copier",
-        )
-    write_file(whole, "")
-    return program
-
-
-# -------------------------------------------------------------------------------- the verb
 
 
 def yes(question: str, *, default: bool) -> bool:
@@ -297,17 +140,21 @@ def yes(question: str, *, default: bool) -> bool:
 def do_update(described: Project, asked: argparse.Namespace) -> int:
     """Do what the command line asks for; the exit status. Raises UpdateError."""
     project = find_project(described)
+    lock = None if asked.check else take_lock(project)
     if asked.undo:
         return undo(project)
     if asked.source:
         asked.source = str(called_from() / asked.source)
-    if not asked.check:
+    if not (asked.check or asked.goes_on):
         need_clean(project)
     scratch = Path(tempfile.mkdtemp(prefix="hearth-update-", dir=memory()))
     try:
-        return proceed(described, project, asked, scratch)
+        if not settle_trust(described, project, asked):
+            print("Nothing was changed.")
+            return 1
+        return hand_over(project, asked, scratch, lock)
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)  # a Copier that was killed may still fill it
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def same_words(asked: argparse.Namespace) -> str:
@@ -348,71 +195,49 @@ def settle_trust(described: Project, project: Checkout, asked: argparse.Namespac
     return True
 
 
-def proceed(described: Project, project: Checkout, asked: argparse.Namespace, scratch: Path) -> int:
-    """Update the project, with a folder for what nobody needs later; the exit status.
+def newest_version(project: Checkout, repository: Path) -> str:
+    """The newest version, or what came after it if the project has that."""
+    newest = next(iter(releases(repository)[::-1]), "HEAD")
+    older = ("git", "merge-base", "--is-ancestor", project.version or "HEAD", newest)
+    if capture(*older, cwd=repository).returncode == 1:
+        newest = "HEAD"
+    return newest
 
-    Raises StopError.
-    """
-    if not settle_trust(described, project, asked):
-        print("Nothing was changed.")
-        return 1
+
+def hand_over(project: Checkout, asked: argparse.Namespace, scratch: Path, lock: int | None) -> int:
+    """Let the newest version do the rest; the exit status. Raises StopError."""
     repository = history(project, asked.source, scratch)
-    wanted = target(project, repository, asked.version, answers=bool(asked.data))
-    now = base_version(repository, project.version)
-    newest = (bool(now) and number(wanted) == now) or same_commit(
-        repository, wanted, project.version
-    )
-    told = "" if wanted == CURRENT else news(repository, project.version, wanted)
-    if newest and not asked.data:
-        print(f"The project has the newest version already: {project.version}.")
-        return 0
-    if told:
-        print(f"{told}\n")
-    if wanted != CURRENT:
-        print(f"From {project.version} to {wanted}.")
-    if asked.check:
-        return 0
-    copier = copier_command(locked(project, repository, wanted))
-    can_ask = sys.stdin.isatty() and sys.stdout.isatty()
-    if can_ask and not asked.yes and not yes("Update the project?", default=True):
-        print("Nothing was changed.")
-        return 1
-    command = [*copier, *update_command(project, asked, wanted)]
-    return perform(project, command, surroundings(project, repository, scratch), scratch)
-
-
-def start(project: Checkout, command: list[str], env: dict[str, str]) -> int:
-    """Run Copier to its end, which Ctrl-C brings about; its exit status."""
-    # It is known to be running before it does anything, whatever happens to this process. A shell
-    # changes PWD to where it starts, so that is told to Copier once more.
-    record = ["sh", "-c", 'echo " $$" >>"$0" && exec env "$@"', str(project.state / "running")]
-    command = [*record, f"PWD={env['PWD']}", *command]
-    with subprocess.Popen(command, cwd=project.root, env=env) as copier:
+    newest, engine = newest_version(project, repository), scratch / "engine"
+    if not unpack(repository, newest, engine) or not (engine / ENGINE).is_dir():
+        raise UpdateError(
+            f"The template's {newest} has no update in {ENGINE}: it is older than this project, "
+            "or it is another repository."
+        )
+    request = scratch / "request.json"
+    told = {
+        "format": 1,
+        "project": {name: str(value) for name, value in project._asdict().items()},
+        "state": str(project.state),
+        "repository": str(repository.resolve()),
+        "engine": newest,
+        "scratch": str(scratch),
+        "version": asked.version or "",
+        "data": asked.data,
+        "check": asked.check,
+        "yes": asked.yes,
+        "goes_on": asked.goes_on,
+    }
+    write_file(request, json.dumps(told))
+    env = {**os.environ, "PYTHONPATH": f"{engine}{os.pathsep}{engine / 'template/docker-amd64'}"}
+    # Where the person's shell is.
+    env["PWD"] = env.get("CALLED_FROM", str(project.root))
+    # A shell sets PWD anew; this is none.
+    command = [sys.executable, "-B", "-m", "hooks.update", str(request)]
+    descriptors = () if lock is None else (lock,)
+    with subprocess.Popen(command, cwd=project.root, env=env, pass_fds=descriptors) as update:
+        # Ctrl-C is for the update, which takes back what it has done.
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
-            return copier.wait()
-        except KeyboardInterrupt:  # it got the same, and removes its temporary folders
-            try:
-                copier.wait(5)
-            except (subprocess.TimeoutExpired, KeyboardInterrupt):
-                copier.kill()
-            return 130
-
-
-def perform(project: Checkout, command: list[str], env: dict[str, str], scratch: Path) -> int:
-    """Run Copier; take back what it left if it fails; the exit status."""
-    prepare_undo(project, scratch)
-    print(f"To take the update back, also if it is interrupted:\n  {project.undo}", flush=True)
-    status = start(project, command, env)
-    (project.state / "running").unlink()
-    if status:
-        print("\nCopier did not finish; its own words are above.", file=sys.stderr)
-        undo(project)
-        return status
-    keep_updated_env(project)
-    if not capture("git", "status", "--porcelain", "--", ".", cwd=project.root).stdout:
-        if host_files_changed(project):
-            print("No file has changed but those of this machine, such as .env.")
-        else:
-            shutil.rmtree(project.state, ignore_errors=True)
-            print("No file has changed.")
-    return 1 if conflicts(project.root) else 0
+            return update.wait()
+        finally:
+            signal.signal(signal.SIGINT, before)

@@ -1,21 +1,24 @@
-"""The template's versions and what they bring, from its git history."""
+"""Where the template of this project is, and its history."""
 
 from __future__ import annotations
 
+import io
 import os
 import re
-import shlex
+import shutil
+import subprocess
+import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .ask import capture
-from .checkout import UpdateError, listed, no_repository
+from .checkout import UpdateError, no_repository
 from .project import me
 
 if TYPE_CHECKING:
     from .checkout import Checkout
 
-CURRENT = ":current:"  # Copier's name for the version that a project has
+PARTS = ("copier.yml", "template", "hooks", "requirements.txt")  # of the template, all that it runs
 RELEASE = re.compile(r"v?(\d+)\.(\d+)\.(\d+)")
 # As Copier expands them.
 SHORT_URLS = {"gh:": "https://github.com/", "gl:": "https://gitlab.com/"}
@@ -90,6 +93,25 @@ def need_repository(folder: Path, missing: str) -> None:
         raise no_repository(asked.stderr) or UpdateError(missing)
 
 
+def unpack(repository: Path, version: str, folder: Path) -> bool:
+    """Whether what a version needs to be rendered, without its history, is in a new folder now."""
+    command = ("git", "archive", "--format=tar", version, "--", *PARTS)
+    made = subprocess.run(command, cwd=str(repository), capture_output=True, check=False)
+    if made.returncode:
+        return False
+    folder.mkdir()
+    if shutil.which("tar"):
+        extract = ("tar", "-xof", "-", "-C", str(folder))
+        done = subprocess.run(extract, input=made.stdout, capture_output=True, check=False)
+        return done.returncode == 0
+    with tarfile.open(fileobj=io.BytesIO(made.stdout)) as archive:
+        if hasattr(tarfile, "tar_filter"):
+            archive.extractall(str(folder), filter="tar")
+        else:
+            archive.extractall(str(folder))  # noqa: S202  of git, whose paths are inside of it
+    return True
+
+
 def number(version: str) -> tuple[int, ...]:
     """The numbers of a released version, to compare them; empty for anything else."""
     found = RELEASE.fullmatch(version)
@@ -99,81 +121,3 @@ def number(version: str) -> tuple[int, ...]:
 def releases(repository: Path) -> list[str]:
     """The tags of released versions, oldest first; pre-releases are none."""
     return sorted(filter(number, capture("git", "tag", cwd=repository).stdout.split()), key=number)
-
-
-def target(project: Checkout, repository: Path, version: str, *, answers: bool) -> str:
-    """The version to go to.
-
-    Args:
-        project: the project.
-        repository: the template's history.
-        version: what the person asks for, "" for the newest.
-        answers: whether answers change, which alone is no reason to move to another version.
-
-    Raises:
-        UpdateError: there is no such version, or none to start from.
-    """
-    known = capture("git", "cat-file", "-e", project.version + "^0", cwd=repository)
-    tags = releases(repository)
-    if number(project.version) and known.returncode and not tags:
-        raise UpdateError(
-            f"The template's clone has no tags, so nobody knows what {project.version} was.",
-            f"git -C {shlex.quote(str(repository))} fetch --tags",
-        )
-    if not project.version or known.returncode:
-        raise UpdateError(
-            f"The template does not know the version that this project was made from "
-            f"({project.version or 'none is recorded'}): it was generated from changes that nobody "
-            f"committed, or --from names another repository."
-        )
-    if version:
-        wanted = next((tag for tag in tags if number(tag) == number(version)), "")
-        if not wanted:
-            raise UpdateError(
-                f"The template has no version {version}; there are {listed(tags[::-1], 5)}."
-            )
-    else:
-        wanted = CURRENT if answers else tags[-1] if tags else "HEAD"
-    now = base_version(repository, project.version)
-    if number(wanted) and number(wanted) < now:
-        raise UpdateError(
-            f"The project has {project.version}, which is newer than {wanted}: an update cannot go "
-            "back to it, but git can."
-        )
-    return wanted
-
-
-def base_version(repository: Path, version: str) -> tuple[int, ...]:
-    """The numbers of the release that a version is, or was made after."""
-    found = capture(
-        "git", "describe", "--tags", "--abbrev=0", "--match", "v*.*.*", version, cwd=repository
-    )
-    return number(version) or number(found.stdout.strip())
-
-
-def same_commit(repository: Path, one: str, other: str) -> bool:
-    """Whether two names of versions mean the same commit."""
-    found = capture("git", "rev-parse", f"{one}^0", f"{other}^0", cwd=repository)
-    return not found.returncode and len(set(found.stdout.split())) == 1
-
-
-def news(repository: Path, old: str, new: str) -> str:
-    """The sections of the changelog that version `new` has more than version `old`, newest first.
-
-    By their numbers; where `new` is no release, by what the changelog of `old` has.
-    """
-    since = base_version(repository, old)
-    known = changelog(repository, old)
-    chosen = []
-    for heading, text in changelog(repository, new).items():
-        if since < number(heading) <= number(new) if number(new) else text != known.get(heading):
-            chosen.append(text)
-    return "\n\n".join(chosen)
-
-
-def changelog(repository: Path, version: str) -> dict[str, str]:
-    """The sections of a version's changelog by the version that each is about."""
-    text = capture("git", "show", f"{version}:CHANGELOG.md", cwd=repository).stdout
-    sections = re.split(r"(?m)^(?=## |\[[\w.]+\]: )", text)
-    found = ((re.match(r"## \[?(v?[\w.]+)", section), section) for section in sections)
-    return {heading[1]: section.rstrip() for heading, section in found if heading}

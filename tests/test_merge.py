@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hooks.update.merge_lists import join_tables, merge_lines, merge_names
+from hooks.update.merge import join_tables, merge_by_lines, merge_names
+
+
+def merged(base: str, ours: str, theirs: str) -> str | None:
+    """What becomes of two changes of a list; None where a person has to choose."""
+    text, conflicts = merge_by_lines(base, ours, theirs)
+    return None if conflicts else text
+
 
 BASE = 'a = 1\ndependencies = []\ndev = ["ruff"]\n'
 
@@ -14,7 +21,7 @@ BASE = 'a = 1\ndependencies = []\ndev = ["ruff"]\n'
 def test_neighbouring_lines_do_not_disturb_each_other() -> None:
     ours = BASE.replace("[]", '["einops"]')
     theirs = BASE.replace("a = 1\n", 'a = 1\nversion = "0"\n').replace("ruff", "ruff>=1")
-    assert merge_lines(BASE, ours, theirs) == (
+    assert merged(BASE, ours, theirs) == (
         'a = 1\nversion = "0"\ndependencies = ["einops"]\ndev = ["ruff>=1"]\n'
     )
 
@@ -22,18 +29,13 @@ def test_neighbouring_lines_do_not_disturb_each_other() -> None:
 def test_what_both_add_at_one_place_is_all_there() -> None:
     base = 'dev = [\n    "ruff",\n]\n'
     ours, theirs = (base.replace("]", f'    "{name}",\n]') for name in ("mypy", "pytest"))
-    assert merge_lines(base, ours, theirs) == (
-        'dev = [\n    "ruff",\n    "pytest",\n    "mypy",\n]\n'
-    )
-    assert merge_lines(base, ours, ours) == ours
+    assert merged(base, ours, theirs) == ('dev = [\n    "ruff",\n    "pytest",\n    "mypy",\n]\n')
+    assert merged(base, ours, ours) == ours
 
 
 @pytest.mark.parametrize("theirs", ["a = 3\n", ""])
 def test_two_changes_of_one_line_are_left_to_the_person(theirs: str) -> None:
-    assert (
-        merge_lines(BASE, BASE.replace("a = 1\n", "a = 2\n"), BASE.replace("a = 1\n", theirs))
-        is None
-    )
+    assert merged(BASE, BASE.replace("a = 1\n", "a = 2\n"), BASE.replace("a = 1\n", theirs)) is None
 
 
 def test_a_list_of_names_keeps_what_was_added_and_what_was_removed() -> None:
@@ -56,10 +58,10 @@ def test_a_list_that_the_user_has_emptied_gets_new_names_only() -> None:
 def test_a_table_that_both_sides_have_added_is_one() -> None:
     header = "[tool.uv.sources]"
     once = f"[a]\nb = 1\n\n{header}\nc = 1\n"
-    assert join_tables(once, header) == once
+    assert join_tables(once) == once
     twice = f"{once}\n{header}\nd = 1\n\n[e]\nf = 1\n"
-    assert join_tables(twice, header) == f"[a]\nb = 1\n\n{header}\nc = 1\nd = 1\n\n[e]\nf = 1\n"
-    assert join_tables(f"{once}{header}\n# mine\nd = 1", header) == f"{once}# mine\nd = 1\n"
+    assert join_tables(twice) == f"[a]\nb = 1\n\n{header}\nc = 1\nd = 1\n\n[e]\nf = 1\n"
+    assert join_tables(f"{once}{header}\n# mine\nd = 1") == f"{once}# mine\nd = 1\n"
 
 
 LINES = st.lists(st.sampled_from("abcdef"), max_size=8).map(lambda x: "".join(f"{y}\n" for y in x))
@@ -67,14 +69,14 @@ LINES = st.lists(st.sampled_from("abcdef"), max_size=8).map(lambda x: "".join(f"
 
 @given(LINES, LINES)
 def test_who_changed_nothing_gets_the_others_version(base: str, new: str) -> None:
-    assert merge_lines(base, base, new) == new
-    assert merge_lines(base, new, base) == new
-    assert merge_lines(base, new, new) == new
+    assert merged(base, base, new) == new
+    assert merged(base, new, base) == new
+    assert merged(base, new, new) == new
 
 
 @given(LINES, LINES, LINES)
 def test_no_line_that_a_person_added_is_lost(base: str, ours: str, theirs: str) -> None:
     added = set(ours.splitlines()) - set(base.splitlines())
-    merged = merge_lines(base, ours, theirs)
-    assert merged is None or added <= set(merged.splitlines())
+    text = merged(base, ours, theirs)
+    assert text is None or added <= set(text.splitlines())
     assert added <= set(merge_names(base, ours, theirs).splitlines())

@@ -1,0 +1,260 @@
+"""What an update changes in a project: a three-way comparison of all files, before any is touched.
+
+Base is what the old version makes of the old answers, theirs what the new version makes of the new
+ones, ours what is in the project now: not what git has of it, so nothing depends on settings of
+git, on what it ignores, or on what it was told to overlook.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from difflib import SequenceMatcher
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from hooks.update.merge import decoded, encoded, merge
+from hooks.update.renderings import File
+from host.checkout import UpdateError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container, Iterable, Mapping
+
+SIMILAR = 0.5  # of two texts, from which on one is the other under a new name; git has the same
+BESIDE = ".new"  # the template's version, beside a file of the user's that git does not have
+
+
+class Conflict(NamedTuple):
+    """A file with marks, and what it was made from; None for a side that has no such file."""
+
+    name: str
+    base: File | None
+    ours: File | None
+    theirs: File | None
+
+
+@dataclass
+class Plan:
+    """What an update does to a project's files.
+
+    Attributes:
+        writes: new contents by path.
+        deletes: paths that go.
+        conflicts: files in which a person has to choose.
+        kept: files that the template has removed and the user had changed.
+        moved: files with changes of the user's that go along to a new name, old to new.
+        beside: files of the user's that git does not have, where the template brings one of that
+            name: its version is beside them.
+    """
+
+    writes: dict[str, File] = field(default_factory=dict)
+    deletes: list[str] = field(default_factory=list)
+    conflicts: list[Conflict] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    moved: dict[str, str] = field(default_factory=dict)
+    beside: list[str] = field(default_factory=list)
+
+    @property
+    def touched(self) -> list[str]:
+        """All paths that change."""
+        return sorted({*self.writes, *self.deletes})
+
+
+class Project:
+    """The files of a project, as they are.
+
+    Args:
+        root: its folder.
+        tracked: the paths that git has of it, relative to the folder.
+    """
+
+    def __init__(self, root: Path, tracked: Iterable[str]):
+        """Take the folder, and what git has of it."""
+        self.root, self.tracked = root, {*tracked}
+
+    def file(self, name: str) -> File | None:
+        """What is at a path, None for nothing. Raises UpdateError for what no update can merge."""
+        path = self.root / name
+        outside = next((one for one in self.parents(name) if one.is_symlink()), None)
+        if outside:
+            raise UpdateError(
+                f"{outside.relative_to(self.root)} is a symbolic link, and the template has the "
+                f"file {name}: an update does not write through it."
+            )
+        if path.is_symlink():
+            return File(os.fsencode(os.readlink(path)), link=True)  # noqa: PTH115  may be no path
+        if path.is_dir():
+            if any(path.iterdir()):
+                raise UpdateError(
+                    f"{name} is a folder here, and a file in the template: rename yours first."
+                )
+            raise UpdateError(f"{name} is an empty folder here, and a file in the template.")
+        if not path.is_file():
+            if os.path.lexists(path):
+                raise UpdateError(f"{name} is no regular file here, and one in the template.")
+            return None
+        try:
+            return File(path.read_bytes(), executable=bool(path.stat().st_mode & 0o100))
+        except OSError as error:
+            raise UpdateError(
+                f"{name} cannot be read ({error.strerror}), so an update cannot merge it."
+            ) from error
+
+    def parents(self, name: str) -> list[Path]:
+        """The folders between the project's and a file, the outermost first."""
+        return [self.root / one for one in [*Path(name).parents][-2::-1]]
+
+    def check_case(self, name: str) -> None:
+        """See that no file here is another of the template's only by the case of its letters.
+
+        Raises UpdateError.
+        """
+        path = self.root / name
+        if not os.path.lexists(path) or not path.parent.is_dir():
+            return
+        if path.name not in os.listdir(path.parent):  # noqa: PTH208  a list of names
+            here = next(
+                (one for one in path.parent.iterdir() if one.name.lower() == path.name.lower()),
+                path,
+            )
+            raise UpdateError(
+                f"On this disk, {here.relative_to(self.root)} and {name} of the template are one "
+                "file: rename yours first."
+            )
+
+
+def plan_of(
+    project: Project,
+    base: Mapping[str, File],
+    theirs: Mapping[str, File],
+    keep: Callable[[str], bool],
+    carried: Container[str] = (),
+) -> Plan:
+    """What has to be done for a project to follow from one rendering to another.
+
+    Args:
+        project: the user's files.
+        base: what the old version had made.
+        theirs: what the new version makes.
+        keep: whether a file of the user's stays as it is, where there is one.
+        carried: lists whose lines go elsewhere when the template removes them: what reads them
+            reads the last commit.
+
+    Raises:
+        UpdateError: something of the user's is in the way.
+    """
+    plan = Plan()
+    renames = find_renames(project, base, theirs, carried)
+    for old, new in renames.items():
+        plan.deletes.append(old)
+        plan.moved[old] = new
+        settle(plan, project, Conflict(new, base[old], project.file(old), theirs[new]))
+    for name in sorted({*base, *theirs} - {*renames, *renames.values()}):
+        was, now = base.get(name), theirs.get(name)
+        if was == now:
+            continue
+        project.check_case(name)
+        ours = project.file(name)
+        if now is None:
+            goes = name in carried and name in project.tracked
+            drop(plan, Conflict(name, was, ours, now), goes=goes or keep(name))
+        elif keep(name) or ours is None:
+            # What the user has deleted stays deleted, but for what is made if it is missing.
+            if ours is None and (was is None or keep(name)):
+                plan.writes[name] = now
+        else:
+            settle(plan, project, Conflict(name, was, ours, now))
+    return plan
+
+
+def drop(plan: Plan, found: Conflict, *, goes: bool) -> None:
+    """Decide on a file that the new version lacks; `goes`: also what the user had changed."""
+    if found.ours is None:
+        return
+    if goes or found.base is None or same(found.ours, found.base):
+        plan.deletes.append(found.name)
+    else:
+        plan.kept.append(found.name)
+
+
+def same(one: File, other: File) -> bool:
+    """Whether two files are the same but for their line ends."""
+    return one == other or (
+        one.link == other.link
+        and one.executable == other.executable
+        and one.data.replace(b"\r\n", b"\n") == other.data
+    )
+
+
+def settle(plan: Plan, project: Project, found: Conflict) -> None:
+    """Decide on a file that the new version has, and the user under this or an older name."""
+    name, was, ours, now = found
+    if now is None or ours is None:
+        return
+    if was == ours:
+        plan.writes[name] = now
+        return
+    moved = name in plan.moved.values()
+    known = moved or name in project.tracked
+    if was is None and not known and not same(ours, now):
+        leave(plan, name, now)
+        return
+    if ours.link or now.link or is_binary(ours.data, now.data):
+        text, conflict = ours.data, not same(ours, now)
+    else:
+        merged = merge(name, *(decoded(file.data) if file else "" for file in (was, ours, now)))
+        text, conflict = encoded(merged.text), merged.conflicts
+    if conflict and not known:  # marks would be in a file of which git has no other version
+        leave(plan, name, now)
+        return
+    theirs = was is None or ours.executable == was.executable
+    new = File(text, now.executable if theirs else ours.executable, ours.link)
+    if new != ours or moved:
+        plan.writes[name] = new
+    if conflict:
+        plan.conflicts.append(found)
+
+
+def leave(plan: Plan, name: str, now: File) -> None:
+    """Leave a file of the user's, and put the template's beside it."""
+    plan.beside.append(name)
+    plan.writes[name + BESIDE] = now
+
+
+def is_binary(*contents: bytes) -> bool:
+    """Whether some of these are no text, as git sees it."""
+    return any(b"\0" in content[:8000] for content in contents)
+
+
+def find_renames(
+    project: Project,
+    base: Mapping[str, File],
+    theirs: Mapping[str, File],
+    carried: Container[str],
+) -> dict[str, str]:
+    """Files that the template has renamed and the user had changed, old name to new.
+
+    Where nobody has changed the old one, to rename it is to delete it and write another.
+    """
+    new = [name for name in theirs if name not in base and project.file(name) is None]
+    found: dict[str, str] = {}
+    for name in base:
+        if name in theirs or name in carried or not new:
+            continue
+        ours = project.file(name)
+        if ours is None or same(ours, base[name]):
+            continue
+        near = {other: likeness(base[name].data, theirs[other].data) for other in new}
+        best = max(near, key=lambda other: near[other])
+        if near[best] >= SIMILAR:
+            found[name] = best
+            new.remove(best)
+    return found
+
+
+def likeness(one: bytes, other: bytes) -> float:
+    """How much two texts have in common, by their lines: 0 nothing, 1 all."""
+    matcher = SequenceMatcher(None, one.splitlines(), other.splitlines(), autojunk=False)
+    if matcher.real_quick_ratio() < SIMILAR or matcher.quick_ratio() < SIMILAR:
+        return 0
+    return matcher.ratio()

@@ -1,0 +1,207 @@
+"""A snapshot of all that an update will touch, from which it can be taken back, and the writing.
+
+What takes it back, undo.sh, is plain shell and git, in git's own folder: it works whatever is left
+of the project.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import stat
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from host.ask import capture
+from host.checkout import HOST_FILES, UpdateError, listed
+from host.files import PUBLIC, make_folder, owner_of_new, write_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from hooks.update.changes import Conflict, Plan
+    from hooks.update.renderings import File
+    from host.checkout import Checkout
+
+SAVED = (*HOST_FILES, ".env.bak")  # of docker-amd64: git ignores them, and each host has its own
+ROOM = 4 * 1024**2  # bytes that an update leaves free
+LOCK_PATIENCE = 3.0  # seconds for another git to end
+
+UNDO = Path(__file__).with_name("undo.sh")
+
+
+def check_possible(project: Checkout, plan: Plan) -> None:
+    """See that all can be written, before anything is. Raises UpdateError."""
+    denied = []
+    for name in [*plan.touched, "docker-amd64/.env"]:
+        folder = (project.root / name).parent
+        while not folder.exists():
+            folder = folder.parent
+        if not os.access(folder, os.W_OK | os.X_OK):
+            denied.append(str(folder.relative_to(project.root)))
+    if denied:
+        names = [*dict.fromkeys(denied)]
+        where = " ".join(shlex.quote(str(project.root / name)) for name in names)
+        raise UpdateError(
+            f"You cannot write in {listed(names)}: the update would be left half-done.",
+            f"sudo chown -R {shlex.quote(f'{os.geteuid()}:{os.getegid()}')} {where}",
+        )
+    if not os.access(project.git, os.W_OK):
+        raise UpdateError(
+            f"You cannot write in {project.git}: what takes the update back has no place.",
+            f"sudo chown -R {os.geteuid()}:{os.getegid()} {shlex.quote(str(project.git))}",
+        )
+    sizes = sum(len(file.data) for file in plan.writes.values())
+    for folder in (project.root, project.git):
+        there = os.statvfs(folder)
+        free = there.f_bavail * there.f_frsize
+        if free < 3 * sizes + ROOM:
+            raise UpdateError(
+                f"The disk of {folder} is full ({free // 1024**2} MiB are free): an update needs "
+                f"{(3 * sizes + ROOM) // 1024**2 + 1} MiB.",
+                "docker system df" if shutil.which("docker") else "df -h .",
+            )
+    bad = [name for name in plan.touched if "\n" in name]
+    if bad:
+        raise UpdateError(f"The template has a file with a line break in its name: {bad[0]!r}.")
+    wait_for_git(project)
+
+
+def wait_for_git(project: Checkout) -> None:
+    """Wait until no other git writes the index. Raises UpdateError where one does for long."""
+    lock = project.git / "index.lock"
+    until = time.monotonic() + LOCK_PATIENCE
+    while os.path.lexists(lock):
+        if time.monotonic() > until:
+            raise UpdateError(
+                f"Another git command works in this repository: {lock} is there. If none does, "
+                "one was killed, and its lock can go.",
+                f"rm {shlex.quote(str(lock))}",
+            )
+        time.sleep(0.1)
+
+
+def copy_exactly(path: Path, copy: Path) -> None:
+    """Copy a file or a link with its mode, times and owner."""
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy2(path, copy, follow_symlinks=False)
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        status = path.lstat()
+        os.chown(copy, status.st_uid, status.st_gid, follow_symlinks=False)
+
+
+def take(project: Checkout, names: Iterable[str], scratch: Path) -> None:
+    """Copy what is at these paths, and write the program that takes an update back.
+
+    `scratch` is the update's temporary folder, which it leaves behind if it is killed. Raises
+    OSError.
+    """
+    state = project.state
+    shutil.rmtree(state, ignore_errors=True)
+    state.mkdir(parents=True, mode=0o700)  # .env may hold secrets
+    for name in SAVED:
+        if (project.docker / name).is_file():
+            shutil.copy2(project.docker / name, state / name)
+    paths = sorted({*names})
+    (state / "paths").write_text("".join(f"{name}\n" for name in paths), "utf-8", "surrogateescape")
+    for name in paths:
+        if os.path.lexists(project.root / name):
+            copy_exactly(project.root / name, state / "before" / name)
+    values = {
+        "ROOT": shlex.quote(str(project.root)),
+        "DOCKER": shlex.quote(str(project.docker)),
+        "STATE": shlex.quote(str(state)),
+        "SCRATCH": shlex.quote(str(scratch)),
+        "HEAD": shlex.quote(project.head),
+        "FILES": " ".join(SAVED),
+        "LOCK": shlex.quote(shlex.quote(str(project.git / "index.lock"))),
+    }
+    # In one step: a folder may have such a mark in its name.
+    text = re.sub("@([A-Z]+)@", lambda mark: values[mark[1]], UNDO.read_text("utf-8"))
+    (state / "undo").write_text(text, "utf-8", "surrogateescape")
+    (state / "running").write_text(str(os.getpid()))
+
+
+def write(root: Path, name: str, file: File) -> None:
+    """Write a file of the project in one step; its mode but for execution stays.
+
+    Raises:
+        ProbeError: it cannot be written, or belongs to another user.
+        OSError: a folder cannot be made.
+    """
+    path = root / name
+    make_folder(path.parent)
+    if file.link:
+        temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
+        temporary.symlink_to(os.fsdecode(file.data))
+        owner = owner_of_new(path, None)
+        if owner:
+            os.chown(temporary, *owner, follow_symlinks=False)
+        temporary.replace(path)
+        return
+    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else PUBLIC
+    readable = mode & 0o444
+    write_file(path, file.data, mode & ~0o111 | (readable >> 2 if file.executable else 0))
+
+
+def apply(project: Checkout, plan: Plan) -> None:
+    """Do what was planned. Raises ProbeError and OSError."""
+    for name in plan.deletes:
+        (project.root / name).unlink()
+        with suppress(OSError):  # a folder that has something else stays
+            for folder in list((project.root / name).parents)[: name.count("/")]:
+                folder.rmdir()
+    for name, file in plan.writes.items():
+        write(project.root, name, file)
+    if plan.conflicts:
+        record_conflicts(project, plan.conflicts)
+
+
+# ------------------------------------------------------------------------------ conflicts in git
+
+
+def store(root: Path, file: File) -> str:
+    """Give git a content; its name there."""
+    command = ["git", "hash-object", "-w", "--stdin", "--no-filters"]
+    done = subprocess.run(command, cwd=root, input=file.data, capture_output=True, check=True)
+    return done.stdout.decode().strip()
+
+
+def record_conflicts(project: Checkout, conflicts: Sequence[Conflict]) -> None:
+    """Let `git status` show which files a person has to merge, as after a merge of its own.
+
+    The index is replaced in one step, under git's own lock, which has a known inode: what an update
+    that is killed leaves of it can be told from the lock of another git.
+    """
+    prefix = capture("git", "rev-parse", "--show-prefix", cwd=project.root).stdout.rstrip("\n")
+    rows = []
+    for one in conflicts:
+        stages = []
+        for stage, file in enumerate((one.base, one.ours, one.theirs), 1):
+            if file:
+                mode = "120000" if file.link else "100755" if file.executable else "100644"
+                stages.append(f"{mode} {store(project.root, file)} {stage}")
+        nothing = "0" * len(stages[0].split()[1])
+        rows += [f"{row}\t{prefix}{one.name}" for row in (f"0 {nothing}", *stages)]
+    index, new = project.git / "index", project.state / "index-new"
+    shutil.copyfile(index, new)
+    subprocess.run(
+        ["git", "update-index", "-z", "--index-info"],
+        cwd=project.root,
+        env={**os.environ, "GIT_INDEX_FILE": str(new)},
+        input=os.fsencode("".join(f"{row}\0" for row in rows)),
+        capture_output=True,
+        check=True,
+    )
+    new.chmod(stat.S_IMODE(index.stat().st_mode))
+    (project.state / "index-inode").write_text(str(new.stat().st_ino))
+    lock = project.git / "index.lock"
+    wait_for_git(project)
+    os.link(new, lock)
+    lock.replace(index)
+    new.unlink()

@@ -1,0 +1,124 @@
+#!/bin/sh
+# Takes back an update of Hearth. What it had made of the files, and what was done to them since, is
+# not lost: it becomes an entry of `git stash list`.
+set -eu
+cd @ROOT@
+state=@STATE@
+docker=@DOCKER@
+export GIT_LITERAL_PATHSPECS=1 GIT_OPTIONAL_LOCKS=0 LC_ALL=C
+export GIT_AUTHOR_NAME=Hearth GIT_AUTHOR_EMAIL=hearth@localhost
+export GIT_COMMITTER_NAME=Hearth GIT_COMMITTER_EMAIL=hearth@localhost
+# No program that the repository's settings name is run, and they change no file.
+quiet='-c core.hooksPath=/dev/null -c core.fsmonitor=false -c core.safecrlf=false -c commit.gpgSign=false'
+# shellcheck disable=SC2086 # several words
+quiet_git() { git $quiet "$@"; }
+stop() {
+    echo "$1" >&2
+    exit 1
+}
+
+# Of an update that was killed, a part may still be at work, or take a moment to end.
+is_update() {
+    ps -ww -p "$1" -o args= 2>/dev/null | grep -v '<defunct>' | grep -q -e copier -e hooks/update -e hooks.update
+}
+for pid in $(cat "$state/running" 2>/dev/null || true); do
+    for _ in 1 2 3; do
+        if is_update "$pid"; then sleep 1; fi
+    done
+    if is_update "$pid"; then
+        stop "The update still works on this project: wait for it, or end it with 'kill $pid'."
+    fi
+done
+if [ "$(git rev-parse HEAD)" != @HEAD@ ]; then
+    stop "There are newer commits: 'git revert' takes back the one with the update."
+fi
+# The lock of a git that works; the update's own, if it was killed then, is known by its inode.
+lock=$(git rev-parse --git-path index.lock)
+for _ in 1 2 3; do
+    if [ -e "$lock" ]; then sleep 1; fi
+done
+if [ -e "$lock" ]; then
+    # shellcheck disable=SC2012 # of a file with a known name; stat has other options everywhere
+    inode=$(ls -i "$lock" | awk '{ print $1 }')
+    if [ "$inode" != "$(cat "$state/index-inode" 2>/dev/null)" ]; then
+        stop "Another git command works in this repository. If none does, one was killed: rm "@LOCK@
+    fi
+    rm -f "$lock"
+fi
+# All that cannot be taken back is found before anything is.
+while IFS= read -r name; do
+    folder=$(dirname "$name")
+    while [ ! -e "$folder" ]; do folder=$(dirname "$folder"); done
+    if [ ! -d "$folder" ] || [ ! -w "$folder" ]; then
+        stop "Nothing was taken back: you cannot write in $folder."
+    fi
+    if [ -d "$name" ] && [ ! -L "$name" ]; then
+        stop "Nothing was taken back: $name is a folder now."
+    fi
+done <"$state/paths"
+
+# What is here now is kept.
+rm -f "$state/index"
+GIT_INDEX_FILE=$state/index quiet_git read-tree HEAD
+tr '\n' '\0' <"$state/paths" | GIT_INDEX_FILE=$state/index quiet_git update-index --add --remove -z --stdin
+tree=$(GIT_INDEX_FILE=$state/index quiet_git write-tree)
+said="Nothing had changed; the project is as it was."
+if [ "$tree" != "$(git rev-parse 'HEAD^{tree}')" ]; then
+    message="An update of Hearth that was taken back"
+    index=$(quiet_git commit-tree -p HEAD -m "$message" 'HEAD^{tree}' </dev/null)
+    kept=$(quiet_git commit-tree -p HEAD -p "$index" -m "$message" "$tree" </dev/null)
+    quiet_git stash store --quiet --message "$message" "$kept"
+    said="The update is taken back. What it had made: git stash show -p"
+fi
+if ! quiet_git diff --cached --quiet HEAD -- .; then
+    # shellcheck disable=SC2086 # several words
+    tr '\n' '\0' <"$state/paths" | xargs -0 git $quiet reset --quiet HEAD --
+fi
+
+# Each file is what it was to the byte, with its mode. What was being written when an update was killed goes.
+any='[0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f].tmp'
+while IFS= read -r name; do
+    # shellcheck disable=SC2086 # a pattern
+    rm -f "$name".$any
+    if [ -e "$state/before/$name" ] || [ -L "$state/before/$name" ]; then
+        mkdir -p "$(dirname "$name")"
+        cp -pP "$state/before/$name" "$name.undo.tmp"
+        mv -f "$name.undo.tmp" "$name"
+    elif [ -e "$name" ] || [ -L "$name" ]; then
+        rm -f "$name"
+        rmdir -p "$(dirname "$name")" 2>/dev/null || true
+    fi
+done <"$state/paths"
+# What was written into .env since the update; git has never seen it.
+if [ -e "$docker/.env" ] && ! cmp -s "$state/.env" "$docker/.env" && ! cmp -s "$state/updated.env" "$docker/.env"; then
+    cp -p "$docker/.env" "$docker/.env.undone"
+    chmod 600 "$docker/.env.undone"
+    echo "The .env that you had with it is .env.undone now."
+fi
+set -- @FILES@
+for file; do
+    # shellcheck disable=SC2086 # a pattern
+    rm -f "$docker/$file".$any
+    if [ -L "$docker/$file" ] && [ -e "$state/$file" ]; then
+        cat "$state/$file" >"$docker/$file"
+    elif [ -e "$state/$file" ]; then
+        cp -p "$state/$file" "$docker/$file.old.tmp"
+        mv -f "$docker/$file.old.tmp" "$docker/$file"
+    else
+        rm -f "$docker/$file"
+    fi
+done
+
+# It is said when it is so.
+while IFS= read -r name; do
+    copy=$state/before/$name
+    if [ -L "$copy" ]; then
+        [ "$(readlink "$copy")" = "$(readlink "$name")" ] || stop "$name is not as it was. Its copy: $copy"
+    elif [ -e "$copy" ]; then
+        cmp -s "$copy" "$name" || stop "$name is not as it was. Its copy: $copy"
+    elif [ -e "$name" ] || [ -L "$name" ]; then
+        stop "$name is still there: the update had made it."
+    fi
+done <"$state/paths"
+echo "$said"
+rm -rf @SCRATCH@ "$state"
