@@ -148,6 +148,44 @@ def test_a_file_of_ones_own_that_git_lacks_is_kept_beside_the_templates(project:
     assert taken_back(project, before, done.stdout)
 
 
+@pytest.mark.usefixtures("news")
+def test_no_module_of_the_project_runs_in_an_update(project: Path, tmp_path: Path) -> None:
+    names = ("hooks/__init__", "hooks/update/__main__", "host/__init__", "yaml", "copier", "shlex")
+    for name in names:
+        path = project / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    git(project, "add", "--all")
+    git(project, "commit", "--quiet", "--message", "mine")
+    done = template_sh(project, "update")
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "ran").exists()
+
+
+def test_no_link_that_a_container_has_made_leads_an_update_out_of_the_project(
+    news: Path, project: Path, tmp_path: Path
+) -> None:
+    del news
+    add_line(project / ".git/info/exclude", "brings.txt*")
+    mine = tmp_path / "mine"
+    mine.write_text("mine\n")
+    (project / BRINGS).symlink_to(mine)
+    (project / f"{BRINGS}.new").symlink_to(mine)
+    done = template_sh(project, "update")
+    assert done.returncode == 0, done.stderr
+    assert (project / f"{BRINGS}.new").read_text() == "the template's\n"
+    assert template_sh(project, "update", "--undo").returncode == 0
+    assert (project / f"{BRINGS}.new").is_symlink()
+    # Nor does one in place of a folder.
+    shutil.move(project / DOCKER / "dependencies", tmp_path / "dependencies")
+    (project / DOCKER / "dependencies").symlink_to(tmp_path / "dependencies")
+    git(project, "add", "--all")
+    git(project, "commit", "--quiet", "--message", "a link")
+    refused = template_sh(project, "update")
+    assert "an update does not write through it" in refused.stderr
+    assert mine.read_text() == "mine\n"
+
+
 def test_modes_and_line_ends_stay_what_the_user_made_them(
     news: Path, project: Path, in_git: InGit
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from itertools import combinations
@@ -16,6 +17,7 @@ from hooks.update import after_update
 from host.env_file import read_env, set_keys
 from tests.conftest import ROOT, SNAPSHOT_TAG, Generate, InGit
 from tests.support.git import git
+from tests.support.process import run
 from tests.support.updates import conflicts, update
 
 if sys.version_info >= (3, 11):
@@ -273,3 +275,24 @@ def test_who_calls_a_file_that_moved_is_told_its_new_name(
     assert not (project / DOCKER / "ci.sh").exists()
     assert "docker-amd64/ci.sh, which Makefile still names." in told
     assert after_update.MOVED["docker-amd64/ci.sh"].sentence in told
+
+
+@pytest.mark.usefixtures("releases")
+@pytest.mark.parametrize("version", ["0.5.2", released()[-1]])
+def test_template_sh_of_an_older_version_still_updates(
+    generate: Generate, tmp_path: Path, in_git: InGit, version: str
+) -> None:
+    project = generate(tmp_path / "project", hook=True, version=f"v{version}", project_kind="new")
+    with (project / DOCKER / "entrypoint.sh").open("a") as file:
+        file.write("# mine\n")
+    in_git(project)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = run(
+        *(project / DOCKER / "template.sh", "update", "-y"),
+        cwd=project,
+        env={**os.environ, "PATH": path},
+    )
+    assert done.returncode == 0, done.stderr
+    assert answers_of(project)["_commit"] == SNAPSHOT_TAG
+    assert (project / DOCKER / "entrypoint.sh").read_text().endswith("# mine\n")
+    assert "nothing takes the update back" not in done.stdout

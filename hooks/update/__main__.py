@@ -2,9 +2,9 @@
 
     python -B -m hooks.update request.json
 
-with this version's hooks/ and template/docker-amd64/host importable, in the project's folder. It
-decides on the version, tells what that brings, and becomes perform.py in the Python of a Copier.
-It runs in the Python that template.sh has found, which may be 3.8.
+in the folder of this version's files, with template/docker-amd64 on PYTHONPATH. It decides on the
+version, tells what that brings, and becomes perform.py in the Python of a Copier. It runs in the
+Python that template.sh has found, which may be 3.8.
 
 request.json (format 1): project (root, docker, answers_file, template, version, git, head), state
 (the folder for what takes the update back), repository (a git folder with the template's history),

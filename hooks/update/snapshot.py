@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from host.ask import capture
 from host.checkout import HOST_FILES, UpdateError, listed
-from host.files import PUBLIC, make_folder, owner_of_new, write_file
+from host.files import PUBLIC, make_folder, owner_of_new, replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -144,9 +144,12 @@ def write(root: Path, name: str, file: File) -> None:
             os.chown(temporary, *owner, follow_symlinks=False)
         temporary.replace(path)
         return
-    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else PUBLIC
-    readable = mode & 0o444
-    write_file(path, file.data, mode & ~0o111 | (readable >> 2 if file.executable else 0))
+    # A link is replaced, not followed: a program in a container can make one.
+    status = path.lstat() if path.exists() and not path.is_symlink() else None
+    mode = stat.S_IMODE(status.st_mode) if status else PUBLIC
+    execution = (mode & 0o444) >> 2 if file.executable else 0
+    owner = owner_of_new(path, status)
+    replace_file(path, file.data, mode & ~0o111 | execution, owner, status)
 
 
 def apply(project: Checkout, plan: Plan) -> None:

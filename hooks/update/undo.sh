@@ -82,6 +82,7 @@ while IFS= read -r name; do
     rm -f "$name".$any
     if [ -e "$state/before/$name" ] || [ -L "$state/before/$name" ]; then
         mkdir -p "$(dirname "$name")"
+        rm -f "$name.undo.tmp" # cp would follow a link
         cp -pP "$state/before/$name" "$name.undo.tmp"
         mv -f "$name.undo.tmp" "$name"
     elif [ -e "$name" ] || [ -L "$name" ]; then
@@ -91,6 +92,7 @@ while IFS= read -r name; do
 done <"$state/paths"
 # What was written into .env since the update; git has never seen it.
 if [ -e "$docker/.env" ] && ! cmp -s "$state/.env" "$docker/.env" && ! cmp -s "$state/updated.env" "$docker/.env"; then
+    rm -f "$docker/.env.undone"
     cp -p "$docker/.env" "$docker/.env.undone"
     chmod 600 "$docker/.env.undone"
     echo "The .env that you had with it is .env.undone now."
@@ -102,6 +104,7 @@ for file; do
     if [ -L "$docker/$file" ] && [ -e "$state/$file" ]; then
         cat "$state/$file" >"$docker/$file"
     elif [ -e "$state/$file" ]; then
+        rm -f "$docker/$file.old.tmp"
         cp -p "$state/$file" "$docker/$file.old.tmp"
         mv -f "$docker/$file.old.tmp" "$docker/$file"
     else

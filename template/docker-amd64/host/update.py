@@ -228,13 +228,14 @@ def hand_over(project: Checkout, asked: argparse.Namespace, scratch: Path, lock:
         "goes_on": asked.goes_on,
     }
     write_file(request, json.dumps(told))
-    env = {**os.environ, "PYTHONPATH": f"{engine}{os.pathsep}{engine / 'template/docker-amd64'}"}
+    env = {**os.environ, "PYTHONPATH": str(engine / "template/docker-amd64")}
     # Where the person's shell is.
     env["PWD"] = env.get("CALLED_FROM", str(project.root))
     # A shell sets PWD anew; this is none.
     command = [sys.executable, "-B", "-m", "hooks.update", str(request)]
     descriptors = () if lock is None else (lock,)
-    with subprocess.Popen(command, cwd=project.root, env=env, pass_fds=descriptors) as update:
+    # It starts in its own folder, so that Python finds it before a folder hooks of the project.
+    with subprocess.Popen(command, cwd=str(engine), env=env, pass_fds=descriptors) as update:
         # Ctrl-C is for the update, which takes back what it has done.
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
