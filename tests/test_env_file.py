@@ -21,6 +21,7 @@ from host import env_file, fill, place
 from host.env_file import (
     ALL,
     GONE,
+    COPY,
     RECORD,
     ProbeError,
     Settings,
@@ -842,7 +843,8 @@ def test_env_and_its_backup_are_for_their_owner_only(tmp_path: Path, umask: int)
         os.umask(former)
     modes = {entry.name: stat.S_IMODE(entry.stat().st_mode) for entry in tmp_path.iterdir()}
     assert modes == {".env": 0o600, ".env.bak": 0o600}
-    assert (path.read_text(), (tmp_path / ".env.bak").read_text()) == ("NEW=1\n", "OLD=1\n")
+    assert path.read_text() == "NEW=1\n"
+    assert (tmp_path / ".env.bak").read_text().startswith(f"OLD=1\n{COPY}")
 
 
 def test_an_unchanged_file_is_not_written_but_made_private(tmp_path: Path) -> None:
@@ -873,6 +875,54 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_litter(
 
 
 def test_an_env_that_is_a_link_stays_one(tmp_path: Path) -> None:
+def copies(folder: Path) -> dict[str, str]:
+    """The files beside .env, without the line that makes a copy of .env one."""
+    return {
+        path.name: path.read_text().partition(COPY)[0]
+        for path in folder.glob("*.bak*")
+        if path.is_file()
+    }
+
+
+def test_a_copy_of_the_users_is_never_replaced_and_one_of_the_program_is(tmp_path: Path) -> None:
+    path, copy = tmp_path / ".env", tmp_path / ".env.bak"
+    path.write_bytes(b"A=caf\xe9\r\n# no end")
+    written = env_file.write_env(path, "A=1\n")
+    assert written == copy
+    assert copy.read_bytes().startswith(b"A=caf\xe9\r\n# no end\n" + COPY.encode())
+    env_file.write_env(path, "A=2\n")
+    assert copies(tmp_path) == {".env.bak": "A=1\n"}
+
+    edited = copy.read_text().replace("A=1", "A=1 # a note")
+    for theirs in (edited, "A=0\n", ""):
+        copy.write_text(theirs)
+        env_file.write_env(path, f"{path.read_text()}MORE=1\n")
+        assert copy.read_text() == theirs
+    assert copies(tmp_path).keys() == {".env.bak", ".env.bak1"}
+    copy.unlink()
+    copy.mkdir()
+    (tmp_path / ".env.bak1").unlink()
+    (tmp_path / ".env.bak1").symlink_to("nowhere")
+    assert env_file.write_env(path, "A=4\n") == tmp_path / ".env.bak2"
+
+
+def test_a_name_for_the_copy_that_is_nowhere_free_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("A=1\n")
+    for number in ("", *range(1, 10)):
+        (tmp_path / f".env.bak{number}").write_text("mine\n")
+    with pytest.raises(ProbeError, match=r"^\.env\.bak to \.env\.bak9 are files of yours"):
+        env_file.write_env(tmp_path / ".env", "A=2\n")
+    assert (tmp_path / ".env").read_text() == "A=1\n"
+
+
+def test_a_copy_that_is_env_again_is_no_copy_after_the_next_filling(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    path.write_text(merge(EXAMPLE, None, VALUES).text)
+    copy = env_file.write_env(path, "A=1\n")
+    assert copy
+    assert COPY not in merge(EXAMPLE, copy.read_text(), VALUES).text
+
+
     (tmp_path / "elsewhere").mkdir()
     real, link = tmp_path / "elsewhere/env", tmp_path / ".env"
     real.write_text("OLD=1\n")
@@ -1110,7 +1160,10 @@ def test_a_key_is_set_where_it_stands_and_with_the_right_quotes(folder: Path) ->
     path.write_text("A=1 # why\n# B=2\nexport C=3\nEND=x\n")
     result = run_set(folder, "A=it's $5", "B=", "C=c", "NEW=a=b")
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
-    assert path.read_text() == 'A="it\'s \\$5"\nB=\nexport C=c\nEND=x\nNEW=a=b\n'
+    assert path.read_text() == 'A="it\'s \\$5" # why\nB=\nexport C=c\nEND=x\nNEW=a=b\n'
+    run_set(folder, "A=")
+    assert path.read_text().startswith("A='' # why\nB=\n")
+    assert read_env(path.read_text())["A"] == ""
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 

@@ -287,6 +287,7 @@ class Settings:
 # ----------------------------------------------------------------------------------------- merging
 
 RECORD = "# The keys of .env.example when this file was last filled (leave this line): "
+COPY = "# A copy of the former .env: the next change replaces it, unless you edit it. "
 GONE = "# No longer in .env.example, nothing reads it: delete it when you like."
 
 
@@ -358,7 +359,8 @@ def split_record(text: str) -> tuple[list[Entry], dict[str, Said | None]]:
     for entry in entries:
         if entry.text.startswith(RECORD):
             record.update(read_record(entry.text[len(RECORD) :]))
-    return [entry for entry in entries if not entry.text.startswith(RECORD)], record
+    # A copy that was made .env again still says that it is one.
+    return [entry for entry in entries if not entry.text.startswith((RECORD, COPY))], record
 
 
 def setting_line(key: str, value: str) -> Entry:
@@ -513,10 +515,24 @@ def assign(mine: list[Entry], line: Entry) -> None:
     words = [mine[active[-1]].text.split()[0], line.text.split()[0]] if active else []
     if words and words[0] == "export" != words[1]:
         line = replace(line, text=f"export {line.text}")
+    comment = comment_behind(mine[active[-1]].text) if active else ""
+    if comment and not comment_behind(line.text):
+        value = "" if line.value else "''"  # or the comment would be the value
+        line = replace(line, text=line.text + value + comment)
     if places:
         mine[(active or places)[-1]] = line
     else:
         mine.append(line)
+
+
+def comment_behind(line: str) -> str:
+    """The comment behind the value of an assignment, with the blanks before it."""
+    start = SKIPPED.match(line)
+    name = NAME.match(line, start.end() if start else 0)
+    at = name.end() if name else 0
+    quoted = QUOTED.match(line, at)
+    rest = line[quoted.end() :] if quoted else "".join(line[at:].partition(" #")[1:])
+    return rest.rstrip() if "#" in rest else ""
 
 
 def mark_gone(mine: list[Entry], left: Collection[str], known: Collection[str]) -> list[str]:
@@ -537,17 +553,50 @@ def mark_gone(mine: list[Entry], left: Collection[str], known: Collection[str]) 
 # ----------------------------------------------------------------------------------------- on disk
 
 
-def write_env(path: Path, text: str, owner: tuple[int, int] | None = None) -> bool:
-    """Replace a file in one step, for its owner's eyes only; keep the former one as `.bak`.
+def write_env(path: Path, text: str, owner: tuple[int, int] | None = None) -> Path | None:
+    """Replace a file in one step, for its owner's eyes only, and return the copy of the former one.
 
-    `owner` is the user and group id it is given by a caller who is root. Returns False if the file
-    had this text already. Raises ProbeError.
+    `owner` is the user and group id it is given by a caller who is root. Returns None if there was
+    no such file, or if it had this text already. Raises ProbeError.
     """
-    former = read_or_explain(path)
+    former, copy = read_or_explain(path), None
     if former is not None and former != text:
-        real = path.resolve()  # an .env that is a link stays one
-        write_file(real.with_name(real.name + ".bak"), former, PRIVATE, owner)
-    return write_file(path, text, PRIVATE, owner)
+        copy = keep_copy(path.resolve(), former, owner)  # an .env that is a link stays one
+    write_file(path, text, PRIVATE, owner)
+    return copy
+
+
+def checksum(text: str) -> str:
+    """What tells a copy that the program wrote from one that somebody has edited."""
+    from hashlib import sha256
+
+    return sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def is_copy(text: str) -> bool:
+    """Whether the program wrote a text as a copy of .env, and nobody has edited it since."""
+    former, _, found = text.rpartition(COPY)
+    return found.strip() == checksum(former)
+
+
+def keep_copy(path: Path, text: str, owner: tuple[int, int] | None) -> Path:
+    """Write the copy of a former .env beside it, as .env.bak unless that name is the user's.
+
+    Raises ProbeError.
+    """
+    text += "" if text.endswith("\n") else "\n"
+    names = [f"{path.name}.bak{number}" for number in ("", *range(1, 10))]
+    for copy in map(path.with_name, names):
+        try:
+            found = read_or_explain(copy)
+        except ProbeError:  # such as a folder of that name
+            continue
+        if found is None or is_copy(found):
+            write_file(copy, f"{text}{COPY}{checksum(text)}\n", PRIVATE, owner)
+            return copy
+    raise ProbeError(
+        f"{names[0]} to {names[-1]} are files of yours: rename one, for a copy of .env."
+    )
 
 
 def set_keys(folder: Path, settings: Sequence[str]) -> None:
