@@ -9,6 +9,7 @@ import shutil
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,8 +21,8 @@ from hypothesis import strategies as st
 from host import env_file, fill, place
 from host.env_file import (
     ALL,
-    GONE,
     COPY,
+    GONE,
     RECORD,
     ProbeError,
     Settings,
@@ -874,7 +875,6 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_litter(
     assert [entry.name for entry in tmp_path.iterdir()] == [".env"]
 
 
-def test_an_env_that_is_a_link_stays_one(tmp_path: Path) -> None:
 def copies(folder: Path) -> dict[str, str]:
     """The files beside .env, without the line that makes a copy of .env one."""
     return {
@@ -923,6 +923,7 @@ def test_a_copy_that_is_env_again_is_no_copy_after_the_next_filling(tmp_path: Pa
     assert COPY not in merge(EXAMPLE, copy.read_text(), VALUES).text
 
 
+def test_an_env_that_is_a_link_stays_one(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     real, link = tmp_path / "elsewhere/env", tmp_path / ".env"
     real.write_text("OLD=1\n")
@@ -994,6 +995,92 @@ def test_compose_override_is_no_difference_and_survives_a_refresh(folder: Path) 
     for refresh in [(), ("COMPOSE_FILE",), ALL]:
         assert fill.fill(folder, refresh, facts=Facts(user=ADA)).merged.differing == ()
         assert (folder / ".env").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("named", "left", "missing"),
+    [
+        (
+            "first.yaml:compose.yaml:gone.yaml:mine.yaml",
+            "first.yaml:compose.yaml:mine.yaml",
+            "gone.yaml",
+        ),
+        ("compose.yaml:${HOME}/x.yaml", "", ""),
+        ("compose.yaml:${HOME}/x.yaml:gone.yaml", "compose.yaml:{home}/x.yaml", "gone.yaml"),
+        ("compose.yaml:{home}/x.yaml:{home}/y.yaml", "compose.yaml:{home}/x.yaml", "{home}/y.yaml"),
+        ("compose.yaml:~/x.yaml", "compose.yaml", "~/x.yaml"),
+        (
+            "https://h/c.yaml;a:b.yaml;compose.yaml;x.yaml",
+            "https://h/c.yaml;a:b.yaml;compose.yaml",
+            "x.yaml",
+        ),
+        ("gone.yaml:too.yaml", "compose.yaml", "gone.yaml, too.yaml"),
+    ],
+)
+def test_a_compose_file_that_is_gone_leaves_the_list_and_is_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, named: str, left: str, missing: str
+) -> None:
+    home = folder.parent / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    for path in (home / "x.yaml", *map(folder.joinpath, ("mine.yaml", "first.yaml", "a:b.yaml"))):
+        path.touch()
+    named, left, missing = (one.replace("{home}", str(home)) for one in (named, left, missing))
+    fill.fill(folder, facts=Facts(user=ADA))
+    text = re.sub(
+        "(?m)^COMPOSE_FILE=.*", f'COMPOSE_FILE="{named}" # why', (folder / ".env").read_text()
+    )
+    separator = ";" if ";" in named else ":"
+    (folder / ".env").write_text(f"{text}COMPOSE_PATH_SEPARATOR={separator}\n")
+    filled = fill.fill(folder, facts=Facts(user=ADA))
+    said = f"COMPOSE_FILE: removed {missing}: no such file."
+    assert [line for line in fill.report(filled) if "COMPOSE_FILE" in line] == [said] * bool(
+        missing
+    )
+    after = (folder / ".env").read_text()
+    assert read_env(after)["COMPOSE_FILE"] == (left or named)
+    assert Settings(folder).files() == [
+        name.replace("${HOME}", str(home)) for name in (left or named).split(separator)
+    ]
+    assert re.search("(?m)^COMPOSE_FILE=.* # why$", after)
+    assert fill.fill(folder, facts=Facts(user=ADA)).merged.refreshed == ()
+    assert (folder / ".env").read_text() == after
+
+
+def test_an_override_file_that_is_written_again_is_not_gone(folder: Path) -> None:
+    gpus = Facts(
+        user=ADA,
+        gpu_status="found",
+        gpus=(Gpu("a", "GPU-a"),),
+        engine=Engine(reachable=True),
+        access=Access(("cdi",)),
+    )
+    fill.fill(folder, facts=gpus)
+    before = (folder / ".env").read_text()
+    (folder / "compose.cdi.yaml").unlink()
+    filled = fill.fill(folder, facts=gpus)
+    assert (filled.missing, (folder / ".env").read_text()) == ((), before)
+    assert (folder / "compose.cdi.yaml").exists()
+
+
+def test_gpu_access_that_changes_keeps_what_compose_reads_of_the_users_files(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(folder.parent))
+    (folder.parent / "x.yaml").touch()
+    found = Facts(
+        user=ADA, gpu_status="found", gpus=(Gpu("a", "GPU-a"),), engine=Engine(reachable=True)
+    )
+    fill.fill(folder, facts=replace(found, access=Access(("nvidia",))))
+    text = (folder / ".env").read_text()
+    assert "compose.yaml:compose.nvidia.yaml\n" in text
+    (folder / ".env").write_text(text.replace("nvidia.yaml\n", "nvidia.yaml:${HOME}/x.yaml\n"))
+    fill.fill(folder, facts=replace(found, access=Access(("cdi",))))
+    assert Settings(folder).files() == [
+        "compose.yaml",
+        "compose.cdi.yaml",
+        f"{folder.parent}/x.yaml",
+    ]
 
 
 def test_a_changed_answer_is_told_in_one_line(folder: Path) -> None:
@@ -1210,6 +1297,59 @@ def test_an_env_that_is_a_folder_is_one_sentence(folder: Path) -> None:
     (folder / ".env").mkdir()
     with pytest.raises(ProbeError, match="it is a folder, not a regular file"):
         fill.fill(folder, facts=Facts(user=ADA))
+
+
+def test_an_env_that_is_a_link_to_nothing_is_one_sentence(folder: Path) -> None:
+    (folder / ".env").symlink_to(folder / "nowhere")
+    with pytest.raises(ProbeError, match="it is a link to nothing, not a regular file"):
+        fill.fill(folder, facts=Facts(user=ADA))
+    assert not (folder / "nowhere").exists()
+
+
+def test_an_env_outside_of_the_project_is_filled_there_with_its_copy(folder: Path) -> None:
+    real = folder.parents[1] / "of demo.env"
+    real.write_text("MINE=1\n")
+    (folder / ".env").symlink_to(real)
+    filled = fill.fill(folder, facts=Facts(user=ADA))
+    assert (folder / ".env").is_symlink()
+    assert read_env(real.read_text()).keys() > {"MINE", "USRID"}
+    assert filled.copy == real.parent / "of demo.env.bak"
+    assert copies(real.parent) == {"of demo.env.bak": "MINE=1\n"}
+
+
+@pytest.mark.parametrize("name", [".env", ".env.example"])
+def test_a_file_that_cannot_be_read_is_one_sentence(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def refused(path: Path) -> bytes:
+        if path.name == name:
+            raise PermissionError(13, "Permission denied")
+        return read(path)
+
+    (folder / ".env").write_text("MINE=1\n")
+    read = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    with pytest.raises(ProbeError, match=rf"^Cannot (read|use) .*{name}: .*\.$"):
+        fill.fill(folder, facts=Facts(user=ADA))
+
+
+def test_a_value_of_another_encoding_is_said_and_kept(folder: Path) -> None:
+    (folder / ".env").write_bytes(b"MINE=caf\xe9\r\nTZ=\xe9\r\n# \xe9\r\n")
+    done = run_fill(folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "TZ: .env says \\udce9, this host suggests" in done.stdout
+    assert {b"MINE=caf\xe9", b"TZ=\xe9", b"# \xe9"} <= set(
+        (folder / ".env").read_bytes().splitlines()
+    )
+
+
+def test_a_file_of_utf_16_is_refused_with_the_line(folder: Path) -> None:
+    content = "A=1\n".encode("utf-16")
+    (folder / ".env").write_bytes(content)
+    done = run_fill(folder)
+    assert (done.returncode, "Line 1 of .env" in done.stderr) == (1, True)
+    assert "Traceback" not in done.stderr
+    assert (folder / ".env").read_bytes() == content
 
 
 def test_a_root_at_work_for_somebody_else_leaves_no_file_of_root(

@@ -59,6 +59,7 @@ class Accelerator:
     """No accelerator: the project computes on the CPU."""
 
     chosen_keys: tuple[str, ...] = ()  # of .env, which other values depend on
+    files: tuple[str, ...] = ()  # that `write_overrides` makes
 
     def sources(self) -> dict[str, Callable[[], Any]]:
         """More questions to this machine. Call it before any thread starts."""

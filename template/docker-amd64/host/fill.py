@@ -31,7 +31,7 @@ from .files import make_folder, write_file
 from .place import KEY as NAME_KEY
 from .place import check_place, compose_project_name, is_made_by_program
 from .probe import probe, system_bundle
-from .project import CA_FILE, DATA_KEY, PINS_FILE, me
+from .project import CA_FILE, DATA_KEY, PINS_FILE, is_compose_file, me
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -40,6 +40,10 @@ if TYPE_CHECKING:
     from .accelerator import Suggestion
     from .facts import Facts
 
+ROOT = (
+    "You are root: programs in the containers run as root, and their files belong to root. "
+    "If you have a user of your own, work as that user."
+)
 NOTHING = ".env: nothing to add."
 OURS = ("dependencies", "host", "image")  # folders of docker-amd64 whose files are run or built
 BIND_DIRS = ("LOCAL_DATA_DIR", "LOCAL_OUTPUTS_DIR")  # a missing LOCAL_CODE_DIR is a mistake to show
@@ -104,13 +108,34 @@ def compose_file(
     """
     yours, separator = compose_files(current)
     base = default.split(":")
-    files = [name for name in yours if name in base or (folder / name).is_file()]
+    files = [name for name in yours if name in base or is_compose_file(folder, name)]
     files = [name for name in dict.fromkeys(files) if name not in (PINS_FILE, CA_FILE)]
     files = [*(name for name in base if name not in files), *files]
     wanted = (PINS_FILE, CA_FILE) if trusts else (PINS_FILE,)
     behind = max(files.index(name) for name in base) + 1
     files[behind:behind] = [name for name in wanted if (folder / name).is_file()]
     return separator.join(files if override is None else with_override(files, base, override))
+
+
+def missing_files(settings: Mapping[str, str], folder: Path, kept: Collection[str]) -> list[str]:
+    """The names in COMPOSE_FILE of files that do not exist, but those of `kept`."""
+    return [
+        name
+        for name in compose_files(settings)[0]
+        if name not in kept and not is_compose_file(folder, name)
+    ]
+
+
+def without_files(
+    settings: Mapping[str, str], missing: Collection[str], defaults: Mapping[str, str]
+) -> dict[str, str]:
+    """The settings, with a COMPOSE_FILE that does not name the missing files."""
+    if not missing:
+        return dict(settings)
+    names, separator = compose_files(settings)
+    left = [name for name in names if name not in missing]
+    left = left or defaults.get("COMPOSE_FILE", "").split(":")
+    return {**settings, "COMPOSE_FILE": separator.join(left)}
 
 
 def with_override(files: Sequence[str], base: Sequence[str], override: str) -> list[str]:
@@ -121,11 +146,18 @@ def with_override(files: Sequence[str], base: Sequence[str], override: str) -> l
     return [*others[:at], *([override] if override else []), *others[at:]]
 
 
-def followed_values(suggestion: Suggestion, before: Mapping[str, str]) -> dict[str, str]:
-    """The keys that change in .env without a refresh; of COMPOSE_FILE only the override file."""
+def followed_values(
+    suggestion: Suggestion, before: Mapping[str, str], missing: Collection[str]
+) -> dict[str, str]:
+    """The keys that change in .env without a refresh.
+
+    Of COMPOSE_FILE only the override file; and the `missing` files are not in that of `before`.
+    """
     followed = dict(suggestion.followed)
     files, separator = compose_files(before)
     override = suggestion.override
+    if missing:
+        followed["COMPOSE_FILE"] = before["COMPOSE_FILE"]
     if "COMPOSE_FILE" in before and override is not None and override_in(files) != override:
         followed["COMPOSE_FILE"] = separator.join(with_override(files, ["compose.yaml"], override))
     return followed
@@ -155,7 +187,8 @@ def keep_out_of_git(folder: Path, owner: tuple[int, int] | None) -> None:
 class Filled:
     """What `fill` did; `notes` are sentences about what it could not do.
 
-    `accelerator` has one about what the containers compute on.
+    `accelerator` has one about what the containers compute on; `missing` are the files that were
+    taken out of COMPOSE_FILE; `copy` is the copy of the former .env, if that was another one.
     """
 
     created: bool
@@ -164,6 +197,20 @@ class Filled:
     folders: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
     accelerator: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    copy: Path | None = None
+
+
+def read_example(folder: Path) -> str:
+    """The text of .env.example. Raises ProbeError if there is none, or one with conflicts."""
+    example = read_or_explain(folder / ".env.example")
+    if example is None:
+        raise ProbeError(f"There is no .env.example in {folder}: name the folder with --project.")
+    if re.search(r"(?m)^(<{7}|>{7}) ", example):  # its lines would be lines of .env
+        raise ProbeError(
+            ".env.example has conflicts: solve them first (between <<<<<<< and >>>>>>>)."
+        )
+    return example
 
 
 def fill(
@@ -182,27 +229,27 @@ def fill(
     folder = folder.absolute()
     path = folder / ".env"
     place = check_place(folder)
-    example, current = read_or_explain(folder / ".env.example"), read_settings(path)
-    if example is None:
-        raise ProbeError(f"There is no .env.example in {folder}: name the folder with --project.")
-    if re.search(r"(?m)^(<{7}|>{7}) ", example):  # its lines would be lines of .env
-        raise ProbeError(
-            ".env.example has conflicts: solve them first (between <<<<<<< and >>>>>>>)."
-        )
+    example, current = read_example(folder), read_settings(path)
     answers = answer_lines(parse_env(example))
     check_keys(refresh, [*FILLED, *answers])
     any_engine = ENGINE_KEY in refresh or tuple(refresh) == ALL
     facts = with_system_bundle(facts or probe(folder, any_engine=any_engine), refresh)
     defaults, before = read_defaults(example), read_env(current or "")
     computing = accelerator(defaults)
+    written, files = before.get("COMPOSE_FILE", ""), Settings(folder).in_file("COMPOSE_FILE")
+    if files:
+        before["COMPOSE_FILE"] = files  # as Compose reads it
+    kept = (*defaults.get("COMPOSE_FILE", "").split(":"), *computing.files)
+    missing = missing_files(before, folder, kept)
+    before = without_files(before, missing, defaults)
     settings = {**before, **(chosen or {})}
     for key in ("CA_BUNDLE", "SSH_PORT", *computing.chosen_keys):  # other values depend on these
         if key in refresh or tuple(refresh) == ALL:
             settings.pop(key, None)
     recorded = split_record(current or "")[1].items()
     decided = {key: record.given for key, record in recorded if record}
-    named = FILLED if tuple(refresh) == ALL else refresh
-    suggestion = computing.suggestion(facts, Known(defaults, settings, before, decided, named))
+    again = FILLED if tuple(refresh) == ALL else refresh
+    suggestion = computing.suggestion(facts, Known(defaults, settings, before, decided, again))
     values = {**env_values(facts, folder, example, settings, suggestion), **(chosen or {})}
     if current is not None and DATA_KEY in defaults and DATA_KEY not in (*before, *refresh):
         values[DATA_KEY] = "false"  # programs of an older project may write to data
@@ -210,29 +257,25 @@ def fill(
         name, project = before.get(NAME_KEY, ""), defaults.get(NAME_KEY, "")
         if NAME_KEY not in refresh and is_made_by_program(name, project):
             values[NAME_KEY] = name  # that of a moved folder is kept
-        followed = followed_values(suggestion, before)
+        followed = followed_values(suggestion, before, missing)
+        followed = {key: value for key, value in followed.items() if key not in refresh}
         values.update(followed)
         refresh = [*refresh, *followed]
+    if files and values.get("COMPOSE_FILE") == files:
+        values["COMPOSE_FILE"] = written  # with its variables
     notes = [*([place] if place else []), *close_to_others(folder)]
-    if current is None and is_root_for_itself(facts):
-        notes.append(
-            "You are root: programs in the containers run as root, and their files belong to root. "
-            "If you have a user of your own, work as that user."
-        )
+    notes += [ROOT] if current is None and is_root_for_itself(facts) else []
     notes += [
         f"{key}: nothing found on this machine."
         for key in refresh
         if key not in (*values, *answers, *ALL)
     ]
-    for key, reason in unwritable(values).items():
-        notes.append(f"{key} was left out: {reason}.")
-        del values[key]
-    notes += suggestion.notes
+    notes += [*leave_out(values), *suggestion.notes]
     answered = {key: value for key, value in (answered or {}).items() if key not in values}
     decided = {**suggestion.decided, NAME_KEY: str(folder.resolve())}
     merged = merge(example, current, values, refresh, answered, decided=decided)
     owner = new_file_owner(facts)
-    write_env(path, merged.text, owner)
+    copy = write_env(path, merged.text, owner)
     settings = read_env(merged.text)
     notes += computing.write_overrides(folder, settings, facts, owner)
     changed = current is None or "COMPOSE_FILE" in refresh
@@ -244,7 +287,17 @@ def fill(
         folders=tuple(folders),
         notes=(*notes, *problems),
         accelerator=tuple(computing.notes(facts, settings, changed=changed)),
+        missing=tuple(missing),
+        copy=copy,
     )
+
+
+def leave_out(values: dict[str, str]) -> list[str]:
+    """Remove the values that .env cannot hold; a sentence on each."""
+    reasons = unwritable(values)
+    for key in reasons:
+        del values[key]
+    return [f"{key} was left out: {reason}." for key, reason in reasons.items()]
 
 
 def with_system_bundle(facts: Facts, refresh: Collection[str]) -> Facts:
@@ -324,8 +377,12 @@ def report(filled: Filled) -> list[str]:
         lines.append(f".env: added {', '.join(merged.added)}.")
     elif not (merged.refreshed or merged.taken or merged.gone):
         lines.append(NOTHING)
-    if merged.refreshed:
-        lines.append(f".env: refreshed {', '.join(merged.refreshed)}; the former is .env.bak.")
+    refreshed = [key for key in merged.refreshed if not (key == "COMPOSE_FILE" and filled.missing)]
+    if refreshed:
+        former = f"; the former is {filled.copy.name}" if filled.copy else ""
+        lines.append(f".env: refreshed {', '.join(refreshed)}{former}.")
+    if filled.missing:
+        lines.append(f"COMPOSE_FILE: removed {', '.join(filled.missing)}: no such file.")
     lines += [
         f"{one.key}: {one.yours or 'nothing'} became {one.suggested or 'nothing'}, "
         "as the answers now say."

@@ -35,6 +35,7 @@ class NvidiaGpus(Accelerator):
     """NVIDIA GPUs; the facts are `GpuFacts`."""
 
     chosen_keys = ("GPU_IDS",)
+    files = tuple(OVERRIDE_FILES.values())
 
     def sources(self) -> dict[str, Callable[[], Any]]:
         """What the driver is asked, in a child process."""

@@ -245,6 +245,11 @@ def is_bad(key: str, value: str) -> bool:
     return not (fits and (words != NUMBER or int(value) < 2**31))
 
 
+def is_compose_file(folder: Path, name: str) -> bool:
+    """Whether a name in COMPOSE_FILE is that of a file; one of another machine is not looked at."""
+    return name == "-" or "://" in name or bool(name and (folder / name).is_file())
+
+
 def bad_values(settings: Settings) -> list[StopError]:
     """What to say of each value at which Compose or a build stops."""
     from .failures import failed  # noqa: PLC0415  it needs this module
@@ -261,8 +266,7 @@ def bad_values(settings: Settings) -> list[StopError]:
     bad += too_wide(settings)
     if "COMPOSE_FILE" in settings.file and "COMPOSE_FILE" not in settings.environ:
         for name in settings.names():
-            remote = name == "-" or "://" in name
-            if not remote and not (name and (settings.folder / name).is_file()):
+            if not is_compose_file(settings.folder, name):
                 lacks = f"names {name}, which does not exist" if name else "contains an empty name"
                 remedy = f"{me()} env --refresh COMPOSE_FILE"
                 sentence = f"COMPOSE_FILE in .env {lacks}."
