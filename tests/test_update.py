@@ -14,7 +14,7 @@ import pytest
 import yaml
 from copier import run_copy
 
-from host.env_file import read_env, set_keys
+from host.env_file import GONE, read_env, set_keys
 from tests.conftest import ROOT, SNAPSHOT_TAG, Generate, InGit
 from tests.fakes.machine import environment
 from tests.support.git import git
@@ -48,7 +48,8 @@ def test_a_persons_work_and_the_templates_news_both_survive_an_update(
     )
     replace(docker / "dependencies/apt-dev.txt", "htop\n", "htop\nnvtop\n")
     env = re.sub("(?m)^SHM_SIZE=.*$", "SHM_SIZE=3gb", (docker / ".env").read_text())
-    (docker / ".env").write_text(f"{env}MY_OWN_KEY='a b'\n")
+    (docker / ".env").write_text(f"{env.replace('CPUS=', 'CPUS=4')}MY_OWN_KEY='a b'\n")
+    (docker / ".env.bak").write_text("Mine.\n")
     (docker / "pre-run.sh").write_text("echo mine\n")
     (docker / "compose.ca.yaml").unlink()
     in_git(project)
@@ -63,7 +64,10 @@ def test_a_persons_work_and_the_templates_news_both_survive_an_update(
         source / "dependencies/apt-dev.txt.jinja", "bash-completion\n", "bash-completion\nfile\n"
     )
     replace(source / "compose.ca.yaml.jinja", "# Override file", "# News: override file")
-    replace(source / ".env.example.jinja", "# Shared memory", "# News.\nNEW_KEY=7\n\n# Shared")
+    example = source / ".env.example.jinja"
+    replace(example, "# Shared memory", "# News.\nNEW_KEY=7\n\n# Shared")
+    replace(example, "PIDS_LIMIT=16384\n", "")
+    replace(example, "CPUS=\n", "")
     release(own_template)
     update(project)
 
@@ -78,8 +82,10 @@ def test_a_persons_work_and_the_templates_news_both_survive_an_update(
     assert {"nvtop", "file"} <= set((docker / "dependencies/apt-dev.txt").read_text().split())
     assert (docker / "pre-run.sh").read_text() == "echo mine\n"
     assert not (docker / "compose.ca.yaml").exists()
+    assert (docker / ".env.bak").read_text() == "Mine.\n"
     lines = (docker / ".env").read_text().splitlines()
-    assert {"SHM_SIZE=3gb", "MY_OWN_KEY='a b'", "NEW_KEY=7"} <= set(lines)
+    assert {"SHM_SIZE=3gb", "MY_OWN_KEY='a b'", "NEW_KEY=7", GONE, "CPUS=4"} <= set(lines)
+    assert not [line for line in lines if line.startswith(("PIDS_LIMIT=", "# Shared memory"))]
     answers = yaml.safe_load((project / ".copier-answers.yml").read_text())
     assert answers["_commit"] == NEWER_TAG
 

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hooks.update import after_update
+from host.ask import capture
 from host.checkout import ANSWERS, recorded
-from host.env_file import ProbeError, read_env
+from host.env_file import ProbeError, read_env, read_or_explain
 from host.facts import engine_line
 from host.fill import Filled, fill, report
 from host.gpu_facts import GpuFacts, chosen_gpus, gpu_facts
@@ -116,8 +117,7 @@ def uses_gpu_ids(folder: Path) -> bool:
 def choose(facts: GpuFacts, folder: Path, *, ask: bool) -> dict[str, str]:
     """The values of .env that the user selects: GPU_IDS, if unset and there are several GPUs."""
     choices = gpu_choices(facts)
-    asked_before = folder / ".env"
-    known = read_env(asked_before.read_text("utf-8", "replace")) if asked_before.is_file() else {}
+    known = read_env(read_or_explain(folder / ".env") or "")
     if not ask or len(choices) < 2 or "GPU_IDS" in known or not uses_gpu_ids(folder):  # noqa: PLR2004
         return {}
     try:
@@ -425,7 +425,9 @@ def run(project: Path, arguments: Sequence[str], *, ask: bool) -> list[str]:
         answered, notes = {}, []
     filled, used = None, facts
     try:
-        filled = fill(folder, facts=facts, chosen=choose(facts, folder, ask=ask), answered=answered)
+        chosen = choose(facts, folder, ask=ask)
+        committed = committed_example(project) if updated else ""
+        filled = fill(folder, facts=facts, chosen=chosen, answered=answered, committed=committed)
         used = chosen_gpus(facts, read_env(filled.merged.text).get("GPU_IDS", ""))
     except Exception as error:  # noqa: BLE001  the rest of the work does not need it
         print(not_filled(error), file=sys.stderr)
@@ -449,6 +451,11 @@ def run(project: Path, arguments: Sequence[str], *, ask: bool) -> list[str]:
             else [f"Next: {way}./{SCRIPT} build dev"]
         ),
     ]
+
+
+def committed_example(project: Path) -> str:
+    """The .env.example of the last commit, from which an update starts; "" if there is none."""
+    return capture("git", "show", f"HEAD:./{FOLDER}/.env.example", cwd=project).stdout
 
 
 def not_filled(error: BaseException) -> str:

@@ -1,10 +1,11 @@
 """The .env file: reading, quoting, merging and writing it.
 
 It is the user's file. `merge` adds the keys that .env.example has and .env lacks, and leaves every
-other line as it is; a value that differs from what this machine suggests is kept, unless a refresh
-asks for it. The last line of .env records the example of that day: its keys, so that one which
-leaves it is told from a key of the user's, and the values that answers decided, so that a value
-which the user never touched can follow the answers.
+other line of the user as it is; a value that differs from what this machine suggests is kept,
+unless a refresh asks for it. The last line of .env records the example of that day: its keys, so
+that one which leaves it is told from a key of the user's; the values that answers decided, so that
+a value which the user never touched can follow the answers; and its id in git, so that comments
+which the user never touched can follow the template (env_renewal.py).
 
 This is the one reader: what it returns is what Docker Compose makes of the same file. Where Compose
 refuses a file, it raises ProbeError, which names the line.
@@ -286,6 +287,7 @@ class Settings:
 
 # ----------------------------------------------------------------------------------------- merging
 
+EXAMPLE_ID = ".example"  # in the record; no key begins with a dot
 RECORD = "# The keys of .env.example when this file was last filled (leave this line): "
 COPY = "# A copy of the former .env: the next change replaces it, unless you edit it. "
 GONE = "# No longer in .env.example, nothing reads it: delete it when you like."
@@ -322,6 +324,21 @@ class Merge:
     taken: tuple[Difference, ...] = ()
     differing: tuple[Difference, ...] = ()
     gone: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+
+
+def example_id(example: str) -> str:
+    """The id that git gives to a text of .env.example, in a repository of the usual kind."""
+    from hashlib import sha1
+
+    data = example.encode("utf-8", "surrogateescape")
+    return sha1(b"blob %d\0%s" % (len(data), data)).hexdigest()  # noqa: S324  as git does
+
+
+def recorded_id(current: str) -> str:
+    """The id of the example that .env was filled from; "" if its record has none."""
+    said = split_record(current)[1].get(EXAMPLE_ID)
+    return said.given if said and re.fullmatch("[0-9a-f]{40}", said.given) else ""
 
 
 def read_record(text: str) -> dict[str, Said | None]:
@@ -416,6 +433,8 @@ def merge(
     answered: Mapping[str, str] | None = None,
     *,
     decided: Mapping[str, str] | None = None,
+    former: str = "",
+    former_values: Mapping[str, str] | None = None,
 ) -> Merge:
     """Merge the text of .env.example into the user's .env.
 
@@ -424,6 +443,9 @@ def merge(
     the key that it follows in the example. Keys in `refresh` (ALL: every one of `values`) get the
     machine's value, or the example's where no machine decides. A key that the example has only as a
     comment is optional and is written only if `refresh` names it.
+
+    `former` is the example that .env was filled from, "" if that is not known or is this one, and
+    `former_values` is what the machine had for it: lines that are still so follow the new example.
 
     What answers decide follows them when they change, unless the user had changed it. `answered` is
     what they mean where that is not what the example says: what follows from names of GPUs.
@@ -436,19 +458,26 @@ def merge(
     answers, answered = answer_lines(wanted), answered or {}
     if tuple(refresh) == ALL:
         refresh = {entry.key for entry in wanted if entry.active and entry.key in values}
-    mine, former = split_record(current or "")
+    mine, recorded = split_record(current or "")
     # Without a record the answers are taken to be what they were: no change is made up.
-    said = {key: former.get(key) or Said(one.value, one.value) for key, one in answers.items()}
+    said = {key: recorded.get(key) or Said(one.value, one.value) for key, one in answers.items()}
     offers = offered(answers, said, answered, values)
 
     def filled(entry: Entry) -> Entry:
         return offers.get(entry.key, entry) if entry.active else entry
 
+    there = {own.key for own in mine if own.active}
     if current is None:
         mine = [filled(entry) for entry in wanted]
-        added = [entry.key for entry in mine if entry.active]
+    elif former:
+        from .env_renewal import Former, renew
+
+        given = ({key: one.given for key, one in recorded.items() if one}, former_values or {})
+        mine = renew(mine, Former(parse_env(former), given), wanted, filled)
     else:
-        added = insert_missing(mine, wanted, filled)
+        insert_missing(mine, wanted, filled)
+    removed = there - {own.key for own in mine if own.active}
+    added = [one.key for one in wanted if one.active and one.key not in there]
     fates: dict[str, list[Difference]] = {"refreshed": [], "taken": [], "differing": [], "kept": []}
     settings = {own.key: own.value for own in mine if own.active}
     for key in filter(offers.__contains__, known):
@@ -468,27 +497,27 @@ def merge(
             assign(mine, offers[key])
         if before:
             said[key] = Said(answers[key].value, offer)
-    gone = mark_gone(mine, [key for key in former if key not in known], known)
-    while mine and not mine[-1].text.strip():
-        mine.pop()
-    said.update({key: Said(value, value) for key, value in (decided or {}).items()})
-    record = write_record({key: said.get(key) for key in known})
+    left = dict.fromkeys([*recorded, *(one.key for one in parse_env(former))])
+    gone = mark_gone(mine, [key for key in left if key not in known], known)
+    decided = {**(decided or {}), EXAMPLE_ID: example_id(example)}
+    said.update({key: Said(value, value) for key, value in decided.items()})
+    record = write_record({key: said.get(key) for key in [*known, EXAMPLE_ID]})
     return Merge(
-        text="\n".join([*(own.text for own in mine), "", record, ""]),
+        text="\n".join(own.text for own in mine).rstrip("\n") + f"\n\n{record}\n",
         added=tuple(added),
         refreshed=tuple(one.key for one in fates["refreshed"]),
         taken=tuple(fates["taken"]),
         differing=tuple(fates["differing"]),
         gone=tuple(gone),
+        removed=tuple(one.key for one in parse_env(former) if one.key in removed),
     )
 
 
 def insert_missing(
     mine: list[Entry], wanted: Sequence[Entry], filled: Callable[[Entry], Entry]
-) -> list[str]:
-    """Put the example's keys that `mine` lacks where they belong; return the active ones."""
+) -> None:
+    """Put the example's keys that `mine` lacks where they belong, with their comments."""
     comments = {own.text.strip() for own in mine if not own.key and own.text.strip()}
-    added: list[str] = []
     head: list[Entry] = []  # the comments above the next key
     at = 0  # behind the last key that both have
     for entry in wanted:
@@ -503,9 +532,7 @@ def insert_missing(
                 del new[0]
             mine[at:at] = [*new, filled(entry)]
             at += len(new) + 1
-            added += [entry.key] if entry.active else []
         head = []
-    return added
 
 
 def assign(mine: list[Entry], line: Entry) -> None:

@@ -27,6 +27,7 @@ from .env_file import (
     unwritable,
     write_env,
 )
+from .env_renewal import former_example
 from .files import make_folder, write_file
 from .place import KEY as NAME_KEY
 from .place import check_place, compose_project_name, is_made_by_program
@@ -219,12 +220,15 @@ def fill(
     facts: Facts | None = None,
     chosen: Mapping[str, str] | None = None,
     answered: Mapping[str, str] | None = None,
+    *,
+    committed: str = "",
 ) -> Filled:
     """Merge .env.example into .env with this machine's values; make the data folders it names.
 
     `chosen` goes before what the probe suggests: it is what the user picked. `answered` is what the
     answers mean (`merge`); where the example leaves a key to the machine, the machine decides.
-    `refresh` names keys of FILLED, or of the example. Raises ProbeError.
+    `refresh` names keys of FILLED, or of the example. `committed` is the example of the last commit
+    where an update has just replaced it (`former_example`). Raises ProbeError.
     """
     folder = folder.absolute()
     path = folder / ".env"
@@ -272,8 +276,17 @@ def fill(
     ]
     notes += [*leave_out(values), *suggestion.notes]
     answered = {key: value for key, value in (answered or {}).items() if key not in values}
-    decided = {**suggestion.decided, NAME_KEY: str(folder.resolve())}
-    merged = merge(example, current, values, refresh, answered, decided=decided)
+    former = former_example(folder, current or "", example, committed)
+    merged = merge(
+        example,
+        current,
+        values,
+        refresh,
+        answered,
+        decided={**suggestion.decided, NAME_KEY: str(folder.resolve())},
+        former=former,
+        former_values=former_values(facts, folder, former, before),
+    )
     owner = new_file_owner(facts)
     copy = write_env(path, merged.text, owner)
     settings = read_env(merged.text)
@@ -298,6 +311,18 @@ def leave_out(values: dict[str, str]) -> list[str]:
     for key in reasons:
         del values[key]
     return [f"{key} was left out: {reason}." for key, reason in reasons.items()]
+
+
+def former_values(
+    facts: Facts, folder: Path, former: str, current: Mapping[str, str]
+) -> dict[str, str]:
+    """What this machine suggests for the keys of a former example, as far as that is known."""
+    if not former:
+        return {}
+    try:
+        return env_values(facts, folder, former, current)
+    except ModuleNotFoundError:  # of answers that the project has no longer, such as ssh_env.py
+        return {}
 
 
 def with_system_bundle(facts: Facts, refresh: Collection[str]) -> Facts:
@@ -375,7 +400,7 @@ def report(filled: Filled) -> list[str]:
         lines.append(f".env: created for this machine, {len(merged.added)} keys.")
     elif merged.added:
         lines.append(f".env: added {', '.join(merged.added)}.")
-    elif not (merged.refreshed or merged.taken or merged.gone):
+    elif not (merged.refreshed or merged.taken or merged.gone or merged.removed):
         lines.append(NOTHING)
     refreshed = [key for key in merged.refreshed if not (key == "COMPOSE_FILE" and filled.missing)]
     if refreshed:
@@ -399,6 +424,8 @@ def report(filled: Filled) -> list[str]:
             "Containers may write to your data, as before. "
             f"To protect it, run: {me()} env --set {DATA_KEY}=true && {me()} up"
         )
+    if merged.removed:
+        lines.append(f".env: removed {', '.join(merged.removed)}, which nothing reads any more.")
     if merged.gone:
         lines.append(f".env: {', '.join(merged.gone)} left .env.example; kept under a comment.")
     lines += [f"Created {folder}." for folder in filled.folders]
