@@ -44,10 +44,10 @@ from hooks.update.renderings import (
     sealed,
     source_of,
 )
-from hooks.update.snapshot import SAVED, apply, check_possible, take
+from hooks.update.snapshot import apply, check_possible, take
 from hooks.update.versions import base_version
 from host.ask import capture, read_text
-from host.checkout import UpdateError, conflicts, listed, undo
+from host.checkout import HOST_FILES, UpdateError, conflicts, listed, undo
 from host.env_file import ProbeError
 from host.plain import write_plainly
 from host.versions import number
@@ -401,8 +401,7 @@ def host_files_changed(project: Checkout) -> bool:
     def content(path: Path) -> bytes | None:
         return path.read_bytes() if path.exists() else None
 
-    names = [name for name in SAVED if name != ".env.bak"]
-    return any(content(project.docker / n) != content(project.state / n) for n in names)
+    return any(content(project.docker / n) != content(project.state / n) for n in HOST_FILES)
 
 
 def main(file: str) -> int:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from host.ask import capture
 from host.checkout import HOST_FILES, UpdateError, listed
+from host.env_file import COPIES
 from host.files import PUBLIC, make_folder, owner_of_new, replace_file
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     from hooks.update.renderings import File
     from host.checkout import Checkout
 
-SAVED = (*HOST_FILES, ".env.bak")  # of docker-amd64: git ignores them, and each host has its own
+# Of docker-amd64: git ignores them, and each host has its own.
+SAVED = (*HOST_FILES, *(f".env{ending}" for ending in COPIES))
 ROOM = 4 * 1024**2  # bytes that an update leaves free
 LOCK_PATIENCE = 3.0  # seconds for another git to end
 

@@ -289,6 +289,7 @@ class Settings:
 
 EXAMPLE_ID = ".example"  # in the record; no key begins with a dot
 RECORD = "# The keys of .env.example when this file was last filled (leave this line): "
+COPIES = (".bak", *(f".bak{number}" for number in range(1, 10)))  # ends of names, the first first
 COPY = "# A copy of the former .env: the next change replaces it, unless you edit it. "
 GONE = "# No longer in .env.example, nothing reads it: delete it when you like."
 
@@ -612,7 +613,7 @@ def keep_copy(path: Path, text: str, owner: tuple[int, int] | None) -> Path:
     Raises ProbeError.
     """
     text += "" if text.endswith("\n") else "\n"
-    names = [f"{path.name}.bak{number}" for number in ("", *range(1, 10))]
+    names = [f"{path.name}{ending}" for ending in COPIES]
     for copy in map(path.with_name, names):
         try:
             found = read_or_explain(copy)
