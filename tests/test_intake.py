@@ -286,6 +286,11 @@ def test_a_line_is_left_out_with_its_reason(line: str, why: str) -> None:
     assert reason.startswith(f"left out, {why}")
 
 
+@pytest.mark.parametrize("line", ["git+https://[x]/a", "https://[x]/a.whl", "a @ https://h]/b[c"])
+def test_brackets_in_the_place_of_a_host_stop_nothing(line: str) -> None:
+    assert "rich" in requirements(f"{line}\nrich\n").lines(found.PIP)
+
+
 def test_what_means_nothing_is_named_with_its_line() -> None:
     taken = requirements("einops\n\n%%%\n")
     assert taken.notes() == [

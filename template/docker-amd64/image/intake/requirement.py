@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from packaging.markers import InvalidMarker, Marker, UndefinedComparison, UndefinedEnvironmentName
 from packaging.requirements import InvalidRequirement, Requirement
@@ -149,7 +149,9 @@ class Wheel:
 
 def wheel_of(address: str) -> Wheel | None:
     """The wheel that an address ends in, None where it is none."""
-    file = unquote(urlsplit(address).path if "://" in address else address).rpartition("/")[2]
+    # Not by urlsplit, which raises for brackets in the place of a host.
+    path = re.split(r"[?#]", address, maxsplit=1)[0] if "://" in address else address
+    file = unquote(path).rpartition("/")[2]
     file = file.rpartition("\\")[2]
     if not file.endswith(".whl"):
         return None
