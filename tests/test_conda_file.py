@@ -242,7 +242,7 @@ def test_what_is_wrong_in_a_file_is_told_with_its_line(text: str, said: str) -> 
     assert (refusal(lambda: parse(text, "mine.yml")) or "").startswith(said)
 
 
-# --- between pip and conda ------------------------------------------------------------------------
+# --- the lock -------------------------------------------------------------------------------------
 
 
 LOCK = """\
@@ -250,37 +250,10 @@ LOCK = """\
 https://conda.anaconda.org/conda-forge/linux-64/numpy-1.26.4-py312heda63a1_0.conda#sha256:0
 https://conda.anaconda.org/conda-forge/noarch/rich-13.0-pyhd8ed1ab_0.conda#sha256:0
 https://conda.anaconda.org/conda-forge/linux-64/torchvision-0.20-cuda126_py312_0.conda#sha256:0
-https://conda.anaconda.org/conda-forge/linux-64/msgpack-python-1.1-py312h68727a3_0.conda#sha256:0
 https://conda.anaconda.org/conda-forge/linux-64/ffmpeg-7.1-gpl_h_0.conda#sha256:0
 """
 
 
-@pytest.mark.parametrize(
-    ("spec", "line"),
-    [
-        ("numpy", "numpy"),
-        ("numpy=1.26", "numpy==1.26.*"),
-        ("numpy=1.26.*", "numpy==1.26.*"),
-        ("numpy==1.26.4", "numpy==1.26.4"),
-        ("numpy 1.26.4", "numpy==1.26.4"),
-        ("numpy >=1,<2", "numpy>=1,<2"),
-        ("numpy=1.26.4=py312heda63a1_0", "numpy==1.26.4.*"),
-        ("numpy>=1.20.*", "numpy>=1.20"),
-        ("numpy=*=*openblas", "numpy"),
-        ("numpy[build=x]", "numpy"),
-        ("msgpack-python", "msgpack"),
-        ("torchvision", "torchvision"),
-    ],
-)
-def test_a_python_package_goes_over_to_pip_with_its_version(spec: str, line: str) -> None:
-    environment = parse(put(OURS, spec))
-    lines, _ = conda_file.to_requirements(environment, conda_file.python_packages(LOCK))
-    assert lines == [line]
-
-
-def test_what_pip_cannot_have_is_named() -> None:
-    environment = parse(put(put(OURS, "ffmpeg"), "foo @ git+https://h/f.git", pip=True))
-    lines, notes = conda_file.to_requirements(environment, conda_file.python_packages(LOCK))
-    assert lines == ["foo @ git+https://h/f.git"]
-    assert "ffmpeg: no Python package" in notes[0]
-    assert "apt-runtime.txt" in notes[0]
+def test_a_lock_says_which_packages_are_for_python() -> None:
+    known = conda_file.packages_in(LOCK)
+    assert known == {"numpy": True, "rich": True, "torchvision": True, "ffmpeg": False}

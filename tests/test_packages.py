@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import conda_file
-from hooks.generate import packages
+from hooks.generate import old_files, packages, toml_text
 from tests.support.process import run
+from tests.support.switching import Project
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -21,7 +22,6 @@ else:
     import tomli as tomllib
 
 PIP = """\
-# What is installed in the images.
 [project]
 name = "demo-dependencies"
 requires-python = "==3.12.*"
@@ -48,7 +48,7 @@ channels:
   - conda-forge
   - nodefaults
 dependencies:
-  # Owned by the template:
+  # The template owns these lines: ./template.sh update changes them after your answers.
   - python=3.12.*
   - pytorch=2.13.0
   # Yours:
@@ -61,65 +61,9 @@ LOCK = (
     "https://conda.anaconda.org/conda-forge/linux-64/scipy-1.15.0-py312h0_0.conda#sha256:0\n"
     "https://conda.anaconda.org/conda-forge/linux-64/ffmpeg-7.1-gpl_h0.conda#sha256:0\n"
 )
-ANSWERS = {
-    "package_manager": "conda",
-    "python": "3.12",
-    "torch": "2.13.0",
-    "cuda": "",
-    "accelerator": "cpu",
-    "base_has_torch": False,
-    "offered": {"python_version": ["3.14", "3.13", "3.12"]},
-}
 YOURS = PIP.replace(
     "dependencies = []", 'dependencies = [\n    "rich>=13",\n    "pandas", # mine\n]'
 ).replace('"pytest",', '"pytest>=8",\n    "mypy",')
-
-
-class Project:
-    """A generated project in git."""
-
-    def __init__(self, folder: Path) -> None:
-        self.root = folder / "my project"
-        self.folder = self.root / packages.DEPENDENCIES
-        self.folder.mkdir(parents=True)
-        described = self.root / "docker-amd64/host/project.json"
-        described.parent.mkdir()
-        described.write_text(json.dumps(ANSWERS))
-        self.git("init", "-q")
-
-    def git(self, *arguments: str) -> str:
-        """Run git as a person who has a name."""
-        who = ("-c", "user.name=a", "-c", "user.email=a@b.c")
-        done = run("git", *who, *arguments, cwd=self.root)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def commit(self, **files: str) -> None:
-        """What a person committed; a name has `_` for a dot."""
-        self.write(**files)
-        self.git("add", "-A")
-        self.git("commit", "-q", "--allow-empty", "-m", "x")
-
-    def write(self, **files: str) -> None:
-        for name, text in files.items():
-            (self.folder / name.replace("_", ".")).write_text(text)
-
-    def switch(self, **files: str) -> None:
-        """What `copier update` does: it deletes what it does not render any more, edited or not."""
-        for name in (
-            "pyproject.toml",
-            "environment.yml",
-            "environment-dev.yml",
-            "environment-cuda.yml",
-        ):
-            (self.folder / name).unlink(missing_ok=True)
-        self.write(**files)
-
-    def read(self, name: str) -> str:
-        return (self.folder / name).read_text()
-
-    def names(self) -> set[str]:
-        return {path.name for path in self.folder.iterdir()}
 
 
 @pytest.fixture
@@ -138,7 +82,9 @@ def test_the_lines_of_pyproject_go_into_the_environment_files(project: Project) 
     project.commit(pyproject_toml=YOURS, uv_lock="x")
     switch_to_conda(project)
     said = packages.carry(project.root, "conda", ".")
-    assert project.read("environment.yml") == MAIN + "  - pip:\n      - rich>=13\n      - pandas\n"
+    assert project.read("environment.yml") == MAIN + (
+        "  - pip:\n      - rich>=13\n      - pandas  # mine\n"
+    )
     assert project.read("environment-dev.yml") == DEV.replace("- pytest", "- pytest>=8") + (
         "  - pip:\n      - mypy\n"
     )
@@ -174,7 +120,7 @@ def test_what_cannot_be_carried_over_is_named_and_kept(project: Project) -> None
     project.write(pyproject_toml=text, environment_yml=MAIN)
     said = "\n".join(packages.carry(project.root, "conda", "."))
     assert "torchvision==0.20: left to conda" in said
-    assert "[tool.uv] override-dependencies: not possible in an environment file" in said
+    assert '[tool.uv] override-dependencies = ["numpy<2"]: not possible in an env' in said
     assert "pyproject.toml.old" in said
     assert project.read("pyproject.toml.old") == text
     assert conda_file.parse(project.read("environment.yml")).conda == ["torchvision"]
@@ -193,7 +139,8 @@ def test_an_address_that_uv_keeps_apart_goes_with_its_package(project: Project) 
         "pandas",
     ]
     assert "[tool.uv.sources] pandas" in said
-    assert "git show HEAD:./docker-amd64/dependencies/pyproject.toml" in said
+    commit = project.git("rev-parse", "--short", "HEAD").strip()
+    assert f"git show {commit}:./docker-amd64/dependencies/pyproject.toml" in said
 
 
 def test_an_untouched_project_switches_without_a_word(project: Project) -> None:
@@ -217,7 +164,7 @@ def test_the_lines_of_the_environment_files_go_into_pyproject(project: Project) 
     project.switch(pyproject_toml=PIP)
     said = packages.carry(project.root, "pip", ".")
     lists = tomllib.loads(project.read("pyproject.toml"))
-    assert lists["project"]["dependencies"] == ["rich>=13", "scipy==1.15.*"]
+    assert lists["project"]["dependencies"] == ["scipy==1.15.*", "rich>=13"]
     assert lists["dependency-groups"]["dev"] == ["ipython", "pytest", "ruff", "mypy"]
     assert project.names() == {"pyproject.toml"}
     assert len(said) == 1
@@ -227,9 +174,7 @@ def test_the_lines_of_the_environment_files_go_into_pyproject(project: Project) 
 def test_what_is_no_python_package_is_named_with_where_to_find_it(project: Project) -> None:
     project.write(environment_yml=MAIN + "  - ffmpeg\n", conda_lock=LOCK, pyproject_toml=PIP)
     said = "\n".join(packages.carry(project.root, "pip", "."))
-    assert (
-        "ffmpeg: no Python package in conda.lock, dependencies/apt-runtime.txt may have it" in said
-    )
+    assert "ffmpeg: left out, as it is no Python package" in said
     assert "  - ffmpeg\n" in project.read("environment.yml.old")
     assert project.read("pyproject.toml") == PIP
 
@@ -363,7 +308,12 @@ STRINGS = st.lists(
 def test_lists_of_toml_are_read_as_a_toml_reader_does(lines: list[str], gap: str) -> None:
     listed = "".join(f"{gap}{json.dumps(line, ensure_ascii=False)}," for line in lines)
     text = PIP.replace("dependencies = []", f"dependencies = [{listed}{gap if lines else ''}\n]")
-    assert packages.read_pyproject(text).lines == tomllib.loads(text)["project"]["dependencies"]
+    read = [line.text for line in old_files.read_pyproject(text).main]
+    assert read == tomllib.loads(text)["project"]["dependencies"]
+
+
+def added(text: str, *lines: str) -> str:
+    return toml_text.edit_list(text, ("project", "dependencies"), map(toml_text.Line, lines))
 
 
 @pytest.mark.parametrize(
@@ -372,11 +322,11 @@ def test_lists_of_toml_are_read_as_a_toml_reader_does(lines: list[str], gap: str
 )
 def test_lines_are_added_to_a_list_of_toml_in_every_shape(before: str) -> None:
     text = PIP.replace("dependencies = []", f"dependencies = {before}")
-    after = packages.add_to_list(text, "project", "dependencies", ["b>=1", "c[x] ; m == 'q'"])
+    after = added(text, "b>=1", "c[x] ; m == 'q'")
     had = tomllib.loads(text)["project"]["dependencies"]
     assert tomllib.loads(after)["project"]["dependencies"] == [*had, "b>=1", "c[x] ; m == 'q'"]
-    again = packages.add_to_list(after, "project", "dependencies", ["b>=1"])
+    again = added(after, "b>=1")
     assert again == after
-    replaced = packages.add_to_list(after, "project", "dependencies", ["A==2"])
+    replaced = added(after, "A==2")
     assert ("A==2" in tomllib.loads(replaced)["project"]["dependencies"]) is True
     assert replaced.partition("[dependency-groups]")[2] == text.partition("[dependency-groups]")[2]

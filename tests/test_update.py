@@ -307,7 +307,8 @@ def test_another_package_manager_is_a_fresh_copy_of_it_with_the_persons_dependen
     yours = (dependencies / "environment.yml").read_text().partition("  # Yours:\n")[2]
     assert yours == "  - torchvision\n  - pip:\n      - einops>=0.8\n"
     assert "torchvision==0.1: left to conda, whose build matches its PyTorch." in told
-    assert "git show HEAD:./docker-amd64/dependencies/pyproject.toml" in told
+    commit = git(project, "rev-parse", "--short", "HEAD").strip()
+    assert f"git show {commit}:./docker-amd64/dependencies/pyproject.toml" in told
     assert " D docker-amd64/dependencies/uv.lock" in git(project, "status", "--porcelain")
     env = (docker / ".env").read_text()
     assert {"SHM_SIZE=3gb", "MY_OWN_KEY=1", "# CONDA_AUTH_FILE="} <= set(env.splitlines())
@@ -328,9 +329,9 @@ def test_another_package_manager_is_a_fresh_copy_of_it_with_the_persons_dependen
     fresh = generate(tmp_path / "pip/project", **kept)
     assert conflicts(project) == ""
     assert differences(project, fresh) == {apt, "docker-amd64/dependencies/pyproject.toml"}
-    assert "ffmpeg: no Python package in conda.lock" in told
+    assert "ffmpeg: left out, as it is no Python package" in told
     text = (dependencies / "pyproject.toml").read_text()
-    assert '    "einops>=0.8",\n    "scipy==1.15.*",\n' in text
+    assert '    "scipy==1.15.*",\n    "einops>=0.8",\n' in text
     assert {path.name for path in dependencies.iterdir()} == {
         path.name for path in (fresh / "docker-amd64/dependencies").iterdir()
     }

@@ -277,14 +277,14 @@ def has_conda_files(project: Path) -> bool:
     return done.returncode == 0
 
 
-def package_lines(project: Path, answers: Answers) -> list[str]:
+def package_lines(project: Path, answers: Answers, way: str) -> list[str]:
     """Which packages were moved to the project's package manager, and which were not."""
     try:
         if not has_conda_files(project):  # to read YAML would cost every copy a tenth of a second
             return []
         from hooks.generate import packages  # noqa: PLC0415  needs YAML, which only Copier's Python must have
 
-        return packages.carry(project, answers.package_manager, answers.code_dir)
+        return packages.carry(project, answers.package_manager, answers.code_dir, way)
     except Exception as error:  # noqa: BLE001  .env is filled, and the next step is still to be printed
         return [f"Packages were not moved: {one_line(error)}."]
 
@@ -436,7 +436,7 @@ def run(project: Path, arguments: Sequence[str], *, ask: bool) -> list[str]:
         *host_lines(facts),
         *(env_lines(filled) if filled else []),
         *notes,
-        *package_lines(project, answers),
+        *package_lines(project, answers, way),
         *([] if updated else python_lines(project, answers)),
         *judged,
         *ci_lines(project),

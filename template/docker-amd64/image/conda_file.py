@@ -1,7 +1,7 @@
 """Reads conda's environment files and edits them line by line: comments and order stay as they are.
 
 `parse` says what a file means; `put`, `remove`, `add_channel` and `add_all` change single lines of
-it. `to_requirements` turns the user's lines into pip's. What other files list is read by `intake`.
+it. What other files list is read by `intake`.
 
 Python 3.10 or newer with PyYAML: Copier's, and the one of the build stages.
 """
@@ -14,25 +14,16 @@ from typing import TYPE_CHECKING, NamedTuple
 import yaml
 
 from intake.family import ANSWERS, WITH_TORCH
-from intake.names import (
-    PYPI_NAMES,
-    SPEC,
-    is_python,
-    name_of,
-    pip_name,
-    pip_version,
-    without_build,
-)
+from intake.names import is_python, name_of, pip_name
 from intake.text import FileError, without_secret
 from intake.yaml_nodes import Pair, child, compose, items_of, pip_part, texts_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
     from pathlib import Path
 
 MAIN, CUDA, DEV = "environment.yml", "environment-cuda.yml", "environment-dev.yml"
 FORGE, NO_DEFAULTS = "conda-forge", "nodefaults"
-NO_PYTHON = "no Python package in conda.lock, dependencies/apt-runtime.txt may have it"
 CHANNEL = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[\w.-]+)*|(?:https?|file)://[^\s\"'#]+")
 MARKER = re.compile(r"^[ \t]*#[ \t]*Yours\b.*$", re.MULTILINE)
 
@@ -337,49 +328,12 @@ def add_all(
     return text
 
 
-# --- between conda and pip ------------------------------------------------------------------------
+# --- the lock -------------------------------------------------------------------------------------
 
 
-def python_packages(lock: str) -> set[str]:
-    """The names in the text of a conda.lock that are Python packages, as their builds say."""
+def packages_in(lock: str) -> dict[str, bool]:
+    """The packages in the text of a conda.lock: whether each is Python's, as its build says."""
     found = re.findall(
         r"(?m)^\S+/([^/\s]+)-[^-/\s]+-([^-/\s]+)\.(?:conda|tar\.bz2)(?:#\S*)?\s*$", lock
     )
-    return {name for name, build in found if is_python(build)}
-
-
-def to_requirements(
-    environment: Environment, python: set[str], names: Mapping[str, str] = PYPI_NAMES
-) -> tuple[list[str], list[str]]:
-    """The user's lines as PEP 508 has them, and a note on what pip cannot have.
-
-    Args:
-        environment: what the environment file says.
-        python: conda's names of Python packages, of `python_packages`.
-        names: what PyPI calls those that it knows by another name.
-    """
-    lines = list(environment.pip)
-    there = {pip_name(line) for line in lines}
-    judged = []
-    for spec in environment.conda:
-        match = SPEC.fullmatch(without_build(spec))
-        name = name_of(spec)
-        known = names.get(name, name)
-        if name in ANSWERS or pip_name(known) in there:
-            continue
-        if not match or name not in python:
-            judged.append((spec, NO_PYTHON))
-            continue
-        version = pip_version(match[3] or "")
-        if version is None:
-            judged.append((spec, "taken without its version, which pip cannot say"))
-        lines.append(f"{known}{version or ''}")
-    return lines, by_reason(judged)
-
-
-def by_reason(judged: Iterable[tuple[str, str]]) -> list[str]:
-    """The notes on lines: one for all that have the same reason."""
-    reasons: dict[str, list[str]] = {}
-    for line, reason in judged:
-        reasons.setdefault(reason, []).append(line)
-    return [f"{', '.join(lines)}: {reason}." for reason, lines in reasons.items()]
+    return {name: is_python(build) for name, build in found}

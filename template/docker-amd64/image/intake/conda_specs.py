@@ -26,6 +26,7 @@ from .names import (
     COMPILERS,
     CONDA_ITSELF,
     LIBRARIES,
+    OTHER_LANGUAGES,
     OTHER_PLATFORM,
     PYPI_NAMES,
     SPEC,
@@ -91,12 +92,13 @@ def channel_verdict(given: str, wanted: Wanted) -> Verdict:
     return Verdict(TAKEN, "", bare, CHANNEL)
 
 
-def judge(item: str, wanted: Wanted) -> Verdict:
+def judge(item: str, wanted: Wanted, *, python: bool | None = None) -> Verdict:
     """What becomes of a line of conda's.
 
     Args:
         item: such as `channel::name>=1.0` or `name=1.0=build`.
         wanted: the answers; its manager decides whether the line becomes conda's or pip's.
+        python: whether it is a package of Python's; None where nobody knows.
     """
     channel, _, bare = item.strip().rpartition("::")
     name = name_of(bare)
@@ -108,9 +110,13 @@ def judge(item: str, wanted: Wanted) -> Verdict:
     for rule in rules:
         if verdict := rule(name, bare, wanted):
             return verdict
-    if wanted.manager == "pip":
-        return for_pip(name, bare, wanted)
-    return for_conda(name, channel, bare)
+    if wanted.manager == "conda":
+        return for_conda(name, channel, bare)
+    verdict = for_pip(name, bare, wanted, python)
+    elsewhere = channel and channel != FORGE and channel.partition("/label/")[0] not in NO_CHANNELS
+    if elsewhere and verdict.outcome == TAKEN and verdict.becomes:
+        return replace(verdict, outcome=CHANGED, reason="taken from PyPI, not from its channel")
+    return verdict
 
 
 def version_of(bare: str) -> str:
@@ -216,17 +222,29 @@ def for_conda(name: str, channel: str, bare: str) -> Verdict:
     return Verdict(CHANGED if reason else TAKEN, reason, " ".join(spec.split()), CONDA)
 
 
-def for_pip(name: str, bare: str, wanted: Wanted) -> Verdict:
-    """A package of conda's, from PyPI where it is Python's."""
-    build = re.fullmatch(r"[^=\s]+(?:==?|\s+)[^=\s]+(?:=|\s+)([\w.+-]+)", bare)
+def no_python(name: str, build: str) -> Verdict | None:
+    """The verdict on what is none of Python's by its name or build; None where neither tells."""
     apt = APT.get(name, "")
     if apt:
         where = f"as it is no Python package: apt has it, add {apt} to dependencies/apt-runtime.txt"
         return left_out(where, (apt,))
     if COMPILERS.fullmatch(name):
         return left_out("as builds and the dev image have compilers")
-    if LIBRARIES.fullmatch(name) or (build and not is_python(build[1])):
+    if OTHER_LANGUAGES.fullmatch(name):
+        return left_out("as it is no Python package: dependencies/apt-runtime.txt may have it")
+    if LIBRARIES.fullmatch(name) or (build and not is_python(build)):
         return left_out("as wheels bring such libraries along, or apt has them")
+    return None
+
+
+def for_pip(name: str, bare: str, wanted: Wanted, python: bool | None) -> Verdict:
+    """A package of conda's, from PyPI where it is Python's."""
+    build = re.fullmatch(r"[^=\s]+(?:==?|\s+)[^=\s]+(?:=|\s+)([\w.+-]+)", bare)
+    if not python:
+        if why := no_python(name, build[1] if build else ""):
+            return why
+        if python is False:
+            return left_out("as it is no Python package: dependencies/apt-runtime.txt may have it")
     known = PYPI_NAMES.get(name, name)
     match = SPEC.fullmatch(without_build(bare))
     version = pip_version(match[3] or "") if match else None

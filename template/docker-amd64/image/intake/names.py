@@ -136,6 +136,8 @@ COMPILERS = re.compile(
     r"(gcc|gxx|gfortran|binutils|sysroot|kernel-headers|ld_impl|gcc_impl|gxx_impl|gfortran_impl|"
     r"binutils_impl|libgcc-devel|libstdcxx-devel)(_linux-64)?|compilers|(c|cxx|fortran)-compiler|make|pkg-config"
 )
+# conda's packages of R, Bioconductor and Perl.
+OTHER_LANGUAGES = re.compile(r"(?:r|bioconductor|perl)-.*")
 # What wheels bring along, or the distribution has: in an export, most lines are such libraries.
 LIBRARIES = re.compile(
     r"lib(?!rosa$|cst$|sass$|clang$|pysal$|tmux$|archive-c$|tpu)[a-z0-9_.+-]*|.*-ng|.*-cpp|xorg-.*|aws-c-.*|"
