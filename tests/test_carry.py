@@ -21,6 +21,7 @@ from intake import conda_specs, record
 from intake.found import Wanted
 from intake.text import FileError
 from tests.conftest import Generate, InGit
+from tests.support.git import git
 from tests.support.switching import Project
 from tests.support.updates import update
 
@@ -618,19 +619,23 @@ def test_scripts_that_call_conda_are_named(rendered: dict[str, Files], tmp_path:
     assert "pre-run.sh" not in done.said
 
 
-def test_a_service_without_conda_takes_packages_over(
+def test_a_service_without_conda_takes_packages_over_and_goes_on_to_ignore_channels(
     tmp_path: Path, in_git: InGit, generate: Generate, capfd: pytest.CaptureFixture[str]
 ) -> None:
     project = generate(tmp_path / "project", hook=True, package_manager="conda", accelerator="cuda")
     docker = project / "docker-amd64"
     file = docker / "dependencies" / MAIN
     file.write_text(file.read_text() + "  - scipy>=1.15  # why\n  - torchvision\n")
+    (docker / "channels/linux-64").mkdir()
+    (docker / "channels/linux-64/big.conda").write_text("x")
     in_git(project)
     capfd.readouterr()
     update(project, service="ngc")
     told = capfd.readouterr().out
     assert '[\n    "scipy>=1.15",  # why\n]' in (docker / "dependencies" / PIP).read_text()
     assert "torchvision: left out, the base image has its own." in told
+    assert "docker-amd64/channels has files of yours, which these answers do not use." in told
+    assert "channels" not in git(project, "status", "--porcelain")
 
 
 # --- the reader of TOML ---------------------------------------------------------------------------

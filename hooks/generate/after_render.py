@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -40,6 +41,7 @@ EXAMPLES = (
 )
 OF_THE_IMAGE = ("ngc", "hub")  # services whose images have their own PyTorch, so no conda
 SCRIPT = f"{FOLDER}/template.sh"
+IGNORED_FOLDERS = ("channels", "sources")  # each with a .gitignore, in projects that use it
 RENOVATE = (  # where Renovate looks for its settings, and takes the first
     *("renovate.json", "renovate.json5", ".github/renovate.json", ".github/renovate.json5"),
     *(".gitlab/renovate.json", ".gitlab/renovate.json5"),
@@ -289,6 +291,20 @@ def package_lines(project: Path, answers: Answers, way: str) -> list[str]:
         return [f"Packages were not moved: {one_line(error)}."]
 
 
+def folder_lines(project: Path) -> list[str]:
+    """The folders of large files that an update leaves behind; git goes on to ignore the files."""
+    lines = []
+    for name in IGNORED_FOLDERS:
+        ignore = project / FOLDER / name / ".gitignore"
+        if ignore.exists() or not ignore.parent.is_dir() or not any(ignore.parent.iterdir()):
+            continue
+        command = ["git", "checkout", "--quiet", "HEAD", "--", str(ignore)]
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            subprocess.run(command, cwd=project, capture_output=True, check=False, timeout=20)
+        lines.append(f"{FOLDER / name} has files of yours, which these answers do not use.")
+    return lines
+
+
 def python_lines(project: Path, answers: Answers) -> list[str]:
     """That a file of the project asks for another Python."""
     code = project / answers.code_dir
@@ -437,6 +453,7 @@ def run(project: Path, arguments: Sequence[str], *, ask: bool) -> list[str]:
         *(env_lines(filled) if filled else []),
         *notes,
         *package_lines(project, answers, way),
+        *(folder_lines(project) if updated else []),
         *([] if updated else python_lines(project, answers)),
         *judged,
         *ci_lines(project),
