@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from hooks.generate import make_computed
 from tests.support.questionnaire import Answers, Questionnaire
-from tests.support.updates import update
+from tests.support.updates import update_by_copier as update
 
 if sys.version_info >= (3, 11):
     import tomllib

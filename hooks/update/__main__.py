@@ -82,7 +82,7 @@ def proceed(request: dict[str, Any], file: str) -> int:
         return 0
     if told:
         print(f"{told}\n")
-    if wanted != CURRENT:
+    if wanted != CURRENT and not newest:
         print(f"From {project.version} to {wanted}.")
     if request["check"]:
         return 0

@@ -414,6 +414,7 @@ def main(file: str) -> int:
         sys.stdout.flush()
         print(error, file=sys.stderr)
     except KeyboardInterrupt:
+        print("\nNothing was changed.", file=sys.stderr)
         return 130
     except OSError as error:
         where = f" {error.filename}" if error.filename else ""

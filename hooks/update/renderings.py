@@ -110,10 +110,11 @@ def check_asked(given: Mapping[str, str], known: Mapping[str, dict[str, Any]]) -
     for name in given:
         if name in asked:
             continue
+        if name in known:
+            raise RefusedError(f"{name} is computed from the answers: nobody can give it.")
         near = get_close_matches(name, asked, 1)
-        why = "is computed from the answers" if name in known else "is no question"
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(asked)}."
-        raise RefusedError(f"{name} {why}: {hint}")
+        raise RefusedError(f"{name} is no question: {hint}")
 
 
 def check_taken(
