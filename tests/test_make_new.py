@@ -10,7 +10,7 @@ import pexpect
 import pytest
 import yaml
 
-from hooks.generate.new_project import read_data
+from hooks.generate.new_project import check_names, read_data
 from tests.support.git import git
 from tests.support.process import run
 
@@ -51,10 +51,11 @@ REFUSED = {
     "no folder": ({"DIR": ""}, "Say where the project goes: make new DIR=../myproj"),
     "no answer": ({"DATA": "/mnt/data"}, "DATA has '/mnt/data', which is not NAME=VALUE"),
     "a quote": ({"DATA": "service='train"}, "DATA has a quote that is not closed."),
-    "no question": ({"DATA": "servise=train"}, "not a question: did you mean service?"),
-    "a computed value": ({"DATA": "given=yes"}, "not a question: there are project_name, "),
+    "no question": ({"DATA": "servise=train"}, "servise is not a question. Did you mean service?"),
+    "a computed value": ({"DATA": "given=yes"}, "given is computed from other answers. Give those"),
+    "not asked": ({"DATA": "service=ngc jit=no"}, "jit is asked only if service in ('simple', 't"),
     "no choice": ({"DATA": "service=big"}, "Invalid choice for 'service': 'big' is not in ["),
-    "no list": ({"DATA": "extras=ci"}, "in brackets: DATA='extras=[ci]'"),
+    "no list": ({"DATA": "extras=ci"}, "takes a list in brackets, such as 'extras=[ci, data]'"),
     "a bad name": ({"DATA": "project_name='My Proj'"}, "Use lower-case letters and digits"),
     "no version": ({"REF": "v0.0.0"}, "v0.0.0"),
 }
@@ -72,6 +73,25 @@ def test_what_is_refused_is_one_sentence_and_writes_nothing(
     assert len(told) == 1, result.stderr
     assert words in told[0]
     assert not target.exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "folder", "words"),
+    [
+        ("environment.yml", "a: [", "project", "is not YAML: while parsing"),
+        ("file", "", "project/file", "/project/file cannot be written: Not a directory: "),
+    ],
+)
+def test_a_folder_in_which_copier_fails_gets_one_sentence_too(
+    clone: Path, file: str, content: str, folder: str, words: str
+) -> None:
+    (clone.parent / "project").mkdir()
+    (clone.parent / "project" / file).write_text(content)
+    result = run("make", PROGRAMS, "new", f"DIR={clone.parent / folder}", cwd=clone, input="")
+    assert result.returncode == 2
+    told = [line for line in result.stderr.splitlines() if not line.startswith(("make", "Gen"))]
+    assert len(told) == 1, result.stderr
+    assert words in told[0]
 
 
 def test_a_project_that_is_there_is_not_written_over_unasked(clone: Path) -> None:
@@ -121,6 +141,11 @@ def test_a_person_at_a_terminal_is_asked_what_data_does_not_answer(clone: Path) 
     assert "Next: cd '../my project' && ./docker-amd64/template.sh build dev" in shown
     assert "taken by default" not in shown
     assert "create" not in shown.replace(".env: created", "").replace("Created ", "")
+
+
+def test_an_unknown_name_is_refused_for_a_version_that_would_ignore_it() -> None:
+    with pytest.raises(ValueError, match=r"servise, .* not a question: did you mean service\?"):
+        check_names(["jit", "servise"], ["service", "jit"])
 
 
 @pytest.mark.parametrize(

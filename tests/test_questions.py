@@ -19,6 +19,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hooks.generate import make_computed
+from tests.conftest import InGit
 from tests.support.questionnaire import Answers, Questionnaire
 from tests.support.updates import update_by_copier as update
 
@@ -565,25 +566,101 @@ def test_the_default_answers_work_together_for_every_torch(
 # --- copier.yml ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", make_computed.computed(make_computed.questions()))
+@pytest.mark.parametrize("name", make_computed.computed(make_computed.questions())[1:])
 def test_a_computed_value_is_refused_with_the_answers_that_decide_it(
     plain: Path, tmp_path: Path, name: str
 ) -> None:
     rows = make_computed.questions()
-    assert rows[name].get("validator") == make_computed.validator(name)
-    value = {"bool": True, "json": "{}", "yaml": "{}"}.get(rows[name]["type"], "x\nRUN touch /x")
-    words = refusal(plain, tmp_path / "project", **{name: value})
-    (said,) = re.findall(rf"Validation error for question '{name}': (This [^\n]*\.)$", words)
-    asked = re.findall(r"Give those: (.*)\.$", said)
+    words = refusal(plain, tmp_path / "project", **{name: "x\nRUN touch /x"})
+    assert words.startswith(f"Invalid choice for 'data': {name} is computed")
+    asked = re.findall(r"Give those: (.*)\.$", words)
     assert [*", ".join(asked).split(", ")] == (make_computed.deciding(name, rows) or [""])
 
 
 def test_an_update_refuses_a_computed_value_too(project: Path) -> None:
     before = {path: path.read_bytes() for path in project.rglob("*") if path.is_file()}
-    with pytest.raises(ValueError, match="'contents': This value is computed"):
+    with pytest.raises(ValueError, match="'data': contents is computed"):
         update(project, None, contents="x\nRUN touch /x")
     after = {path: path.read_bytes() for path in project.rglob("*") if path.is_file()}
     assert after == before
+
+
+A_LIST = "extras takes a list in brackets, such as 'extras=[ci, data]'; '[]' is none."
+WRONG_DATA: dict[str, tuple[Answers, str]] = {
+    "a typing error": ({"servise": "ngc"}, "servise is not a question. Did you mean service?"),
+    "a part": ({"python": "3.12"}, "python is not a question. Did you mean python_version?"),
+    "no name": ({"qwxz": "a"}, "qwxz is not a question. There are project_name, project_kind, "),
+    "a name of Copier": ({"_x": "a"}, "_x is not a question. There are "),
+    "neither yes nor no": ({"jit": "maybe"}, "jit takes yes or no, not 'maybe'."),
+    "a number": ({"jit": 7}, "jit takes yes or no, not '7'."),
+    "no list": ({"extras": "ci"}, A_LIST),
+    "a bracket": ({"extras": "[ci"}, A_LIST),
+    "the second": ({"jit": "no", "cude_version": ""}, "cude_version is not a question. Did "),
+}
+
+
+@pytest.mark.parametrize(("answers", "words"), WRONG_DATA.values(), ids=WRONG_DATA)
+def test_data_that_copier_would_ignore_or_misread_is_refused(
+    plain: Path, tmp_path: Path, answers: Answers, words: str
+) -> None:
+    said = refusal(plain, tmp_path / "project", **answers)
+    assert said.startswith(f"Invalid choice for 'data': {words}")
+
+
+# For each question that is not always asked: answers with which it is not, and why.
+UNASKED: dict[str, tuple[Answers, Any, str]] = {
+    "package_name": ({"project_kind": "existing"}, "a", "project_kind == 'new'"),
+    "code_dir": ({"project_kind": "new"}, "..", "project_kind == 'existing'"),
+    "ngc_release": ({"service": "simple"}, "26.08", "service == 'ngc'"),
+    "torch_version": ({"service": "ngc"}, "2.13.0", "service != 'ngc'"),
+    "pytorch_build": ({"service": "devel"}, "wheel", "service == 'train'"),
+    "cuda_version": ({"accelerator": "cpu"}, "13.0", "accelerator == 'cuda'"),
+    "hub_image": ({"service": "simple"}, "devel", "service == 'hub'"),
+    "cudnn": ({"service": "train"}, "no", "service == 'devel' or pytorch_build == 'source'"),
+    "target_gpus": ({"accelerator": "cpu"}, "H100", "accelerator == 'cuda'"),
+    "cca": ({"accelerator": "cpu"}, "8.0", "accelerator == 'cuda'"),
+    "python_version": ({"service": "hub"}, "", "service not in ('ngc', 'hub')"),
+    "linux_distro": ({"service": "ngc"}, "ubuntu-24.04", "service not in ('ngc', 'hub')"),
+    "blas": ({"service": "train"}, "mkl", "pytorch_build == 'source'"),
+    "magma": ({"service": "simple"}, True, "pytorch_build == 'source'"),
+    "jit": ({"torch_version": "none"}, "yes", "torch_version != 'none'"),
+    "ci_host": ({"extras": "[ssh]"}, "gitlab", "'ci' in extras"),
+}
+
+
+@pytest.mark.parametrize("name", UNASKED)
+def test_an_answer_to_what_is_not_asked_is_refused_with_the_condition(
+    plain: Path, tmp_path: Path, name: str
+) -> None:
+    answers, value, condition = UNASKED[name]
+    words = refusal(plain, tmp_path / "project", **answers, **{name: value})
+    said = f"{name} is asked only if {condition}. Leave it out, or change that answer."
+    assert words == f"Invalid choice for 'unasked_data': {said}"
+
+
+def test_every_question_with_a_condition_is_tested_without_it() -> None:
+    rows = make_computed.questions()
+    assert [*UNASKED] == [name for name, row in rows.items() if row.get("when", False)]
+
+
+def test_the_answers_file_of_another_project_is_data(plain: Path, tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    run_copy(str(plain), one, defaults=True, quiet=True, skip_tasks=True)
+    answers = yaml.safe_load((one / ".copier-answers.yml").read_text())
+    assert "_src_path" in answers
+    run_copy(str(plain), other, data=answers, defaults=True, quiet=True, skip_tasks=True)
+    made = [folder / "docker-amd64/Dockerfile" for folder in (one, other)]
+    assert made[0].read_bytes() == made[1].read_bytes()
+
+
+def test_an_update_forgets_an_answer_whose_question_was_removed(
+    project: Path, in_git: InGit
+) -> None:
+    answers = project / ".copier-answers.yml"
+    answers.write_text(f"{answers.read_text()}removed_question: a\n")
+    in_git(project)
+    update(project)
+    assert "removed_question" not in answers.read_text()
 
 
 def test_copier_yml_has_no_key_that_copier_would_ignore() -> None:

@@ -1,15 +1,16 @@
-"""Makes computed.jinja from copier.yml: which questions decide each computed value.
+"""Makes computed.jinja from copier.yml: what data.jinja has to know of the questions.
 
 python -m hooks.generate.make_computed            write hooks/generate/computed.jinja
 python -m hooks.generate.make_computed --check    say whether it is fresh (exit status 1 if not)
 
 Copier takes a computed value (`when: false`) from --data too, records it nowhere, and renders it
-unchecked into Dockerfile and compose.yaml. So each has a validator that refuses it: Copier calls a
-validator of theirs for --data alone.
+unchecked into Dockerfile and compose.yaml. The same happens to an answer that was not asked for.
 """
 
 from __future__ import annotations
 
+import json
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,16 +21,15 @@ from jinja2 import Environment, meta
 
 ROOT = Path(__file__).parents[2]
 FILE = Path(__file__).with_name("computed.jinja")
-HEAD = """\
-{# Made by python -m hooks.generate.make_computed: what decides each computed value. #}
-{%- macro computed(name) -%}
-{%- set deciding = {
-"""
-TAIL = """\
-}[name] -%}
-This value is computed{% if deciding %} from other answers. Give those: {{ deciding }}.
-{%- else %}, and no answer changes it.
-{%- endif %}
+HEAD = "{# Made by python -m hooks.generate.make_computed, for data.jinja. #}\n"
+# The condition of a question that does not hold; every value is known when all have been asked.
+CONDITION = """\
+{%- macro missing_condition(name) -%}
+{%- set conditions = {
+__ROWS__}[name] -%}
+{%- for text, holds in conditions.items() if not holds -%}
+{{ text if loop.first }}
+{%- endfor -%}
 {%- endmacro -%}
 """
 
@@ -43,13 +43,6 @@ def questions() -> dict[str, dict[str, Any]]:
 def computed(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """The names of the values that are never asked."""
     return [name for name, row in rows.items() if row.get("when") is False]
-
-
-def validator(name: str) -> str:
-    """The validator of a computed value in copier.yml."""
-    return (
-        "{% from 'hooks/generate/computed.jinja' import computed %}{{ computed('" + name + "') }}"
-    )
 
 
 def deciding(name: str, rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -68,11 +61,59 @@ def deciding(name: str, rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return [question for question in rows if question in found]
 
 
+def conditions(when: str) -> list[str]:
+    """The parts of a question's `when` that must all hold."""
+    found, depth = [""], 0
+    for word in re.split(r"([()]| and )", when.strip("{} ")):
+        depth += {"(": 1, ")": -1}.get(word, 0)
+        if word == " and " and not depth:
+            found.append("")
+        else:
+            found[-1] += word
+    return found
+
+
+def bare(condition: str) -> str:
+    """A condition without the brackets around it."""
+    return condition[1:-1] if condition[0] == "(" and condition[-1] == ")" else condition
+
+
+def mapping(name: str, pairs: Mapping[str, str]) -> str:
+    """A statement that gives a name to a mapping of texts."""
+    return f"{{%- set {name} = {{\n{''.join(row(*pair) for pair in pairs.items())}}} -%}}\n"
+
+
+def row(key: str, value: str) -> str:
+    """A line of a mapping of texts."""
+    return f"  '{key}': '{value}',\n"
+
+
 def text() -> str:
     """What computed.jinja has to be."""
     rows = questions()
-    lines = [f"  '{name}': '{', '.join(deciding(name, rows))}',\n" for name in computed(rows)]
-    return f"{HEAD}{''.join(lines)}{TAIL}"
+    never = computed(rows)
+    asked = {name: row for name, row in rows.items() if name not in never}
+    switches = [name for name, row in asked.items() if row["type"] == "bool"]
+    lists = {
+        name: ", ".join([*row["choices"].values()][:2])
+        for name, row in asked.items()
+        if row.get("multiselect")
+    }
+    whens = {name: conditions(row["when"]) for name, row in asked.items() if "when" in row}
+    needs = "".join(
+        f"  '{name}': {{{', '.join(f'{json.dumps(bare(part))}: {part}' for part in parts)}}},\n"
+        for name, parts in whens.items()
+    )
+    return "".join(
+        [
+            HEAD,
+            mapping("computed", {name: ", ".join(deciding(name, rows)) for name in never}),
+            f"{{%- set questions = {[*asked]} -%}}\n",
+            f"{{%- set switches = {switches} -%}}\n",
+            mapping("lists", lists),
+            CONDITION.replace("__ROWS__", needs),
+        ]
+    )
 
 
 def main(arguments: list[str]) -> int:

@@ -20,6 +20,7 @@ from copier._main import (
 )  # run_copy does not tell which questions there are; Copier is locked
 from copier.errors import InteractiveSessionError, UserMessageError
 from plumbum import ProcessExecutionError
+from yaml import YAMLError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -66,10 +67,35 @@ def generate(folder: str, ref: str | None, answers: dict[str, str], *, ask: bool
         quiet=True,
         unsafe=True,
     ) as worker:
-        asked = worker.template.questions_data.items()
-        check_names([*answers], [name for name, row in asked if row.get("when") is not False])
+        rows = worker.template.questions_data
+        if "data" not in rows:  # versions up to 0.9.0 do not refuse unknown names themselves
+            asked = [name for name, row in rows.items() if row.get("when") is not False]
+            check_names([*answers], asked)
         print(f"Generating {folder} from Hearth {worker.template.version} ...", file=sys.stderr)
         worker.run_copy()
+
+
+def reason(error: Exception, folder: str) -> str:
+    """One sentence on what Copier raises. Raises the error itself if none is expected."""
+    if isinstance(error, InteractiveSessionError):
+        there = f"{folder} has files that would be written over"
+        said = f"{there}: name another folder, or run it in a terminal, which asks for each."
+    elif isinstance(error, UserMessageError):
+        said = error.message
+    elif isinstance(error, ProcessExecutionError):
+        said = f"Git failed: {' '.join(error.stderr.split())}"
+    elif isinstance(error, TypeError) and "YAML list" in str(error):  # of versions up to 0.9.0
+        said = f"{error}. Write a list in DATA in brackets: DATA='extras=[ci]'."
+    elif isinstance(error, YAMLError):
+        there = f"A file that answers follow is not YAML: {' '.join(str(error).split())}"
+        said = f"{there}. Mend it, or give the answer: DATA='python_version=3.12'."
+    elif isinstance(error, OSError):
+        said = f"{folder} cannot be written: {error.strerror}: {error.filename}"
+    elif isinstance(error, ValueError):
+        said = str(error)
+    else:
+        raise error
+    return said
 
 
 def main() -> int:
@@ -80,23 +106,11 @@ def main() -> int:
     try:
         generate(folder, ref, read_data(os.environ.get("DATA", "")), ask=ask)
     except KeyboardInterrupt:
-        reason = "Stopped."
-    except InteractiveSessionError:
-        there = f"{folder} has files that would be written over"
-        reason = f"{there}: name another folder, or run it in a terminal, which asks for each."
-    except UserMessageError as error:
-        reason = error.message
-    except ProcessExecutionError as error:
-        reason = f"Git failed: {' '.join(error.stderr.split())}"
-    except TypeError as error:
-        if "YAML list" not in str(error):
-            raise
-        reason = f"{error}. Write a list in DATA in brackets: DATA='extras=[ci]'."
-    except ValueError as error:
-        reason = str(error)
+        print("Stopped.", file=sys.stderr)
+    except Exception as error:  # noqa: BLE001  what is not expected is raised again
+        print(reason(error, folder), file=sys.stderr)
     else:
         return 0
-    print(reason, file=sys.stderr)
     return 1
 
 
