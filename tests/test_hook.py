@@ -221,6 +221,17 @@ def test_in_a_repository_nobody_is_told_to_begin_one(
 # ------------------------------------------------------------------------- whatever happens, exit 0
 
 
+def test_a_file_that_the_users_rules_ignore_is_named_with_the_line_that_keeps_it(
+    project: Path, tmp_path: Path
+) -> None:
+    (project / ".copier-answers.yml").write_text("project_kind: existing\n")
+    (project / ".gitignore").write_text(".env*\n")
+    env = with_git(tmp_path, project) | {"PWD": str(tmp_path)}
+    (line,) = [line for line in run(project, env).stdout.splitlines() if "ignores" in line]
+    assert line.startswith("git ignores docker-amd64/.env.example (rule .env* of .gitignore), ")
+    assert line.endswith(" '!/docker-amd64/.env.example' >> 'my project/.gitignore'")
+
+
 def test_a_project_without_its_folder_is_one_sentence(tmp_path: Path) -> None:
     result = run(tmp_path, environment(tmp_path / "bin"))
     assert (result.returncode, result.stdout, result.stderr.count("\n")) == (0, "", 1)

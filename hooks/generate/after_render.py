@@ -358,6 +358,19 @@ def editor_lines(project: Path) -> list[str]:
     return [f"{keep}. To have the template's, rename it and generate once more."]
 
 
+def ignored_lines(project: Path, answers_file: str, shell_folder: str | None) -> list[str]:
+    """What git ignores of the template by rules of the user, and what keeps it."""
+    if not in_git(project) and not (project / ".gitignore").is_file():
+        return []
+    try:
+        from hooks.generate import ignored  # noqa: PLC0415
+
+        template = Path(__file__).parents[2] / "template"
+        return ignored.lines(project, template, answers_file, path_from(shell_folder, project))
+    except Exception:  # noqa: BLE001  a hint, without which the project is complete
+        return []
+
+
 def answers_lines(project: Path, name: str) -> list[str]:
     """What to do if a copy has replaced the answers of another template."""
     command = ["git", "show", f"HEAD:./{name}"]
@@ -458,6 +471,7 @@ def run(project: Path, arguments: Sequence[str], *, ask: bool) -> list[str]:
         *judged,
         *ci_lines(project),
         *editor_lines(project),
+        *ignored_lines(project, answers.answers_file, shell_folder),
         *([] if updated else answers_lines(project, answers.answers_file)),
         *kept,
         *(default_lines(answers, told=COMMITTED in "".join(judged)) if new else []),

@@ -56,16 +56,18 @@ def command(args: Sequence[str], limit: float) -> Output:
     return Output(process.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
 
 
-def capture(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def capture(
+    *words: str, cwd: Path | None = None, text: str = ""
+) -> subprocess.CompletedProcess[str]:
     """Run a command to its end and keep what it says in English; 127 if there is no such program.
 
-    It has no terminal, so git asks for no password.
+    It reads `text` and has no terminal, so git asks for no password.
     """
     try:
         return subprocess.run(
             words,
             cwd=str(cwd) if cwd else None,
-            stdin=subprocess.DEVNULL,
+            input=text,
             capture_output=True,
             env={**os.environ, "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"},
             encoding="utf-8",
