@@ -11,6 +11,7 @@ It writes nothing into the template's folder.
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +31,10 @@ def main(arguments: Sequence[str]) -> int:
     ask = "--ask" in arguments and sys.stdin.isatty() and sys.stdout.isatty()
     try:
         # Even a broken import fails no copy.
+        if not Path("docker-amd64/.env").exists() and "CONTAINER_ENGINE" not in os.environ:
+            from host.ask import DOCKER_INFO, start_command  # noqa: PLC0415
+
+            start_command(DOCKER_INFO)  # while Python compiles the rest
         from hooks.generate import after_render  # noqa: PLC0415
         from host.plain import plain  # noqa: PLC0415
 

@@ -42,10 +42,10 @@ def project(tmp_path: Path) -> Path:
 
 
 def run(
-    project: Path, env: dict[str, str], *args: str, hook: Path = HOOK
+    project: Path, env: dict[str, str], *args: str, hook: Path = HOOK, code: str = ""
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-B", str(hook), *(args or ["--no-ask"])],
+        [sys.executable, "-B", *(["-c", code] if code else [str(hook), *(args or ["--no-ask"])])],
         cwd=project,
         env=env,
         capture_output=True,
@@ -54,6 +54,10 @@ def run(
         timeout=30,
         check=False,
     )
+
+
+def python_of(project: Path) -> str:
+    return str(yaml.safe_load((project / ".copier-answers.yml").read_text())["python_version"])
 
 
 def env_of(project: Path) -> dict[str, str]:
@@ -259,14 +263,43 @@ def test_no_exception_fails_a_copy(
     capsys: pytest.CaptureFixture[str],
     error: BaseException,
 ) -> None:
-    def fail(_: Path) -> Facts:
+    def fail(_: Path) -> None:
         raise error
 
     monkeypatch.chdir(project)
     monkeypatch.setenv("TEMPLATE_SH", "./docker-amd64/template.sh")
-    monkeypatch.setattr(after_render, "probe", fail)
+    monkeypatch.setattr(after_render, "start_probe", fail)
     assert post_generate.main(["--no-ask"]) == 0
     assert "template.sh env" in capsys.readouterr().err
+
+
+def test_a_copy_imports_only_what_it_needs(generate: Generate, tmp_path: Path) -> None:
+    made = generate(tmp_path / "project")
+    slow = ("yaml", "packaging", "tomllib", "intake", "tempfile", "hooks.matcher", "hooks.update")
+    code = (
+        "import runpy, sys\n"
+        f"sys.argv = ['hook', '--no-ask', '--python={python_of(made)}']\n"
+        f"try: runpy.run_path({str(HOOK)!r}, run_name='__main__')\n"
+        "except SystemExit: pass\n"
+        f"print('imported', [name for name in {slow} if name in sys.modules])"
+    )
+    done = run(made, environment(tmp_path / "bin"), code=code)
+    assert done.stdout.splitlines()[-1] == "imported []"
+
+
+@pytest.mark.parametrize("named", ["", "docker", "podman"])
+def test_the_engine_is_asked_once(project: Path, tmp_path: Path, named: str) -> None:
+    env = environment(tmp_path / "bin", engine="nvidia")
+    if named:
+        (project / "docker-amd64/.env").write_text(f"CONTAINER_ENGINE={named}\n")
+    docker = tmp_path / "bin/docker"
+    docker.unlink()
+    docker.write_text('#!/bin/sh\necho "$*" >> "$CALLS"\nexit 1\n')
+    docker.chmod(0o755)
+    run(project, env | {"CALLS": str(tmp_path / "calls")})
+    calls = tmp_path / "calls"
+    asked = calls.read_text().splitlines() if calls.exists() else []
+    assert asked == ([] if named == "podman" else ["info --format {{json .}}"])
 
 
 def test_the_templates_folder_is_left_as_it_is(project: Path, tmp_path: Path) -> None:
@@ -489,17 +522,6 @@ def test_other_gpus_of_a_cluster_change_what_auto_means(project: Path, tmp_path:
     assert "CCA: 9.0 became 7.0, as the answers now say." in told.stdout.splitlines()
 
 
-@pytest.mark.parametrize("torch", ["2.11.0", "none"])
-def test_gpus_of_a_cluster_are_a_question_only_where_the_answer_is_used(
-    generate: Generate, tmp_path: Path, torch: str
-) -> None:
-    project = generate(
-        tmp_path / "project", accelerator="cuda", torch_version=torch, target_gpus="H100"
-    )
-    recorded = (project / ".copier-answers.yml").read_text()
-    assert ("target_gpus: H100" in recorded) == (torch != "none")
-
-
 def test_a_list_of_compute_capabilities_is_not_replaced_by_gpus_of_a_cluster(
     project: Path, tmp_path: Path
 ) -> None:
@@ -603,7 +625,7 @@ def test_a_matcher_that_breaks_costs_one_line(
         raise KeyError("a table\nwith a hole")
 
     monkeypatch.setenv("TEMPLATE_SH", "./docker-amd64/template.sh")
-    monkeypatch.setattr(after_render, "probe", lambda _: Facts())
+    monkeypatch.setattr(after_render, "start_probe", lambda _: Facts)
     monkeypatch.setattr(after_render, "judge", broken)
     lines = after_render.run(project, [], ask=False)
     assert [line for line in lines if line.startswith("Compatibility was not checked: ")]

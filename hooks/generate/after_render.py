@@ -12,21 +12,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hooks.update import after_update
 from host.ask import capture
-from host.checkout import ANSWERS, recorded
 from host.env_file import ProbeError, read_env, read_or_explain
 from host.facts import engine_line
-from host.fill import Filled, fill, report
 from host.gpu_facts import GpuFacts, chosen_gpus, gpu_facts
-from host.probe import probe
+from host.probe import start_probe
 from host.project import EDITOR_FILE, me
-from host.trusted import trust
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from hooks.matcher import Advice, Choice
+    from hooks.update import after_update
+    from host.facts import Facts
+    from host.fill import Filled
+
+# ruff: noqa: PLC0415  most is imported while the engine answers, or only where it is needed
 
 FOLDER = Path("docker-amd64")
 MOST_LINES = 5  # of the report on .env
@@ -66,7 +67,7 @@ class Answers:
     target_gpus: str = ""
     package_manager: str = "pip"
     code_dir: str = "."
-    answers_file: str = ANSWERS
+    answers_file: str = ".copier-answers.yml"
     by_default: str = ""
 
     @classmethod
@@ -100,7 +101,7 @@ def gpu_choices(facts: GpuFacts) -> dict[str, str]:
 
 def ask_gpus(choices: Mapping[str, str]) -> str | None:
     """Let the user select GPUs; return GPU_IDS for .env, or None without an answer."""
-    import questionary  # noqa: PLC0415  part of Copier; not there when somebody runs this by hand
+    import questionary  # part of Copier; not there when somebody runs this by hand
 
     ticked = questionary.checkbox(
         "GPUs to use",
@@ -167,6 +168,8 @@ def way_to(project: Path, shell_folder: str | None) -> str:
 
 def env_lines(filled: Filled) -> list[str]:
     """What has changed in .env, in at most MOST_LINES lines."""
+    from host.fill import report
+
     lines = report(filled)
     if len(lines) > MOST_LINES:
         more = len(lines) - MOST_LINES + 1
@@ -182,7 +185,7 @@ def target_cca(answers: Answers) -> tuple[dict[str, str], list[str]]:
     """
     if not (answers.uses_gpus and answers.targets and answers.cca == "auto"):
         return {}, []
-    from hooks import matcher as match  # noqa: PLC0415  its table costs time, and most projects need none
+    from hooks import matcher as match  # its table costs time, and most projects need none
 
     machine = match.host(None, answers.targets)
     unknown = [gpu.name for gpu in machine.gpus if not gpu.cc]
@@ -200,7 +203,7 @@ def judge(facts: GpuFacts, answers: Answers) -> tuple[Choice, Advice] | None:
     """
     if not answers.uses_gpus:
         return None
-    from hooks import matcher as match  # noqa: PLC0415  its table costs time, and CPU projects need none
+    from hooks import matcher as match  # its table costs time, and CPU projects need none
 
     wanted = match.choice(
         service=answers.service,
@@ -225,9 +228,9 @@ def judge(facts: GpuFacts, answers: Answers) -> tuple[Choice, Advice] | None:
 
 def ask_option(told: Advice, wanted: Choice) -> str:
     """Let the user select a choice that works here; the command that takes it, or ""."""
-    import questionary  # noqa: PLC0415
+    import questionary
 
-    from hooks import matcher as match  # noqa: PLC0415
+    from hooks import matcher as match
 
     options = {option.label: option for option in told.options[:MOST_OPTIONS]}
     picked = questionary.select(
@@ -269,8 +272,8 @@ def match_lines(facts: GpuFacts, answers: Answers, *, ask: bool) -> list[str]:
 def has_conda_files(project: Path) -> bool:
     """Whether a project has conda's files, or had them at the last commit."""
     name = f"{FOLDER}/dependencies/environment.yml"
-    if (project / name).exists():
-        return True
+    if (project / name).exists() or not in_git(project):
+        return (project / name).exists()
     command = ["git", "cat-file", "-e", f"HEAD:./{name}"]
     try:
         done = subprocess.run(command, cwd=project, capture_output=True, check=False, timeout=20)
@@ -284,7 +287,7 @@ def package_lines(project: Path, answers: Answers, way: str) -> list[str]:
     try:
         if not has_conda_files(project):  # to read YAML would cost every copy a tenth of a second
             return []
-        from hooks.generate import packages  # noqa: PLC0415  needs YAML, which only Copier's Python must have
+        from hooks.generate import packages  # needs YAML, which only Copier's Python must have
 
         return packages.carry(project, answers.package_manager, answers.code_dir, way)
     except Exception as error:  # noqa: BLE001  .env is filled, and the next step is still to be printed
@@ -305,14 +308,25 @@ def folder_lines(project: Path) -> list[str]:
     return lines
 
 
+def asks_for_another_python(file: Path, python: str) -> bool:
+    """Whether a pyproject.toml may do so. The template's own does not; to read it costs time."""
+    return file.is_file() and f'requires-python = ">={python}"\n' not in file.read_text(
+        "utf-8", "replace"
+    )
+
+
 def python_lines(project: Path, answers: Answers) -> list[str]:
     """That a file of the project asks for another Python."""
     code = project / answers.code_dir
-    names = ("pyproject.toml", "setup.cfg", "Pipfile", ".python-version", "pixi.toml")
-    if not any((code / name).is_file() for name in names) and not any(code.glob("*.y*ml")):
+    names = ("setup.cfg", "Pipfile", ".python-version", "pixi.toml")
+    if (
+        not asks_for_another_python(code / "pyproject.toml", answers.python)
+        and not any((code / name).is_file() for name in names)
+        and not any(path.name[0] != "." for path in code.glob("*.y*ml"))
+    ):
         return []
     try:
-        from hooks.generate import wanted_python  # noqa: PLC0415  seldom needed
+        from hooks.generate import wanted_python  # seldom needed
 
         command = f"To change it, {COMMITTED}: {me()} update --data"
         return wanted_python.lines(
@@ -363,7 +377,7 @@ def ignored_lines(project: Path, answers_file: str, shell_folder: str | None) ->
     if not in_git(project) and not (project / ".gitignore").is_file():
         return []
     try:
-        from hooks.generate import ignored  # noqa: PLC0415
+        from hooks.generate import ignored
 
         template = Path(__file__).parents[2] / "template"
         return ignored.lines(project, template, answers_file, path_from(shell_folder, project))
@@ -373,6 +387,8 @@ def ignored_lines(project: Path, answers_file: str, shell_folder: str | None) ->
 
 def answers_lines(project: Path, name: str) -> list[str]:
     """What to do if a copy has replaced the answers of another template."""
+    if not in_git(project):
+        return []
     command = ["git", "show", f"HEAD:./{name}"]
     try:
         done = subprocess.run(command, cwd=project, capture_output=True, check=False, timeout=20)
@@ -388,6 +404,9 @@ def answers_lines(project: Path, name: str) -> list[str]:
 
 def trust_template(project: Path, answers_file: str) -> None:
     """Record the address that the user has named, with --trust, for a copy."""
+    from host.checkout import recorded
+    from host.trusted import trust
+
     try:
         answers = (project / answers_file).read_text("utf-8", "replace")
         trust(project / FOLDER, recorded(answers, "_src_path"))
@@ -443,11 +462,46 @@ def run(project: Path, arguments: Sequence[str], *, ask: bool) -> list[str]:
     name_script(project, shell_folder)
     answers, way = Answers.parse(arguments), way_to(project, shell_folder)
     updated = updated_project(project, answers, way)
+    kept = update_lines("restore_and_merge", updated)
+    wait = start_probe(folder)
     new = not updated and not (folder / ".env").exists()  # not one that is generated once more
+    # While the engine answers:
     if not updated:
         trust_template(project, answers.answers_file)
-    kept = update_lines(after_update.restore_and_merge, updated)
-    facts = gpu_facts(probe(folder))
+    more = [
+        *ci_lines(project),
+        *editor_lines(project),
+        *ignored_lines(project, answers.answers_file, shell_folder),
+        *([] if updated else answers_lines(project, answers.answers_file)),
+    ]
+    committed = committed_example(project) if updated else ""
+    used, found = fill_env(folder, answers, wait, committed=committed, ask=ask)
+    packages = package_lines(project, answers, way) + (folder_lines(project) if updated else [])
+    python = [] if updated else python_lines(project, answers)
+    judged = match_lines(used, answers, ask=ask)
+    return [
+        *found,
+        *packages,
+        *python,
+        *judged,
+        *more,
+        *kept,
+        *(default_lines(answers, told=COMMITTED in "".join(judged)) if new else []),
+        *(git_lines(project, answers.answers_file, shell_folder) if new else []),
+        *(update_lines("lines", updated) if updated else [f"Next: {way}./{SCRIPT} build dev"]),
+    ]
+
+
+def fill_env(
+    folder: Path, answers: Answers, wait: Callable[[], Facts], *, committed: str, ask: bool
+) -> tuple[GpuFacts, list[str]]:
+    """Write .env; the GPUs that it names, and the lines to show.
+
+    `committed` is the .env.example that an update has started from.
+    """
+    from host.fill import fill
+
+    facts = gpu_facts(wait())
     try:
         answered, notes = target_cca(answers)
     except Exception:  # noqa: BLE001  the verdict reports the same error
@@ -455,33 +509,11 @@ def run(project: Path, arguments: Sequence[str], *, ask: bool) -> list[str]:
     filled, used = None, facts
     try:
         chosen = choose(facts, folder, ask=ask)
-        committed = committed_example(project) if updated else ""
         filled = fill(folder, facts=facts, chosen=chosen, answered=answered, committed=committed)
         used = chosen_gpus(facts, read_env(filled.merged.text).get("GPU_IDS", ""))
     except Exception as error:  # noqa: BLE001  the rest of the work does not need it
         print(not_filled(error), file=sys.stderr)
-    judged = match_lines(used, answers, ask=ask)
-    return [
-        *host_lines(facts),
-        *(env_lines(filled) if filled else []),
-        *notes,
-        *package_lines(project, answers, way),
-        *(folder_lines(project) if updated else []),
-        *([] if updated else python_lines(project, answers)),
-        *judged,
-        *ci_lines(project),
-        *editor_lines(project),
-        *ignored_lines(project, answers.answers_file, shell_folder),
-        *([] if updated else answers_lines(project, answers.answers_file)),
-        *kept,
-        *(default_lines(answers, told=COMMITTED in "".join(judged)) if new else []),
-        *(git_lines(project, answers.answers_file, shell_folder) if new else []),
-        *(
-            update_lines(after_update.lines, updated)
-            if updated
-            else [f"Next: {way}./{SCRIPT} build dev"]
-        ),
-    ]
+    return used, [*host_lines(facts), *(env_lines(filled) if filled else []), *notes]
 
 
 def committed_example(project: Path) -> str:
@@ -496,6 +528,10 @@ def not_filled(error: BaseException) -> str:
 
 def updated_project(project: Path, answers: Answers, way: str) -> after_update.Project | None:
     """The project as an update has left it; None after a copy."""
+    if os.environ.get("STAGE") != "after":  # Copier sets it for a migration only
+        return None
+    from hooks.update import after_update
+
     before = after_update.updated_from()
     if before is None:
         return None
@@ -503,15 +539,19 @@ def updated_project(project: Path, answers: Answers, way: str) -> after_update.P
     return after_update.Project(project, answers.answers_file, template, before, way)
 
 
-def update_lines(
-    work: Callable[[after_update.Project], list[str]], updated: after_update.Project | None
-) -> list[str]:
-    """The lines of one step after an update; nothing after a copy, or if the step fails."""
+def update_lines(step: str, updated: after_update.Project | None) -> list[str]:
+    """The lines of one step after an update; nothing after a copy, or if the step fails.
+
+    `step` is a function of after_update.
+    """
     if updated is None:
         return []
+    from hooks.update import after_update
+
     try:
-        return work(updated)
+        lines: list[str] = getattr(after_update, step)(updated)
     except Exception as error:  # noqa: BLE001  the update itself is complete
         return [
             f"The updated files were not checked: {one_line(error)}. Next: {updated.way}git status"
         ]
+    return lines

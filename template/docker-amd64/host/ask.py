@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 # What a repository may not make git run: programs of containers can write into .git. Its filters
 # run, because files that nobody changed would look changed without them.
 GIT_SETTINGS = {"core.fsmonitor": "false", "core.hooksPath": os.devnull}
+# What the hook starts before all else, since no other answer takes as long. `docker info` knows no
+# shorter form before version 23.
+DOCKER_INFO = ("docker", "info", "--format", "{{json .}}")
 LOOK_LIMIT = 2.0  # seconds for a look at files and the user database (which may be on a network)
 
 
@@ -31,14 +34,21 @@ class Output:
     timed_out: bool = False
 
 
-def command(args: Sequence[str], limit: float) -> Output:
-    """Run a command for at most `limit` seconds. Never raises.
+_started: dict[tuple[str, ...], subprocess.Popen[bytes]] = {}
 
-    It does not wait for a killed process either: one that hangs inside a driver cannot be killed.
-    """
+
+def start_command(args: Sequence[str]) -> None:
+    """Start a command for which `command` is called later, with the same words. Never raises."""
+    process = _process(args)
+    if isinstance(process, subprocess.Popen):
+        _started[tuple(args)] = process
+
+
+def _process(args: Sequence[str]) -> subprocess.Popen[bytes] | Output:
+    """A command that runs, or why it does not."""
     pipe = subprocess.PIPE
     try:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             args,
             stdin=subprocess.DEVNULL,
             stdout=pipe,
@@ -48,6 +58,16 @@ def command(args: Sequence[str], limit: float) -> Output:
         )
     except (OSError, ValueError) as error:
         return Output(None, err=str(error))
+
+
+def command(args: Sequence[str], limit: float) -> Output:
+    """Run a command for at most `limit` seconds. Never raises.
+
+    It does not wait for a killed process either: one that hangs inside a driver cannot be killed.
+    """
+    process = _started.pop(tuple(args), None) or _process(args)
+    if isinstance(process, Output):
+        return process
     try:
         out, err = process.communicate(timeout=max(limit, 0.05))
     except subprocess.TimeoutExpired:
@@ -98,6 +118,13 @@ def kill_group(pid: int) -> None:
 
 def gather(sources: Mapping[str, Callable[[], Any]], limit: float) -> dict[str, Any]:
     """Call all sources at once; return the answers that came within `limit` seconds."""
+    return start_gather(sources, limit)()
+
+
+def start_gather(
+    sources: Mapping[str, Callable[[], Any]], limit: float
+) -> Callable[[], dict[str, Any]]:
+    """Call all sources at once; what it returns waits for the answers, `limit` seconds from now."""
     answers: dict[str, Any] = {}
 
     def answer(name: str, source: Callable[[], Any]) -> None:
@@ -110,9 +137,13 @@ def gather(sources: Mapping[str, Callable[[], Any]], limit: float) -> dict[str, 
     for thread in threads:
         thread.start()
     deadline = time.monotonic() + limit
-    for thread in threads:
-        thread.join(max(deadline - time.monotonic(), 0))
-    return dict(answers)
+
+    def wait() -> dict[str, Any]:
+        for thread in threads:
+            thread.join(max(deadline - time.monotonic(), 0))
+        return dict(answers)
+
+    return wait
 
 
 def read_text(path: Path) -> str:

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
-from .ask import LOOK_LIMIT, command, gather, read_json, read_text
-from .engine import GO_JSON
+from .ask import DOCKER_INFO, LOOK_LIMIT, command, gather, read_json, read_text
 from .engine_words import DOCKER, PODMAN
 from .failures import hosts
 
@@ -97,7 +96,7 @@ def of_machine() -> dict[str, Any]:
 
 def of_docker(now: float) -> dict[str, Any]:
     """What `docker info` says that a start does not need."""
-    info = read_json(command([DOCKER, "info", "--format", GO_JSON], LOOK_LIMIT).out)
+    info = read_json(command(DOCKER_INFO, LOOK_LIMIT).out)
     client = info.get("ClientInfo") or {}
     plugins = client.get("Plugins")
     found = {one.get("Name"): one for one in plugins or [] if not one.get("Err")}

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .abilities import OLDEST_PODMAN, abilities, dotted, numbers
-from .ask import LOOK_LIMIT, Output, command, read_json
+from .ask import DOCKER_INFO, LOOK_LIMIT, Output, command, read_json
 from .engine_words import DOCKER, PODMAN, STANDALONE, compose_plugin
 from .facts import Engine
 from .failures import engine_kind, explain, hosts
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ENGINE_LIMIT = 4.0  # seconds for each question to the container engine
-GO_JSON = "{{json .}}"  # `docker info` knows no shorter form before version 23
 
 
 def engine(chosen: str = "") -> Engine:
@@ -54,7 +53,7 @@ def ask_docker() -> Engine:
     """The engine behind the command `docker`, which may be Podman."""
     if not shutil.which(DOCKER):
         return failing(Engine(), f"{DOCKER}: command not found")
-    return read_docker(command([DOCKER, "info", "--format", GO_JSON], ENGINE_LIMIT))
+    return read_docker(command(DOCKER_INFO, ENGINE_LIMIT))
 
 
 def ask_podman() -> Engine:

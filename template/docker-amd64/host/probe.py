@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .accelerator import accelerator
-from .ask import LOOK_LIMIT, command, gather, read_text
+from .ask import LOOK_LIMIT, command, read_text, start_gather
 from .engine import ENGINE_LIMIT, engine
 from .engine_words import ENGINE_KEY
 from .env_file import ProbeError, Settings, unwritable
@@ -30,6 +30,11 @@ def probe(folder: Path | None = None, *, any_engine: bool = False) -> Facts:
     Never raises; a fact that could not be had has the default that `Facts` gives it. With
     `any_engine`, the engine is the one that answers, not the one that .env names.
     """
+    return start_probe(folder, any_engine=any_engine)()
+
+
+def start_probe(folder: Path | None = None, *, any_engine: bool = False) -> Callable[[], Facts]:
+    """Begin to look at this machine; what it returns waits for the facts. See `probe`."""
     folder = (folder or Path(__file__).parents[1]).resolve()
     environ = dict(os.environ)
 
@@ -57,12 +62,19 @@ def probe(folder: Path | None = None, *, any_engine: bool = False) -> Facts:
         "selinux": lambda: read_text(Path("/sys/fs/selinux/enforce")).strip() == "1",
         "ca_bundle": lambda: ca_bundle(environ),
     }
-    answers = gather(sources, ENGINE_LIMIT + LOOK_LIMIT)
-    for key in ("project_owner", "data_owner"):
-        if answers.get(key) and answers.get("user") and answers[key].uid == answers["user"].uid:
-            answers[key] = None
-    answers.setdefault("engine", Engine(problem="the engine's answer is odd", fix="docker info"))
-    return hardware.facts(answers)
+    wait = start_gather(sources, ENGINE_LIMIT + LOOK_LIMIT)
+
+    def facts() -> Facts:
+        answers = wait()
+        for key in ("project_owner", "data_owner"):
+            if answers.get(key) and answers.get("user") and answers[key].uid == answers["user"].uid:
+                answers[key] = None
+        answers.setdefault(
+            "engine", Engine(problem="the engine's answer is odd", fix="docker info")
+        )
+        return hardware.facts(answers)
+
+    return facts
 
 
 def engine_named(folder: Path, environ: Mapping[str, str]) -> str:
