@@ -57,7 +57,9 @@ if TYPE_CHECKING:
 
     from host.checkout import Checkout
 
-FOLDER = "project"  # in which versions are rendered, whatever name the project's has
+# In which versions are rendered, whatever name the project's has, in rendered-old and rendered-new,
+# by which data.jinja knows it.
+FOLDER = "project"
 MARKS = (b"<<<<<<< ", b">>>>>>> ")
 
 
@@ -117,7 +119,7 @@ class Update:
         settings = yaml.safe_load((self.source / "copier.yml").read_text("utf-8"))
         # Nor does it delete what the new version leaves alone.
         excluded = tuple(str(one) for one in settings.get("_exclude", []))
-        there = self.scratch / "old" / FOLDER
+        there = self.scratch / "rendered-old" / FOLDER
 
         def render_old() -> dict[str, File]:
             compile_once()
@@ -152,7 +154,7 @@ class Update:
     def render_new(self, answers: dict[str, Any], *, asks: bool) -> Rendering:
         """What the new version makes of the answers. Raises UpdateError."""
         project = self.project
-        file, folder = project.answers_file, self.scratch / "new" / FOLDER
+        file, folder = project.answers_file, self.scratch / "rendered-new" / FOLDER
         text = read_text(project.root / file)
         (folder / file).parent.mkdir(parents=True)
         (folder / file).write_bytes(encoded(text))
