@@ -451,6 +451,15 @@ def test_a_renamed_question_keeps_its_answer(
     assert (answers["_commit"], SNAPSHOT_TAG != NEWER_TAG) == ("v1001.0.0", True)
 
 
+def test_a_version_is_recorded_by_its_number_whatever_other_tags_it_has(
+    news: Path, project: Path
+) -> None:
+    git(news, "tag", "--annotate", "--message", "of a lab", "stable", NEWER_TAG)
+    assert template_sh(project, "update").returncode == 0
+    answers = yaml.safe_load((project / ".copier-answers.yml").read_text())
+    assert answers["_commit"] == NEWER_TAG
+
+
 def test_in_a_worktree_conflicts_are_its_own(
     own_template: Path, project: Path, tmp_path: Path
 ) -> None:

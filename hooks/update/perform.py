@@ -282,7 +282,9 @@ class Update:
         tracked = capture("git", "ls-files", "-z", "--", ".", cwd=project.root).stdout.split("\0")
         here = Project(project.root, filter(None, tracked))
         answers = new.files[project.answers_file]
-        version = described(Path(self.request["repository"]), self.request["wanted"])
+        version = self.request["wanted"]
+        if not number(version):
+            version = described(Path(self.request["repository"]), version)
         text = sealed(decoded(answers.data), project.template, version)
         theirs = {**new.files, project.answers_file: answers._replace(data=encoded(text))}
         base = {name: file for name, file in old.items() if name != project.answers_file}
