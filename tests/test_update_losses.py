@@ -405,6 +405,7 @@ def test_when_conflicts_are_solved_the_update_goes_on(
     done = template_sh(project, "update", "--continue")
     assert done.returncode == 0, done.stderr
     assert conflicts(project) == ""
+    assert f"Next: git -C {project} add --all && git -C {project} commit" in done.stdout
     undone = template_sh(project, "update", "--undo")
     assert undone.returncode == 0, undone.stderr
     assert everything(project) == before

@@ -296,9 +296,9 @@ def next_lines(project: Project, *, rebuild: bool) -> list[str]:
     if rebuild:  # after `way`, the shell is in the project's folder
         build = f". Then: {f'./{FOLDER}/template.sh' if project.way else me()} build"
     if open_files:
-        paths = " ".join(map(shlex.quote, open_files))
         have = "1 file has" if len(open_files) == 1 else f"{len(open_files)} files have"
-        commit = f"{project.way}git add {paths} && git commit --all"
+        # Files that are new with the update are part of it.
+        commit = f"{project.way}git add --all && git commit -m 'Update Hearth'"
         return [
             f"{have} lines that both you and the template changed: {listed(open_files)}.",
             f"Next: edit the text {CONFLICT}. Then: {commit}{build}",

@@ -47,7 +47,7 @@ from hooks.update.renderings import (
 from hooks.update.snapshot import apply, check_possible, take
 from hooks.update.versions import base_version
 from host.ask import capture, read_text
-from host.checkout import HOST_FILES, UpdateError, conflicts, listed, undo
+from host.checkout import HOST_FILES, UpdateError, commit_command, conflicts, listed, undo
 from host.env_file import ProbeError
 from host.plain import write_plainly
 from host.versions import number
@@ -394,8 +394,7 @@ class Update:
             raise UpdateError(f"git could not take {listed(left)} ({done.stderr.strip()}).")
         script = project.docker / "template.sh"
         subprocess.run([str(script), "env"], cwd=project.root, check=False)
-        where = f"git -C {shlex.quote(str(project.root))}"
-        print(f"Solved: {listed(left)}.\nNext: {where} commit --all -m 'Update Hearth'")
+        print(f"Solved: {listed(left)}.\nNext: {commit_command(project)}")
         return 0
 
 
