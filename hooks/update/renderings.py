@@ -46,13 +46,11 @@ class Rendering(NamedTuple):
         files: by their paths, relative to the project, with / between folders.
         answers: those that it recorded, without Copier's own.
         kept: whether a file of this path stays as it is, if the project has it.
-        context: what Copier's own texts, such as the commands of migrations, can name.
     """
 
     files: dict[str, File]
     answers: dict[str, Any]
     kept: Callable[[str], bool]
-    context: Mapping[str, Any]
 
 
 def source_of(repository: Path, version: str, folder: Path) -> Path:
@@ -220,12 +218,10 @@ def one_line(error: BaseException) -> str:
 def rendering(folder: Path, worker: Any, answers_file: str) -> Rendering:
     """What a worker of Copier has made."""
     recorded_answers = own(read_answers((folder / answers_file).read_text("utf-8"), answers_file))
-    context = {**worker.answers.combined, **recorded_answers}
     return Rendering(
         read_tree(folder),
         recorded_answers,
         lambda name: bool(worker.match_skip(Path(name))),
-        context,
     )
 
 
