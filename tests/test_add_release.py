@@ -48,7 +48,7 @@ def test_the_diff_shows_every_file_that_a_release_changes_and_writes_none(reposi
     assert '+  - torch: "2.15.1"\n' in shown
     assert '+   "label": "2.15.1 (newest)",\n' in shown
     removed = [line for line in shown.splitlines() if line.startswith("-") and line[1:2] != "-"]
-    assert not any("torch:" in line for line in removed)
+    assert not [line for line in removed if "torch:" in line]
 
 
 def test_a_written_release_is_the_newest_and_can_be_chosen(repository: Path) -> None:
@@ -82,9 +82,15 @@ def test_a_row_that_cannot_be_added_gets_one_sentence_and_changes_nothing(
     assert contents(repository) == before
 
 
+def test_a_gpu_that_a_group_names_is_not_added_again() -> None:
+    text = (add_release.ROOT / "hooks" / "compat" / "gpus.yml").read_text(encoding="utf-8")
+    with pytest.raises(AddError, match="has NVIDIA L40G already"):
+        insert(text, "gpus", {"name": "NVIDIA L40G", "cc": "8.9"})
+
+
 ROWS: list[tuple[str, dict[str, Any], str]] = [
     ("drivers", {"branch": "585", "cuda": "13.0"}, '  - branch: "585"\n'),
-    ("drivers", {"branch": "620", "cuda": "13.5"}, '  - branch: "620"\n'),
+    ("drivers", {"branch": "630", "cuda": "13.6"}, '  - branch: "630"\n'),
     ("gpus", {"name": "NVIDIA A5", "cc": "8.6"}, '  - name: "NVIDIA A5"\n'),
     ("ngc", {"release": "26.10"}, '  - release: "26.10"\n'),
     ("cuda", {"line": "13.6"}, '  - line: "13.6"\n'),

@@ -111,9 +111,17 @@ def test_an_alias_names_one_gpu() -> None:
 
 
 def test_gpus_are_sorted_by_compute_capability_then_name_and_named_once() -> None:
-    keys = [(numbers(p.cc), p.name.lower(), p.name) for p in TABLE.products.values()]
+    rows, groups = TABLES["gpus"]["gpus"], TABLES["gpus"]["groups"]
+    keys = [(numbers(row["cc"]), row["name"].lower(), row["name"]) for row in rows]
     assert keys == sorted(keys)
-    assert len(TABLES["gpus"]["gpus"]) == len(TABLE.products)
+    assert [numbers(group["cc"]) for group in groups] == sorted(
+        numbers(group["cc"]) for group in groups
+    )
+    for group in groups:
+        assert group["names"] == sorted(group["names"], key=lambda name: (name.lower(), name))
+    named = [row["name"] for row in rows] + [name for group in groups for name in group["names"]]
+    assert len(named) == len({name.removeprefix("NVIDIA ") for name in named})
+    assert len(named) == len(TABLE.products)
 
 
 def test_every_wheel_variant_has_its_cuda_line_and_is_named_after_it() -> None:
@@ -138,7 +146,7 @@ def test_a_number_that_was_never_released_is_one_that_a_driver_shows() -> None:
 
 def test_pypi_carries_a_published_variant() -> None:
     for release in TABLE.torch.values():
-        variant = release.variants[release.pypi["variant"]]
+        variant = release.variants[str(release.pypi["variant"])]
         assert variant.published
         assert not variant.reported
 
@@ -171,11 +179,119 @@ def test_a_family_starts_at_a_driver_whose_branch_brings_its_first_line() -> Non
 
 def test_an_architecture_ends_with_the_last_toolkit_that_can_target_it() -> None:
     for old in TABLE.architectures:
-        last = TABLE.lines[old.last_toolkit].targets or []
+        if old.last_toolkit is None:
+            continue
+        last = TABLE.lines.get(old.last_toolkit)  # CUDA 10 is older than the table
         newer = [x for x in TABLE.lines.values() if numbers(x.line) > numbers(old.last_toolkit)]
-        assert set(old.cc) & set(last)
+        assert last is None or set(old.cc) & set(last.targets or [])
         assert not any(set(old.cc) & set(line.targets or []) for line in newer)
         assert old.last_branch in TABLE.branches
+
+
+def test_every_gpu_has_one_row_of_its_architecture() -> None:
+    listed = [cc for row in TABLE.architectures for cc in row.cc]
+    assert len(set(listed)) == len(listed)
+    assert {cc for cc in TABLE.known_cc if numbers(cc) >= (3, 0)} <= set(listed)
+
+
+def test_the_first_driver_of_an_architecture_brings_its_first_toolkit() -> None:
+    """A driver older than the first CUDA for a GPU cannot hold code for it."""
+    for row in TABLE.architectures:
+        if row.first_driver and row.first_toolkit:
+            brings = TABLE.branches[numbers(row.first_driver)[0]]
+            assert numbers(brings or "0") >= numbers(row.first_toolkit), row
+
+
+def test_an_architecture_starts_with_the_first_toolkit_that_can_target_it() -> None:
+    for row in TABLE.architectures:
+        if row.first_toolkit in TABLE.lines:
+            first = numbers(row.first_toolkit)
+            able = [
+                numbers(line.line)
+                for line in TABLE.lines.values()
+                if set(row.cc) & set(line.targets or [])
+            ]
+            assert min(able) == max(first, numbers("11.8"))
+
+
+def test_a_product_needs_a_newer_driver_than_its_architecture() -> None:
+    for name, driver in TABLE.product_drivers.items():
+        cc = TABLE.products[name].cc
+        row = next(one for one in TABLE.architectures if cc in one.cc)
+        assert row.first_driver
+        assert numbers(driver) > numbers(row.first_driver)
+
+
+def test_blackwell_needs_the_open_modules_and_what_is_older_than_turing_the_proprietary() -> None:
+    for row in TABLE.architectures:
+        major = numbers(row.cc[0])[0]
+        if row.modules == "open":
+            assert major >= 10
+        if numbers(row.cc[0]) < (7, 5):
+            assert row.modules == "proprietary"
+
+
+def test_a_branch_past_its_end_of_support_is_not_recommended() -> None:
+    assert TABLE.end_of_life[535] == "2026-06"
+    assert 535 not in TABLE.recommended
+    assert {580, 595, 620} <= set(TABLE.recommended)
+
+
+def test_every_table_says_when_it_was_read() -> None:
+    assert set(TABLE.read) == set(NAMES)
+    for name in NAMES:
+        assert max(str(row["date"]) for row in rows(TABLES[name])) <= TABLE.read[name], name
+
+
+def test_no_wheel_for_an_architecture_is_not_the_same_as_not_known() -> None:
+    none = TABLE.torch["2.3.1"].variants["cu121"]
+    assert none.arch["aarch64"] == []
+    assert none.has_wheel("aarch64") is False
+    unknown = TABLE.torch["2.11.0"].variants["cu129"]
+    assert unknown.arch["aarch64"] is None
+    assert unknown.has_wheel("aarch64") is None
+    assert unknown.has_wheel("x86_64") is True
+    dropped = TABLE.torch["2.15.0"].variants["cu126"]
+    assert not dropped.published
+    assert dropped.has_wheel("x86_64") is False
+
+
+def test_only_a_whole_list_says_that_there_is_no_wheel() -> None:
+    release = TABLE.torch["2.14.1"]
+    assert release.complete
+    assert release.has_wheel("12.9", "x86_64") is False
+    partial = release._replace(complete=False)
+    assert partial.has_wheel("12.9", "x86_64") is None
+    assert partial.has_wheel("13.2", "x86_64") is True
+
+
+def test_a_variant_that_does_not_exist_has_no_code_and_one_that_does_has_some() -> None:
+    for row in TABLES["torch"]["releases"]:
+        for one in row["variants"]:
+            where = f"{row['torch']} {one['variant']}"
+            assert (one["status"] == "none") == (one["x86_64"] == []), where
+            assert one["status"] != "none" or one["aarch64"] == [], where
+
+
+def test_what_pypi_carries_for_aarch64_is_a_wheel_that_exists() -> None:
+    """CPU-only up to 2.10; from 2.11 on the variant of x86_64."""
+    for release in TABLE.torch.values():
+        carried = release.pypi["aarch64"]
+        assert carried == ("cpu" if numbers(release.version) < (2, 11) else release.pypi["variant"])
+        assert carried == "cpu" or release.variants[str(carried)].has_wheel("aarch64")
+
+
+@pytest.mark.parametrize(
+    ("version", "line"),
+    [("2.9.0", "12.9"), ("2.9.1", "12.9"), ("2.10.0", "12.9"), ("2.13.0", "12.9")],
+)
+def test_a_wheel_that_is_on_the_index_is_not_denied(version: str, line: str) -> None:
+    assert TABLE.torch[version].has_wheel(line, "x86_64")
+
+
+def test_conda_forge_lists_that_may_grow_are_not_called_whole() -> None:
+    assert "2.11.0" in TABLE.conda_complete
+    assert not {"2.12.1", "2.13.0"} & TABLE.conda_complete
 
 
 def test_image_tags_come_from_the_rules() -> None:

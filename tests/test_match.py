@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from hooks.compat.table import load
 from hooks.matcher import (
     BadInputError,
     Layer,
@@ -15,6 +16,7 @@ from hooks.matcher import (
     advice,
     cca_of,
     choice,
+    compat_folder,
     from_image,
     from_probe,
     gpu,
@@ -23,28 +25,31 @@ from hooks.matcher import (
     nearest,
     working,
 )
+from hooks.matcher.verdicts import ASKS
 
 V100, T4, K80 = "Tesla V100-SXM2-32GB", "Tesla T4", "Tesla K80"
 H100, H200 = "NVIDIA H100 80GB HBM3", "NVIDIA H200"
 RTX4090, RTX5090 = "NVIDIA GeForce RTX 4090", "NVIDIA GeForce RTX 5090"
 GTX1080 = "NVIDIA GeForce GTX 1080"
 
-CASES: list[dict[str, Any]] = yaml.safe_load(
-    (Path(__file__).parent / "match_cases.yml").read_text(encoding="utf-8")
-)
+CASES: list[dict[str, Any]] = [
+    case
+    for name in ("match_cases.yml", "match_reports.yml")
+    for case in yaml.safe_load((Path(__file__).parent / name).read_text(encoding="utf-8"))
+]
 
 
 def wheel(torch: str, cuda: str | None = None) -> dict[str, Any]:
     return {"torch": torch, "cuda": cuda}
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: str(case["says"]))
+@pytest.mark.parametrize("case", CASES, ids=lambda case: str(case.get("says") or case["report"]))
 def test_the_verdict_and_the_deciding_layer_are_right(case: dict[str, Any]) -> None:
     wanted = case["choice"]
     chosen = from_image(wanted["image"]) if "image" in wanted else choice(**wanted)
     named = case["gpu"]
     item = gpu("", named) if named.replace(".", "").isdigit() else gpu(named)
-    judgement = judge(host(case["driver"], [item]), chosen)
+    judgement = judge(host(case["driver"], [item])._replace(**case.get("host", {})), chosen)
     found = (judgement.verdict.value, judgement.layer and judgement.layer.value)
     assert found == (case["verdict"], case["layer"]), judgement.why
     assert judgement.why
@@ -56,9 +61,13 @@ def test_the_words_are_those_of_the_documentation() -> None:
         "works", "works_minor_compat", "works_forward_compat", "unknown", "fails",
     }  # fmt: skip
     assert {layer.value for layer in Layer} == {
-        "driver", "image start check", "kernel image", "nvcc target", "Python", "image tag",
-        "solver", "GPU no longer driven",
+        "platform", "driver", "image start check", "kernel image", "nvcc target", "Python",
+        "image tag", "solver", "GPU no longer driven",
     }  # fmt: skip
+
+
+def test_the_documentation_has_every_layer_in_the_order_in_which_it_is_asked() -> None:
+    assert list(ASKS) == list(Layer)
 
 
 def test_a_host_with_several_gpus_is_judged_by_each_and_names_the_one_that_fails() -> None:
@@ -69,75 +78,9 @@ def test_a_host_with_several_gpus_is_judged_by_each_and_names_the_one_that_fails
     assert judge(machine, choice(torch="2.14.1", cuda="12.6")).verdict is Verdict.WORKS
 
 
-@pytest.mark.parametrize(
-    ("name", "cc"),
-    [
-        ("NVIDIA GeForce RTX 4090", "8.9"),
-        ("nvidia geforce rtx 4090", "8.9"),
-        ("GeForce RTX 4090", "8.9"),
-        ("RTX 4090", "8.9"),
-        ("Tesla T4", "7.5"),
-        ("NVIDIA Tesla T4", "7.5"),
-        ("T4", "7.5"),
-        ("NVIDIA H100 80GB HBM3 MIG 3g.40gb", "9.0"),
-        ("NVIDIA A100-SXM4-40GB MIG 1g.5gb", "8.0"),
-        ("GRID A100-10C", "8.0"),
-        ("NVIDIA A16-2Q", "8.6"),
-        ("Tesla V100-DGXS-32GB", "7.0"),
-        ("NVIDIA GeForce RTX 3080 12GB", "8.6"),
-        ("GeForce GTX 1060", "6.1"),
-        ("NVIDIA GeForce RTX 2050", "8.6"),
-        ("NVIDIA GeForce RTX 3050 A Laptop GPU", "8.9"),
-        ("Quadro K2200", "5.0"),
-        ("NVIDIA RTX 6000 Ada Generation", "8.9"),
-        ("Quadro RTX 6000", "7.5"),
-        ("RTX 6000", None),
-        ("NVIDIA-A100-SXM4-80GB", "8.0"),
-        ("NVIDIA-A100-SXM4-80GB-MIG-1g.10gb", "8.0"),
-        ("NVIDIA_H100_80GB_HBM3", "9.0"),
-        ("NVIDIA-GeForce-RTX-5090", "12.0"),
-        ("GRID V100D-32C", "7.0"),
-        ("H100XM-80C", "9.0"),
-        ("GRID A100-1-5C", "8.0"),
-        ("V100D", None),
-        ("A6000", "8.6"),
-        ("NVIDIA DGX Spark", "12.1"),
-        ("Orin", "8.7"),
-        ("NVIDIA Jetson Orin NX Engineering Reference Developer Kit", "8.7"),
-        ("RTX 3080 12GB", "8.6"),
-        ("RTX 5090 Ti", None),
-        ("NVIDIA GeForce RTX 5090 Ti", None),
-        ("NVIDIA GeForce RTX 4090 Mobile", None),
-        ("NVIDIA GeForce RTX 6090", None),
-        ("NVIDIA", None),
-        ("Tesla", None),
-    ],
-)
-def test_a_gpu_is_found_by_any_spelling_of_its_name_and_never_guessed(
-    name: str, cc: str | None
-) -> None:
-    assert gpu(name).cc == cc
-
-
 def test_what_the_host_reports_wins_over_its_name() -> None:
     assert gpu("NVIDIA GeForce RTX 6090", "13.0").cc == "13.0"
     assert gpu("", "10.1").cc == "11.0", "Jetson Thor was called 10.1 before CUDA 13"
-
-
-@pytest.mark.parametrize(
-    ("name", "brands"),
-    [
-        ("Tesla V100-SXM2-16GB", {"tesla"}),
-        ("NVIDIA A100-SXM4-80GB", {"tesla", "nvidia"}),
-        ("RTX 4090", {"geforce", "geforcertx"}),
-        ("NVIDIA RTX A6000", {"nvidiartx", "nvidia"}),
-        ("NVIDIA TITAN RTX", {"titan", "titanrtx"}),
-        ("GRID V100D-32C", {"grid", "nvidia", "vapps", "vcs", "vpc", "vws"}),
-        ("RTX 5090 Ti", set()),
-    ],
-)
-def test_a_gpu_has_no_brand_that_it_cannot_report(name: str, brands: set[str]) -> None:
-    assert gpu(name).brands == brands
 
 
 BAD: list[tuple[str, Any]] = [
@@ -209,13 +152,13 @@ def test_bad_input_gets_one_sentence_that_says_what_to_write(says: str, make: An
         ("580.95.05", V100,
          {"service": "train", "pytorch_build": "source", "torch": "2.14.1", "cuda": "13.0",
           "cca": "9.0"},
-         "choose PyTorch 2.15.0, CUDA 12.9 with cca auto"),
-        ("535.183.01", "NVIDIA GeForce RTX 3090",
+         "choose PyTorch 2.14.1, CUDA 12.9 with cca auto"),
+        ("470.199.02", "NVIDIA GeForce RTX 3090",
          {"service": "train", "torch": "2.11.0", "cuda": "12.8", "distro": "ubuntu24.04"},
          "choose PyTorch 2.7.1, CUDA 11.8 on ubuntu22.04"),
-        ("535.183.01", "NVIDIA GeForce RTX 3090",
+        ("470.199.02", "NVIDIA GeForce RTX 3090",
          {"service": "train", "cuda": "12.8", "distro": "ubuntu24.04"},
-         "choose CUDA 12.2 on ubuntu22.04"),
+         "choose CUDA 11.8 on ubuntu22.04"),
     ],
 )  # fmt: skip
 def test_the_nearest_change_keeps_cuda_and_the_driver_where_it_can(
@@ -235,7 +178,11 @@ def test_a_changed_distribution_and_cca_are_answers_of_the_questions() -> None:
 
 
 def test_a_wheel_that_one_source_names_is_not_suggested_before_the_others() -> None:
-    change = nearest(host("575.57.08", [RTX5090]), choice(torch="2.14.1"))
+    release = load().torch["2.11.0"]
+    one_source = release.variants["cu129"]._replace(reported=True)
+    release = release._replace(variants={**release.variants, "cu129": one_source})
+    table = load()._replace(torch={"2.11.0": release})
+    change = nearest(host("575.57.08", [RTX5090]), choice(torch="2.14.1"), table)
     assert change is not None
     assert (change.choice.torch, change.choice.cuda) == ("2.11.0", "12.8")
 
@@ -243,15 +190,15 @@ def test_a_wheel_that_one_source_names_is_not_suggested_before_the_others() -> N
 @pytest.mark.parametrize(
     ("driver", "name", "settings", "torch", "cuda"),
     [
-        (  # the newest PyTorch, not the nearest number
-            "580.95.05", V100, wheel("2.9.1", "cu130"), "2.14.1", "12.6"),
-        ("570.124.06", RTX5090, wheel("2.14.1", "cu126"), "2.11.0", "12.8"),
+        (  # PyTorch stays where another CUDA is enough
+            "580.95.05", V100, wheel("2.9.1", "cu130"), "2.9.1", "12.9"),
+        ("570.124.06", RTX5090, wheel("2.14.1", "cu126"), "2.13.0", "12.9"),
         ("550.54.15", RTX4090, wheel("2.15.0"), "2.14.1", "12.6"),
         ("470.199.02", K80, wheel("2.14.1", "cu126"), "2.7.1", "11.8"),
         ("595.58.03", H100, wheel("2.16.0"), "2.15.0", "13.2"),
     ],
 )  # fmt: skip
-def test_the_nearest_change_is_the_newest_pytorch_that_keeps_gpu_and_driver(
+def test_the_nearest_change_keeps_gpu_and_driver_then_pytorch_then_cuda(
     driver: str, name: str, settings: dict[str, Any], torch: str, cuda: str
 ) -> None:
     change = nearest(host(driver, [name]), choice(**settings))
@@ -272,7 +219,7 @@ def test_a_python_without_wheels_moves_to_the_nearest_one() -> None:
     [
         ("590.48.01", GTX1080, wheel("2.14.1", "cu126"), "580"),
         ("495.29.05", K80, wheel("2.7.1", "cu118"), "470"),
-        ("450.51.06", T4, wheel("2.7.1", "cu118"), "450"),
+        ("450.51.06", "NVIDIA GeForce RTX 2080 Ti", wheel("2.7.1", "cu118"), "450"),
         ("550.54.15", RTX5090, wheel("2.14.1"), "580"),
     ],
 )
@@ -283,6 +230,74 @@ def test_where_nothing_works_another_driver_is_named(
     assert change is not None
     assert change.host.driver == branch
     assert change.text.startswith(f"install a driver of branch {branch}")
+
+
+def test_a_data_center_gpu_gets_the_service_that_brings_its_own_libcuda_before_a_driver() -> None:
+    wanted = choice(torch="2.15.0", cuda="13.2", python="3.12")
+    change = nearest(host("535.183.01", ["NVIDIA A100-SXM4-80GB"]), wanted)
+    assert change is not None
+    assert change.text == "choose PyTorch 2.15.0, CUDA 13.2, Python 3.12 in the service train"
+    assert change.command == "./docker-amd64/template.sh update --data service=train"
+    consumer = nearest(host("535.183.01", [RTX4090]), wanted)
+    assert consumer is not None
+    assert (consumer.choice.service, consumer.choice.torch) == ("simple", "2.14.1")
+
+
+def test_the_newest_that_works_and_a_driver_are_offered_beside_the_nearest() -> None:
+    told = advice(host("550.54.15", [RTX4090]), choice(torch="2.11.0"))
+    assert told.nearest is not None
+    assert told.newest is not None
+    assert told.driver is not None
+    assert (told.nearest.choice.torch, told.nearest.choice.cuda) == ("2.11.0", "12.9")
+    assert (told.newest.choice.torch, told.newest.choice.cuda) == ("2.14.1", "12.6")
+    assert told.newest.command.endswith("--data torch_version=2.14.1 --data cuda_version=12.6")
+    assert told.driver.host.driver == "580"
+    assert "The newest that works: PyTorch 2.14.1, CUDA 12.6." in told.why
+    assert "With a driver of branch 580 it works as it is." in told.why
+
+
+def test_no_hint_leads_into_error_804() -> None:
+    told = advice(host("550.54.15", [RTX4090]), from_image("nvidia/cuda:12.8.1-devel-ubuntu24.04"))
+    assert told.layer == "image start check"
+    assert "NVIDIA_DISABLE_REQUIRE" not in told.why
+
+
+@pytest.mark.parametrize(
+    ("driver", "name", "wanted", "folder"),
+    [
+        ("535.183.01", RTX4090, {"service": "train", "torch": "2.6.0", "cuda": "12.4"}, "remove"),
+        ("580.95.05", RTX4090, {"service": "train", "torch": "2.6.0", "cuda": "12.4"}, "remove"),
+        ("550.54.15", "NVIDIA RTX A6000", {"service": "devel", "cuda": "12.8"}, "remove"),
+        ("550.54.15", H100, {"service": "train", "torch": "2.14.1", "cuda": "13.0"}, "keep"),
+        ("550.54.15", H100, {"service": "devel", "cuda": "12.8"}, "keep"),
+        ("555.42.06", H100, {"service": "devel", "cuda": "12.8"}, "remove"),
+        ("550.54.15", RTX4090, {"service": "ngc", "ngc_release": "25.10"}, "keep"),
+        (None, H100, {"service": "devel", "cuda": "12.8"}, "keep"),
+    ],
+)
+def test_the_folder_of_cuda_compat_goes_where_it_does_harm(
+    driver: str | None, name: str, wanted: dict[str, Any], folder: str
+) -> None:
+    assert compat_folder(host(driver, [name]), choice(**wanted)) == folder
+    assert compat_folder(None, choice(**wanted)) == "keep"
+
+
+def test_answers_that_a_service_does_not_ask_for_take_no_part() -> None:
+    asked = choice(service="simple", torch="2.14.1")
+    assert (
+        choice(service="simple", torch="2.14.1", ngc_release="24.05", distro="ubuntu22.04") == asked
+    )
+    image = choice(service="ngc", ngc_release="25.10")
+    assert choice(service="ngc", ngc_release="25.10", torch="2.3.0", cuda="12.1") == image
+
+
+def test_nothing_is_known_of_the_code_of_an_ngc_release_with_one_neighbour() -> None:
+    table = load()
+    last = list(table.ngc)[-1]
+    alone = table.ngc[last]._replace(arch={}, min_cc=None)
+    cut = table._replace(ngc={**table.ngc, last: alone})
+    judgement = judge(host("615.71.09", [H100]), choice(service="ngc", ngc_release=last), cut)
+    assert judgement.verdict is Verdict.UNKNOWN
 
 
 def test_where_no_driver_helps_nothing_is_promised() -> None:

@@ -54,7 +54,7 @@ def test_an_image_can_be_named_by_its_tag(capsys: pytest.CaptureFixture[str]) ->
     assert main([*RTX4090, "--image", image]) == 1
     out = capsys.readouterr().out
     assert "fails (image start check)" in out
-    assert "NVIDIA_DISABLE_REQUIRE=true" in out
+    assert "nvidia/cuda:12.4.1-cudnn-devel-ubuntu22.04" in out
 
 
 def test_the_exit_status_tells_the_verdicts_apart(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,9 +13,21 @@ from hypothesis import strategies as st
 
 from hooks.compat import make_choices
 from hooks.compat.table import FOLDER, TorchRelease, load, numbers
-from hooks.matcher import Choice, Host, choice, from_image, gpu, host, judge, nearest, working
+from hooks.matcher import (
+    Choice,
+    Host,
+    choice,
+    compat_folder,
+    from_image,
+    gpu,
+    host,
+    judge,
+    nearest,
+    working,
+)
 from hooks.matcher.choices import arch_reason, nvcc_reason, python_reason, wheel_reason
 from hooks.matcher.hosts import CCA_FORM, BadInputError, targets
+from hooks.matcher.search import OTHER_SERVICES
 
 TABLE = load()
 DRIVERS = [
@@ -75,7 +87,9 @@ def test_every_nearest_change_is_itself_judged_to_work(machine: Host, wanted: Ch
         assert judge(change.host, change.choice).verdict.works
         assert change.host.gpus == machine.gpus
         same = change.choice
-        kept = ("service", "accelerator", "package_manager", "pytorch_build", "flavour")
+        assert same.service in {wanted.service, OTHER_SERVICES.get(wanted.service)}
+        kept = ["accelerator", "package_manager", "pytorch_build", "compat", "project"]
+        kept += ["flavour"] if same.service == wanted.service else ["torch"]
         assert all(getattr(same, field) == getattr(wanted, field) for field in kept)
 
 
@@ -115,7 +129,7 @@ def test_every_listed_choice_works_and_a_working_host_has_a_list(
 def limit(machine: Host) -> int:
     """The last driver branch that drives every GPU of a host."""
     last = [a.last_branch for g in machine.gpus for a in TABLE.architectures if g.cc in a.cc]
-    return min(last, default=10_000)
+    return min(filter(None, last), default=10_000)
 
 
 @given(hosts, choices, st.sampled_from(DRIVERS))
@@ -142,15 +156,6 @@ def test_a_wheel_that_works_in_any_way_keeps_working_on_a_newer_driver(
     if judge(machine, plain).verdict.works:
         newer = host(driver, machine.gpus, machine.arch)
         assert judge(newer, plain).verdict.works
-
-
-@given(st.sampled_from(list(TABLE.products)), st.sampled_from(["", " MIG 1g.10gb"]))
-@settings(deadline=None)
-def test_every_product_is_found_by_its_own_name(name: str, suffix: str) -> None:
-    assert gpu(name + suffix).cc == TABLE.renamed.get(
-        TABLE.products[name].cc, TABLE.products[name].cc
-    )
-    assert gpu(name.lower()).cc == gpu(name).cc
 
 
 @pytest.mark.parametrize("release", make_choices.offered(TABLE), ids=lambda r: str(r.version))
@@ -209,6 +214,27 @@ def test_defaults_work_on_a_current_data_center_gpu_and_driver() -> None:
     for name in make_choices.REFERENCE_GPUS:
         assert judge(host(str(TABLE.production[-1]), [name]), wanted).verdict.value == "works"
         assert judge(host("580.95.05", [name]), wanted).verdict.works
+
+
+@given(hosts, choices)
+@settings(max_examples=300, deadline=None)
+def test_an_image_for_hearth_works_at_least_where_the_base_image_does(
+    machine: Host, wanted: Choice
+) -> None:
+    mine = wanted._replace(compat="auto", project=False)
+    for folder in ("keep", "remove"):
+        if judge(machine, mine._replace(compat=folder)).verdict.works:
+            assert judge(machine, mine).verdict.works
+
+
+@given(hosts, choices)
+@settings(max_examples=150, deadline=None)
+def test_the_folder_that_is_advised_is_the_one_that_was_judged(
+    machine: Host, wanted: Choice
+) -> None:
+    mine = wanted._replace(compat="auto")
+    folder = compat_folder(machine, mine)
+    assert judge(machine, mine) == judge(machine, mine._replace(compat=folder))
 
 
 def test_a_verdict_takes_less_than_fifty_milliseconds() -> None:

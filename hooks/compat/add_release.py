@@ -104,8 +104,11 @@ def insert(text: str, table: str, row: dict[str, Any]) -> str:
     """
     rows = TABLES[table]
     nodes = _section(text, rows.section).value
-    present = yaml.safe_load(text)[rows.section]
-    if any(old[rows.key] == row[rows.key] for old in present):
+    tables = yaml.safe_load(text)
+    present = tables[rows.section]
+    known = {old[rows.key] for old in present}
+    known.update(name for group in tables.get("groups", ()) for name in group["names"])
+    if row[rows.key] in known:
         raise AddError(f"{table}.yml has {row[rows.key]} already: rows are only added or labelled")
     lines = text.splitlines(keepends=True)
     at = len(lines)

@@ -247,7 +247,9 @@ def choices_text(table: Table) -> str:
             "cca": {"pattern": CCA_PATTERN, "error": CCA_ERROR},
             "cpu": {"index": f"{INDEX}cpu"},
             "drivers": {
-                "last_branches": {one.name: str(one.last_branch) for one in table.architectures}
+                "last_branches": {
+                    one.name: str(one.last_branch) for one in table.architectures if one.last_branch
+                }
             },
         }
     )

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).resolve().parent
 PACKED = FOLDER / "table.json"
-NAMES = ("cuda", "torch", "gpus", "drivers", "ngc", "conda")
-ONLY_FOR_PEOPLE = ("source", "date", "note", "notes", "first_merged", "confidence")
+NAMES = ("cuda", "torch", "gpus", "drivers", "ngc", "conda", "toolkit")
+ONLY_FOR_PEOPLE = ("source", "date", "note", "notes", "first_merged", "confidence", "chips")
 
 
 def numbers(version: str) -> tuple[int, ...]:
@@ -35,7 +35,11 @@ def numbers(version: str) -> tuple[int, ...]:
 
 
 class Variant(NamedTuple):
-    """One CUDA build of a PyTorch wheel; `arch` maps a host architecture to its compiled list."""
+    """One CUDA build of a PyTorch wheel.
+
+    `arch` maps a host architecture to its compiled list: [] = there is no wheel for it, None = not
+    known.
+    """
 
     name: str
     cuda: str
@@ -44,9 +48,21 @@ class Variant(NamedTuple):
     cudnn: str | None
     arch: dict[str, list[str] | None]
 
+    def has_wheel(self, arch: str) -> bool | None:
+        """Whether there is a wheel for a host architecture; None = not known."""
+        listed = self.arch.get(arch)
+        if listed is not None:
+            return bool(listed)
+        # The release lists are those of x86_64, so what they name is there.
+        return True if arch == "x86_64" and self.published else None
+
 
 class TorchRelease(NamedTuple):
-    """A PyTorch release on PyPI and the PyTorch wheel indexes."""
+    """A PyTorch release on PyPI and the PyTorch wheel indexes.
+
+    `complete`: its variants are all there are. `pypi` says what plain PyPI carries: `variant` for
+    x86_64, `aarch64` a variant, "cpu", or None = not known.
+    """
 
     version: str
     released: str | None
@@ -55,13 +71,21 @@ class TorchRelease(NamedTuple):
     torchaudio: str
     python: list[str]
     python_experimental: list[str]
-    pypi: dict[str, str]
+    complete: bool
+    pypi: dict[str, str | None]
     variants: dict[str, Variant]
     hub_tags: list[str]
 
     def by_cuda(self, line: str) -> Variant | None:
         """The wheel variant of a CUDA line such as "12.8", if this release has one."""
         return next((v for v in self.variants.values() if v.cuda == line), None)
+
+    def has_wheel(self, line: str, arch: str) -> bool | None:
+        """Whether there is a wheel of a CUDA line for a host architecture; None = not known."""
+        variant = self.by_cuda(line)
+        if variant is None:
+            return False if self.complete else None
+        return variant.has_wheel(arch)
 
     @property
     def published(self) -> list[str]:
@@ -70,18 +94,28 @@ class TorchRelease(NamedTuple):
 
     @property
     def pypi_cuda(self) -> str:
-        """CUDA line of the wheel that plain PyPI carries."""
-        return self.variants[self.pypi["variant"]].cuda
+        """CUDA line of the wheel that plain PyPI carries for x86_64."""
+        return self.variants[str(self.pypi["variant"])].cuda
+
+    def pypi_on(self, arch: str) -> str | None:
+        """CUDA line of the wheel that plain PyPI carries, or "cpu"; None = not known."""
+        name = self.pypi["variant"] if arch == "x86_64" else self.pypi[arch]
+        variant = self.variants.get(name or "")
+        return variant.cuda if variant else name
 
 
 class CudaImage(NamedTuple):
-    """The nvidia/cuda images of a CUDA line: newest patch with cuDNN, and how tags name it."""
+    """The nvidia/cuda images of a CUDA line: newest patch with cuDNN, and how tags name it.
+
+    `platforms`: the host architectures they are made for; None = not known.
+    """
 
     patch: str
     cudnn_major: str
     cudnn_word: str
     complete: bool
     distros: list[str]
+    platforms: list[str] | None
 
 
 class CudaLine(NamedTuple):
@@ -111,12 +145,21 @@ class StartCheck(NamedTuple):
 
 
 class Architecture(NamedTuple):
-    """A GPU architecture that newer driver branches and toolkits left behind."""
+    """A GPU architecture, from the first driver and toolkit that know it to the last.
+
+    An architecture may have several rows, with other compute capabilities. `first_driver` and
+    `first_toolkit` are None where they are not known, `last_branch` and `last_toolkit` where the
+    newest still has it. `modules` says which of NVIDIA's kernel modules drives it: "proprietary",
+    "open", "either", or None = not known.
+    """
 
     name: str
     cc: list[str]
-    last_branch: int
-    last_toolkit: str
+    first_driver: str | None
+    first_toolkit: str | None
+    last_branch: int | None
+    last_toolkit: str | None
+    modules: str | None
 
 
 class Product(NamedTuple):
@@ -126,7 +169,8 @@ class Product(NamedTuple):
     cc: str
     kind: str
     host: str | None
-    aliases: list[str]
+    aliases: Sequence[str]
+    arch: str
 
 
 class NgcRelease(NamedTuple):
@@ -141,6 +185,7 @@ class NgcRelease(NamedTuple):
     min_cc: str | None = None
     min_driver: str | None = None
     data_center_drivers: Sequence[str] = ()
+    platforms: Sequence[str] | None = None
 
     @property
     def line(self) -> str | None:
@@ -148,8 +193,25 @@ class NgcRelease(NamedTuple):
         return None if self.cuda is None else ".".join(self.cuda.split(".")[:2])
 
 
+class Supplies(NamedTuple):
+    """Who supplies libcuda, image or driver, from a release of NVIDIA Container Toolkit on.
+
+    One field for each way in which a container gets its GPUs.
+    """
+
+    since: str
+    runtime: str
+    hook: str
+    cdi: str
+
+
 class Table(NamedTuple):
-    """All tables, typed. Mappings keep the order of the YAML files: oldest first."""
+    """All tables, typed. Mappings keep the order of the YAML files: oldest first.
+
+    `read` maps a table's name to the day (ISO 8601) on which it was last compared with its sources.
+    """
+
+    read: dict[str, str]
 
     families: dict[str, str]
     renamed: dict[str, str]
@@ -158,16 +220,21 @@ class Table(NamedTuple):
     start_checks: dict[str, StartCheck]
     start_override: str
     torch: dict[str, TorchRelease]
+    hub_platforms: list[str] | None  # of pytorch/pytorch images; None: not known
     products: dict[str, Product]
     known_cc: frozenset[str]  # of a product, or a target of some nvcc
     jetson_cc: frozenset[str]  # no binary code is shared with other GPUs
     branches: dict[int, str | None]
+    end_of_life: dict[int, str | None]  # month of a branch, such as "2028-06"; None: not known
     production: list[int]
     recommended: list[int]
     architectures: list[Architecture]
+    product_drivers: dict[str, str]  # products whose first driver is newer than the architecture's
     ngc: dict[str, NgcRelease]
     conda: dict[str, list[str]]
+    conda_complete: frozenset[str]  # releases whose list of builds is whole
     conda_arch: dict[str, dict[str, list[str] | None]]
+    supplies: list[Supplies]  # oldest first
 
 
 def _torch(row: dict[str, Any]) -> TorchRelease:
@@ -211,9 +278,47 @@ def _start_checks(data: dict[str, Any]) -> dict[str, StartCheck]:
     }
 
 
-def _kinds(rows: list[dict[str, Any]], *kinds: str) -> list[int]:
-    """Driver branches that NVIDIA calls one of `kinds`."""
-    return [int(row["branch"]) for row in rows if row.get("kind", "").startswith(kinds)]
+def _products(data: dict[str, Any]) -> dict[str, Product]:
+    """Rows with one product first, then the groups of products that share all but their name."""
+    products = {
+        row["name"]: Product(
+            row["name"],
+            row["cc"],
+            row["kind"],
+            row.get("host"),
+            row.get("aliases", ()),
+            row["arch"],
+        )
+        for row in data["gpus"]
+    }
+    for group in data["groups"]:
+        cc, kind, arch = group["cc"], group["kind"], group["arch"]
+        for name in group["names"]:
+            products[name] = Product(name, cc, kind, None, (), arch)
+    return products
+
+
+def _architecture(row: dict[str, Any]) -> Architecture:
+    last = row["last_branch"]
+    return Architecture(
+        name=row["arch"],
+        cc=row["cc"],
+        first_driver=row["first_driver"],
+        first_toolkit=row["first_toolkit"],
+        last_branch=None if last is None else int(last),
+        last_toolkit=row["last_toolkit"],
+        modules=row["modules"],
+    )
+
+
+def _kinds(drivers: dict[str, Any], *kinds: str) -> list[int]:
+    """Driver branches of one of `kinds` that NVIDIA still supported when the table was read."""
+    month = drivers["read"][:7]
+    return [
+        int(row["branch"])
+        for row in drivers["branches"]
+        if row.get("kind") in kinds and (row["eol"] is None or row["eol"] >= month)
+    ]
 
 
 def build(data: dict[str, Any]) -> Table:
@@ -225,6 +330,7 @@ def build(data: dict[str, Any]) -> Table:
     cuda, drivers = data["cuda"], data["drivers"]
     lines = {row["line"]: _line(row) for row in cuda["lines"]}
     return Table(
+        read={name: tables["read"] for name, tables in data.items()},
         families={row["major"]: row["min_driver"] for row in cuda["families"]},
         renamed={row["old"]: row["new"] for row in cuda["renamed"]},
         never_released=frozenset(row["line"] for row in cuda["never_released"]),
@@ -232,23 +338,18 @@ def build(data: dict[str, Any]) -> Table:
         start_checks=_start_checks(cuda["start_check"]),
         start_override=cuda["start_check"]["override"],
         torch={row["torch"]: _torch(row) for row in data["torch"]["releases"]},
-        products={
-            row["name"]: Product(
-                row["name"], row["cc"], row["kind"], row.get("host"), row.get("aliases", [])
-            )
-            for row in data["gpus"]["gpus"]
-        },
+        hub_platforms=data["torch"]["hub"]["platforms"],
+        products=_products(data["gpus"]),
         known_cc=frozenset(row["cc"] for row in data["gpus"]["gpus"]).union(
             *(line.targets or () for line in lines.values())
         ),
         jetson_cc=frozenset(row["cc"] for row in data["gpus"]["gpus"] if row["kind"] == "jetson"),
         branches={int(row["branch"]): row["cuda"] for row in drivers["branches"]},
-        production=_kinds(drivers["branches"], "Production"),
-        recommended=_kinds(drivers["branches"], "LTS", "Production"),
-        architectures=[
-            Architecture(row["arch"], row["cc"], int(row["last_branch"]), row["last_toolkit"])
-            for row in drivers["architectures"]
-        ],
+        end_of_life={int(row["branch"]): row["eol"] for row in drivers["branches"]},
+        production=_kinds(drivers, "Production"),
+        recommended=_kinds(drivers, "LTS", "Production"),
+        architectures=[_architecture(row) for row in drivers["architectures"]],
+        product_drivers={row["name"]: row["first_driver"] for row in drivers["products"]},
         ngc={
             row["release"]: NgcRelease(
                 **{key: row[key] for key in NgcRelease._fields if key in row}
@@ -256,10 +357,14 @@ def build(data: dict[str, Any]) -> Table:
             for row in data["ngc"]["releases"]
         },
         conda={row["torch"]: row["cuda"] for row in data["conda"]["releases"]},
+        conda_complete=frozenset(
+            row["torch"] for row in data["conda"]["releases"] if row["complete"]
+        ),
         conda_arch={
             row["line"]: {"x86_64": row["x86_64"], "aarch64": row["aarch64"]}
             for row in data["conda"]["arch"]
         },
+        supplies=[Supplies(**row) for row in data["toolkit"]["supplies"]],
     )
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from hooks.matcher.choices import Choice, choice, default_cca, from_image
 from hooks.matcher.hosts import BadInputError, Gpu, Host, cca_of, from_probe, gpu, host, parse_cca
-from hooks.matcher.rules import judge, judge_choice
+from hooks.matcher.rules import compat_folder, judge, judge_choice
 from hooks.matcher.search import (
     Advice,
     Change,
@@ -46,6 +46,7 @@ __all__ = [
     "cca_of",
     "choice",
     "command",
+    "compat_folder",
     "default_cca",
     "describe",
     "from_image",

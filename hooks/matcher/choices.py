@@ -25,7 +25,13 @@ _HUB_TAG = re.compile(r"([0-9]+\.[0-9]+\.[0-9]+)-cuda([0-9]+\.[0-9]+)-cudnn[0-9]
 
 
 class Choice(NamedTuple):
-    """The answers that matter for compatibility. Make one with `choice()` or `from_image()`."""
+    """The answers that matter for compatibility. Make one with `choice()` or `from_image()`.
+
+    `compat` says what becomes of the folder of cuda-compat libraries in the base image: "image", an
+    image that is used as its maker made it; "keep" or "remove", one that Hearth builds; "auto", one
+    that Hearth builds so that it runs. `project` is false for what is used without a project of
+    Hearth, whose images are for x86_64.
+    """
 
     service: str = "simple"
     accelerator: str = "cuda"
@@ -39,6 +45,8 @@ class Choice(NamedTuple):
     flavour: str = "devel"
     ngc_release: str | None = None
     tag: str | None = None
+    compat: str = "auto"
+    project: bool = True
 
 
 def _one_of(what: str, value: str, allowed: tuple[str, ...]) -> str:
@@ -82,8 +90,12 @@ def choice(
     distro: str | None = None,
     flavour: str | None = None,
     ngc_release: str | None = None,
+    compat: str = "auto",
+    project: bool = True,
 ) -> Choice:
     """Check a user's answers and make them comparable.
+
+    Answers that the service does not ask for take no part: they are read, then left out.
 
     Args:
         service: simple, train, devel, ngc or hub.
@@ -98,6 +110,8 @@ def choice(
         distro: distribution of an nvidia/cuda image as its tags name it, such as ubuntu24.04.
         flavour: of the nvidia/cuda or pytorch/pytorch image: base, runtime or devel.
         ngc_release: release of nvcr.io/nvidia/pytorch, such as 25.10.
+        compat: auto, keep or remove: the base image's folder of cuda-compat libraries.
+        project: whether it is for a project of Hearth, and not for a wheel by itself.
 
     Raises:
         BadInputError: something is malformed; unknown versions are not, they are judged `unknown`.
@@ -115,7 +129,7 @@ def choice(
         )
     parse_cca(cca)
     named_cuda = cuda or local
-    return Choice(
+    read = Choice(
         service=_one_of("service", service, SERVICES),
         accelerator=_one_of("accelerator", accelerator, ("cuda", "cpu")),
         torch=version,
@@ -129,7 +143,25 @@ def choice(
             "image flavour", flavour or ("runtime" if service == "hub" else "devel"), FLAVOURS
         ),
         ngc_release=ngc_release.strip().removesuffix("-py3") if ngc_release else None,
+        compat=_one_of("way with cuda-compat", compat, ("auto", "keep", "remove")),
+        project=project,
     )
+    return _of_its_service(read)
+
+
+def _of_its_service(read: Choice) -> Choice:
+    """A choice without the answers that its service does not ask for."""
+    if read.service == "ngc":  # the image decides
+        read = read._replace(torch=None, cuda=None, package_manager="pip")
+    else:
+        read = read._replace(ngc_release=None)
+    if read.service not in {"train", "devel"}:
+        read = read._replace(distro=None, pytorch_build="wheel")
+    if read.service in {"simple", "ngc"}:
+        read = read._replace(flavour="devel")
+    if read.service == "hub":
+        read = read._replace(package_manager="pip")
+    return read
 
 
 def _distro(text: str) -> str:
@@ -167,7 +199,8 @@ def from_image(image: str, service: str | None = None, cca: str = "auto") -> Cho
         )
     repository, tag = match.groups()
     if repository == "nvcr.io/nvidia/pytorch":
-        return choice(service="ngc", ngc_release=tag, cca=cca)
+        made = choice(service="ngc", ngc_release=tag, cca=cca)
+        return made._replace(compat="image", project=False)
     parts = (_CUDA_TAG if repository == "nvidia/cuda" else _HUB_TAG).fullmatch(tag)
     if not parts:
         example = "12.8.1-cudnn-devel-ubuntu24.04"
@@ -180,7 +213,7 @@ def from_image(image: str, service: str | None = None, cca: str = "auto") -> Cho
         )
     else:
         made = choice(service="hub", torch=parts[1], cuda=parts[2], flavour=parts[3], cca=cca)
-    return made._replace(tag=tag)
+    return made._replace(tag=tag, compat="image", project=False)
 
 
 def spoken(items: list[str]) -> str:
@@ -188,14 +221,17 @@ def spoken(items: list[str]) -> str:
     return " and ".join(filter(None, [", ".join(items[:-1]), *items[-1:]]))
 
 
-def wheel_reason(release: TorchRelease, line: str) -> str:
+def wheel_reason(release: TorchRelease, line: str, arch: str = "x86_64") -> str:
     """Why a PyTorch release has no wheel for a CUDA line; empty if it has one."""
-    variant = release.by_cuda(line)
-    if variant and variant.published:
+    has = release.has_wheel(line, arch)
+    if has:
         return ""
-    if variant:
-        return f"it is not known whether PyTorch {release.version} has a CUDA {line} wheel"
-    return f"PyTorch {release.version} has no CUDA {line} wheel, only {spoken(release.published)}"
+    where = "" if arch == "x86_64" else f" for {arch}"
+    if has is None:
+        return f"it is not known whether PyTorch {release.version} has a CUDA {line} wheel{where}"
+    there = [one for one in release.published if release.has_wheel(one, arch)]
+    only = f", only {spoken(there)}" if there else ""
+    return f"PyTorch {release.version} has no CUDA {line} wheel{where}{only}"
 
 
 def arch_reason(release: TorchRelease, line: str, arch: str = "x86_64") -> str:

@@ -10,32 +10,20 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hooks.compat.table import Table, load, numbers
+from ..compat.table import Table, load, numbers
+from .names import brand, find, is_virtual, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 ARCHITECTURES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}
 CCA_FORM = "write auto, or compute capabilities separated by blanks, such as 7.5 8.6+PTX"
 BRANDS = ("tesla", "nvidia", "quadro", "quadrortx", "nvidiartx", "geforce", "titan")
 CONSUMER_BRANDS = frozenset({"geforce", "geforcertx", "titan", "titanrtx"})
 
-# NVML reports a virtual GPU by what it is licensed for; which of these it is, a name does not say.
-VGPU_BRANDS = frozenset({"grid", "nvidia", "vapps", "vcs", "vpc", "vws"})
-
 _DRIVER = re.compile(r"[0-9]{3,4}(\.[0-9]+){0,3}")
 _CC = re.compile(r"[0-9]{1,2}\.[0-9]")
 _TARGET = re.compile(r"([0-9]{1,2}\.[0-9])([af]?)(\+PTX)?")
-# The patterns below are for names that `_folded` has folded.
-_MIG = re.compile(r" mig [0-9].*$")
-_VGPU_PROFILE = re.compile(r"( [0-9])? [0-9]{1,3}[abcq](me)?$")
-_BRAND_WORDS = re.compile(r"^(geforce|tesla) |^rtx (?=a[0-9])")
-_ANY_BRAND_WORD = re.compile(r"^(geforce|tesla|quadro) ")
-_MODEL = re.compile(r"[a-z]+[0-9]+")
-# What may follow a product's name without making it another product: memory, form, cooling.
-_HARMLESS = re.compile(
-    r"[0-9]+ ?gb?|hbm[0-9]\w*|gddr[0-9]\w*|pcie|sxm[0-9]*|nvl[0-9]*|lhr|with|max|q|design|\(.*\)"
-)
 
 
 class BadInputError(ValueError):
@@ -55,13 +43,17 @@ class Target(NamedTuple):
 
 
 class Gpu(NamedTuple):
-    """A GPU; `cc` is its compute capability or None, `kind` a kind of the product table or ""."""
+    """A GPU; `cc` is its compute capability or None, `kind` a kind of the product table or "".
+
+    `could_be` names the products that an ambiguous name fits; `cc` is None then.
+    """
 
     name: str
     cc: str | None
     kind: str = ""
     brands: frozenset[str] = frozenset()
     host: str | None = None
+    could_be: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -78,6 +70,11 @@ class Host(NamedTuple):
     gpus: tuple[Gpu, ...]
     arch: str = "x86_64"
     cuda: str | None = None
+    access: str = ""
+    toolkit: str = ""
+    module: str = ""
+    driver_type: str = ""
+    secure_boot: bool | None = None
 
 
 def parse_driver(text: str) -> str:
@@ -157,119 +154,13 @@ def known_ccs() -> tuple[str, ...]:
     return tuple(sorted(found, key=numbers))
 
 
-def _folded(name: str) -> str:
-    """Fold a product name for comparison: case, vendor, MIG suffix, and what separates words.
-
-    Kubernetes labels have a hyphen for every blank, as in NVIDIA-A100-SXM4-80GB-MIG-1g.10gb.
-    """
-    words = re.split(r"[\s_-]+", name.lower().strip())
-    while words[0] in {"nvidia", "grid"} and len(words) > 1:
-        words.pop(0)
-    return _MIG.sub("", " ".join(words))
-
-
-def _plain(name: str) -> str:
-    """A folded product name without the profile of a virtual GPU, such as 32C."""
-    return _VGPU_PROFILE.sub("", _folded(name))
-
-
-class _Names(NamedTuple):
-    """Lookup tables over folded product names."""
-
-    exact: dict[str, str]
-    without_brand: dict[str, set[str]]
-    model: dict[str, set[str]]
-
-
-@lru_cache(maxsize=1)
-def _names() -> _Names:
-    exact: dict[str, str] = {}
-    without_brand: dict[str, set[str]] = {}
-    model: dict[str, set[str]] = {}
-    for product in load().products.values():
-        for name in (product.name, *product.aliases):
-            plain = _plain(name)
-            exact.setdefault(plain, product.name)
-            without_brand.setdefault(_BRAND_WORDS.sub("", plain), set()).add(product.name)
-        if product.kind == "datacenter":
-            token = _ANY_BRAND_WORD.sub("", _plain(product.name)).split()[0]
-            model.setdefault(token, set()).add(product.name)
-    return _Names(exact, without_brand, model)
-
-
-def _longest(plain: str, names: _Names) -> set[str]:
-    """The product whose name `plain` begins with, unless the rest may name another one.
-
-    An "RTX 5090 Ti" is not an RTX 5090; every module of a Jetson family has the family's chip.
-    """
-    bare = _BRAND_WORDS.sub("", plain)
-    begins = [known for known in names.without_brand if bare.startswith(known + " ")]
-    if not begins:
-        return set()
-    longest = max(begins, key=len)
-    found = names.without_brand[longest]
-    rest = bare[len(longest) :].split()
-    chip = all(load().products[full].kind == "jetson" for full in found)
-    return found if chip or all(_HARMLESS.fullmatch(word) for word in rest) else set()
-
-
-def _candidates(name: str, names: _Names) -> Iterable[set[str]]:
-    """Product names that `name` may stand for, the surest reading first."""
-    plain = _plain(name)
-    if plain in names.exact:
-        yield {names.exact[plain]}
-    yield names.without_brand.get(_BRAND_WORDS.sub("", plain), set())
-    yield _longest(plain, names)
-    bare = _ANY_BRAND_WORD.sub("", plain)
-    if any(character.isdigit() for character in bare):
-        yield {
-            full
-            for known, full in names.exact.items()
-            if (_ANY_BRAND_WORD.sub("", known) + " ").startswith(bare + " ")
-        }
-        token = bare.split()[0]
-        yield names.model.get(token, set())
-        model = _MODEL.match(token)
-        if model and _is_virtual(name):  # V100D, H100XM: letters for memory and form
-            yield names.model.get(model[0], set())
-
-
-def _is_virtual(name: str) -> bool:
-    return _VGPU_PROFILE.search(_folded(name)) is not None
-
-
-def brand(name: str, kind: str) -> frozenset[str]:
-    """Brands that NVML may report for a GPU; empty where that is not known.
-
-    Args:
-        name: of the product; the GPU's own where it is virtual, or not in the table.
-        kind: of the product table, "" for a GPU that is not in it.
-    """
-    plain = _plain(name)
-    rules = (
-        (_is_virtual(name), VGPU_BRANDS),
-        (plain.startswith("geforce"), {"geforce", "geforcertx"}),
-        ("titan" in plain, {"titan", "titanrtx"}),
-        (plain.startswith("tesla"), {"tesla"}),
-        (kind == "datacenter", {"tesla", "nvidia"}),
-        (plain.startswith("quadro rtx"), {"quadrortx"}),
-        (plain.startswith("quadro"), {"quadro"}),
-        (
-            kind == "workstation" or (kind != "" and plain.startswith("rtx")),
-            {"nvidiartx", "nvidia"},
-        ),
-    )
-    return next((frozenset(brands) for fits, brands in rules if fits), frozenset())
-
-
 @lru_cache(maxsize=512)
 def gpu(name: str = "", cc: str | None = None, brand_name: str | None = None) -> Gpu:
     """Look a GPU up by the name that NVML or nvidia-smi reports, by compute capability, or both.
 
-    Case, the vendor's prefix, MIG and vGPU suffixes do not matter, nor whether blanks, hyphens or
-    underscores separate the words. A compute capability that the
-    host reports wins over the table. A name that fits products of different compute capabilities
-    stays unknown.
+    Names are read by `names.find`: case, separators, and the words that people leave out do not
+    matter. A compute capability that the host reports wins over the table. A name that fits
+    products that differ stays unknown, and `could_be` names them.
 
     Raises:
         BadInputError: neither given, a name with control characters, a malformed compute
@@ -283,31 +174,25 @@ def gpu(name: str = "", cc: str | None = None, brand_name: str | None = None) ->
         )
     if brand_name is not None and brand_name not in BRANDS:
         raise BadInputError(f"{brand_name!r} is not a brand: choose from {', '.join(BRANDS)}")
-    table, plain = load(), _plain(name)
-    product = None
-    for group in _candidates(name, _names()) if plain else ():
-        rows = [table.products[full] for full in sorted(group)]
-        if len({(row.cc, row.kind == "datacenter") for row in rows}) == 1:
-            product = rows[0]
-            break
-        if rows:
-            break
+    table = load()
+    product, could_be = find(name)
     found = parse_cc(cc) if cc else (product.cc if product else None)
     found = table.renamed.get(found, found) if found else None
-    named = product.name if product and not _is_virtual(name) else name
+    named = product.name if product and not is_virtual(name) else name
     brands = brand(named, product.kind if product else "")
     if product:
         kind = product.kind
     elif found in table.jetson_cc:
         kind = "jetson"
     else:
-        kind = "datacenter" if plain.startswith("tesla ") or brand_name == "tesla" else ""
+        kind = "datacenter" if plain(name).startswith("tesla ") or brand_name == "tesla" else ""
     return Gpu(
         name=" ".join(name.split()),
         cc=found,
         kind=kind,
         brands=frozenset({brand_name}) if brand_name else brands,
         host=product.host if product else ("aarch64" if kind == "jetson" else None),
+        could_be=() if cc else could_be,
     )
 
 

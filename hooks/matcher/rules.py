@@ -31,16 +31,15 @@ from hooks.matcher.hosts import (
     driver_cuda,
     targets,
 )
-from hooks.matcher.stacks import Decided, resolve
+from hooks.matcher.libcuda import architecture_of, runs_cuda, stands_in, starts
+from hooks.matcher.stacks import PROJECT_ARCH, Decided, resolve
 from hooks.matcher.verdicts import Finding, Judgement, Layer, Verdict
 
 if TYPE_CHECKING:
-    from hooks.compat.table import NgcRelease, StartCheck, Table
+    from hooks.compat.table import NgcRelease, Table
     from hooks.matcher.choices import Choice
     from hooks.matcher.hosts import Gpu, Host
     from hooks.matcher.stacks import Stack
-
-DATA_CENTER_BRANDS = frozenset({"tesla", "nvidia"})
 
 
 class Coverage(Enum):
@@ -71,16 +70,55 @@ def coverage(entries: tuple[Target, ...], cc: str, table: Table) -> Coverage:
     return found
 
 
+def _platform(machine: Host, stack: Stack) -> Finding | None:
+    """Is the image made for processors like the host's?"""
+    if stack.platforms is not None and machine.arch in stack.platforms:
+        return None
+    here = f"this machine is {machine.arch}"
+    if stack.platforms is None:
+        if machine.arch == PROJECT_ARCH:
+            return None
+        why = f"it is not known whether the image of {stack.name} is made for {machine.arch}"
+        return Finding(Verdict.UNKNOWN, Layer.PLATFORM, why)
+    made = f"its image is made for {spoken(list(stack.platforms))} only, and {here}"
+    return Finding(Verdict.FAILS, Layer.PLATFORM, f"{stack.name} does not run here: {made}")
+
+
+def _secure_boot(machine: Host) -> Finding | None:
+    if not machine.secure_boot:
+        return None
+    why = "Secure Boot refuses the driver's kernel module, which nobody has signed for this machine"
+    return Finding(Verdict.FAILS, Layer.DRIVER, why)
+
+
 def _still_driven(machine: Host, gpu: Gpu, table: Table) -> Finding | None:
+    """A driver newer than the last branch for a GPU."""
     branch = branch_of(table, machine.driver) if machine.driver else None
-    old = next((a for a in table.architectures if gpu.cc in a.cc), None)
-    if branch is None or old is None or gpu.kind == "jetson" or branch <= old.last_branch:
+    row = architecture_of(gpu, table)
+    if branch is None or row is None or row.last_branch is None or gpu.kind == "jetson":
+        return None
+    if branch <= row.last_branch:
         return None
     return Finding(
         Verdict.FAILS,
         Layer.GPU_NO_LONGER_DRIVEN,
-        f"driver {machine.driver} no longer drives {gpu.label}: branch {old.last_branch} is the"
-        f" last for {old.name}",
+        f"driver {machine.driver} no longer drives {gpu.label}: branch {row.last_branch} is the"
+        f" last for {row.name}",
+        gpu.label,
+    )
+
+
+def _module(machine: Host, gpu: Gpu, table: Table) -> Finding | None:
+    """The driver has two flavours of kernel modules; some GPUs are driven by one only."""
+    row = architecture_of(gpu, table)
+    needs = row.modules if row else None
+    if not machine.module or needs not in {"open", "proprietary"} or needs == machine.module:
+        return None
+    return Finding(
+        Verdict.FAILS,
+        Layer.DRIVER,
+        f"the driver's {machine.module} kernel modules do not drive {gpu.label}: it needs the"
+        f" {needs} ones",
         gpu.label,
     )
 
@@ -98,8 +136,21 @@ def _first_toolkit(cc: str, table: Table) -> str | None:
 
 
 def _already_driven(machine: Host, gpu: Gpu, stack: Stack, table: Table) -> Finding | None:
-    """A driver older than the first CUDA for a GPU: no source says that it drives it."""
-    if machine.driver is None or stack.cuda is None or gpu.kind == "jetson":
+    """A driver older than the first for a GPU; where that is not known, than its first CUDA."""
+    if machine.driver is None or gpu.kind == "jetson":
+        return None
+    row = architecture_of(gpu, table)
+    own = table.product_drivers.get(gpu.name)
+    needs = own or (row.first_driver if row else None)
+    if row and needs and not at_least(machine.driver, needs):
+        return Finding(
+            Verdict.FAILS,
+            Layer.DRIVER,
+            f"driver {machine.driver} does not drive {gpu.label} yet: {needs} is the first for"
+            f" {'it' if own else row.name}",
+            gpu.label,
+        )
+    if stack.cuda is None:
         return None
     if gpu.cc not in table.known_cc:
         why = f"it is not known whether driver {machine.driver} drives {gpu.label}"
@@ -130,144 +181,6 @@ def _nvcc(gpu: Gpu, stack: Stack, table: Table) -> Finding | None:
     return Finding(Verdict.FAILS, Layer.NVCC_TARGET, why, gpu.label)
 
 
-def _major(cuda: str) -> str:
-    return cuda.split(".", maxsplit=1)[0]
-
-
-def _compat_drives(cuda: str, gpu: Gpu, table: Table) -> bool:
-    """Whether the cuda-compat libraries, those of the branch that brings a line, drive a GPU."""
-    own = next((branch for branch, brings in table.branches.items() if brings == cuda), 0)
-    return not any(gpu.cc in old.cc and own > old.last_branch for old in table.architectures)
-
-
-def _compat_runs_on(stack: Stack, driver: str, table: Table) -> bool | None:
-    """Whether the cuda-compat libraries of a stack support a driver; None = not known.
-
-    NVIDIA lists the branches in the notes of some NGC releases, and in the start check of the image
-    of each CUDA line.
-    """
-    if stack.ngc and stack.ngc.data_center_drivers:
-        branch = numbers(driver)[0]
-        listed = stack.ngc.data_center_drivers
-        return any(numbers(old)[0] == branch and at_least(driver, old) for old in listed)
-    check = table.start_checks.get(stack.cuda or "")
-    if check is None:
-        return None
-    if check.accepts(DATA_CENTER_BRANDS, str(numbers(driver)[0])):
-        return True
-    return False if check.complete else None
-
-
-def _too_old(machine: Host, gpu: Gpu, stack: Stack, table: Table) -> Finding:
-    """The driver is older than the family's minimum: do the image's cuda-compat libraries help?"""
-    cuda, driver = stack.cuda or "", machine.driver or ""
-    level = driver_cuda(table, machine)
-    brings = f"brings CUDA {level[0]}.{level[1]}" if any(level) else "is older than CUDA 10"
-    why = (
-        f"driver {driver} {brings}, and CUDA {cuda} needs driver {table.families[_major(cuda)]} or"
-        " newer"
-    )
-    verdict = Verdict.FAILS
-    runs = _compat_runs_on(stack, driver, table)
-    if not stack.has_compat:
-        pass
-    elif gpu.brands & CONSUMER_BRANDS:
-        why += "; forward compatibility is not for GeForce and TITAN (error 804)"
-    elif gpu.kind != "datacenter":
-        verdict = Verdict.UNKNOWN
-        why += (
-            "; forward compatibility is for data-center GPUs and some others, and it is not known"
-            f" whether {gpu.label} is one"
-        )
-    elif not _compat_drives(cuda, gpu, table):
-        why += f"; the cuda-compat {cuda} libraries no longer drive {gpu.label}"
-    elif runs or stack.start_check:  # a branch that is not supported ends in the start check
-        verdict = Verdict.WORKS_FORWARD_COMPAT
-        why += (
-            f"; on {gpu.label} the image's own cuda-compat {cuda} libraries run it (forward"
-            " compatibility)"
-        )
-    elif runs is None:
-        verdict = Verdict.UNKNOWN
-        why += f"; it is not known whether cuda-compat {cuda} helps on this branch"
-    else:
-        why += f"; cuda-compat {cuda} does not support this branch either"
-    return Finding(verdict, Layer.DRIVER, why, gpu.label)
-
-
-def _driver(machine: Host, gpu: Gpu, stack: Stack, table: Table) -> Finding | None:
-    """Does the driver run this CUDA: by itself (None), by compatibility, or not at all?"""
-    cuda, driver = stack.cuda, machine.driver
-    if cuda is None:
-        return None
-    minimum = table.families.get(_major(cuda))
-    if minimum is None or driver is None:
-        why = (
-            f"the driver is not known; CUDA {cuda} needs {minimum} or newer"
-            if minimum
-            else f"it is not known which driver CUDA {cuda} needs"
-        )
-        return Finding(Verdict.UNKNOWN, Layer.DRIVER, why, gpu.label)
-    brings = driver_cuda(table, machine)
-    if brings >= numbers(cuda):
-        return None
-    if not at_least(driver, minimum):
-        return _too_old(machine, gpu, stack, table)
-    verdict = Verdict.WORKS_MINOR_COMPAT
-    how = f"CUDA {cuda} runs on {minimum} or newer by minor-version compatibility"
-    preferred = stack.prefers_forward and gpu.kind == "datacenter"
-    preferred = preferred and _compat_drives(cuda, gpu, table)
-    stated = stack.ngc.min_driver if stack.ngc else None
-    if preferred and _compat_runs_on(stack, driver, table) is not False:
-        verdict = Verdict.WORKS_FORWARD_COMPAT
-        how = f"the image loads its own cuda-compat {cuda} libraries (forward compatibility)"
-    elif stated and not at_least(driver, stated):
-        how += f", though the notes of the release ask for {stated}"
-    return Finding(
-        verdict,
-        Layer.DRIVER,
-        f"driver {driver} brings CUDA {brings[0]}.{brings[1]}; {how}",
-        gpu.label,
-    )
-
-
-def _passes(check: StartCheck | None, gpu: Gpu, branch: str) -> bool | None:
-    """Whether a GPU on an older driver branch is an exception of a start check; None = not known.
-
-    It is not known where the brands that NVML may report for the GPU get different answers.
-    """
-    if check is None:
-        return None
-    brands = gpu.brands or check.brands()
-    passing = {brand for brand in brands if check.accepts(frozenset({brand}), branch)}
-    if passing:
-        return True if gpu.brands and passing == brands else None
-    # Of a value that was cut, it is known that brands it does not name are not excepted.
-    return False if check.complete or (gpu.brands and not brands & check.brands()) else None
-
-
-def _start_check(machine: Host, gpu: Gpu, stack: Stack, table: Table) -> Finding | None:
-    cuda = stack.cuda
-    if not stack.start_check or cuda is None or machine.driver is None:
-        return None
-    if driver_cuda(table, machine) >= numbers(cuda):
-        return None
-    starts = _passes(table.start_checks.get(cuda), gpu, str(numbers(machine.driver)[0]))
-    if starts:
-        return None
-    image = f"the {stack.start_check} image of CUDA {cuda}"
-    on = f"on driver {machine.driver} with {gpu.label}"
-    if starts is False and stack.start_check == "nvidia/cuda" and gpu.kind != "jetson":
-        why = f"{image} does not start {on} (unsatisfied condition: cuda>={cuda})"
-        return Finding(Verdict.FAILS, Layer.IMAGE_START_CHECK, why, gpu.label)
-    return Finding(
-        Verdict.UNKNOWN,
-        Layer.IMAGE_START_CHECK,
-        f"it is not known whether {image} starts {on}",
-        gpu.label,
-    )
-
-
 def _ngc_own(gpu_cc: str, release: NgcRelease, arch: str, table: Table) -> Coverage | None:
     """What is known of an NGC release by itself: what NVIDIA supports, then the list in it."""
     if release.min_cc and numbers(gpu_cc) < numbers(release.min_cc):
@@ -294,9 +207,11 @@ def _ngc_coverage(gpu_cc: str, release: NgcRelease, arch: str, table: Table) -> 
     after = [found for month, found in said.items() if month > wanted][:1]
     found = {*before, *after}
     native = coverage(_nvcc_targets(release.line, table), gpu_cc, table) is Coverage.CUBIN
+    if not before or not after:  # one neighbour says nothing of a release
+        return None
     if found == {Coverage.NONE}:
         return Coverage.NONE
-    return Coverage.CUBIN if found and Coverage.NONE not in found and native else None
+    return Coverage.CUBIN if Coverage.NONE not in found and native else None
 
 
 def _nvcc_targets(cuda: str | None, table: Table) -> tuple[Target, ...]:
@@ -376,13 +291,16 @@ def _kernel(
 
 
 def _gpu_findings(machine: Host, gpu: Gpu, stack: Stack, table: Table) -> list[Finding]:
-    mode = _driver(machine, gpu, stack, table)
+    """What every layer says of a GPU, in the order in which a user meets them."""
+    mode = runs_cuda(machine, gpu, stack, table)
     found = [
         _still_driven(machine, gpu, table),
+        _module(machine, gpu, table),
         _already_driven(machine, gpu, stack, table),
         _nvcc(gpu, stack, table),
         mode,
-        _start_check(machine, gpu, stack, table),
+        starts(machine, gpu, stack, table),
+        stands_in(machine, gpu, stack, table),
         _kernel(machine, gpu, stack, mode, table),
     ]
     return [finding for finding in found if finding is not None]
@@ -399,7 +317,7 @@ def _decides(findings: list[Finding]) -> Finding | None:
 
 def _all_well(machine: Host, stack: Stack) -> str:
     if stack.cuda is None:
-        return f"{stack.name} asks nothing of the GPU"
+        return f"{stack.name} asks only for a driver that drives the GPU"
     if not stack.has_code:
         return f"driver {machine.driver} runs CUDA {stack.cuda} itself"
     names = spoken(list(dict.fromkeys(gpu.label for gpu in machine.gpus)))
@@ -428,6 +346,32 @@ def judge_choice(
     return None
 
 
+def _judged(machine: Host, stack: Stack, table: Table) -> Judgement:
+    """The judgement of a stack, every GPU by itself; the worst one decides."""
+    found = [finding for finding in (_platform(machine, stack), _secure_boot(machine)) if finding]
+    found += [f for gpu in machine.gpus for f in _gpu_findings(machine, gpu, stack, table)]
+    decides = _decides(found)
+    if decides is None:
+        return Judgement(Verdict.WORKS, None, _all_well(machine, stack), "", ())
+    return Judgement(decides.verdict, decides.layer, decides.why, decides.gpu, tuple(found))
+
+
+def _with_or_without(machine: Host, stack: Stack, table: Table) -> tuple[str, Judgement]:
+    """What becomes of the folder of cuda-compat ("keep", "remove") in an image that Hearth builds.
+
+    It stays where it does no harm: on data-center GPUs a newer libcuda is an advantage. NGC's
+    images decide it themselves whenever they start.
+    """
+    kept = _judged(machine, stack, table)
+    if stack.prefers_forward:
+        return "keep", kept
+    without = _judged(machine, stack.without_compat(), table)
+    consumer = any(gpu.brands & CONSUMER_BRANDS for gpu in machine.gpus)
+    if consumer or (without.verdict.works and not kept.verdict.works):
+        return "remove", without
+    return "keep", kept
+
+
 def judge(machine: Host, choice: Choice, table: Table | None = None) -> Judgement:
     """Judge a choice on a host, every GPU by itself; the worst one decides and is named.
 
@@ -441,8 +385,27 @@ def judge(machine: Host, choice: Choice, table: Table | None = None) -> Judgemen
     if alone is not None:
         return alone
     stack = resolve(choice, table, machine.arch)
-    findings = [f for gpu in machine.gpus for f in _gpu_findings(machine, gpu, stack, table)]
-    decides = _decides(findings)
-    if decides is None:
-        return Judgement(Verdict.WORKS, None, _all_well(machine, stack), "", ())
-    return Judgement(decides.verdict, decides.layer, decides.why, decides.gpu, tuple(findings))
+    if choice.compat == "auto" and stack.has_compat is not False:
+        return _with_or_without(machine, stack, table)[1]
+    return _judged(machine, stack, table)
+
+
+def compat_folder(machine: Host | None, choice: Choice, table: Table | None = None) -> str:
+    """What is to become of the folder of cuda-compat in an image that Hearth builds.
+
+    Args:
+        machine: the host, or None where no GPU is known: the base image is left as it is.
+        choice: the answers of the project.
+        table: another table than the one checked in, for tests.
+
+    Returns:
+        "keep" or "remove".
+    """
+    table = table or load()
+    if machine is None:
+        return "keep"
+    try:
+        stack = resolve(choice, table, machine.arch)
+    except Decided:
+        return "keep"
+    return _with_or_without(machine, stack, table)[0]

@@ -13,7 +13,7 @@ from hooks.matcher.rules import judge, judge_choice
 from hooks.matcher.verdicts import Layer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from hooks.compat.table import CudaImage, Table, TorchRelease
     from hooks.matcher.hosts import Host
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # Answers of the template, by the field of a choice that they set.
 ANSWERS = {
+    "service": "service",
     "torch": "torch_version",
     "cuda": "cuda_version",
     "python": "python_version",
@@ -28,6 +29,9 @@ ANSWERS = {
     "cca": "cca",
     "distro": "linux_distro",
 }
+# Services that a project can change to while it keeps PyTorch, CUDA and its packages: train brings
+# cuda-compat, which older drivers of data centers need; simple asks for no image but Ubuntu's.
+OTHER_SERVICES = {"simple": "train", "train": "simple", "hub": "simple"}
 REPOSITORIES = {"train": "nvidia/cuda", "devel": "nvidia/cuda", "hub": "pytorch/pytorch"}
 UPDATE = "./docker-amd64/template.sh update"
 
@@ -61,9 +65,11 @@ class Advice(NamedTuple):
     """What the hook and `template.sh` report about a choice.
 
     `verdict` is one of the five words; `line` says it for people, `why` is one sentence,
-    `command` (may be empty) changes the answers to those of `nearest`, `options` are the choices
-    that work on this host, best first; both only where the present choice does not work.
-    `judgement` is what it rests on, None where there was no host to judge.
+    `command` (may be empty) changes the answers to those of `nearest`, `newest` is the newest
+    choice that works on this host where that is another one, `driver` a newer driver with which the
+    choice works as it is, `options` are the choices that work on this host, best first; all only
+    where the present choice does not work. `judgement` is what it rests on, None where there was no
+    host to judge.
     """
 
     verdict: str
@@ -74,6 +80,8 @@ class Advice(NamedTuple):
     nearest: Change | None = None
     options: tuple[Option, ...] = ()
     judgement: Judgement | None = None
+    newest: Change | None = None
+    driver: Change | None = None
 
 
 def describe(choice: Choice) -> str:
@@ -223,15 +231,34 @@ def _is_reported(choice: Choice, table: Table) -> bool:
     return variant is not None and variant.reported
 
 
-def _closeness(option: Option, wanted: Choice, table: Table) -> tuple[object, ...]:
-    """Without PyTorch, the CUDA nearest to the wanted one: same major, better verdict, distance."""
-    lines = sorted({*table.lines, wanted.cuda or "0"}, key=numbers)
-    cuda = option.choice.cuda or "0"
+def _steps(value: str | None, wanted: str | None, known: Collection[str]) -> tuple[int, bool]:
+    """How many of the known versions two are apart, and whether `value` is the older one."""
+    if value is None or wanted is None:
+        return 0, False
+    order = sorted({*known, value, wanted}, key=numbers)
+    return abs(order.index(value) - order.index(wanted)), numbers(value) < numbers(wanted)
+
+
+def _distance(option: Option, wanted: Choice, table: Table) -> tuple[object, ...]:
+    """How far a choice is from the wanted one: PyTorch stays, then the service, then CUDA.
+
+    A step in CUDA leaves the major alone where it can. Of choices as near, the better verdict and
+    the one that changes fewer other answers come first.
+    """
+    choice, lines = option.choice, table.lines
+    release = table.torch.get(wanted.torch or "")
+    cuda = wanted.cuda or (release.pypi_cuda if release else None) or choice.cuda or "0"
+    mine = choice.cuda or cuda
+    offered = [one.version for one in table.torch.values() if one.offered]
     return (
-        numbers(cuda)[0] != numbers(wanted.cuda or cuda)[0],
+        _steps(choice.torch, wanted.torch, offered),
+        _steps(choice.ngc_release, wanted.ngc_release, table.ngc),
+        choice.service != wanted.service,
+        _is_reported(choice, table),
+        numbers(mine)[0] != numbers(cuda)[0],
+        _steps(mine, cuda, lines),
         option.judgement.verdict.rank,
-        abs(lines.index(cuda) - lines.index(wanted.cuda or cuda)),
-        tuple(-number for number in numbers(cuda)),
+        sum(getattr(choice, field) != getattr(wanted, field) for field in ANSWERS),
     )
 
 
@@ -256,7 +283,7 @@ def newest_branch(machine: Host, table: Table | None = None) -> int:
         old.last_branch
         for old in table.architectures
         for gpu in machine.gpus
-        if gpu.cc in old.cc and gpu.kind != "jetson"
+        if gpu.cc in old.cc and gpu.kind != "jetson" and old.last_branch is not None
     ]
     return min(limits, default=max(table.branches))
 
@@ -280,12 +307,33 @@ def nearest(machine: Host, choice: Choice, table: Table | None = None) -> Change
     """The nearest change that works, or None where nothing in the table does.
 
     First come changes that keep PyTorch, CUDA and the driver: the right image tag, another
-    distribution, `cca: auto`. Then other answers on the same driver: the newest PyTorch that works
-    with these GPUs, or without PyTorch the nearest CUDA. Last comes another driver branch, with the
-    choice as it is if that works there.
+    distribution, `cca: auto`. Then, on the same driver, what keeps PyTorch: another CUDA, then
+    another service. Then the nearest PyTorch. Last comes another driver branch, which few people
+    may install, with the choice as it is if that works there.
     """
     table = table or load()
     return _nearest(machine, choice, working(machine, choice, table), table)
+
+
+def _in_other_service(machine: Host, choice: Choice, table: Table) -> list[Option]:
+    """The same PyTorch in the other service that its packages can go to."""
+    service = OTHER_SERVICES.get(choice.service)
+    if (
+        service is None
+        or not choice.project
+        or choice.pytorch_build == "source"
+        or not choice.torch
+    ):
+        return []
+    if choice.accelerator == "cpu" or choice.package_manager == "conda":
+        return []
+    there = choice._replace(
+        service=service, flavour="devel", distro=None, pytorch_build="wheel", tag=None
+    )
+    found = [Option(one, judge(machine, one, table)) for one in _candidates(there, table)]
+    return [
+        one for one in found if one.judgement.verdict.works and one.choice.torch == choice.torch
+    ]
 
 
 def _best(
@@ -296,11 +344,10 @@ def _best(
         judgement = judge(machine, repaired, table)
         if judgement.verdict.works:
             return Option(repaired, judgement)
-    if not options and choice.cca != "auto":
-        options = working(machine, choice._replace(cca="auto"), table)
-    if options and choice.torch is None and choice.cuda:
-        return min(options, key=lambda option: _closeness(option, choice, table))
-    return options[0] if options else None
+    near = [*options, *_in_other_service(machine, choice, table)]
+    if not near and choice.cca != "auto":
+        near = [*working(machine, choice._replace(cca="auto"), table)]
+    return min(near, key=lambda option: _distance(option, choice, table), default=None)
 
 
 def _said(old: Choice, new: Choice) -> str:
@@ -308,7 +355,8 @@ def _said(old: Choice, new: Choice) -> str:
     if image_of(new):
         said = f"the image {image_of(new)}"
     else:
-        said = describe(new) + (f" on {new.distro}" if new.distro != old.distro else "")
+        said = describe(new) + (f" on {new.distro}" if new.distro not in {None, old.distro} else "")
+        said += f" in the service {new.service}" if new.service != old.service else ""
     return said + (f" with cca {new.cca}" if new.cca != old.cca else "")
 
 
@@ -317,24 +365,41 @@ def _nearest(
 ) -> Change | None:
     best = _best(machine, choice, options, table)
     if best:
-        text = f"choose {_said(choice, best.choice)}"
-        return Change(machine, best.choice, best.judgement, text, command(choice, best.choice))
-    if machine.driver is None:
-        return None
-    # The CUDA that the host reports belongs to the driver it has now.
-    hosts = [
-        machine._replace(driver=driver, cuda=None) for driver in _other_drivers(machine, table)
-    ]
-    for other in hosts:
-        same = judge(other, choice, table)
-        if same.verdict.works:
-            return Change(other, choice, same, f"install a driver of branch {other.driver}", "")
+        return _changed(machine, choice, best)
+    hosts = _with_other_drivers(machine, table)
+    newer = _newer_driver(hosts, choice, table)
+    if newer:
+        return newer
     for other in hosts:
         best = _best(other, choice, working(other, choice, table), table)
         if best:
             said = _said(choice, best.choice)
             text = f"install a driver of branch {other.driver} and choose {said}"
             return Change(other, best.choice, best.judgement, text, command(choice, best.choice))
+    return None
+
+
+def _changed(machine: Host, old: Choice, best: Option) -> Change:
+    """Other answers on the same machine."""
+    text = f"choose {_said(old, best.choice)}"
+    return Change(machine, best.choice, best.judgement, text, command(old, best.choice))
+
+
+def _with_other_drivers(machine: Host, table: Table) -> list[Host]:
+    """The same machine with each driver branch that is worth trying."""
+    if machine.driver is None:
+        return []
+    # The CUDA that the host reports belongs to the driver it has now.
+    drivers = _other_drivers(machine, table)
+    return [machine._replace(driver=driver, cuda=None) for driver in drivers]
+
+
+def _newer_driver(hosts: list[Host], choice: Choice, table: Table) -> Change | None:
+    """The first of some drivers with which a choice works as it is."""
+    for other in hosts:
+        same = judge(other, choice, table)
+        if same.verdict.works:
+            return Change(other, choice, same, f"install a driver of branch {other.driver}", "")
     return None
 
 
@@ -367,10 +432,18 @@ def advice(machine: Host | None, choice: Choice, table: Table | None = None) -> 
         return Advice(verdict, layer, line, why, judgement=judgement)
     options = working(machine, choice, table) if machine else ()
     change = _nearest(machine, choice, options, table) if machine else None
+    newest = driver = None
+    if machine and change and change.host == machine:
+        if options and options[0].choice != change.choice:
+            newest = _changed(machine, choice, options[0])
+        if judgement.layer is Layer.DRIVER:
+            driver = _newer_driver(_with_other_drivers(machine, table), choice, table)
     if change:
         why += f" Nearest change that works: {change.text}."
-    if judgement.layer is Layer.IMAGE_START_CHECK:
-        why += f" The check can be switched off with {table.start_override}."
+    if newest:
+        why += f" The newest that works: {describe(newest.choice)}."
+    if driver:
+        why += f" With a driver of branch {driver.host.driver} it works as it is."
     return Advice(
         verdict=verdict,
         layer=layer,
@@ -380,4 +453,6 @@ def advice(machine: Host | None, choice: Choice, table: Table | None = None) -> 
         nearest=change,
         options=options,
         judgement=judgement,
+        newest=newest,
+        driver=driver,
     )

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from hooks.matcher.choices import Choice
 
 
+PROJECT_ARCH = "x86_64"  # docker-amd64: the machines that the images of a project are for
+
+
 class Stack(NamedTuple):
     """A choice on hosts of one architecture."""
 
@@ -38,9 +41,17 @@ class Stack(NamedTuple):
     has_code: bool = True  # False: nothing in it runs on the GPU yet
     nvcc: CudaLine | None = None  # set where something is compiled for the host's own GPUs
     start_check: str = ""  # "", "nvidia/cuda" or "pytorch/pytorch"
-    has_compat: bool = False
+    has_compat: bool | None = False  # the folder of cuda-compat libraries; None: not known
     prefers_forward: bool = False
     ngc: NgcRelease | None = None
+    platforms: tuple[str, ...] | None = ("x86_64", "aarch64")  # None: not known
+
+    def without_compat(self) -> Stack:
+        """The same image, built without the folder of cuda-compat libraries.
+
+        Hearth then has it ask for a driver of the CUDA family, which the layer of the driver asks.
+        """
+        return self._replace(has_compat=False, prefers_forward=False, start_check="")
 
 
 class Decided(Exception):  # noqa: N818  (no error: the choice itself decides)
@@ -88,13 +99,30 @@ def _check_python(release: TorchRelease, python: str | None) -> None:
         raise Decided(Verdict.UNKNOWN if experimental else Verdict.FAILS, Layer.PYTHON, reason)
 
 
+def _of_pypi(release: TorchRelease, arch: str) -> str:
+    """The CUDA line of the wheel that plain PyPI carries."""
+    cuda = release.pypi_on(arch)
+    if cuda is None:
+        why = f"it is not known which wheel of PyTorch {release.version} PyPI has for {arch}"
+        raise Decided(Verdict.UNKNOWN, Layer.SOLVER, why)
+    if cuda == "cpu":
+        why = f"PyPI's wheel of PyTorch {release.version} for {arch} has no CUDA"
+        there = [line for line in release.published if release.has_wheel(line, arch)]
+        why += f"; PyTorch's own index has CUDA {spoken(there)} for it" if there else ""
+        raise Decided(Verdict.FAILS, Layer.SOLVER, why)
+    return cuda
+
+
 def _wheel(choice: Choice, table: Table, arch: str) -> Stack:
     """A PyTorch wheel of the PyTorch index, or of PyPI where no CUDA is named."""
     release = _release(choice, table)
-    cuda = choice.cuda or release.pypi_cuda
-    reason = wheel_reason(release, cuda)
+    cuda = choice.cuda or _of_pypi(release, arch)
+    if cuda in table.never_released:
+        why = f"there is no CUDA {cuda} wheel: a toolkit {cuda} was never released"
+        raise Decided(Verdict.FAILS, Layer.SOLVER, why)
+    reason = wheel_reason(release, cuda, arch)
     if reason:
-        unknown = release.by_cuda(cuda) is not None
+        unknown = release.has_wheel(cuda, arch) is None
         raise Decided(Verdict.UNKNOWN if unknown else Verdict.FAILS, Layer.SOLVER, reason)
     _check_python(release, choice.python)
     variant = release.by_cuda(cuda)
@@ -119,11 +147,14 @@ def _conda(choice: Choice, table: Table, arch: str) -> Stack:
         )
     cuda = choice.cuda or builds[-1]
     if cuda not in builds:
+        whole = choice.torch in table.conda_complete
+        has = f"conda-forge has no CUDA {cuda} build of PyTorch {choice.torch}"
         raise Decided(
-            Verdict.FAILS,
+            Verdict.FAILS if whole else Verdict.UNKNOWN,
             Layer.SOLVER,
-            f"conda-forge has no CUDA {cuda} build of PyTorch {choice.torch}, only"
-            f" {spoken(builds)}",
+            f"{has}, only {spoken(builds)}"
+            if whole
+            else f"it is not known whether {has.replace(' no ', ' a ')}; it has {spoken(builds)}",
         )
     compiled = table.conda_arch.get(cuda, {}).get(arch)
     return Stack(
@@ -199,6 +230,13 @@ def _check_cuda_image(choice: Choice, line: CudaLine, table: Table) -> None:
         )
 
 
+def _on_cuda_image(stack: Stack, line: CudaLine) -> Stack:
+    """The same in an image of nvidia/cuda."""
+    known = line.image.platforms if line.image else None
+    platforms = tuple(known) if known else None
+    return stack._replace(start_check="nvidia/cuda", has_compat=True, platforms=platforms)
+
+
 def _in_cuda_image(choice: Choice, table: Table, arch: str) -> Stack:
     """Services train and devel: something in an nvidia/cuda image."""
     release = _release(choice, table) if choice.torch else None
@@ -210,10 +248,10 @@ def _in_cuda_image(choice: Choice, table: Table, arch: str) -> Stack:
     if release and choice.pytorch_build == "wheel":
         make = _conda if choice.package_manager == "conda" else _wheel
         stack = make(choice._replace(cuda=cuda), table, arch)
-        return stack._replace(start_check="nvidia/cuda", has_compat=True)
+        return _on_cuda_image(stack, line)
     if release:
         _check_python(release, choice.python)
-    stack = Stack(name=f"CUDA {cuda}", cuda=cuda, start_check="nvidia/cuda", has_compat=True)
+    stack = _on_cuda_image(Stack(name=f"CUDA {cuda}", cuda=cuda), line)
     if release is None and choice.flavour != "devel":
         return stack._replace(has_code=False)  # no compiler in it
     what = f"PyTorch {release.version} built from source" if release else "a program built"
@@ -249,6 +287,7 @@ def _ngc(choice: Choice, table: Table, arch: str) -> Stack:
         has_compat=True,
         prefers_forward=True,
         ngc=release,
+        platforms=tuple(release.platforms) if release.platforms else None,
     )
 
 
@@ -273,7 +312,12 @@ def _hub(choice: Choice, table: Table, arch: str) -> Stack:
         )
     stack = _wheel(choice._replace(cuda=cuda, python=None), table, arch)
     # The runtime image stands on plain Ubuntu; what the devel image stands on changed over time.
-    return stack._replace(start_check="pytorch/pytorch" if choice.flavour == "devel" else "")
+    devel = choice.flavour == "devel"
+    return stack._replace(
+        start_check="pytorch/pytorch" if devel else "",
+        has_compat=None if devel else False,
+        platforms=tuple(table.hub_platforms) if table.hub_platforms else None,
+    )
 
 
 def _check_cca(choice: Choice, cuda: str | None, table: Table) -> None:
@@ -291,20 +335,26 @@ def _check_cca(choice: Choice, cuda: str | None, table: Table) -> None:
 def resolve(choice: Choice, table: Table, arch: str) -> Stack:
     """What a choice amounts to on a host of an architecture.
 
+    A project of Hearth is for x86_64, whatever the host is.
+
     Raises:
         Decided: the choice is impossible, or unknown, on any such host.
     """
-    stack = _stack(choice, table, arch)
+    stack = _stack(choice, table, PROJECT_ARCH if choice.project else arch)
     _check_cca(choice, stack.cuda, table)
-    return stack
+    if choice.compat == "remove":
+        stack = stack.without_compat()
+    return stack._replace(platforms=(PROJECT_ARCH,)) if choice.project else stack
 
 
 def _without_torch(choice: Choice) -> Stack:
     """A framework of somebody's own: no table says for which GPUs its builds have code."""
-    if choice.package_manager == "conda" and choice.cuda:
-        name = f"CUDA {choice.cuda} from conda-forge"
+    if choice.cuda:
+        name = f"CUDA {choice.cuda}" + (
+            " from conda-forge" if choice.package_manager == "conda" else ""
+        )
         return Stack(name=name, cuda=choice.cuda, has_code=False)
-    return Stack(name="a project without PyTorch")
+    return Stack(name="a project without PyTorch and CUDA")
 
 
 def _stack(choice: Choice, table: Table, arch: str) -> Stack:

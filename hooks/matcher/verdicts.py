@@ -27,16 +27,31 @@ class Verdict(str, Enum):
 
 
 class Layer(str, Enum):
-    """Where it is decided."""
+    """Where it is decided; the order of the members is that in which a user meets them."""
 
+    IMAGE_TAG = "image tag"
+    SOLVER = "solver"
+    PYTHON = "Python"
+    PLATFORM = "platform"
+    GPU_NO_LONGER_DRIVEN = "GPU no longer driven"
+    NVCC_TARGET = "nvcc target"
     DRIVER = "driver"
     IMAGE_START_CHECK = "image start check"
     KERNEL_IMAGE = "kernel image"
-    NVCC_TARGET = "nvcc target"
-    PYTHON = "Python"
-    IMAGE_TAG = "image tag"
-    SOLVER = "solver"
-    GPU_NO_LONGER_DRIVEN = "GPU no longer driven"
+
+
+# What each layer asks, for the documentation.
+ASKS = {
+    Layer.IMAGE_TAG: "is there such an image?",
+    Layer.SOLVER: "is there such a wheel or build?",
+    Layer.PYTHON: "are there wheels for this Python?",
+    Layer.PLATFORM: "is the image made for this processor?",
+    Layer.GPU_NO_LONGER_DRIVEN: "does this driver still drive the GPU?",
+    Layer.NVCC_TARGET: "can this nvcc compile for the GPU?",
+    Layer.DRIVER: "does the driver drive the GPU, and does the libcuda in use run this CUDA?",
+    Layer.IMAGE_START_CHECK: "does the image start on this driver (`NVIDIA_REQUIRE_CUDA`)?",
+    Layer.KERNEL_IMAGE: "is there code for the GPU, and can the driver use it?",
+}
 
 
 class Finding(NamedTuple):
