@@ -96,6 +96,11 @@ CHANGED: list[tuple[str, dict[str, Any], set[str]]] = [
         {"gpus": [{"name": "R", "uuid": "u", "compute_capability": "13.0"}]},
         {"gpu-too-new"},
     ),
+    # An engine that was told to emulate, and one on another machine, are the user's choice.
+    ("apple-silicon", {"details": {"default_platform": "linux/amd64"}}, set()),
+    ("gh200", {"details": {"default_platform": "linux/amd64"}}, set()),
+    ("gh200", {"engine": {"architecture": "amd64"}}, set()),
+    ("dgx-h100", {"engine": {"architecture": ""}}, set()),
     # A GPU that was given to a virtual machine is nobody's fault.
     ("broken/nouveau", {"hardware": {"pci": [{"device": "2684", "driver": "vfio-pci"}]}}, set()),
     # In a virtual machine, the fabric manager runs outside.

@@ -18,7 +18,7 @@ from hooks import post_generate
 from hooks.generate import after_render
 from host.env_file import read_env
 from host.facts import Engine, Facts
-from host.gpu_facts import Gpu, GpuFacts, Mig
+from host.gpu_facts import Access, Gpu, GpuFacts, Mig
 from tests.conftest import Generate
 from tests.fakes.machine import environment
 from tests.support.program import put_program, run_program
@@ -460,6 +460,58 @@ def test_gpus_of_a_cluster_are_judged_in_place_of_this_machines(
     assert "fails" in text
 
 
+@pytest.mark.parametrize(
+    ("engine", "args", "here"),
+    [
+        ("arm", ["--accelerator=cpu"], True),
+        ("arm", answers("2.8.0", "12.6"), True),
+        ("arm", answers("2.8.0", "12.6", **{"target-gpus": "NVIDIA H100 PCIe"}), True),
+        ("runtime", answers("2.8.0", "12.6"), False),
+    ],
+)
+def test_a_machine_with_another_processor_is_told_so_and_where_the_project_works(
+    project: Path, tmp_path: Path, engine: str, args: list[str], *, here: bool
+) -> None:
+    env = environment(tmp_path / "bin", nvml="rtx4090", engine=engine)
+    result = run(project, env, "--no-ask", *args)
+    assert (result.returncode, result.stderr) == (0, "")
+    lines = result.stdout.splitlines()
+    told = [line for line in lines if "this one is aarch64" in line]
+    assert len(told) == here
+    assert all("x86_64 machine" in line for line in told)
+    assert [line for line in lines if line.startswith("Next")] == [
+        f"Next{', on an x86_64 machine' if here else ''}: ./docker-amd64/template.sh build dev"
+    ]
+    # Of this machine's GPUs nothing is said then, of others it is.
+    judged = [line for line in lines if line.startswith("PyTorch 2.8.0")]
+    assert bool(judged) == (not here or "H100" in "".join(args))
+
+
+def test_docker_desktop_is_told_how_it_emulates_the_processor(
+    project: Path, tmp_path: Path
+) -> None:
+    env = environment(tmp_path / "bin", engine="arm-desktop")
+    text = run(project, env).stdout
+    assert "export DOCKER_DEFAULT_PLATFORM=linux/amd64" in text
+    assert "\nNext: " in text
+    text = run(project, {**env, "DOCKER_DEFAULT_PLATFORM": "linux/amd64"}).stdout
+    assert "aarch64" not in text
+
+
+def test_the_access_that_env_chooses_is_judged_not_the_one_that_would_be_better() -> None:
+    both = Access(kinds=("cdi", "nvidia"), mechanism="cdi")
+    facts = GpuFacts(gpus=(Gpu("a", "GPU-a"),), access=both)
+    for files, access in (
+        ("compose.yaml:compose.nvidia.yaml", "hook"),
+        ("compose.yaml:compose.cdi.yaml", "cdi"),
+        ("compose.yaml", "cdi"),
+    ):
+        used = after_render.used_gpus(facts, {"COMPOSE_FILE": files})
+        found = match.from_probe(used.as_dict())
+        assert found
+        assert found.access == access
+
+
 def test_a_cpu_project_is_not_judged(project: Path, tmp_path: Path) -> None:
     lines = said(project, tmp_path, "mixed", "--accelerator=cpu", "--torch=2.15.0")
     assert not [line for line in lines if "PyTorch" in line]
@@ -575,10 +627,9 @@ def test_each_service_is_judged_and_its_command_is_an_answer_that_copier_takes(
 ) -> None:
     machine = match.host("550.54.15", ["NVIDIA GeForce RTX 4090"])
     names = {"torch_version": "torch", "cuda_version": "cuda"}
-    more = {"distro": "ubuntu-24.04"} if service in ("train", "devel") else {}
-    wanted = match.choice(
-        service=service, **{names.get(name, name): value for name, value in given.items()}, **more
-    )
+    more: dict[str, Any] = {"distro": "ubuntu-24.04"} if service in ("train", "devel") else {}
+    more |= {names.get(name, name): value for name, value in given.items()}
+    wanted = match.choice(service=service, **more)
     told = match.advice(machine, wanted)
     assert told.verdict == "fails"
     change = dict(re.findall(r"--data (\w+)=(\S+)", told.command))

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from host import ask, gpus, nvidia, probe
+from host import ask, gpu_env, gpus, nvidia, probe
 from host.facts import Engine, Facts, Person
 from host.gpu_facts import Gpu, GpuFacts, Mig
 from tests.fakes.machine import environment
@@ -104,6 +104,101 @@ def test_a_gpu_in_mig_mode_offers_its_instances(tmp_path: Path, source: dict[str
 def test_a_gpu_in_mig_mode_without_instances_is_no_gpu_to_use(tmp_path: Path, source: str) -> None:
     facts = facts_of(environment(tmp_path / "bin", **{source: "mig-empty"}))
     assert (facts["gpus"][0]["mig_enabled"], facts["gpus"][0]["mig"]) == (True, [])
+
+
+@pytest.mark.parametrize(
+    ("nvml", "brand", "virtual"),
+    [("rtx4090", "geforce", False), ("v100", "tesla", False), ("vgpu", "nvidia", True)],
+)
+def test_the_driver_tells_brand_and_whether_a_gpu_is_shared(
+    tmp_path: Path, nvml: str, brand: str, *, virtual: bool
+) -> None:
+    found = facts_of(environment(tmp_path / "bin", nvml=nvml))["gpus"][0]
+    assert (found["brand"], found["virtual"]) == (brand, virtual)
+
+
+@pytest.mark.parametrize(
+    ("engine", "mechanism"),
+    [("nvidia", "hook"), ("runtime", "runtime"), ("rootful", ""), ("none", "")],
+)
+def test_how_containers_get_gpus_is_told_as_the_engine_does_it(
+    tmp_path: Path, engine: str, mechanism: str
+) -> None:
+    facts = facts_of(environment(tmp_path / "bin", nvml="rtx4090", engine=engine))
+    assert facts["access"]["mechanism"] == mechanism
+
+
+@pytest.mark.parametrize(
+    ("text", "module"),
+    [
+        ("NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.95.05  x\n", "open"),
+        ("NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.95.05  x\n", "proprietary"),
+        ("", ""),
+    ],
+)
+def test_the_flavour_of_the_kernel_modules_is_read(tmp_path: Path, text: str, module: str) -> None:
+    file = tmp_path / str(nvidia.KERNEL_DRIVER)[1:]
+    file.parent.mkdir(parents=True)
+    file.write_text(text)
+    assert nvidia.kernel_module(tmp_path) == module
+
+
+@pytest.mark.parametrize(
+    ("script", "version"),
+    [
+        ("echo NVIDIA Container Toolkit CLI version 1.18.1; echo commit: 0", "1.18.1"),
+        ("exit 3", ""),
+        (None, "none"),
+    ],
+)
+def test_the_toolkit_tells_its_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str | None, version: str
+) -> None:
+    if script:
+        program = tmp_path / "nvidia-ctk"
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert nvidia.container_toolkit() == version
+
+
+def test_the_toolkit_is_asked_only_beside_a_driver_and_the_firmware_only_without_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(gpu_env, "NvmlChild", lambda: None)
+    monkeypatch.setattr(gpu_env, "container_toolkit", lambda: asked.append("toolkit"))
+    monkeypatch.setattr(gpu_env, "secure_boot", lambda: asked.append("secure boot"))
+    for driver, expected in ((True, ["toolkit"]), (False, ["secure boot"])):
+        asked.clear()
+        monkeypatch.setattr(gpu_env, "has_driver", lambda driver=driver: driver)
+        sources = gpu_env.NvidiaGpus().sources()
+        sources["toolkit"]()
+        sources["secure_boot"]()
+        assert asked == expected
+
+
+def test_a_toolkit_beside_an_engine_of_another_machine_says_nothing() -> None:
+    known = {"toolkit": "1.18.1", "module": "open"}
+    for local, toolkit in ((True, "1.18.1"), (False, "")):
+        found = gpu_env.NvidiaGpus().facts({"engine": Engine(local=local), **known})
+        assert (found.toolkit, found.module) == (toolkit, "open")
+
+
+@pytest.mark.parametrize("signed_only", [True, False, None])
+def test_a_driver_that_secure_boot_stops_is_not_loaded_by_modprobe(
+    monkeypatch: pytest.MonkeyPatch, *, signed_only: bool | None
+) -> None:
+    class Child(nvidia.NvmlChild):
+        def __init__(self) -> None:
+            pass
+
+        def answer(self, limit: float) -> dict[str, Any]:
+            return {"error": nvidia.NOT_LOADED if limit else 0}
+
+    monkeypatch.setattr(nvidia, "secure_boot", lambda: signed_only)
+    note = nvidia.graphics(Child()).gpu_note
+    assert ("Secure Boot" in note, "modprobe" in note) == (bool(signed_only), not signed_only)
 
 
 def test_a_driver_library_that_prints_spoils_no_json(tmp_path: Path) -> None:

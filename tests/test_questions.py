@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import keyword
 import re
 import shlex
@@ -11,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import pytest
 import yaml
 from copier import run_copy
@@ -18,6 +20,8 @@ from copier._user_data import Question
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from hooks.compat import make_choices
+from hooks.compat.table import load
 from hooks.generate import make_computed
 from tests.conftest import InGit
 from tests.support.questionnaire import Answers, Questionnaire
@@ -29,6 +33,8 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).parents[1]
+TABLE = load()
+ARM_LOADERS = ("/lib/ld-linux-aarch64.so.1", "/lib64/ld-linux-x86-64.so.2")
 TEXTS = ("project_name", "package_name", "code_dir")
 NONSENSE = {
     "empty": "",
@@ -148,6 +154,45 @@ def test_a_capability_that_the_chosen_cuda_cannot_compile_for_is_refused_with_th
 def test_what_is_no_list_of_gpu_names_is_refused(plain: Path, tmp_path: Path, gpus: str) -> None:
     words = refusal(plain, tmp_path / "project", accelerator="cuda", target_gpus=gpus)
     assert "separated by commas, 200 characters at most" in words
+
+
+@pytest.mark.parametrize(
+    "gpus", ["NVIDIA GH200 480GB", "H100, gb10", "GB200-NVL72", "DGX Spark", "Jetson AGX Orin"]
+)
+def test_a_gpu_beside_an_arm_processor_is_refused_with_the_reason(
+    plain: Path, tmp_path: Path, gpus: str
+) -> None:
+    words = refusal(plain, tmp_path / "project", accelerator="cuda", target_gpus=gpus)
+    assert "Projects are for x86_64 machines" in words
+    assert f"and {gpus.rpartition(', ')[2]} is in a machine with an Arm processor" in words
+
+
+def test_no_gpu_of_an_x86_64_machine_is_taken_for_one_beside_an_arm_processor() -> None:
+    arm = re.compile(make_choices.arm_pattern(TABLE))
+    for product in TABLE.products.values():
+        for name in (product.name, *product.aliases):
+            assert bool(arm.search(name)) == (product.host == "aarch64"), name
+    assert not arm.search("DGX H100, DGX Station A100")
+
+
+def filter_of(files: tuple[str, ...], path: str) -> list[str]:
+    """Copier's fileglob on a machine that has these files."""
+    return [path] if path in files else []
+
+
+def test_who_asks_on_an_arm_processor_reads_what_the_project_is_for(
+    questionnaire: Questionnaire,
+) -> None:
+    details = questionnaire.details["accelerator"]
+    note = questionnaire.details["arm_note"]["default"]
+    for files, told in ((ARM_LOADERS[:1], True), (ARM_LOADERS, False), ((), False)):
+        environment = jinja2.Environment(autoescape=True)
+        environment.filters["fileglob"] = functools.partial(filter_of, files)
+        # Jinja applies a filter to a constant as it compiles, and tests keep what it compiled.
+        said = environment.from_string(f"{{# {files} #}}{note}").render()
+        asked = environment.from_string(details["help"]).render(arm_note=said)
+        assert ("x86_64 machine: this one has an Arm processor)?" in asked) == told
+        assert asked.endswith("?")
 
 
 def test_every_choice_refuses_what_it_does_not_offer(

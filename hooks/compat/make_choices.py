@@ -25,6 +25,7 @@ second to every copy. A test says when the file is stale.
     ngc.RELEASE    newest first; label; cuda, torch, python, ubuntu ("" = not known); cca: what its
                    torch is compiled for, as far as it is known
     cca            pattern (full match) of the answer `cca`, and error
+    arm            pattern (found anywhere) of the GPUs whose machines have Arm processors
     cpu            index of the wheels without CUDA
     drivers        last_branches: the last driver branch for each architecture that newer ones left
 """
@@ -32,6 +33,7 @@ second to every copy. A test says when the file is stale.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import TYPE_CHECKING
 
@@ -214,6 +216,21 @@ CCA_PATTERN = r"auto|(?:[0-9]{1,2}\.[0-9][af]?(?:\+PTX)?(?:[ ;]+(?=[0-9])|$))+"
 CCA_ERROR = f"no comma, no range, no other text and not empty: {CCA_FORM}"
 
 
+def arm_pattern(table: Table) -> str:
+    """The pattern of names of GPUs that are on the board of an Arm processor.
+
+    A number, or the name of a family of modules, is enough; other names are so only in full, since
+    a DGX has GPUs of many kinds.
+    """
+    found = set()
+    for product in table.products.values():
+        for name in (product.name, *product.aliases) if product.host == "aarch64" else ():
+            words = name.removeprefix("NVIDIA ").split()
+            enough = product.kind == "jetson" or any(one.isdigit() for one in words[0])
+            found.add(r"[\s_-]+".join(map(re.escape, words[:1] if enough else words)))
+    return rf"(?i)(?:^|[\s_-])(?:{'|'.join(sorted(found))})(?![A-Za-z0-9])"
+
+
 def choices_text(table: Table) -> str:
     """The text that choices.json must have."""
     releases, lines, pythons = offered(table), offered_lines(table), offered_pythons(table)
@@ -245,6 +262,7 @@ def choices_text(table: Table) -> str:
             "conda": conda,
             "ngc": ngc,
             "cca": {"pattern": CCA_PATTERN, "error": CCA_ERROR},
+            "arm": arm_pattern(table),
             "cpu": {"index": f"{INDEX}cpu"},
             "drivers": {
                 "last_branches": {

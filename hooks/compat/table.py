@@ -196,13 +196,15 @@ class NgcRelease(NamedTuple):
 class Supplies(NamedTuple):
     """Who supplies libcuda, image or driver, from a release of NVIDIA Container Toolkit on.
 
-    One field for each way in which a container gets its GPUs.
+    One field for each way in which a container gets its GPUs; `checks` names those that hold an
+    image to its NVIDIA_REQUIRE_CUDA.
     """
 
     since: str
     runtime: str
     hook: str
     cdi: str
+    checks: list[str]
 
 
 class Table(NamedTuple):

@@ -8,7 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from host.env_file import ProbeError, read_env, read_or_explain
 from host.facts import engine_line
 from host.gpu_facts import GpuFacts, chosen_gpus, gpu_facts
 from host.probe import start_probe
+from host.processor import wrong_processor
 from host.project import EDITOR_FILE, me
 
 if TYPE_CHECKING:
@@ -233,10 +234,11 @@ def ask_option(told: Advice, wanted: Choice) -> str:
     from hooks import matcher as match
 
     options = {option.label: option for option in told.options[:MOST_OPTIONS]}
+    near = [label for label, one in options.items() if one.choice == told.choice_to_make]
     picked = questionary.select(
-        f"{told.why} What works on these GPUs?",
+        f"{told.cause} What works on these GPUs?",
         choices=[*options, KEEP],
-        default=next(iter(options)),
+        default=next(iter([*near, *options])),
     ).ask()
     return match.command(wanted, options[picked].choice) if picked in options else ""
 
@@ -478,9 +480,13 @@ def run(project: Path, arguments: Sequence[str], *, ask: bool) -> list[str]:
     used, found = fill_env(folder, answers, wait, committed=committed, ask=ask)
     packages = package_lines(project, answers, way) + (folder_lines(project) if updated else [])
     python = [] if updated else python_lines(project, answers)
-    judged = match_lines(used, answers, ask=ask)
+    stop = wrong_processor(used)
+    # Where images do not run, a verdict on this machine's GPUs would only hide that.
+    judged = [] if stop and not answers.targets else match_lines(used, answers, ask=ask)
+    place = ", on an x86_64 machine" if stop and stop.name == "other-architecture" else ""
     return [
         *found,
+        *([stop.sentence, f"  Run: {stop.command}"] if stop else []),
         *packages,
         *python,
         *judged,
@@ -488,7 +494,11 @@ def run(project: Path, arguments: Sequence[str], *, ask: bool) -> list[str]:
         *kept,
         *(default_lines(answers, told=COMMITTED in "".join(judged)) if new else []),
         *(git_lines(project, answers.answers_file, shell_folder) if new else []),
-        *(update_lines("lines", updated) if updated else [f"Next: {way}./{SCRIPT} build dev"]),
+        *(
+            update_lines("lines", updated)
+            if updated
+            else [f"Next{place}: {way}./{SCRIPT} build dev"]
+        ),
     ]
 
 
@@ -510,10 +520,20 @@ def fill_env(
     try:
         chosen = choose(facts, folder, ask=ask)
         filled = fill(folder, facts=facts, chosen=chosen, answered=answered, committed=committed)
-        used = chosen_gpus(facts, read_env(filled.merged.text).get("GPU_IDS", ""))
+        used = used_gpus(facts, read_env(filled.merged.text))
     except Exception as error:  # noqa: BLE001  the rest of the work does not need it
         print(not_filled(error), file=sys.stderr)
     return used, [*host_lines(facts), *(env_lines(filled) if filled else []), *notes]
+
+
+def used_gpus(facts: GpuFacts, settings: Mapping[str, str]) -> GpuFacts:
+    """The facts with the GPUs that .env names, and the GPU access of its COMPOSE_FILE."""
+    from host.accelerator import compose_files
+    from host.gpus import access_kind, mechanism
+
+    used = chosen_gpus(facts, settings.get("GPU_IDS", ""))
+    how = mechanism(access_kind(compose_files(settings)[0]), facts.engine)
+    return replace(used, access=replace(used.access, mechanism=how)) if how else used
 
 
 def committed_example(project: Path) -> str:

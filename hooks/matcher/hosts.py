@@ -18,9 +18,16 @@ if TYPE_CHECKING:
 
 ARCHITECTURES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}
 CCA_FORM = "write auto, or compute capabilities separated by blanks, such as 7.5 8.6+PTX"
-BRANDS = ("tesla", "nvidia", "quadro", "quadrortx", "nvidiartx", "geforce", "titan")
+BRANDS = (  # as NVML numbers them (nvmlBrandType_t) and the start checks of images spell them
+    *("tesla", "nvidia", "quadro", "quadrortx", "nvidiartx", "geforce", "titan"),
+    *("geforcertx", "titanrtx", "nvs", "grid", "vapps", "vpc", "vcs", "vws", "cloudgaming"),
+)
 CONSUMER_BRANDS = frozenset({"geforce", "geforcertx", "titan", "titanrtx"})
+ACCESS = ("cdi", "runtime", "hook")
+MODULES = ("open", "proprietary")
+DRIVER_TYPES = ("datacenter", "geforce", "vgpu", "wsl")
 
+_TOOLKIT = re.compile(r"[0-9]+\.[0-9]+(\.[0-9]+)?([-+~.][0-9a-z.]+)?")
 _DRIVER = re.compile(r"[0-9]{3,4}(\.[0-9]+){0,3}")
 _CC = re.compile(r"[0-9]{1,2}\.[0-9]")
 _TARGET = re.compile(r"([0-9]{1,2}\.[0-9])([af]?)(\+PTX)?")
@@ -45,7 +52,8 @@ class Target(NamedTuple):
 class Gpu(NamedTuple):
     """A GPU; `cc` is its compute capability or None, `kind` a kind of the product table or "".
 
-    `could_be` names the products that an ambiguous name fits; `cc` is None then.
+    `product` is its name in that table, "" where it has none. `could_be` names the products that
+    an ambiguous name fits; `cc` is None then.
     """
 
     name: str
@@ -54,6 +62,7 @@ class Gpu(NamedTuple):
     brands: frozenset[str] = frozenset()
     host: str | None = None
     could_be: tuple[str, ...] = ()
+    product: str = ""
 
     @property
     def label(self) -> str:
@@ -64,7 +73,24 @@ class Gpu(NamedTuple):
 
 
 class Host(NamedTuple):
-    """A machine. Make one with `host()` or `from_probe()`, which check what they are given."""
+    """A machine. Make one with `host()` or `from_probe()`, which check what they are given.
+
+    Attributes:
+        driver: version of the driver in the kernel, None = not known.
+        gpus: at least one.
+        arch: of the machine that runs containers, x86_64 or aarch64.
+        cuda: newest CUDA that the driver reports, None = not known.
+        access: how containers get GPUs, "" = not known: cdi, by a CDI file; hook, as `docker run
+            --gpus` does, by nvidia-container-runtime-hook; runtime, by NVIDIA's runtime as the
+            engine's default. A CDI file does not look at what an image requires of the host, the
+            hook does; the runtime did before NVIDIA Container Toolkit 1.18 made CDI its default.
+        toolkit: version of NVIDIA Container Toolkit, "none" = not installed, "" = not known.
+        module: open or proprietary, the flavour of NVIDIA's kernel modules, "" = not known.
+        driver_type: datacenter, geforce, vgpu (a virtual GPU, with the driver of a guest), wsl
+            (the driver of Windows), "" = another, several, or not known.
+        secure_boot: whether Secure Boot stops the driver's kernel modules, None = not known. It
+            stops those that nobody has signed, so it is not enough that it is on.
+    """
 
     driver: str | None
     gpus: tuple[Gpu, ...]
@@ -193,7 +219,24 @@ def gpu(name: str = "", cc: str | None = None, brand_name: str | None = None) ->
         brands=frozenset({brand_name}) if brand_name else brands,
         host=product.host if product else ("aarch64" if kind == "jetson" else None),
         could_be=() if cc else could_be,
+        product=product.name if product else "",
     )
+
+
+def driver_type_of(gpus: Sequence[Gpu]) -> str:
+    """The driver that GPUs have by what they are: datacenter, geforce or vgpu; "" if not one."""
+    if any(is_virtual(item.name) for item in gpus):
+        return "vgpu"
+    if all(item.kind == "datacenter" for item in gpus):
+        return "datacenter"
+    consumer = all(item.brands and item.brands <= CONSUMER_BRANDS for item in gpus)
+    return "geforce" if consumer else ""
+
+
+def _one_of(what: str, value: str, words: tuple[str, ...]) -> str:
+    if value and value not in words:
+        raise BadInputError(f"{value!r} is not {what}: choose from {', '.join(words)}")
+    return value
 
 
 def host(
@@ -201,6 +244,12 @@ def host(
     gpus: Sequence[Gpu | str],
     arch: str | None = None,
     cuda: str | None = None,
+    *,
+    access: str = "",
+    toolkit: str = "",
+    module: str = "",
+    driver_type: str = "",
+    secure_boot: bool | None = None,
 ) -> Host:
     """Describe a machine.
 
@@ -210,9 +259,14 @@ def host(
         arch: x86_64 or aarch64 (amd64 and arm64 are taken too); None = that of the GPUs' product.
         cuda: newest CUDA the driver supports, as nvidia-smi shows it on the host; only looked at
             where the table does not know the driver.
+        access: cdi, runtime or hook; "" = not known.
+        toolkit: version of NVIDIA Container Toolkit such as "1.18.1", none, or "" = not known.
+        module: open or proprietary; "" = not known.
+        driver_type: datacenter, geforce, vgpu or wsl; "" = that of the GPUs.
+        secure_boot: whether it stops the driver's kernel modules; None = not known.
 
     Raises:
-        BadInputError: malformed version, unknown architecture, or no GPU.
+        BadInputError: malformed version, unknown word or architecture, or no GPU.
     """
     if not gpus:
         raise BadInputError(
@@ -224,11 +278,22 @@ def host(
         raise BadInputError(f"{arch!r} is not a known architecture: choose x86_64 or aarch64")
     if cuda is not None and not re.fullmatch(r"[0-9]+\.[0-9]+", cuda.strip()):
         raise BadInputError(f"{cuda!r} is not a CUDA version: write one such as 12.8")
+    if toolkit not in ("", "none") and not _TOOLKIT.fullmatch(toolkit):
+        raise BadInputError(
+            f"{toolkit!r} is not a version of NVIDIA Container Toolkit: write what"
+            " nvidia-ctk --version says, such as 1.18.1"
+        )
     return Host(
         driver=parse_driver(driver) if driver else None,
         gpus=resolved,
         arch=ARCHITECTURES[arch.lower()] if arch else (own or "x86_64"),
         cuda=cuda.strip() if cuda else None,
+        access=_one_of("a kind of GPU access", access, ACCESS),
+        toolkit=toolkit,
+        module=_one_of("a flavour of kernel modules", module, MODULES),
+        driver_type=_one_of("a type of driver", driver_type, DRIVER_TYPES)
+        or driver_type_of(resolved),
+        secure_boot=secure_boot,
     )
 
 
@@ -242,10 +307,77 @@ def _fact(facts: Mapping[str, Any], key: str) -> str | None:
     return value or None
 
 
-def from_probe(facts: object) -> Host | None:
-    """Read the facts of the host probe: driver, cuda, gpus with name and compute_capability.
+def _word(facts: Mapping[str, Any], key: str, words: tuple[str, ...]) -> str:
+    """A word of the probe; "" where it is missing, or one that only newer versions know."""
+    value = facts.get(key)
+    if value is not None and not isinstance(value, str):
+        raise BadInputError(f"the probe's facts have {value!r} as {key}: it must be a text")
+    return value if value in words else ""
 
-    The probe does not say the architecture; it is that of the GPUs' product, else x86_64.
+
+def _flag(facts: Mapping[str, Any], key: str) -> bool | None:
+    """A yes or no of the probe, None where it is missing."""
+    value = facts.get(key)
+    if value is not None and not isinstance(value, bool):
+        raise BadInputError(f"the probe's facts have {value!r} as {key}: it must be true or false")
+    return value
+
+
+def _part(facts: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """An object inside the probe's facts, an empty one where it is missing."""
+    value = facts.get(key)
+    if value is not None and not isinstance(value, dict):
+        raise BadInputError(f"in the probe's facts, {key} is not an object")
+    return value or {}
+
+
+def _access_of(facts: Mapping[str, Any]) -> str:
+    """How containers get GPUs; descriptions of before 0.11 have the kind only."""
+    part = _part(facts, "access")
+    kinds = part.get("kinds") or ()
+    if not isinstance(kinds, (list, tuple)):
+        raise BadInputError("in the probe's facts, kinds of access is not a list")
+    return _word(part, "mechanism", ACCESS) or ("cdi" if [*kinds[:1]] == ["cdi"] else "")
+
+
+def _arch_of(facts: Mapping[str, Any]) -> str | None:
+    """The architecture of the machine that runs containers: the engine's, else this one's."""
+    return (
+        _fact(_part(facts, "engine"), "architecture")
+        or _fact(_part(facts, "details"), "engine_architecture")
+        or _fact(facts, "architecture")
+    )
+
+
+def _probed_gpu(facts: Mapping[str, Any]) -> Gpu:
+    named = _word(facts, "brand", BRANDS) or None
+    return gpu(_fact(facts, "name") or "", _fact(facts, "compute_capability"), named)
+
+
+def _driver_type(facts: Mapping[str, Any], gpus: Sequence[Mapping[str, Any]]) -> str:
+    """What the GPUs' names do not say of the driver: that it is of Windows, or of a guest."""
+    wsl = facts.get("wsl", 0)
+    if isinstance(wsl, bool) or not isinstance(wsl, int):
+        raise BadInputError(f"the probe's facts have {wsl!r} as wsl: it must be 0, 1 or 2")
+    if wsl:
+        return "wsl"
+    return "vgpu" if any(_flag(item, "virtual") for item in gpus) else ""
+
+
+def _stopped(facts: Mapping[str, Any], hardware: Mapping[str, Any], *, runs: bool) -> bool | None:
+    """Whether Secure Boot, if it is on, stops the driver: not one that runs."""
+    on = _flag(facts, "secure_boot")
+    on = _flag(hardware, "secure_boot") if on is None else on
+    return False if runs else on
+
+
+def from_probe(facts: object) -> Host | None:
+    """Read the facts of the host probe, or the description that `template.sh env --json` writes.
+
+    What an older description lacks is not known. The keys are `driver, cuda, gpus` with `name,
+    compute_capability, brand, virtual`; `access.mechanism`; `engine.architecture`, else
+    `details.engine_architecture`, else `architecture`; `wsl`; and `toolkit, module, secure_boot`,
+    which older descriptions have in `hardware`.
 
     Returns:
         None where the probe saw no GPU.
@@ -260,10 +392,21 @@ def from_probe(facts: object) -> Host | None:
     gpus = facts.get("gpus") or []
     if not isinstance(gpus, (list, tuple)) or not all(isinstance(item, dict) for item in gpus):
         raise BadInputError("in the probe's facts, gpus is not a list of objects")
-    found = [gpu(_fact(item, "name") or "", _fact(item, "compute_capability")) for item in gpus]
-    if not found:
+    if not gpus:
         return None
-    return host(_fact(facts, "driver"), found, cuda=_fact(facts, "cuda"))
+    hardware = _part(facts, "hardware")
+    driver = _fact(facts, "driver")
+    return host(
+        driver,
+        [_probed_gpu(item) for item in gpus],
+        _arch_of(facts),
+        cuda=_fact(facts, "cuda"),
+        access=_access_of(facts),
+        toolkit=_fact(facts, "toolkit") or _fact(hardware, "toolkit") or "",
+        module=_word(facts, "module", MODULES) or _word(hardware, "module", MODULES),
+        driver_type=_driver_type(facts, gpus),
+        secure_boot=_stopped(facts, hardware, runs=driver is not None),
+    )
 
 
 def branch_of(table: Table, driver: str) -> int | None:

@@ -12,14 +12,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from hooks.compat.table import numbers
-from hooks.matcher.hosts import CONSUMER_BRANDS, at_least, driver_cuda
-from hooks.matcher.verdicts import Finding, Layer, Verdict
+from ..compat.table import numbers
+from .hosts import CONSUMER_BRANDS, at_least, driver_cuda
+from .verdicts import Finding, Layer, Verdict
 
 if TYPE_CHECKING:
-    from hooks.compat.table import Architecture, StartCheck, Table
-    from hooks.matcher.hosts import Gpu, Host
-    from hooks.matcher.stacks import Stack
+    from ..compat.table import Architecture, StartCheck, Supplies, Table
+    from .hosts import Gpu, Host
+    from .stacks import Stack
 
 DATA_CENTER_BRANDS = frozenset({"tesla", "nvidia"})
 IMAGE, DRIVER = "image", "driver"
@@ -30,20 +30,25 @@ def architecture_of(gpu: Gpu, table: Table) -> Architecture | None:
     return next((row for row in table.architectures if gpu.cc in row.cc), None)
 
 
+def _toolkit(machine: Host, table: Table) -> Supplies:
+    """The row for the toolkit of a machine; the newest where it does not say what it has."""
+    version = re.match(r"[0-9]+(\.[0-9]+)+", machine.toolkit)
+    rows = table.supplies
+    if version:
+        rows = [row for row in rows if numbers(row.since) <= numbers(version[0])] or rows[:1]
+    return rows[-1]
+
+
 def supplier(machine: Host, table: Table) -> str:
     """Who supplies libcuda, "image" or "driver", where an image's own is of a newer branch.
 
-    Where the machine does not say what it has, the newest toolkit is meant. Under WSL the file of
-    CDI never names the image's libraries.
+    `docker run --gpus` is meant where the machine does not say how containers get GPUs. Under WSL
+    the file of CDI never names the image's libraries.
     """
-    way = machine.access or "runtime"
+    way = machine.access or "hook"
     if way == "cdi" and machine.driver_type == "wsl":
         return DRIVER
-    rows = table.supplies
-    if re.fullmatch(r"[0-9]+(\.[0-9]+)+", machine.toolkit):
-        had = numbers(machine.toolkit)
-        rows = [row for row in rows if numbers(row.since) <= had] or rows[:1]
-    return str(getattr(rows[-1], way))
+    return str(getattr(_toolkit(machine, table), way))
 
 
 def _forward(gpu: Gpu) -> bool:
@@ -76,9 +81,10 @@ def _compat_runs_on(stack: Stack, driver: str, table: Table) -> bool | None:
     return False if check.complete else None
 
 
-def is_checked(machine: Host, stack: Stack) -> bool:
-    """Whether something evaluates NVIDIA_REQUIRE_CUDA before the image starts; CDI never does."""
-    return bool(stack.start_check) and machine.access != "cdi"
+def is_checked(machine: Host, stack: Stack, table: Table) -> bool:
+    """Whether something holds the image to its NVIDIA_REQUIRE_CUDA before it starts."""
+    way = machine.access or "hook"
+    return bool(stack.start_check) and way in _toolkit(machine, table).checks
 
 
 def _too_old(machine: Host, gpu: Gpu, stack: Stack, table: Table) -> Finding:
@@ -109,7 +115,7 @@ def _too_old(machine: Host, gpu: Gpu, stack: Stack, table: Table) -> Finding:
             f"; the image's cuda-compat {cuda} libraries would run it, but {_way(machine)} does not"
             " load them"
         )
-    elif runs or is_checked(machine, stack):  # else the start check refuses the branch
+    elif runs or is_checked(machine, stack, table):  # else the start check refuses the branch
         verdict = Verdict.WORKS_FORWARD_COMPAT
         why += (
             f"; on {gpu.label} the image's own cuda-compat {cuda} libraries run it (forward"
@@ -230,7 +236,7 @@ def _passes(check: StartCheck | None, gpu: Gpu, branch: str) -> bool | None:
 def starts(machine: Host, gpu: Gpu, stack: Stack, table: Table) -> Finding | None:
     """Does the image start: NVIDIA_REQUIRE_CUDA, where something evaluates it?"""
     cuda = stack.cuda
-    if not is_checked(machine, stack) or cuda is None or machine.driver is None:
+    if not is_checked(machine, stack, table) or cuda is None or machine.driver is None:
         return None
     if driver_cuda(table, machine) >= numbers(cuda):
         return None

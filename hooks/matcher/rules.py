@@ -140,7 +140,7 @@ def _already_driven(machine: Host, gpu: Gpu, stack: Stack, table: Table) -> Find
     if machine.driver is None or gpu.kind == "jetson":
         return None
     row = architecture_of(gpu, table)
-    own = table.product_drivers.get(gpu.name)
+    own = table.product_drivers.get(gpu.product)
     needs = own or (row.first_driver if row else None)
     if row and needs and not at_least(machine.driver, needs):
         return Finding(

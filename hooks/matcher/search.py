@@ -83,6 +83,16 @@ class Advice(NamedTuple):
     newest: Change | None = None
     driver: Change | None = None
 
+    @property
+    def cause(self) -> str:
+        """Why it is so, without what to change: one sentence."""
+        return f"{self.judgement.why}." if self.judgement else self.why
+
+    @property
+    def choice_to_make(self) -> Choice | None:
+        """The choice of the nearest change, or None."""
+        return self.nearest.choice if self.nearest else None
+
 
 def describe(choice: Choice) -> str:
     """Name a choice in a few words."""

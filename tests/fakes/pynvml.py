@@ -43,6 +43,12 @@ class Device:
     mig: int | None = None  # None: a GPU without MIG
     parts: list[Device] = field(default_factory=list)
     lost: bool = False
+    virtual: bool = False
+
+    @property
+    def brand(self) -> int:
+        """As nvmlBrandType_t: GeForce, Tesla or NVIDIA."""
+        return 5 if "GeForce" in self.name else 2 if "Tesla" in self.name else 14
 
 
 @dataclass
@@ -82,6 +88,9 @@ MACHINES = {
     "mig-empty": Machine("570.86.15", 12080, [Device("NVIDIA A100", _uuid(6), (8, 0), 40960, 1)]),
     "lost": Machine("550.54.15", 12040, [LOST, V100]),
     "noisy": Machine("550.54.15", 12040, [RTX_4090]),
+    "vgpu": Machine(
+        "570.86.15", 12080, [Device("NVIDIA L40S-24Q", _uuid(7), (8, 9), 24576, virtual=True)]
+    ),
     "no-gpu": Machine("550.54.15", 12040, []),
 }
 ERRORS = {"no-driver": LIBRARY_NOT_FOUND, "mismatch": MISMATCH, "not-loaded": NOT_LOADED}
@@ -131,6 +140,14 @@ def nvmlDeviceGetUUID(device: Device) -> str:  # noqa: N802
 
 def nvmlDeviceGetCudaComputeCapability(device: Device) -> tuple[int, int]:  # noqa: N802
     return device.capability
+
+
+def nvmlDeviceGetBrand(device: Device) -> int:  # noqa: N802
+    return device.brand
+
+
+def nvmlDeviceGetVirtualizationMode(device: Device) -> int:  # noqa: N802
+    return 2 if device.virtual else 0
 
 
 def nvmlDeviceGetMemoryInfo(device: Device) -> Memory:  # noqa: N802

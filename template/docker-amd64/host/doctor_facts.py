@@ -38,6 +38,7 @@ class Details:
         client: the version of the docker command.
         buildx: the version of Buildx, "none" without it.
         engine_architecture: of the machine that the engine runs on.
+        default_platform: DOCKER_DEFAULT_PLATFORM, by which an engine emulates another processor.
         storage: the engine's storage driver.
         cgroup_driver: systemd, cgroupfs or none.
         cgroup_version: 1 or 2.
@@ -55,6 +56,7 @@ class Details:
     client: str = ""
     buildx: str = ""
     engine_architecture: str = ""
+    default_platform: str = ""
     storage: str = ""
     cgroup_driver: str = ""
     cgroup_version: str = ""
@@ -91,6 +93,7 @@ def of_machine() -> dict[str, Any]:
         "hosts": tuple(hosts()),
         "system": os.uname().sysname,
         "default_socket": SOCKET.is_socket(),
+        "default_platform": os.environ.get("DOCKER_DEFAULT_PLATFORM", ""),
     }
 
 

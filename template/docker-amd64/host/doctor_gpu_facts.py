@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any, Callable
 from .ask import LOOK_LIMIT, command, gather, read_json, read_text
 from .gpu_facts import gpu_facts
 from .gpus import PODMAN_DIRS, Spec, read_specs
-from .nvidia import KERNEL_DRIVER, WSL_LIBRARIES
+from .nvidia import (
+    KERNEL_DRIVER,
+    WSL_LIBRARIES,
+    container_toolkit,
+    kernel_module,
+    secure_boot,
+)
 
 if TYPE_CHECKING:
     from .facts import Facts
@@ -21,7 +27,6 @@ GPU_DETAILS_LIMIT = 3.0  # seconds for all of it
 VENDOR = "0x10de"  # NVIDIA in the tables of PCI
 SWITCH, DISPLAYS = "0x0680", ("0x0300", "0x0302")  # classes of PCI: bridge; VGA, 3D controller
 LIBRARIES = ("usr/lib/x86_64-linux-gnu", "usr/lib/aarch64-linux-gnu", "usr/lib64", "usr/lib")
-SECURE_BOOT = "sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,7 @@ def gpu_details(facts: Facts) -> GpuDetails:
     sources: dict[str, Callable[[], dict[str, Any]]] = {
         "pci": on_the_bus,
         "driver": of_the_driver,
-        "toolkit": of_the_toolkit,
+        "toolkit": lambda: of_the_toolkit(gpu_facts(facts).toolkit),
         "cdi": lambda: {"cdi_files": cdi_files(facts)},
         "fabric": of_the_fabric,
     }
@@ -114,7 +119,7 @@ def of_the_driver(root: Path = Path("/")) -> dict[str, Any]:
     loaded = re.findall(r"(?m)^(nvidia\w*) ", read_text(root / "proc/modules"))
     return {
         "kernel_driver": found.group(1) if found else "",
-        "module": ("open" if "Open Kernel Module" in said else "proprietary") if found else "",
+        "module": kernel_module(root),
         "module_installed": bool(found) or any(modules.rglob("nvidia.ko*")),
         "library_drivers": library_drivers(root),
         "secure_boot": secure_boot(root),
@@ -134,24 +139,11 @@ def library_drivers(root: Path) -> tuple[str, ...]:
     return tuple(dict.fromkeys(one.group(1) for one in found if one))
 
 
-def secure_boot(root: Path) -> bool | None:
-    """Whether Secure Boot is on: the last byte of the firmware's variable."""
-    try:
-        return (root / SECURE_BOOT).read_bytes()[-1:] == b"\1"
-    except OSError:
-        return None
-
-
-def of_the_toolkit(root: Path = Path("/")) -> dict[str, Any]:
-    """NVIDIA Container Toolkit, and whether the daemon's file names its runtime."""
-    found: dict[str, Any] = {"toolkit": "none"}
-    if shutil.which("nvidia-ctk"):
-        said = command(["nvidia-ctk", "--version"], LOOK_LIMIT).out
-        version = re.search(r"version (\d+\.[\d.]+)", said)
-        found["toolkit"] = version.group(1) if version else ""
+def of_the_toolkit(known: str, root: Path = Path("/")) -> dict[str, Any]:
+    """NVIDIA Container Toolkit, as the probe knows it, and whether daemon.json has its runtime."""
     runtimes = read_json(read_text(root / "etc/docker/daemon.json")).get("runtimes")
-    found["runtime_configured"] = isinstance(runtimes, dict) and "nvidia" in runtimes
-    return found
+    configured = isinstance(runtimes, dict) and "nvidia" in runtimes
+    return {"toolkit": known or container_toolkit(), "runtime_configured": configured}
 
 
 def cdi_files(facts: Facts) -> tuple[Spec, ...] | None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from .abilities import dotted, numbers
 from .doctor_gpu_facts import GpuDetails
-from .doctor_host import OF_DOCKER
+from .doctor_host import OF_DOCKER, architecture_of
 from .findings import ERROR, WARNING, Finding
 from .gpu_facts import gpu_facts
 from .gpus import is_outdated, is_unreadable
@@ -135,6 +135,8 @@ def driver_for_the_choice(subject: Subject) -> Iterator[Finding]:
     least, cuda = subject.project.gpus.get("min_driver", ""), subject.project.cuda
     driver = facts.driver or more.kernel_driver
     if not (least and cuda and driver) or numbers(driver) >= numbers(least):
+        return
+    if architecture_of(subject):  # no driver helps there, and a Jetson's is of its own kind
         return
     seen = f"driver {driver}, CUDA {cuda} needs {least} or newer"
     # Images of NVIDIA bring libraries by which data-center GPUs may run it all the same.

@@ -10,8 +10,9 @@ from .abilities import OLDEST_PODMAN, PODMAN, abilities, dotted, numbers
 from .compose import image_id
 from .failures import table
 from .findings import ERROR, WARNING, Finding
-from .images import ARCHITECTURES, end_of_updates
+from .images import end_of_updates
 from .limits import size
+from .processor import can_emulate, other_processor
 from .project import me
 
 if TYPE_CHECKING:
@@ -138,11 +139,18 @@ def address_pools(subject: Subject) -> Iterator[Finding]:
 
 def architecture(subject: Subject) -> Iterator[Finding]:
     """Whether the engine's processor is one that the images are for."""
-    here = subject.details.engine_architecture or subject.facts.architecture
-    if subject.facts.engine.kind == "docker-desktop" or subject.details.system == "Darwin":
-        return  # it can emulate another processor
-    if here and here not in ARCHITECTURES:
+    here, engine = architecture_of(subject), subject.facts.engine
+    if here and can_emulate(engine, subject.details.system):
+        yield Finding("architecture-emulated", WARNING, here, {"architecture": here})
+    elif here:
         yield Finding("other-architecture", ERROR, here, {"architecture": here})
+
+
+def architecture_of(subject: Subject) -> str:
+    """The processor that the images are not for, "" if there is none."""
+    facts, details = subject.facts, subject.details
+    machine = details.engine_architecture or facts.architecture  # as older descriptions have it
+    return other_processor(facts.engine, machine, details.default_platform)
 
 
 def windows(subject: Subject) -> Iterator[Finding]:

@@ -120,7 +120,9 @@ def read_docker(said: Output) -> Engine:
         disk_free_mib=free_disk(folder, str(info.get("Name"))),
         memory_mib=int(info.get("MemTotal") or 0) >> 20 or None,
         local=is_here(str(info.get("Name"))),
+        architecture=str(info.get("Architecture") or ""),
         runtimes=tuple(info.get("Runtimes") or ()),
+        default_runtime=str(info.get("DefaultRuntime") or ""),
         cdi_dirs=tuple(info.get("CDISpecDirs") or ()),
         cdi_devices=None if devices is None else tuple(str(one.get("ID")) for one in devices),
         warnings=tuple(info.get("Warnings") or ()),
@@ -150,6 +152,7 @@ def read_podman(info: Mapping[str, Any]) -> Engine:
         disk_free_mib=free_disk(folder, str(host.get("hostname"))),
         memory_mib=int(host.get("memTotal") or 0) >> 20 or None,
         local=is_here(str(host.get("hostname"))),
+        architecture=str(host.get("arch") or ""),
     )
 
 

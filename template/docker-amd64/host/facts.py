@@ -26,7 +26,9 @@ class Engine:
     in the table of failures. `local` means
     that its files are those of this machine.
     `disk_free_mib` is known when `root_dir` is a folder of this machine. `memory_mib` is what
-    containers can have: under Docker Desktop less than the host has.
+    containers can have: under Docker Desktop less than the host has. `architecture` is that of the
+    machine it runs on, in the engine's own words; `default_runtime` is what starts containers
+    that ask for no other, and empty where it is not known.
     """
 
     kind: str = "none"
@@ -43,7 +45,9 @@ class Engine:
     fix: str = ""
     failure: str = ""
     local: bool = True
+    architecture: str = ""
     runtimes: tuple[str, ...] = ()
+    default_runtime: str = ""
     cdi_dirs: tuple[str, ...] = ()  # where it looks for CDI files
     cdi_devices: tuple[str, ...] | None = None  # what CDI gives it; None: it does not say
     warnings: tuple[str, ...] = ()

@@ -19,7 +19,14 @@ from .gpus import (
     override_texts,
     unknown_ids,
 )
-from .nvidia import NvmlChild, graphics
+from .nvidia import (
+    NvmlChild,
+    container_toolkit,
+    graphics,
+    has_driver,
+    kernel_module,
+    secure_boot,
+)
 from .project import me
 
 if TYPE_CHECKING:
@@ -44,14 +51,22 @@ class NvidiaGpus(Accelerator):
             child = NvmlChild()
         except (AttributeError, OSError):  # Windows has no fork; its driver comes with nvidia-smi
             child = None
-        return {"graphics": lambda: graphics(child)}
+        return {
+            "graphics": lambda: graphics(child),
+            "module": kernel_module,
+            # Both cost time, so each is asked only where it can decide something.
+            "toolkit": lambda: container_toolkit() if has_driver() else "",
+            "secure_boot": lambda: None if has_driver() else secure_boot(),
+        }
 
     def facts(self, answers: Mapping[str, Any]) -> GpuFacts:
         """The facts, and which GPU access the engine has."""
         others = dict(answers)
         failed = Graphics(gpu_status="unknown", gpu_note="the driver's answer is odd")
         found = GpuFacts(**vars(others.pop("graphics", failed)), **others)
-        return replace(found, access=access(found.engine, found))
+        # An engine of another machine, also of a virtual one, has a toolkit of its own.
+        toolkit = found.toolkit if found.engine.local else ""
+        return replace(found, access=access(found.engine, found), toolkit=toolkit)
 
     def rows(self, facts: Facts) -> list[tuple[str, str]]:
         """The driver, the GPUs, and how containers get them."""

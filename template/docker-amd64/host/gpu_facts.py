@@ -18,7 +18,11 @@ class Mig:
 
 @dataclass(frozen=True)
 class Gpu:
-    """One physical NVIDIA GPU; `compute_capability` looks like "8.9", `index` is nvidia-smi's."""
+    """One physical NVIDIA GPU; `compute_capability` looks like "8.9", `index` is nvidia-smi's.
+
+    `brand` is NVML's, such as geforce or tesla; `virtual` says that a hypervisor shares the GPU, so
+    that its driver is one for guests (vGPU).
+    """
 
     name: str
     uuid: str
@@ -27,6 +31,8 @@ class Gpu:
     mig_enabled: bool = False
     mig: tuple[Mig, ...] = ()
     index: int | None = None
+    brand: str = ""
+    virtual: bool = False
 
 
 @dataclass(frozen=True)
@@ -35,13 +41,15 @@ class Access:
 
     `kinds` are cdi and nvidia, those that work here, the better one first; `cdi_names` is what CDI
     calls the GPUs. `note` says why there is none, or what hinders the better one, with no full
-    stop, and `fix` is the command that helps, if there is one.
+    stop, and `fix` is the command that helps, if there is one. `mechanism` is how the better one
+    works, see `gpus.mechanism`.
     """
 
     kinds: tuple[str, ...] = ()
     cdi_names: tuple[str, ...] = ()
     note: str = ""
     fix: str = ""
+    mechanism: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,9 +71,17 @@ class Graphics:
 
 @dataclass(frozen=True)
 class GpuFacts(Graphics, Facts):
-    """Everything the probe found, in a project for GPUs."""
+    """Everything the probe found, in a project for GPUs.
+
+    `toolkit` is the version of NVIDIA Container Toolkit, "none" without it, and `module` the
+    flavour of the driver's kernel modules, open or proprietary; both are empty where they are not
+    known, or no driver is loaded. `secure_boot` is asked only where none is.
+    """
 
     access: Access = field(default_factory=Access)
+    toolkit: str = ""
+    module: str = ""
+    secure_boot: bool | None = None
 
     @property
     def gpu_ids(self) -> tuple[str, ...]:

@@ -221,7 +221,8 @@ def access(found: Engine, facts: GpuFacts) -> Access:
     names, problem, fix = by_cdi(found, facts)
     kinds = (["cdi"] if names else []) + (["nvidia"] if by_runtime(found, facts) else [])
     if kinds or problem:
-        return Access(tuple(kinds), names, problem, fix)
+        how = mechanism(kinds[0], found) if kinds else ""
+        return Access(tuple(kinds), names, problem, fix, how)
     return Access(note=why_no_access(found), fix=access_command(found))
 
 
@@ -234,6 +235,17 @@ def by_runtime(found: Engine, facts: GpuFacts) -> bool:
         return facts.wsl == WSL2
     hook = found.kind == "docker" and found.local and shutil.which("nvidia-container-runtime-hook")
     return "nvidia" in found.runtimes or bool(hook)
+
+
+def mechanism(kind: str, found: Engine) -> str:
+    """How containers get GPUs by a kind of access: cdi, runtime or hook; "" by none.
+
+    A device request for `driver: nvidia` is what `docker run --gpus` sends: Docker itself adds the
+    hook. Where NVIDIA's runtime starts all containers, that runtime takes the hook's place.
+    """
+    if kind != "nvidia":
+        return kind if kind == "cdi" else ""
+    return "runtime" if found.default_runtime == "nvidia" else "hook"
 
 
 def why_no_access(found: Engine) -> str:

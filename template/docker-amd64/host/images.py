@@ -16,6 +16,7 @@ from .failures import failed
 from .files import write_file
 from .guard import guard
 from .passwords import refuse_passwords
+from .processor import ARCHITECTURES
 from .project import PINS_FILE, USAGE, StopError, me
 from .turn import turn
 
@@ -32,7 +33,6 @@ x-pins: &pins
   build:
     args:
 """
-ARCHITECTURES = ("x86_64", "amd64")  # what docker-amd64 is for
 DIGESTS = "{{range .RepoDigests}}{{println .}}{{end}}"
 GIT_LIMIT = 30  # seconds that a git server may take to answer
 END_IS_NEAR = 90  # days before the last security update of a distribution, from which build says so

@@ -11,8 +11,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .ask import Output, command, gather, kill_group, read_json, read_text
+from .ask import LOOK_LIMIT, Output, command, gather, kill_group, read_json, read_text
 from .gpu_facts import Gpu, Graphics, Mig
+from .project import me
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,8 +23,17 @@ if TYPE_CHECKING:
 GPU_LIMIT = 3.0  # seconds for everything that asks the NVIDIA driver
 KERNEL_DRIVER = Path("/proc/driver/nvidia/version")
 WSL_LIBRARIES = Path("/usr/lib/wsl/lib")
+SECURE_BOOT = "sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 # nvmlReturn_t in nvml.h
 NO_PERMISSION, TOO_SMALL, NOT_LOADED, NO_LIBRARY, MISMATCH = 4, 7, 9, 12, 18
+# nvmlBrandType_t from 0 on, in the words of the images' start checks, and one value of
+# nvmlGpuVirtualizationMode_t.
+BRANDS = (
+    *("", "quadro", "tesla", "nvs", "grid", "geforce", "titan", "vapps", "vpc", "vcs", "vws"),
+    *("cloudgaming", "quadrortx", "nvidiartx", "nvidia", "geforcertx", "titanrtx"),
+)
+GUEST = 2
+BLOCKED = "blocked"  # NOT_LOADED where Secure Boot is on
 
 
 class NvmlError(Exception):
@@ -53,6 +63,8 @@ class Nvml:
         "nvmlDeviceGetMigDeviceHandleByIndex": ("nvmlDeviceGetMigDeviceHandleByIndex", "handle"),
         "nvmlDeviceGetUtilizationRates": ("nvmlDeviceGetUtilizationRates", "rates"),
         "nvmlDeviceGetComputeRunningProcesses": ("nvmlDeviceGetComputeRunningProcesses", "list"),
+        "nvmlDeviceGetBrand": ("nvmlDeviceGetBrand", "number"),
+        "nvmlDeviceGetVirtualizationMode": ("nvmlDeviceGetVirtualizationMode", "number"),
     }
 
     def __init__(self, library: Any) -> None:
@@ -190,6 +202,7 @@ def read_nvml(nvml: Any) -> Graphics:
             continue
         capability = maybe("nvmlDeviceGetCudaComputeCapability", device)
         mig_enabled = bool((maybe("nvmlDeviceGetMigMode", device) or [0])[0])
+        brand = maybe("nvmlDeviceGetBrand", device) or 0
         slots = range(maybe("nvmlDeviceGetMaxMigDeviceCount", device) or 0 if mig_enabled else 0)
         parts = [maybe("nvmlDeviceGetMigDeviceHandleByIndex", device, slot) for slot in slots]
         gpu = Gpu(
@@ -198,6 +211,8 @@ def read_nvml(nvml: Any) -> Graphics:
             mig_enabled=mig_enabled,
             mig=tuple(Mig(**read(part)) for part in parts if part is not None),
             index=index,
+            brand=BRANDS[brand] if brand < len(BRANDS) else "",
+            virtual=maybe("nvmlDeviceGetVirtualizationMode", device) == GUEST,
         )
         gpus.append(gpu)
     cuda = maybe("nvmlSystemGetCudaDriverVersion")  # 12040 is CUDA 12.4
@@ -261,6 +276,37 @@ class NvmlChild:
             os.close(self._pipe)
 
 
+def has_driver() -> bool:
+    """Whether a driver is loaded, that of Windows in WSL too."""
+    return KERNEL_DRIVER.exists() or WSL_LIBRARIES.exists()
+
+
+def kernel_module(root: Path = Path("/")) -> str:
+    """Open or proprietary, the flavour of the kernel modules; "" where none is loaded."""
+    said = read_text(root / str(KERNEL_DRIVER)[1:])
+    if "NVRM version" not in said:
+        return ""
+    return "open" if "Open Kernel Module" in said else "proprietary"
+
+
+def secure_boot(root: Path = Path("/")) -> bool | None:
+    """Whether Secure Boot is on: the last byte of the firmware's variable; None: not known."""
+    try:
+        return (root / SECURE_BOOT).read_bytes()[-1:] == b"\1"
+    except OSError:
+        return None
+
+
+def container_toolkit() -> str:
+    """The version of NVIDIA Container Toolkit, "none" without it, "" if it does not say."""
+    if not shutil.which("nvidia-ctk"):
+        return "none"
+    version = re.search(
+        r"version (\d+\.[\d.]+)", command(["nvidia-ctk", "--version"], LOOK_LIMIT).out
+    )
+    return version.group(1) if version else ""
+
+
 def graphics(child: NvmlChild | None, limit: float = GPU_LIMIT) -> Graphics:
     """The GPUs, from NVML or else `nvidia-smi`, within `limit` seconds in all."""
     deadline = time.monotonic() + limit
@@ -274,10 +320,12 @@ def graphics(child: NvmlChild | None, limit: float = GPU_LIMIT) -> Graphics:
         f"the NVIDIA driver in the kernel{f' ({driver})' if driver else ''} and its library "
         "differ, as after an update: reboot this machine"
     )
-    notes = {
+    notes: dict[Any, str] = {
         MISMATCH: differ,
         NO_PERMISSION: "you have no permission on the devices /dev/nvidia*",
         NOT_LOADED: "the NVIDIA driver is installed but not loaded: try `sudo modprobe nvidia`",
+        BLOCKED: "the NVIDIA driver is installed but not loaded, and Secure Boot is on, which "
+        f"refuses unsigned modules: run `{me()} doctor`",
     }
     try:
         answer = child.answer(limit) if child else {}
@@ -286,8 +334,9 @@ def graphics(child: NvmlChild | None, limit: float = GPU_LIMIT) -> Graphics:
                 Gpu(**dict(gpu, mig=tuple(Mig(**m) for m in gpu["mig"]))) for gpu in answer["gpus"]
             ]
             return Graphics(**dict(answer, gpus=tuple(gpus)))
-        if answer.get("error") in notes:
-            return unknown(notes[answer["error"]])
+        error = answer.get("error")
+        if error in notes:
+            return unknown(notes[BLOCKED if error == NOT_LOADED and secure_boot() else error])
         found = nvidia_smi(deadline)
     except TimeoutError:
         late = f"the NVIDIA driver did not answer within {limit:g} s"
