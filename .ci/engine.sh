@@ -543,6 +543,12 @@ nvcc_from_wheels() { # FOLDER
     rm -rf "$wheels"
 }
 
+# The lines of a Dockerfile for a folder with a libcuda that loads and does nothing: libutil is as empty, and its name as long.
+libcuda_in() { # FOLDER DRIVER
+    printf 'RUN mkdir -p %s && cd %s && ln -s libcuda.so.%s libcuda.so.1 && ln -s libcuda.so.1 libcuda.so && \\\n' "$1" "$1" "$2"
+    printf '    sed "s/libutil[.]so[.]1/libcuda.so.1/g" /lib/x86_64-linux-gnu/libutil.so.1 >libcuda.so.%s\n' "$2"
+}
+
 # nvidia/cuda:VERSION-FLAVOUR-ubuntu24.04. The start check allows these driver branches beside new enough drivers.
 import_cuda() { # VERSION FLAVOUR BRANCH...
     local tag=nvidia/cuda:$1-$2-ubuntu24.04 version=$1 flavour=$2 work brand branch require
@@ -560,6 +566,7 @@ ENV NVARCH=x86_64 CUDA_VERSION=$version NVIDIA_REQUIRE_CUDA="$require" \\
     PATH=/usr/local/nvidia/bin:/usr/local/cuda/bin:\$PATH LD_LIBRARY_PATH=/usr/local/cuda/lib64
 RUN mkdir -p /usr/local/cuda-${version%.*}/lib64 && ln -s cuda-${version%.*} /usr/local/cuda
 DOCKER
+    libcuda_in "/usr/local/cuda-${version%.*}/compat" 580.95.05 >>"$work/Dockerfile"
     if [[ $flavour != base ]]; then
         nvidia_entrypoint "$work" CUDA
         cat >>"$work/Dockerfile" <<'DOCKER'
@@ -597,9 +604,13 @@ import_ngc() { # RELEASE TORCH CUDA CONSTRAINTS [NAME==VERSION...]
     python_base "$work" "$torch" "$cuda" "$@"
     nvidia_entrypoint "$work" PyTorch
     printf 'NVIDIA Release %s\nPyTorch Version %s\n' "$release" "$torch" >"$work/opt/nvidia/entrypoint.d/12-banner.txt"
+    # What is in lib.real gets into the loader's path by a link, which the image makes where the libcuda works.
+    libcuda_in /usr/local/cuda/compat/lib.real 580.95.05 >>"$work/Dockerfile"
     cat >>"$work/Dockerfile" <<DOCKER
+RUN ln -s lib.real /usr/local/cuda/compat/lib && echo /usr/local/cuda/compat/lib >/etc/ld.so.conf.d/00-cuda-compat.conf && \\
+    ldconfig && rm /usr/local/cuda/compat/lib
 COPY opt /opt
-ENV NVIDIA_PRODUCT_NAME=PyTorch NVIDIA_PYTORCH_VERSION=$release PYTORCH_VERSION=${torch%.nv*} CUDA_VERSION=$cuda \\
+ENV _CUDA_COMPAT_PATH=/usr/local/cuda/compat NVIDIA_PRODUCT_NAME=PyTorch NVIDIA_PYTORCH_VERSION=$release PYTORCH_VERSION=${torch%.nv*} CUDA_VERSION=$cuda \\
     NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility,video NVIDIA_REQUIRE_CUDA=cuda>=9.0 \\
     BASH_ENV=/etc/bash.bashrc SHELL=/bin/bash LC_ALL=C.UTF-8 PYTHONIOENCODING=utf-8 PIP_DEFAULT_TIMEOUT=100 \\
     TORCH_CUDA_ARCH_LIST="7.5 8.0 8.6 9.0 10.0 12.0+PTX" JUPYTER_PORT=8888 TENSORBOARD_PORT=6006 \\

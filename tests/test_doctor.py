@@ -162,6 +162,36 @@ def test_a_machine_has_exactly_its_findings_and_a_healthy_one_none(
     assert ids(judge(project, read(name))) == FOUND[name]
 
 
+@pytest.mark.parametrize(
+    ("value", "gpu", "level", "keeps"),
+    [
+        ("remove", "NVIDIA L40S", ERROR, True),
+        ("keep", "NVIDIA L40S", WARNING, False),  # it may run
+        ("remove", "NVIDIA GeForce RTX 4090", ERROR, False),
+        ("", "NVIDIA L40S", ERROR, False),  # no image with such a folder
+    ],
+)
+def test_an_old_driver_does_where_a_data_center_gpu_may_take_the_libcuda_of_the_image(
+    project: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    value: str,
+    gpu: str,
+    level: str,
+    keeps: bool,
+) -> None:
+    if value:
+        monkeypatch.setenv("CUDA_COMPAT", value)
+    gpus = {"gpus": [{"name": gpu, "uuid": "u", "compute_capability": "8.9"}]}
+    (found,) = [
+        one
+        for one in judge(project, merged(read("broken/driver-of-2023"), gpus)).findings
+        if one.name == "gpu-driver-too-old"
+    ]
+    assert found.level == level
+    assert ("env --set CUDA_COMPAT=keep && " in found.known.get("remedy", "")) == keeps
+
+
 @pytest.mark.parametrize(("name", "change", "found"), CHANGED)
 def test_one_changed_fact_is_found(
     project: Project, name: str, change: dict[str, Any], found: set[str]

@@ -15,12 +15,13 @@ import yaml
 
 import gpu_health
 from gpu_health import CAUSES, Illness, look, look_within
-from host import gpu_trouble, gpus
+from host import gpu_trouble, gpus, look_gpus
+from host.ask import Output
 from host.failures import explain, row
 from host.gpu_facts import GpuFacts
-from host.project import Project
+from host.project import Project, read_project
 from tests.fakes.driver import Driver, make_files
-from tests.support.program import PROJECT
+from tests.support.program import PROJECT, put_program
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +51,7 @@ def cause(**fails: Any) -> str:
         ({"init": 18}, "gpu-driver-changed"),
         ({"init": 9}, "gpu-driver-changed"),
         ({"cuda": 803}, "gpu-driver-changed"),
+        ({"cuda": 804}, "gpu-compat-refused"),
         ({"gpu": 15}, "gpu-fell-off"),
         ({"memory": 15}, "gpu-fell-off"),
         ({"memory": 16}, "gpu-fell-off"),
@@ -184,3 +186,39 @@ def test_a_job_that_the_watchdog_has_ended_is_explained(
         docker.chmod(0o755)
         gpu_trouble.show_trouble(Project(tmp_path, PROJECT), job="abc")
         assert ("(failure: gpu-fell-off)" in capsys.readouterr().err) == shown
+
+
+SMI = "| NVIDIA-SMI 580.95.05   Driver Version: 580.95.05   CUDA Version: 13.0 |"
+
+
+@pytest.mark.parametrize(
+    ("value", "driver", "text", "words"),
+    [
+        ("keep", "580.95.05", "Error 804: {refused}", "env --set CUDA_COMPAT=remove && "),
+        ("", "580.95.05", "Error 804: {refused}", "libcuda.so.*"),  # no folder, but a package
+        ("keep", "580.95.05", "{demand}", "env --set CUDA_COMPAT=remove && "),
+        ("keep", "550.54.15", "{demand}", "update --data cuda_version=13.0"),
+        ("remove", "580.95.05", "{demand}", "update --data cuda_version=13.0"),
+    ],
+)
+def test_error_804_and_the_start_check_lead_to_an_image_for_every_driver_of_its_family(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    value: str,
+    driver: str,
+    text: str,
+    words: str,
+) -> None:
+    known = {**PROJECT, "service": "train", "gpus": {"min_driver": "580", "targets": []}}
+    folder = put_program(tmp_path)
+    (folder / "host/project.json").write_text(json.dumps(known))
+    for name in (".env", ".env.example"):
+        (folder / name).write_text(f"CUDA_COMPAT={value}\n" if value else "")
+    said = SMI.replace("580.95.05", driver)
+    monkeypatch.setattr(look_gpus, "command", lambda *_: Output(0, said, ""))
+    refused = "forward compatibility was attempted on non supported HW"
+    demand = "unsatisfied condition: cuda>=13.2, please update your driver to a newer version"
+    stop = explain(read_project(folder), text.format(refused=refused, demand=demand))
+    assert stop
+    assert words in str(stop)

@@ -532,6 +532,33 @@ def test_auto_becomes_the_compute_capabilities_of_this_machine(
     assert any(line.startswith("CCA: no GPU") for line in lines) == (not nvml)
 
 
+@pytest.mark.parametrize(
+    ("nvml", "targets", "before", "expected"),
+    [
+        ("rtx4090", "", "", "remove"),
+        ("mig", "", "", "keep"),
+        ("h200x8", "", "USRID=1000\n", "remove"),
+        ("rtx4090", "", "CUDA_COMPAT=keep\n", "keep"),
+        ("mig", "NVIDIA GeForce RTX 4090", "", "remove"),
+    ],
+    ids=["GeForce", "an old driver", "an older .env", "the user's", "a cluster"],
+)
+def test_images_keep_the_libcuda_of_their_base_only_for_gpus_that_need_it(
+    project: Path, tmp_path: Path, *, nvml: str, targets: str, before: str, expected: str
+) -> None:
+    (project / "docker-amd64" / ".env.example").write_text(EXAMPLE + "CUDA_COMPAT=remove\n")
+    if before:
+        (project / "docker-amd64" / ".env").write_text(before)
+    more = {"service": "train", "distro": "ubuntu-24.04", "target-gpus": targets}
+    env, folder = environment(tmp_path / "bin", nvml=nvml), project / "docker-amd64"
+    assert run(project, env, "--no-ask", *answers("2.13.0", "13.0", **more)).returncode == 0
+    assert env_of(project)["CUDA_COMPAT"] == expected
+    # `template.sh env` runs no hook, and changes nothing.
+    put_program(folder)
+    assert run_program("env", folder=folder, env=env).returncode == 0
+    assert env_of(project)["CUDA_COMPAT"] == expected
+
+
 def test_an_unticked_gpu_is_not_compiled_for(project: Path, tmp_path: Path) -> None:
     (project / "docker-amd64" / ".env.example").write_text(EXAMPLE + "CCA='auto 7.5 8.0'\n")
     child = spawn(project, environment(tmp_path / "bin", nvml="mixed"))

@@ -270,16 +270,18 @@ def test_no_hint_leads_into_error_804() -> None:
         ("550.54.15", "NVIDIA RTX A6000", {"service": "devel", "cuda": "12.8"}, "remove"),
         ("550.54.15", H100, {"service": "train", "torch": "2.14.1", "cuda": "13.0"}, "keep"),
         ("550.54.15", H100, {"service": "devel", "cuda": "12.8"}, "keep"),
+        ("580.95.05", H100, {"service": "devel", "cuda": "12.8"}, "remove"),
         ("555.42.06", H100, {"service": "devel", "cuda": "12.8"}, "remove"),
         ("550.54.15", RTX4090, {"service": "ngc", "ngc_release": "25.10"}, "keep"),
-        (None, H100, {"service": "devel", "cuda": "12.8"}, "keep"),
+        (None, H100, {"service": "devel", "cuda": "12.8"}, "remove"),
     ],
 )
 def test_the_folder_of_cuda_compat_goes_where_it_does_harm(
     driver: str | None, name: str, wanted: dict[str, Any], folder: str
 ) -> None:
     assert compat_folder(host(driver, [name]), choice(**wanted)) == folder
-    assert compat_folder(None, choice(**wanted)) == "keep"
+    unknown = "keep" if wanted["service"] == "ngc" else "remove"
+    assert compat_folder(None, choice(**wanted)) == unknown
 
 
 def test_answers_that_a_service_does_not_ask_for_take_no_part() -> None:

@@ -62,6 +62,8 @@ STAGES_THAT_COMPILE = STAGES_WITH_TORCH | {
     "torch-build": "torch-tools",
     "torch-wheels": "scratch",
 }
+# With and without the folder cuda-compat of NVIDIA's images.
+COMPAT_STAGES = {"keep": "os", "remove": "os", "base": "${CUDA_COMPAT}"}
 WHEELS = {"wheels", "wheels-dev"}
 CONDA_STAGES = {name: base for name, base in STAGES.items() if name not in WHEELS} | {
     "micromamba": "${MICROMAMBA_IMAGE}",
@@ -72,7 +74,7 @@ CONDA_STAGES = {name: base for name, base in STAGES.items() if name not in WHEEL
     "deps-dev": "deps",
 }
 CONDA_STAGES_WITH_TORCH = CONDA_STAGES | {"deps-torch": "builder", "deps-heavy": "deps-torch"}
-MOST_LINES = 440  # of a Dockerfile
+MOST_LINES = 445  # of a Dockerfile
 LEAST_WORDS = 0.25  # the share of comments in the files that a reader of a new project opens first
 READ_BY_COMPOSE = ("docker-amd64/.env.example", "docker-amd64/tuning.env")
 
@@ -349,6 +351,20 @@ def stages(dockerfile: str) -> dict[str, str]:
     }
 
 
+def has_compat_folder(answers: Answers) -> bool:
+    """Whether the base image is one with NVIDIA's folder cuda-compat."""
+    service = answers["service"]
+    if service in ("train", "devel"):
+        return bool(answers["accelerator"] == "cuda")
+    return service == "ngc" or bool(service == "hub" and answers["hub_image"] == "devel")
+
+
+def test_only_images_with_a_cuda_compat_folder_ask_what_becomes_of_it(texts: Texts) -> None:
+    for name in ("Dockerfile", "compose.yaml", ".env.example"):
+        for text, answers in named(texts, f"docker-amd64/{name}"):
+            assert ("CUDA_COMPAT" in text) == has_compat_folder(answers), (name, answers)
+
+
 def test_every_dockerfile_has_the_stages_that_docs_and_scripts_name(texts: Texts) -> None:
     for text, answers in named(texts, "docker-amd64/Dockerfile"):
         own = answers["service"] not in GIVEN and answers["torch_version"] != "none"
@@ -358,6 +374,8 @@ def test_every_dockerfile_has_the_stages_that_docs_and_scripts_name(texts: Texts
             expected = STAGES_THAT_COMPILE | magma
         if answers["package_manager"] == "conda":
             expected = CONDA_STAGES_WITH_TORCH if own else CONDA_STAGES
+        if has_compat_folder(answers):
+            expected = expected | COMPAT_STAGES
         assert stages(text) == expected, answers
         assert set(re.findall(r"--from=(\S+)", text)) <= expected.keys()
 

@@ -61,6 +61,9 @@ def run(
 ) -> dict[str, tuple[str, str]]:
     monkeypatch.setattr(verify, "import_torch", lambda: (found, "" if found else "ImportError: no"))
     monkeypatch.setattr(torch_on_gpus, "host_driver", lambda: driver)
+    monkeypatch.setattr(
+        torch_on_gpus, "loaded_libcuda", lambda: (f"/usr/lib/libcuda.so.{driver}", 0)
+    )
     asked = {
         "CHOSEN_ACCELERATOR": "cuda",
         "CHOSEN_TORCH": "2.15.0",
@@ -73,7 +76,7 @@ def run(
 def test_a_good_container_passes_every_check(monkeypatch: pytest.MonkeyPatch) -> None:
     checks = run(monkeypatch, torch(), TORCH_CUDA_ARCH_LIST="8.9 9.0")
     assert {status for status, _ in checks.values()} == {"ok"}
-    assert len(checks) == 6
+    assert len(checks) == 7
 
 
 def test_a_cpu_build_in_place_of_cuda_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,6 +131,81 @@ def test_driver_and_cuda_are_compared(
 ) -> None:
     found = torch(cuda=cuda)
     assert run(monkeypatch, found, driver, CHOSEN_CUDA=cuda)["driver"][0] == status
+
+
+IN_IMAGE = "/usr/local/cuda-13.0/compat/libcuda.so.580.95.05"
+MOUNTED = "/usr/lib/x86_64-linux-gnu/libcuda.so.580.95.05"  # by an old toolkit
+OF_HOST = "/usr/lib/x86_64-linux-gnu/libcuda.so.550.54.15"
+REFUSED = (
+    "Unexpected error from cudaGetDeviceCount(). Did you run some cuda functions before calling "
+    "NumCudaDevices() that might have already set an error? Error 804: forward compatibility was "
+    "attempted on non supported HW"
+)
+BUILD = "./docker-amd64/template.sh env --set CUDA_COMPAT={} && ./docker-amd64/template.sh build"
+
+
+@pytest.mark.parametrize(
+    ("library", "driver", "trouble", "status", "says"),
+    [
+        (OF_HOST, "550.54.15", "", "ok", "the driver's own libcuda 550.54.15"),
+        (IN_IMAGE, "550.54.15", "", "ok", "the image's cuda-compat libcuda 580.95.05 on driver"),
+        (IN_IMAGE, "550.54.15", REFUSED, "fails", f"Run: {BUILD.format('remove')}"),
+        (IN_IMAGE, "550.54.15", "cudaErrorCompatNotSupportedOnDevice", "fails", "CUDA_COMPAT=rem"),
+        (IN_IMAGE, "550.54.15", 804, "fails", "CUDA_COMPAT=remove"),
+        (IN_IMAGE, "550.54.15", "CUDA out of memory", "ok", "580.95.05"),
+        (MOUNTED, "550.54.15", REFUSED, "fails", f"Run: {BUILD.format('remove')}"),
+        ("/opt/venv/lib/libcuda.so.570.1.2", "550.54.15", REFUSED, "fails", "Remove the package"),
+        ("/usr/lib/wsl/drivers/nv/libcuda.so.1.1", "", "", "ok", "/usr/lib/wsl/drivers"),
+        ("", "550.54.15", "", "skipped", "no libcuda"),
+    ],
+)
+def test_verify_says_which_libcuda_is_loaded_and_what_helps_on_error_804(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    *,
+    library: str,
+    driver: str,
+    trouble: str | int,
+    status: str,
+    says: str,
+) -> None:
+    # PyTorch does not always repeat what CUDA says.
+    number, words = (trouble, "") if isinstance(trouble, int) else (0, trouble)
+    monkeypatch.setattr(torch_on_gpus, "loaded_libcuda", lambda: (library, number))
+    (tmp_path / IN_IMAGE[1:]).parent.mkdir(parents=True)
+    (tmp_path / IN_IMAGE[1:]).touch()
+    monkeypatch.setattr(torch_on_gpus, "ROOT", str(tmp_path))
+    rows = torch_on_gpus.checks(torch(broken=words, gpus=0 if number else 1), "", driver)
+    (row,) = (one for one in rows if one[0] == "libcuda")
+    assert row[1] == status
+    assert says in row[2]
+
+
+def test_on_a_data_center_gpu_the_libcuda_of_the_image_makes_an_old_driver_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    old = "535.104.05"
+    assert torch_on_gpus.check_driver(torch(), old, "580.95.05")[1] == "ok"
+    assert torch_on_gpus.check_driver(torch(), old, old)[1] == "fails"
+    (tmp_path / "removed").touch()
+    monkeypatch.setattr(torch_on_gpus, "REMOVED_FILE", str(tmp_path / "removed"))
+    assert BUILD.format("keep") in torch_on_gpus.check_driver(torch(), old, old)[2]
+
+
+def test_the_libcuda_that_a_program_gets_is_seen_in_its_own_memory(tmp_path: Path) -> None:
+    stub = Path("/lib/x86_64-linux-gnu/libutil.so.1")  # as empty as the libcuda that it plays
+    if not stub.exists():
+        pytest.skip("no glibc of Debian's kind")
+    own = tmp_path / "compat/libcuda.so.580.95.05"
+    own.parent.mkdir()
+    own.write_bytes(stub.read_bytes().replace(b"libutil.so.1", b"libcuda.so.1"))
+    (own.parent / "libcuda.so.1").symlink_to(own.name)
+    ask = "import torch_on_gpus; print(*torch_on_gpus.loaded_libcuda())"
+    for folder, found in (("compat", f"{own} 0"), ("no-such-folder", "0")):
+        environ = {"LD_LIBRARY_PATH": str(tmp_path / folder), "PYTHONPATH": str(SCRIPT.parent)}
+        command = [sys.executable, "-B", "-c", ask]
+        said = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
+        assert said.stdout.strip() == found
 
 
 def test_a_container_without_a_gpu_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:

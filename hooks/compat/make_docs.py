@@ -170,8 +170,11 @@ def _start(table: Table) -> str:
         "## Who may start an nvidia/cuda image on an older driver\n\n"
         "An image starts where the driver brings its CUDA. On an older driver it starts on these"
         " branches only, and on GeForce and TITAN only where the last column says so;"
-        f" `{table.start_override}` switches the check off, not error 804. CDI does not"
-        " make it.\n\n" + _table(["image", "older branches", "GeForce too"], rows)
+        f" `{table.start_override}` switches the check off, and then the image's own libcuda may"
+        " end in error 804. Container toolkits in CDI mode do not make the check, and images of"
+        " Hearth without that libcuda start on each driver of their CUDA family"
+        " ([gpus.md](gpus.md#which-libcuda-is-loaded)).\n\n"
+        + _table(["image", "older branches", "GeForce too"], rows)
     )
 
 
@@ -185,8 +188,9 @@ def _libcuda(table: Table) -> str:
         + _table(head, rows)
         + "\nThe image's gives data-center GPUs forward compatibility; on GeForce and TITAN it ends"
         " in error 804, although the driver's own would run CUDA of its major. So an image that"
-        " Hearth builds leaves it out where it does harm (`CUDA_COMPAT` in `.env`). NGC's images"
-        " try it on the GPU first. CDI files of WSL never name it.\n"
+        " Hearth builds leaves it out where it does harm"
+        " ([gpus.md](gpus.md#which-libcuda-is-loaded)). NGC's images try it on the GPU first. CDI"
+        " files of WSL never name it.\n"
     )
 
 

@@ -23,7 +23,7 @@ from host.project import EDITOR_FILE, me
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from hooks.matcher import Advice, Choice
+    from hooks.matcher import Advice, Choice, Host
     from hooks.update import after_update
     from host.facts import Facts
     from host.fill import Filled
@@ -196,17 +196,11 @@ def target_cca(answers: Answers) -> tuple[dict[str, str], list[str]]:
     return {}, [f"{why}. CCA is that of all GPUs of this CUDA build; set the answer cca instead."]
 
 
-def judge(facts: GpuFacts, answers: Answers) -> tuple[Choice, Advice] | None:
-    """What the matcher says of the answers on these GPUs; None where there is nothing to judge.
-
-    Raises:
-        BadInputError: an answer or a GPU's name is nothing that the matcher can read.
-    """
-    if not answers.uses_gpus:
-        return None
+def chosen(answers: Answers) -> Choice:
+    """The answers as the matcher reads them. Raises BadInputError."""
     from hooks import matcher as match  # its table costs time, and CPU projects need none
 
-    wanted = match.choice(
+    return match.choice(
         service=answers.service,
         accelerator=answers.accelerator,
         torch=answers.torch,
@@ -219,12 +213,45 @@ def judge(facts: GpuFacts, answers: Answers) -> tuple[Choice, Advice] | None:
         pytorch_build=answers.pytorch_build,
         package_manager=answers.package_manager,
     )
+
+
+def judged_machine(facts: GpuFacts, answers: Answers) -> tuple[Host | None, str]:
+    """The machine that answers are judged for, and what a verdict adds of it.
+
+    That is this one, or the GPUs of `target_gpus` with a new driver. Raises BadInputError.
+    """
+    from hooks import matcher as match
+
     targets = answers.targets
     if not targets:
-        return wanted, match.advice(match.from_probe(facts.as_dict()), wanted)
-    branch = match.newest_branch(match.host(None, targets))
-    told = match.advice(match.host(str(branch), targets), wanted)
-    return wanted, told._replace(line=f"{told.line}, with driver branch {branch}")
+        return match.from_probe(facts.as_dict()), ""
+    branch = str(match.newest_branch(match.host(None, targets)))
+    return match.host(branch, targets), f", with driver branch {branch}"
+
+
+def judge(facts: GpuFacts, answers: Answers) -> tuple[Choice, Advice] | None:
+    """What the matcher says of the answers on these GPUs; None where there is nothing to judge.
+
+    Raises:
+        BadInputError: an answer or a GPU's name is nothing that the matcher can read.
+    """
+    if not answers.uses_gpus:
+        return None
+    from hooks import matcher as match
+
+    wanted, (machine, more) = chosen(answers), judged_machine(facts, answers)
+    told = match.advice(machine, wanted)
+    return wanted, told._replace(line=f"{told.line}{more}")
+
+
+def compat_value(facts: GpuFacts, answers: Answers) -> dict[str, str]:
+    """CUDA_COMPAT for .env, where the base image may have such a folder. Raises BadInputError."""
+    if not answers.uses_gpus or answers.service == "simple":
+        return {}
+    from hooks import matcher as match
+
+    machine, _ = judged_machine(facts, answers)
+    return {"CUDA_COMPAT": match.compat_folder(machine, chosen(answers))}
 
 
 def ask_option(told: Advice, wanted: Choice) -> str:
@@ -518,8 +545,12 @@ def fill_env(
         answered, notes = {}, []
     filled, used = None, facts
     try:
-        chosen = choose(facts, folder, ask=ask)
-        filled = fill(folder, facts=facts, chosen=chosen, answered=answered, committed=committed)
+        picked = choose(facts, folder, ask=ask)
+        named = picked or read_env(read_or_explain(folder / ".env") or "")
+        with contextlib.suppress(Exception):  # the verdict reports it
+            used = used_gpus(facts, named)
+            answered.update(compat_value(used, answers))
+        filled = fill(folder, facts=facts, chosen=picked, answered=answered, committed=committed)
         used = used_gpus(facts, read_env(filled.merged.text))
     except Exception as error:  # noqa: BLE001  the rest of the work does not need it
         print(not_filled(error), file=sys.stderr)

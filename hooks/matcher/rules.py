@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING
 from hooks.compat.table import load, numbers
 from hooks.matcher.choices import nvcc_reason, nvcc_refuses, spoken
 from hooks.matcher.hosts import (
-    CONSUMER_BRANDS,
     Target,
     at_least,
     branch_of,
@@ -359,17 +358,17 @@ def _judged(machine: Host, stack: Stack, table: Table) -> Judgement:
 def _with_or_without(machine: Host, stack: Stack, table: Table) -> tuple[str, Judgement]:
     """What becomes of the folder of cuda-compat ("keep", "remove") in an image that Hearth builds.
 
-    It stays where it does no harm: on data-center GPUs a newer libcuda is an advantage. NGC's
-    images decide it themselves whenever they start.
+    It stays where it gives forward compatibility, and where nothing else may work. Without it, one
+    image runs on every driver of its CUDA family. NGC's images decide it whenever they start.
     """
     kept = _judged(machine, stack, table)
     if stack.prefers_forward:
         return "keep", kept
     without = _judged(machine, stack.without_compat(), table)
-    consumer = any(gpu.brands & CONSUMER_BRANDS for gpu in machine.gpus)
-    if consumer or (without.verdict.works and not kept.verdict.works):
-        return "remove", without
-    return "keep", kept
+    forward = kept.verdict is Verdict.WORKS_FORWARD_COMPAT
+    if forward or kept.verdict.rank < without.verdict.rank:
+        return "keep", kept
+    return "remove", without
 
 
 def judge(machine: Host, choice: Choice, table: Table | None = None) -> Judgement:
@@ -394,18 +393,20 @@ def compat_folder(machine: Host | None, choice: Choice, table: Table | None = No
     """What is to become of the folder of cuda-compat in an image that Hearth builds.
 
     Args:
-        machine: the host, or None where no GPU is known: the base image is left as it is.
+        machine: the host, or None where no GPU is known.
         choice: the answers of the project.
         table: another table than the one checked in, for tests.
 
     Returns:
-        "keep" or "remove".
+        "keep" or "remove"; where the machine or its driver is not known "remove", except for NGC's
+        images, which need no decision.
     """
     table = table or load()
-    if machine is None:
+    if choice.service == "ngc":
         return "keep"
     try:
-        stack = resolve(choice, table, machine.arch)
+        stack = resolve(choice, table, PROJECT_ARCH)
     except Decided:
-        return "keep"
-    return _with_or_without(machine, stack, table)[0]
+        return "remove"
+    known = machine is not None and machine.driver is not None
+    return _with_or_without(machine, stack, table)[0] if machine and known else "remove"

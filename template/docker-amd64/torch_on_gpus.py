@@ -6,13 +6,22 @@ Standard library only, Python 3.8 or newer, PyTorch 2.0 or newer.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import re
 from pathlib import Path
 from typing import Any
 
 Row = tuple[str, str, str]  # a check's name, its status (ok, fails, skipped), and a sentence
 
+ROOT = "/"
 DRIVER_FILE = "/proc/driver/nvidia/version"
+MAPS_FILE = "/proc/self/maps"
+# Of an image whose base image's folder cuda-compat was removed (CUDA_COMPAT in .env).
+REMOVED_FILE = "/etc/dpkg/dpkg.cfg.d/no-cuda-compat"
+COMPAT_FOLDERS = "usr/local/cuda*/compat/**/libcuda.so.*"
+# cudaErrorCompatNotSupportedOnDevice, its words and its name.
+COMPAT_REFUSED = 804
+REFUSED = re.compile("forward compatibility was attempted|CompatNotSupported")
 # Oldest driver of each CUDA family (minor-version compatibility); a test holds it to the table.
 FAMILIES = {11: "450.80.02", 12: "525.60.13", 13: "580"}
 # Jetson modules share no binary code with other GPUs of their major version.
@@ -71,6 +80,53 @@ def host_driver(path: str = DRIVER_FILE) -> str:
     return match.group(1) if match else ""
 
 
+def loaded_libcuda(path: str = MAPS_FILE) -> tuple[str, int]:
+    """The file of the libcuda that programs get here, "" for none, and what its cuInit returns."""
+    status = 0
+    with contextlib.suppress(OSError, AttributeError):  # there is none, or one of a test
+        status = int(ctypes.CDLL("libcuda.so.1").cuInit(0))
+    try:
+        text = Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return "", status
+    match = re.search(r"(/\S*/libcuda\.so[.0-9]*)$", text, re.MULTILINE)
+    return (match.group(1) if match else ""), status
+
+
+def version_of(library: str) -> str:
+    """The driver that a libcuda is of, "" if its name does not say, as libcuda.so.1.1 of WSL."""
+    match = re.search(r"\.so\.(\d{3,4}\.\d+(?:\.\d+)*)$", library)
+    return match.group(1) if match else ""
+
+
+def set_compat(value: str) -> str:
+    """The command that builds the images anew without the folder cuda-compat, or with it."""
+    script = "./docker-amd64/template.sh"
+    return f"{script} env --set CUDA_COMPAT={value} && {script} build"
+
+
+def check_libcuda(library: str, driver: str, *, refused: bool = False) -> Row:
+    """Who supplies libcuda: the host's driver, or the image by forward compatibility.
+
+    `refused` says that the GPUs do not accept it (error 804).
+    """
+    version = version_of(library)
+    # By name, since toolkits before 1.17.4 mount it beside the driver's.
+    ours = Path(library).name in [one.name for one in Path(ROOT).glob(COMPAT_FOLDERS)]
+    whose = f"the image's cuda-compat libcuda {version}" if ours else library
+    if not library:
+        return ("libcuda", "skipped", "no libcuda is seen in this container")
+    if refused:
+        what = "only GPUs of data centers accept a libcuda newer than their driver (error 804)"
+        helps = f"Run: {set_compat('remove')}" if ours else "Remove the package that brings it"
+        return ("libcuda", "fails", f"{whose} on driver {driver or 'of WSL'}: {what}. {helps}")
+    if not version or not driver:
+        return ("libcuda", "ok", library)
+    if version == driver:
+        return ("libcuda", "ok", f"the driver's own libcuda {version}")
+    return ("libcuda", "ok", f"{whose} on driver {driver} (forward compatibility)")
+
+
 def check_code(torch: Any, cca: str) -> Row:
     """PyTorch has code for each compute capability of TORCH_CUDA_ARCH_LIST."""
     wanted = re.findall(r"(\d{1,2})\.(\d)", cca)
@@ -93,8 +149,8 @@ def check_code(torch: Any, cca: str) -> Row:
     return ("code for the GPUs", "ok", f"{cca}: covered by {listed}")
 
 
-def check_driver(torch: Any, driver: str) -> Row:
-    """The host's driver is new enough for the CUDA of PyTorch."""
+def check_driver(torch: Any, driver: str, libcuda: str = "") -> Row:
+    """The host's driver, or a `libcuda` of a newer one, is new enough for the CUDA of PyTorch."""
     cuda = getattr(getattr(torch, "version", None), "cuda", None)
     if not driver:
         return ("driver", "skipped", "no NVIDIA driver is seen in this container")
@@ -105,7 +161,11 @@ def check_driver(torch: Any, driver: str) -> Row:
         says = f"{driver}; the driver that CUDA {cuda} needs is not known"
         return ("driver", "skipped", says)
     if numbers(driver) < numbers(needs):
+        if libcuda and numbers(libcuda) >= numbers(needs):
+            return ("driver", "ok", f"{driver} runs CUDA {cuda} by the libcuda of {libcuda}")
         says = f"{driver} is too old: CUDA {cuda} needs {needs} or newer"
+        if Path(REMOVED_FILE).exists():
+            says += f". For GPUs of data centers, run: {set_compat('keep')}"
         return ("driver", "fails", says)
     return ("driver", "ok", f"{driver} runs CUDA {cuda}")
 
@@ -130,7 +190,15 @@ def check_gpu(torch: Any, driver: str) -> Row:
 
 def checks(torch: Any, capabilities: str, driver: str) -> list[Row]:
     """All checks about GPUs; `capabilities` are those that PyTorch needs code for."""
-    return [check_code(torch, capabilities), check_driver(torch, driver), check_gpu(torch, driver)]
+    gpu = check_gpu(torch, driver)
+    library, status = loaded_libcuda() if driver or gpu[1] != "skipped" else ("", 0)
+    refused = status == COMPAT_REFUSED or (gpu[1] == "fails" and bool(REFUSED.search(gpu[2])))
+    return [
+        check_code(torch, capabilities),
+        check_driver(torch, driver, version_of(library)),
+        check_libcuda(library, driver, refused=refused),
+        gpu,
+    ]
 
 
 # --- for bench.py

@@ -361,3 +361,19 @@ def test_a_workspace_keeps_the_pytorch_of_the_base(
         assert re.findall("(?m)^[a-z].*==", lock) == ["beside-torch=="]
     finally:
         restored.ok("clean", "--all", "-y", "-W", "jane")
+
+
+def test_nvidias_image_keeps_its_libcuda_which_it_tries_itself_unless_told_otherwise(
+    on_nvidia: Project,
+) -> None:
+    look = "ls /usr/local/cuda/compat/lib.real 2>&-; ldconfig -p | grep libcuda.so.1; echo $?"
+    words = ("run", "bash", "-c", look)
+    assert "libcuda.so.580.95.05" in on_nvidia.ok(*words)
+    try:
+        on_nvidia.set_env(CUDA_COMPAT="remove")
+        on_nvidia.build("runtime")
+        assert last_line(on_nvidia.ok(*words)) == "1"
+        assert "libcuda" not in on_nvidia.ok(*words)
+        assert on_nvidia.ok("run", "python", "-c", WHERE).strip()
+    finally:
+        on_nvidia.set_env(CUDA_COMPAT="keep")

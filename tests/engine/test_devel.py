@@ -7,6 +7,7 @@ import re
 import pytest
 
 from tests.engine.conftest import MakeProject
+from tests.support.build_log import stages_built
 from tests.support.project import Project
 
 CCA = "8.6 9.0a 12.0+PTX"
@@ -71,3 +72,31 @@ def test_without_a_gpu_the_example_is_plain_cpp_and_all_of_it_is_tested(
     said = new.ok("exec", "pytest", "-q", "tests")
     assert "3 passed" in said, said
     assert "python" in new.ok("run", "python", "-m", "cpp")
+
+
+# What a loader with NVIDIA's toolkit would find, and what the image demands at its start.
+LIBCUDA = (
+    "ls /usr/local/cuda*/compat 2>&-; ldconfig -p | grep -c libcuda.so; echo $NVIDIA_REQUIRE_CUDA"
+)
+
+
+def of_libcuda(project: Project) -> list[str]:
+    """The files of the folder cuda-compat, libcuda in the loader's cache, and the start check."""
+    run = ("run", "bash", "--norc", "-c", LIBCUDA)
+    return project.ok(*run).strip().splitlines()
+
+
+def test_the_libcuda_of_the_base_image_is_removed_or_kept_and_no_package_installed_anew(
+    cuda: Project,
+) -> None:
+    assert of_libcuda(cuda) == ["0", "cuda>=13.0"]
+    try:
+        cuda.set_env(CUDA_COMPAT="keep")
+        log = cuda.build("runtime")
+        *kept, cached, demands = of_libcuda(cuda)
+    finally:
+        cuda.set_env(CUDA_COMPAT="remove")
+    assert "libcuda.so.580.95.05" in kept
+    assert cached == "0"
+    assert demands.startswith("cuda>=13.0 brand=")
+    assert {"base"} <= stages_built(log) <= {"base", "publish", "runtime"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from .abilities import dotted, numbers
@@ -46,6 +47,8 @@ LEAST_TOOLKIT = ((550, (1, 14, 6)), (525, (1, 12, 0)))
 KNOWS_SYSTEMD = (1, 18)
 # From this version on, Compose hands over CDI devices: github.com/docker/compose/pull/12184
 LEAST_COMPOSE_CDI = (2, 30)
+# In the names of GPUs that refuse the libcuda of a newer driver, or may.
+NO_DATA_CENTER = re.compile(r"GeForce|TITAN|Quadro|RTX|NVS")
 GUEST_DRIVERS = ("vfio-pci", "pci-stub", "xen-pciback")  # the GPU is for a virtual machine
 
 
@@ -139,16 +142,19 @@ def driver_for_the_choice(subject: Subject) -> Iterator[Finding]:
     if architecture_of(subject):  # no driver helps there, and a Jetson's is of its own kind
         return
     seen = f"driver {driver}, CUDA {cuda} needs {least} or newer"
-    # Images of NVIDIA bring libraries by which data-center GPUs may run it all the same.
-    brings = subject.project.base_images["BASE_IMAGE"].startswith(("nvidia/", "nvcr.io/"))
+    # Images that keep the libcuda of the base image may run it all the same on data-center GPUs.
+    compat = subject.project.settings.get("CUDA_COMPAT")
     consumer = [gpu for gpu in facts.gpus if "GeForce" in gpu.name or "TITAN" in gpu.name]
-    level = WARNING if brings and not consumer else ERROR
+    level = WARNING if compat == "keep" and not consumer else ERROR
     known = {"version": cuda}
     newest = [one for one in subject.project.offered.get("cuda_version", ()) if fits(facts, one)]
     if newest and subject.project.service not in ("ngc", "hub"):
         known["remedy"] = f"{me()} update --data cuda_version={newest[0]}"
     elif "ubuntu" in subject.details.hosts:
         known["remedy"] = f"sudo apt-get install nvidia-driver-{branch(least)}"
+    names = [gpu.name for gpu in facts.gpus]
+    if compat == "remove" and names and not any(map(NO_DATA_CENTER.search, names)):
+        known["remedy"] = f"{me()} env --set CUDA_COMPAT=keep && {me()} build"
     yield Finding("gpu-driver-too-old", level, seen, known)
 
 

@@ -32,7 +32,8 @@ FILLED = (
     "CONTAINER_ENGINE",
     *("CPU_OR_GPU", "GPU_IDS", "CCA", "SHM_SIZE", "TZ", "CA_BUNDLE", "SSH_PORT", "SSH_KEYS"),
 )
-DERIVED = ("CCA",)  # of these, what follows from an answer: as it is, or what `auto` means here
+# What follows from the answers and from the GPUs that they were judged for.
+DERIVED = ("CCA", "CUDA_COMPAT")
 ALL = ("all",)  # for `refresh`: every key that this machine decides
 
 

@@ -210,6 +210,7 @@ RULES = {
     "GPU_IDS": (r"[\w:./=,\s-]*", "the ids of GPUs, separated by commas"),
     "CPU_OR_GPU": ("cpu|gpu", "cpu or gpu"),
     "REQUIRE_GPU": ("[01]?", "0 or 1"),
+    "CUDA_COMPAT": ("keep|remove", "keep or remove"),
     "GPU_WATCHDOG": ("[01]?", "0 or 1"),
 }
 

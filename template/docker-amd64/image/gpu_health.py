@@ -31,6 +31,7 @@ CAUSES = {
     "gpu-fell-off": 84,
     "gpu-silent": 85,
     "gpu-memory-taken": 86,
+    "gpu-compat-refused": 87,
 }
 LIMIT = 20.0  # seconds for an answer
 CONTEXT_MIB = 512  # what a program needs of a GPU before its first tensor
@@ -43,7 +44,8 @@ NVML_CAUSES = {  # by nvmlReturn_t in nvml.h
     18: "gpu-driver-changed",  # the library and the driver in the kernel differ
     999: "gpu-access-lost",  # unknown error
 }
-CUDA_NO_DEVICE, CUDA_DRIVER_MISMATCH = 100, 803  # CUresult in cuda.h
+# CUresult in cuda.h
+CUDA_NO_DEVICE, CUDA_DRIVER_MISMATCH, CUDA_COMPAT_REFUSED = 100, 803, 804
 
 
 class Illness(NamedTuple):
@@ -150,6 +152,9 @@ def of_cuda(cuda: Any) -> Illness | None:
     status = cuda.cuInit(0) or cuda.cuDeviceGetCount(ctypes.byref(number))
     if status == CUDA_DRIVER_MISMATCH:
         return Illness("gpu-driver-changed", "cuInit: CUDA_ERROR_SYSTEM_DRIVER_MISMATCH")
+    if status == CUDA_COMPAT_REFUSED:
+        evidence = "cuInit: CUDA_ERROR_COMPAT_NOT_SUPPORTED_ON_DEVICE"
+        return Illness("gpu-compat-refused", evidence)
     hidden = status == CUDA_NO_DEVICE and os.environ.get("CUDA_VISIBLE_DEVICES") is not None
     if not status or hidden:
         return None
