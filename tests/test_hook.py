@@ -650,7 +650,7 @@ def test_a_person_picks_what_works_and_gets_its_command(project: Path, tmp_path:
     ],
 )
 def test_each_service_is_judged_and_its_command_is_an_answer_that_copier_takes(
-    tmp_path: Path, generate: Generate, service: str, given: dict[str, str]
+    tmp_path: Path, generate: Generate, service: str, given: dict[str, Any]
 ) -> None:
     machine = match.host("550.54.15", ["NVIDIA GeForce RTX 4090"])
     names = {"torch_version": "torch", "cuda_version": "cuda"}

@@ -62,7 +62,7 @@ def test_the_words_are_those_of_the_documentation() -> None:
     }  # fmt: skip
     assert {layer.value for layer in Layer} == {
         "platform", "driver", "image start check", "kernel image", "nvcc target", "Python",
-        "image tag", "solver", "GPU no longer driven",
+        "image tag", "solver", "GPU no longer driven", "JIT compiler",
     }  # fmt: skip
 
 

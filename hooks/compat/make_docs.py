@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 from hooks.compat.table import FOLDER, load, numbers, read_yaml
 from hooks.matcher.choices import choice
 from hooks.matcher.hosts import CONSUMER_BRANDS, gpu, host
+from hooks.matcher.jit import accepts, can_compile, triton_of
 from hooks.matcher.search import working
 from hooks.matcher.verdicts import ASKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from hooks.compat.table import CudaLine, NgcRelease, Table, Variant
+    from hooks.compat.table import CudaLine, NgcRelease, Table, TorchRelease, Variant
 
 FILE = FOLDER.parents[1] / "docs" / "compatibility.md"
 
@@ -70,6 +71,8 @@ but the driver cannot compile PTX for them |
 {layers}
 
 They are asked in this order. The first that fails decides; if none fails, the first unknown does.
+`JIT compiler` is asked last and decides nothing: it says in a sentence more what `torch.compile` \
+cannot do.
 """
 
 
@@ -248,6 +251,61 @@ def _images(table: Table) -> str:
     )
 
 
+def _compiled(torch: str, min_cc: str, table: Table) -> str:
+    """Compute capabilities that torch.compile of a PyTorch release compiles for."""
+    triton = triton_of(torch, table)
+    wanted = table.known_cc - set(table.renamed)
+    asked = sorted((cc for cc in wanted if numbers(cc) >= numbers(min_cc)), key=numbers)
+    found = {cc: can_compile(cc, triton, table) if triton else None for cc in asked}
+    if not triton or None in found.values():
+        return "not known"
+    return " ".join(cc for cc in asked if found[cc])
+
+
+def _jit_row(release: TorchRelease, table: Table) -> list[str]:
+    row, triton = accepts(release.version, table), triton_of(release.version, table)
+    tools = [
+        f"{tool.version}{f' (from {tool.start} on)' if tool.start else ''}"
+        for tool in (triton.ptxas if triton else ())
+    ]
+    return [
+        release.version,
+        str(release.pypi["triton"]),
+        ", ".join(tools) or "not known",
+        row.python if row else "not known",
+        _compiled(release.version, row.min_cc, table) if row else "not known",
+    ]
+
+
+def _jit(table: Table) -> str:
+    rows = [_jit_row(release, table) for release in reversed(table.torch.values())]
+    packages = [
+        [row.package, row.min_cc or "not known", " ".join(row.documented or ()) or "not said"]
+        if row.major is None
+        else [f"{row.package} {row.major}", row.min_cc or "not known", "not said"]
+        for row in table.jit.gpus
+    ]
+    wheels = [
+        [row.package, row.version, " ".join(row.torch), " ".join(row.cuda), " ".join(row.targets)]
+        for row in reversed(table.jit.wheels)
+    ]
+    head = ["PyTorch", "Triton", "ptxas in it", "newest Python", "GPUs it compiles for"]
+    return (
+        "## torch.compile\n\n"
+        "PyTorch's wheel on PyPI requires one Triton, and Triton brings its own ptxas. On older"
+        " GPUs, on newer ones and with a newer Python `torch.compile` ends in an error; PyTorch"
+        " without it is not affected. On a GPU it needs a C compiler while it runs, on the CPU a"
+        " C++ compiler: the answer `jit` keeps both in the runtime image. Triton documents compute"
+        f" capability {table.jit.documented} and newer; PyTorch lets it try on older ones too.\n\n"
+        + _table(head, rows)
+        + "\n## flash-attn and xformers\n\nThe GPUs that they are for\n\n"
+        + _table(["package", "oldest compute capability", "documented for"], packages)
+        + "\nTheir wheels for x86_64. Where none of flash-attn's fits, pip compiles it with nvcc;"
+        " xformers requires the PyTorch that is named.\n\n"
+        + _table(["package", "version", "PyTorch", "CUDA", "has code for"], wheels)
+    )
+
+
 def _products(table: Table) -> str:
     by_cc: dict[str, list[str]] = {}
     for product in table.products.values():
@@ -280,7 +338,7 @@ def _read(table: Table) -> str:
 
 def text(table: Table) -> str:
     """The text that docs/compatibility.md must have."""
-    parts = (_torch, _cuda, _start, _libcuda, _drivers, _images)
+    parts = (_torch, _cuda, _start, _libcuda, _drivers, _images, _jit)
     layers = "\n".join(f"| `{layer.value}` | {asks} |" for layer, asks in ASKS.items())
     sections = [INTRODUCTION.format(date=_read(table), layers=layers), _best(table), _failures()]
     return "\n".join([*sections, *(make(table) for make in parts), _products(table)])

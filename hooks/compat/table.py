@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).resolve().parent
 PACKED = FOLDER / "table.json"
-NAMES = ("cuda", "torch", "gpus", "drivers", "ngc", "conda", "toolkit")
+NAMES = ("cuda", "torch", "gpus", "drivers", "ngc", "conda", "toolkit", "jit")
 ONLY_FOR_PEOPLE = ("source", "date", "note", "notes", "first_merged", "confidence", "chips")
 
 
@@ -207,6 +207,108 @@ class Supplies(NamedTuple):
     checks: list[str]
 
 
+class TorchCompile(NamedTuple):
+    """What torch.compile accepts, in the PyTorch releases from `first` to `last`.
+
+    `python` is the newest Python. `free_threaded`: whether a Python without GIL is accepted; None =
+    not known. GPUs older than compute capability `min_cc` are refused.
+    """
+
+    first: str
+    last: str
+    python: str
+    free_threaded: bool | None
+    min_cc: str
+
+
+class Ptxas(NamedTuple):
+    """A compiler in a Triton wheel, for GPUs from compute capability `start` on (None: all).
+
+    `variable` is the environment variable that names another one, of a CUDA major up to `newest`
+    (None: each one that was there then). Where it is None, no other one helps.
+    """
+
+    start: str | None
+    version: str
+    variable: str | None
+    newest: str | None
+
+    @property
+    def line(self) -> str:
+        """Its CUDA line, "12.8" for "12.8.93"."""
+        return self.version.rpartition(".")[0]
+
+
+class Triton(NamedTuple):
+    """A Triton release on PyPI.
+
+    From compute capability `accelerated` on it compiles for targets such as sm_121a, and products
+    of float16 matrices from `float16_products` on; None = not known.
+    """
+
+    version: str
+    platforms: list[str]
+    accelerated: str | None
+    float16_products: str | None
+    ptxas: list[Ptxas]
+
+    def compiler(self, cc: str) -> Ptxas:
+        """The compiler that it takes for a GPU of a compute capability."""
+        return [tool for tool in self.ptxas if numbers(tool.start or "0") <= numbers(cc)][-1]
+
+
+class KernelGpus(NamedTuple):
+    """The GPUs of a package with kernels of its own; None = not known.
+
+    It refuses what is older than `min_cc`. `documented` lists compute capabilities, each one for
+    all of its major from there on. `major`: of the package's version; None = each one.
+    """
+
+    package: str
+    major: str | None
+    min_cc: str | None
+    documented: list[str] | None
+
+
+class KernelWheels(NamedTuple):
+    """The wheels of a package with kernels of its own.
+
+    `torch` has releases (2.8.0), series (2.8) or ">=2.10"; `python` is None where each one fits;
+    `cuda` has majors. `compiles`: where no wheel fits, pip compiles the package; else it refuses.
+    """
+
+    package: str
+    version: str
+    torch: list[str]
+    python: list[str] | None
+    cuda: list[str]
+    platforms: list[str]
+    targets: list[str]
+    compiles: bool
+
+    def fits(self, torch: str) -> bool:
+        """Whether there is a wheel for a PyTorch release."""
+        return any(
+            numbers(torch) >= numbers(listed[2:])
+            if listed.startswith(">=")
+            else f"{torch}.".startswith(f"{listed}.")
+            for listed in self.torch
+        )
+
+
+class Jit(NamedTuple):
+    """What is compiled while a program runs, and packages with kernels of their own.
+
+    Triton documents GPUs from compute capability `documented` on.
+    """
+
+    torch_compile: list[TorchCompile]
+    triton: dict[str, Triton]
+    documented: str
+    gpus: list[KernelGpus]
+    wheels: list[KernelWheels]
+
+
 class Table(NamedTuple):
     """All tables, typed. Mappings keep the order of the YAML files: oldest first.
 
@@ -237,6 +339,7 @@ class Table(NamedTuple):
     conda_complete: frozenset[str]  # releases whose list of builds is whole
     conda_arch: dict[str, dict[str, list[str] | None]]
     supplies: list[Supplies]  # oldest first
+    jit: Jit
 
 
 def _torch(row: dict[str, Any]) -> TorchRelease:
@@ -323,6 +426,28 @@ def _kinds(drivers: dict[str, Any], *kinds: str) -> list[int]:
     ]
 
 
+def _jit(data: dict[str, Any]) -> Jit:
+    return Jit(
+        torch_compile=[TorchCompile(**row) for row in data["torch_compile"]],
+        triton={
+            row["triton"]: Triton(
+                version=row["triton"],
+                platforms=row["platforms"],
+                accelerated=row["accelerated"],
+                float16_products=row["float16_products"],
+                ptxas=[
+                    Ptxas(tool["from"], tool["version"], tool["variable"], tool["newest"])
+                    for tool in row["ptxas"]
+                ],
+            )
+            for row in data["triton"]
+        },
+        documented=data["triton_documented"]["min_cc"],
+        gpus=[KernelGpus(**row) for row in data["gpus"]],
+        wheels=[KernelWheels(**row) for row in data["wheels"]],
+    )
+
+
 def build(data: dict[str, Any]) -> Table:
     """Type the packed tables.
 
@@ -367,6 +492,7 @@ def build(data: dict[str, Any]) -> Table:
             for row in data["conda"]["arch"]
         },
         supplies=[Supplies(**row) for row in data["toolkit"]["supplies"]],
+        jit=_jit(data["jit"]),
     )
 
 

@@ -285,7 +285,8 @@ def match_lines(facts: GpuFacts, answers: Answers, *, ask: bool) -> list[str]:
         return []
     wanted, told = judged
     if told.verdict.startswith("works") or told.verdict == "unknown":
-        return [told.line, *([told.why] if told.verdict != "works" and told.why else [])]
+        why = [told.why] if told.verdict != "works" and told.why else []
+        return [told.line, *why, *told.notes]
     command = told.command
     if ask and told.options:
         try:

@@ -16,6 +16,8 @@ from __future__ import annotations
 
 from hooks.matcher.choices import Choice, choice, default_cca, from_image
 from hooks.matcher.hosts import BadInputError, Gpu, Host, cca_of, from_probe, gpu, host, parse_cca
+from hooks.matcher.jit import jit_notes
+from hooks.matcher.packages import package_notes
 from hooks.matcher.rules import compat_folder, judge, judge_choice
 from hooks.matcher.search import (
     Advice,
@@ -54,10 +56,12 @@ __all__ = [
     "gpu",
     "host",
     "image_of",
+    "jit_notes",
     "judge",
     "judge_choice",
     "nearest",
     "newest_branch",
+    "package_notes",
     "parse_cca",
     "working",
 ]

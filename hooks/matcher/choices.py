@@ -30,7 +30,8 @@ class Choice(NamedTuple):
     `compat` says what becomes of the folder of cuda-compat libraries in the base image: "image", an
     image that is used as its maker made it; "keep" or "remove", one that Hearth builds; "auto", one
     that Hearth builds so that it runs. `project` is false for what is used without a project of
-    Hearth, whose images are for x86_64.
+    Hearth, whose images are for x86_64. `jit` says whether the runtime image keeps compilers for
+    torch.compile; None = not known.
     """
 
     service: str = "simple"
@@ -47,6 +48,7 @@ class Choice(NamedTuple):
     tag: str | None = None
     compat: str = "auto"
     project: bool = True
+    jit: bool | None = None
 
 
 def _one_of(what: str, value: str, allowed: tuple[str, ...]) -> str:
@@ -92,6 +94,7 @@ def choice(
     ngc_release: str | None = None,
     compat: str = "auto",
     project: bool = True,
+    jit: bool | None = None,
 ) -> Choice:
     """Check a user's answers and make them comparable.
 
@@ -112,6 +115,7 @@ def choice(
         ngc_release: release of nvcr.io/nvidia/pytorch, such as 25.10.
         compat: auto, keep or remove: the base image's folder of cuda-compat libraries.
         project: whether it is for a project of Hearth, and not for a wheel by itself.
+        jit: whether the runtime image keeps compilers for torch.compile; None = not known.
 
     Raises:
         BadInputError: something is malformed; unknown versions are not, they are judged `unknown`.
@@ -145,6 +149,7 @@ def choice(
         ngc_release=ngc_release.strip().removesuffix("-py3") if ngc_release else None,
         compat=_one_of("way with cuda-compat", compat, ("auto", "keep", "remove")),
         project=project,
+        jit=jit,
     )
     return _of_its_service(read)
 

@@ -30,6 +30,7 @@ from hooks.matcher.hosts import (
     driver_cuda,
     targets,
 )
+from hooks.matcher.jit import jit_notes
 from hooks.matcher.libcuda import architecture_of, runs_cuda, stands_in, starts
 from hooks.matcher.stacks import PROJECT_ARCH, Decided, resolve
 from hooks.matcher.verdicts import Finding, Judgement, Layer, Verdict
@@ -334,14 +335,16 @@ def judge_choice(
         arch: x86_64 or aarch64.
         table: another table than the one checked in, for tests.
     """
+    table = table or load()
     try:
-        stack = resolve(choice, table or load(), arch)
+        stack = resolve(choice, table, arch)
     except Decided as decided:
         found = decided.finding
         return Judgement(found.verdict, found.layer, found.why, "", (found,))
     if choice.accelerator == "cpu":
         why = f"CPU is what was asked ({stack.name}), no GPU is needed"
-        return Judgement(Verdict.WORKS, None, why, "", ())
+        notes = tuple(jit_notes(None, stack, choice, table, arch))
+        return Judgement(Verdict.WORKS, None, why, "", (), notes)
     return None
 
 
@@ -371,6 +374,12 @@ def _with_or_without(machine: Host, stack: Stack, table: Table) -> tuple[str, Ju
     return "remove", without
 
 
+def _notes(machine: Host, stack: Stack, choice: Choice, table: Table) -> tuple[Finding, ...]:
+    """What else the user meets on a host, each sentence once."""
+    found = [n for g in machine.gpus for n in jit_notes(g, stack, choice, table, machine.arch)]
+    return tuple(dict.fromkeys(found))
+
+
 def judge(machine: Host, choice: Choice, table: Table | None = None) -> Judgement:
     """Judge a choice on a host, every GPU by itself; the worst one decides and is named.
 
@@ -385,8 +394,12 @@ def judge(machine: Host, choice: Choice, table: Table | None = None) -> Judgemen
         return alone
     stack = resolve(choice, table, machine.arch)
     if choice.compat == "auto" and stack.has_compat is not False:
-        return _with_or_without(machine, stack, table)[1]
-    return _judged(machine, stack, table)
+        judgement = _with_or_without(machine, stack, table)[1]
+    else:
+        judgement = _judged(machine, stack, table)
+    if judgement.verdict is Verdict.FAILS:
+        return judgement
+    return judgement._replace(notes=_notes(machine, stack, choice, table))
 
 
 def compat_folder(machine: Host | None, choice: Choice, table: Table | None = None) -> str:

@@ -93,6 +93,11 @@ class Advice(NamedTuple):
         """The choice of the nearest change, or None."""
         return self.nearest.choice if self.nearest else None
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What else the user meets, a sentence each; it changes nothing of the verdict."""
+        return tuple(f"{note.why}." for note in self.judgement.notes) if self.judgement else ()
+
 
 def describe(choice: Choice) -> str:
     """Name a choice in a few words."""

@@ -38,6 +38,7 @@ class Layer(str, Enum):
     DRIVER = "driver"
     IMAGE_START_CHECK = "image start check"
     KERNEL_IMAGE = "kernel image"
+    JIT = "JIT compiler"
 
 
 # What each layer asks, for the documentation.
@@ -51,6 +52,7 @@ ASKS = {
     Layer.DRIVER: "does the driver drive the GPU, and does the libcuda in use run this CUDA?",
     Layer.IMAGE_START_CHECK: "does the image start on this driver (`NVIDIA_REQUIRE_CUDA`)?",
     Layer.KERNEL_IMAGE: "is there code for the GPU, and can the driver use it?",
+    Layer.JIT: "can `torch.compile` compile here?",
 }
 
 
@@ -68,6 +70,7 @@ class Judgement(NamedTuple):
 
     `layer` is None where nothing had to be decided (`works`). `gpu` names the GPU that decides, if
     one does. `findings` holds every layer of every GPU, in the order in which they were asked.
+    `notes` says what else the user meets; none of them changes the verdict.
     """
 
     verdict: Verdict
@@ -75,3 +78,4 @@ class Judgement(NamedTuple):
     why: str
     gpu: str
     findings: tuple[Finding, ...]
+    notes: tuple[Finding, ...] = ()

@@ -1,0 +1,154 @@
+"""Packages that bring CUDA kernels of their own: does one fit a PyTorch and a GPU?
+
+flash-attn and xformers, as far as their projects publish what they target; the facts are in
+`hooks/compat/jit.yml`. Nothing here changes the verdict on a choice. What is not known is not said.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from hooks.compat.table import numbers
+from hooks.matcher.choices import Choice, spoken
+from hooks.matcher.hosts import targets
+from hooks.matcher.rules import Coverage, coverage
+from hooks.matcher.verdicts import Finding, Layer, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hooks.compat.table import KernelGpus, KernelWheels, Table
+    from hooks.matcher.hosts import Gpu
+    from hooks.matcher.stacks import Stack
+
+_NO_CHOICE = Choice()
+
+
+def normal(name: str) -> str:
+    """The normalized name of a package: flash-attn for flash_attn and Flash.Attn (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name.strip().lower())
+
+
+def _gpus_of(package: str, version: str | None, table: Table) -> KernelGpus | None:
+    """What is known of a package's GPUs; of its newest major where no version is given."""
+    rows = [row for row in table.jit.gpus if row.package == package]
+    major = version.split(".", maxsplit=1)[0] if version else None
+    fitting = [row for row in rows if major is None or row.major in {None, major}]
+    return fitting[-1] if fitting else None
+
+
+def _refuses(gpu: Gpu, row: KernelGpus) -> Finding | None:
+    """Does a package refuse a GPU, or is it not documented for it?"""
+    cc = numbers(gpu.cc or "0")
+    name = f"{row.package} {row.major}" if row.major else row.package
+    if row.min_cc and cc < numbers(row.min_cc):
+        why = f"{name} refuses {gpu.label}: it needs compute capability {row.min_cc} or newer"
+        return Finding(Verdict.FAILS, Layer.KERNEL_IMAGE, why, gpu.label)
+    documented = [numbers(listed) for listed in row.documented or ()]
+    if documented and not any(cc[0] == known[0] and cc >= known for known in documented):
+        why = (
+            f"it is not known whether {name} runs on {gpu.label}: it is documented for"
+            f" {spoken(row.documented or [])} only"
+        )
+        return Finding(Verdict.UNKNOWN, Layer.KERNEL_IMAGE, why, gpu.label)
+    return None
+
+
+class _Wanted(NamedTuple):
+    """What a wheel must fit."""
+
+    torch: str | None
+    python: str | None
+    arch: str
+    table: Table
+
+
+def _wheels_of(package: str, version: str | None, wanted: _Wanted) -> KernelWheels | None:
+    """The wheels of a version; without one, of the version that pip takes for this PyTorch."""
+    rows = [row for row in wanted.table.jit.wheels if row.package == package]
+    if version:
+        return next((row for row in rows if row.version == version), None)
+    torch = wanted.torch
+    fitting = [row for row in rows if torch and not row.compiles and row.fits(torch)]
+    return fitting[-1] if fitting else None
+
+
+def _misfit(row: KernelWheels, wanted: _Wanted, stack: Stack) -> tuple[str, str] | None:
+    """What there is no wheel for, and what the wheels are for; None where one fits."""
+    torch, python, arch, _ = wanted
+    if torch and not row.fits(torch):
+        return f"PyTorch {torch}", f"PyTorch {spoken(row.torch)}"
+    if stack.cuda and stack.cuda.split(".", maxsplit=1)[0] not in row.cuda:
+        return f"CUDA {stack.cuda}", f"CUDA {spoken(row.cuda)}"
+    if python and row.python is not None and python not in row.python:
+        return f"Python {python}", f"Python {spoken(row.python)}"
+    return None if arch in row.platforms else (arch, spoken(row.platforms))
+
+
+def _solved(row: KernelWheels, misfit: tuple[str, str]) -> Finding:
+    """What pip does where a package has no wheel for a choice."""
+    wanted, listed = misfit
+    name = f"{row.package} {row.version}"
+    if row.compiles:
+        why = (
+            f"{name} has no wheel for {wanted}, only for {listed}: pip compiles it, which needs"
+            " nvcc and much time"
+        )
+        return Finding(Verdict.UNKNOWN, Layer.SOLVER, why)
+    if wanted.startswith("PyTorch"):
+        return Finding(Verdict.FAILS, Layer.SOLVER, f"{name} requires {listed}, not {wanted}")
+    why = f"it is not known whether {name} works with {wanted}: PyPI's wheel is for {listed}"
+    return Finding(Verdict.UNKNOWN, Layer.SOLVER, why)
+
+
+def _no_code(gpu: Gpu, row: KernelWheels, table: Table) -> Finding | None:
+    """Has the wheel of a package no code for a GPU?"""
+    if coverage(targets(tuple(row.targets)), gpu.cc or "", table) is not Coverage.NONE:
+        return None
+    why = (
+        f"{row.package} {row.version} has no code for {gpu.label}, only for {spoken(row.targets)}:"
+        " its kernels do not run there"
+    )
+    return Finding(Verdict.FAILS, Layer.KERNEL_IMAGE, why, gpu.label)
+
+
+def _wheel(gpu: Gpu | None, row: KernelWheels, stack: Stack, wanted: _Wanted) -> Finding | None:
+    """Does a wheel of the package fit the choice, and has it code for the GPU?"""
+    misfit = _misfit(row, wanted, stack)
+    if misfit:
+        return _solved(row, misfit)
+    return _no_code(gpu, row, wanted.table) if gpu else None
+
+
+def package_notes(
+    gpu: Gpu | None,
+    packages: Mapping[str, str | None],
+    stack: Stack,
+    table: Table,
+    *,
+    choice: Choice = _NO_CHOICE,
+    arch: str = "x86_64",
+) -> list[Finding]:
+    """What is wrong with the packages of a project that bring CUDA kernels of their own.
+
+    Args:
+        gpu: of the host; None where there is none.
+        packages: name and exact version, None where no version is given. Others are passed over.
+        stack: what `resolve()` made of the choice.
+        table: the tables.
+        choice: from `choices.choice()` or `from_image()`; its PyTorch and Python are asked.
+        arch: x86_64 or aarch64.
+    """
+    wanted = _Wanted(choice.torch, choice.python, arch, table)
+    known = gpu if gpu and gpu.cc else None
+    found = []
+    for name, version in packages.items():
+        row = _gpus_of(normal(name), version, table)
+        wheels = _wheels_of(normal(name), version, wanted)
+        refused = _refuses(known, row) if known and row else None
+        if refused is None and wheels:
+            refused = _wheel(known, wheels, stack, wanted)
+        if refused:
+            found.append(refused)
+    return found
