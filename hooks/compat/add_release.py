@@ -17,23 +17,34 @@
 
 The row goes to its sorted place, comments stay. It must fit `hooks/compat/schema.yml`; a row that
 is there already is refused, because rows are only added or labelled. Nothing is read from the
-network: what a release contains is for a person to find out, and to name the source of.
+network: what a release contains is for a person to find out, and to name the source of, or for
+`python -m hooks.compat.refresh`, which changes fields of rows too:
+
+    table: cuda
+    change: "13.2"               # the row that has this key
+    fields: {toolkit_driver: {"13.2.2": "595.71.05"}}
+    source: [cuda-redist]        # added to the row's sources
+    date: "2026-12-05"
 """
 
 from __future__ import annotations
 
 import difflib
 import json
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
 from hooks.compat.table import numbers, read_yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 ROOT = Path(__file__).resolve().parents[2]
 GENERATORS = ("hooks.compat.table", "hooks.compat.make_choices", "hooks.compat.make_docs")
@@ -68,12 +79,32 @@ def order(table: str, row: dict[str, Any]) -> tuple[Any, ...]:
     return numbers(row[TABLES[table].key])
 
 
+def _flow(value: object) -> str:
+    """A value as YAML on one line: quotes around every string, and around keys that are numbers."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(_pair(key, item) for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_flow(item) for item in value) + "]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _key(key: str) -> str:
+    return key if re.fullmatch(r"[a-z]\w*", key) else json.dumps(key)
+
+
+def _pair(key: str, value: object) -> str:
+    """A key and its value; names of sources, which hold letters, go without quotes."""
+    if key == "source" and isinstance(value, list):
+        return f"source: [{', '.join(value)}]"
+    return f"{_key(key)}: {_flow(value)}"
+
+
 def _written(value: object, indent: int) -> str:
     """A value as YAML: on one line where it fits, quotes around every string."""
-    line = json.dumps(value, ensure_ascii=False)
+    line = _flow(value)
     pad = " " * indent
     if isinstance(value, list) and len(line) > WIDTH and value and isinstance(value[0], dict):
-        return "".join(f"\n{pad}  - {json.dumps(item, ensure_ascii=False)}" for item in value)
+        return "".join(f"\n{pad}  - {_flow(item)}" for item in value)
     return line
 
 
@@ -88,10 +119,14 @@ def render(row: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _section(text: str, name: str) -> yaml.SequenceNode:
-    root = yaml.compose(text, Loader=yaml.SafeLoader)
+def _root(text: str) -> yaml.MappingNode:
+    root = yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     assert isinstance(root, yaml.MappingNode)  # noqa: S101  (the schema says so)
-    section = next(value for key, value in root.value if key.value == name)
+    return root
+
+
+def _section(text: str, name: str) -> yaml.SequenceNode:
+    section = next(value for key, value in _root(text).value if key.value == name)
     assert isinstance(section, yaml.SequenceNode)  # noqa: S101
     return section
 
@@ -100,9 +135,13 @@ def insert(text: str, table: str, row: dict[str, Any]) -> str:
     """Put a row at its sorted place in the text of a table; every other line stays as it is.
 
     Raises:
-        AddError: the row is there already.
+        AddError: the row is there already, or what it is known by cannot be sorted.
     """
     rows = TABLES[table]
+    try:
+        place = order(table, row)
+    except ValueError as error:
+        raise AddError(f"{table}.yml sorts its rows by number: {row[rows.key]} is none") from error
     nodes = _section(text, rows.section).value
     tables = yaml.safe_load(text)
     present = tables[rows.section]
@@ -118,7 +157,7 @@ def insert(text: str, table: str, row: dict[str, Any]) -> str:
     later = [
         node.start_mark.line
         for node, old in zip(nodes, present, strict=True)
-        if order(table, old) > order(table, row)
+        if order(table, old) > place
     ]
     if later:
         at = later[0]
@@ -126,6 +165,121 @@ def insert(text: str, table: str, row: dict[str, Any]) -> str:
         while at > 0 and (not lines[at - 1].strip() or lines[at - 1].startswith("#")):
             at -= 1
     return "".join([*lines[:at], render(row), *lines[at:]])
+
+
+class _Edits:
+    """Replacements in a text, at the places where its YAML nodes are."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._starts = [0]
+        for line in text.splitlines(keepends=True):
+            self._starts.append(self._starts[-1] + len(line))
+        self._edits: list[tuple[int, int, str]] = []
+
+    def _at(self, mark: yaml.Mark) -> int:
+        return self._starts[mark.line] + mark.column
+
+    def set(self, node: yaml.Node, value: object) -> None:
+        """Give a node a value; a mapping, or a list of named mappings, keeps what is not named."""
+        if isinstance(value, dict) and isinstance(node, yaml.MappingNode):
+            for key, item in value.items():
+                found = [child for name, child in node.value if name.value == key]
+                if found and key == "source":
+                    self._replace(found[0], _pair(key, item).partition(" ")[2])
+                elif found:
+                    self.set(found[0], item)
+                else:
+                    self._add_key(node, key, item)
+        elif isinstance(value, dict) and isinstance(node, yaml.SequenceNode):
+            for name, item in value.items():
+                found = [child for child in node.value if child.value[0][1].value == name]
+                if found:
+                    self.set(found[0], item)
+                else:
+                    self._add_item(node, name, item)
+        else:
+            self._replace(node, _flow(value))
+
+    def _replace(self, node: yaml.Node, text: str) -> None:
+        self._edits.append((self._at(node.start_mark), self._at(node.end_mark), text))
+
+    def _add_key(self, node: yaml.MappingNode, key: str, value: object) -> None:
+        """A new key: before `source`, which ends each row, else at the end of a flow mapping."""
+        pair = _pair(key, value)
+        source = [name for name, _ in node.value if name.value == "source"]
+        if source:
+            at, column = self._at(source[0].start_mark), source[0].start_mark.column
+            text = f"{pair}, " if node.flow_style else f"{pair}\n{' ' * column}"
+        else:
+            at = self._at(node.end_mark) - 1
+            text = f", {pair}" if node.value else pair
+        self._edits.append((at, at, text))
+
+    def _add_item(self, node: yaml.SequenceNode, name: str, item: dict[str, Any]) -> None:
+        """A new mapping of a block list, before the first whose name is later."""
+        later = [child for child in node.value if child.value[0][1].value > name]
+        if later:
+            column = later[0].start_mark.column
+            at, text = self._at(later[0].start_mark), f"{_flow(item)}\n{' ' * (column - 2)}- "
+        else:
+            column = node.value[-1].start_mark.column
+            at = self._at(node.value[-1].end_mark)
+            text = f"\n{' ' * (column - 2)}- {_flow(item)}"
+        self._edits.append((at, at, text))
+
+    def text(self) -> str:
+        text = self._text
+        for start, end, new in sorted(self._edits, key=lambda edit: edit[0], reverse=True):
+            text = text[:start] + new + text[end:]
+        return text
+
+
+def change(text: str, table: str, requests: Sequence[dict[str, Any]]) -> str:
+    """Change fields of rows in the text of a table; every other character stays as it is.
+
+    Args:
+        text: of the table's file.
+        table: its name.
+        requests: each with `change`, `fields`, `source` and `date`.
+
+    Raises:
+        AddError: a row is not there.
+    """
+    key = TABLES[table].key
+    edits = _Edits(text)
+    nodes = {
+        child.value: node
+        for node in _section(text, TABLES[table].section).value
+        for name, child in node.value
+        if name.value == key
+    }
+    for row, several in _by_row(requests).items():
+        if row not in nodes:
+            raise AddError(f"{table}.yml has no row {row} to change")
+        source = [child for name, child in nodes[row].value if name.value == "source"]
+        names = [item.value for node in source for item in node.value]
+        for request in several:
+            edits.set(nodes[row], request["fields"])
+            names += [name for name in request["source"] if name not in names]
+        edits.set(nodes[row], {"source": names, "date": several[-1]["date"]})
+    return edits.text()
+
+
+def _by_row(requests: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for request in requests:
+        rows.setdefault(request["change"], []).append(request)
+    return rows
+
+
+def date_read(text: str, date: str) -> str:
+    """The text of a table with another date at its key `read`, if it has one."""
+    edits = _Edits(text)
+    for key, value in _root(text).value:
+        if key.value == "read":
+            edits.set(value, date)
+    return edits.text()
 
 
 def _complete(request: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -171,27 +325,67 @@ def _validate(folder: Path, name: str) -> None:
         raise AddError(f"{name}.yml would not fit its schema: {error.message} ({error.json_path})")
 
 
-def _apply(request: dict[str, Any], root: Path) -> None:
-    """Change the tables in a copy of the repository, and make again what is made from them."""
-    folder, table = root / "hooks" / "compat", request["table"]
-    file = folder / f"{table}.yml"
-    row = _complete(request, folder)
-    file.write_text(insert(file.read_text(encoding="utf-8"), table, row), encoding="utf-8")
+def _add_sources(added: dict[str, Any], folder: Path) -> None:
+    """Add rows to sources.yml.
+
+    Raises:
+        AddError: one is there already.
+    """
     sources = folder / "sources.yml"
     known = read_yaml("sources", folder)
-    added = request.get("sources") or {}
     for name, source in added.items():
         if name in known:
             raise AddError(f"sources.yml has {name} already")
-        line = f"{name}: {json.dumps(source, ensure_ascii=False)}\n"
+        line = f"{name}: {_flow(source)}\n"
         head, *rest = sources.read_text(encoding="utf-8").split("\n\n", 1)
         body = sorted([*rest[0].splitlines(keepends=True), line])
         sources.write_text(head + "\n\n" + "".join(body), encoding="utf-8")
+
+
+def sources_in(value: Any) -> list[str]:
+    """The sources that a row names, and those of the rows in it."""
+    if isinstance(value, list):
+        return [name for item in value for name in sources_in(item)]
+    if not isinstance(value, dict):
+        return []
+    own = value.get("source") or []
+    return [*own, *(name for item in value.values() for name in sources_in(item))]
+
+
+def _edit(table: str, requests: Sequence[dict[str, Any]], folder: Path) -> None:
+    """Carry out the requests of one table in its file.
+
+    Raises:
+        AddError: one cannot be carried out, or the table would not fit its schema.
+    """
+    file = folder / f"{table}.yml"
+    text = file.read_text(encoding="utf-8")
+    used: set[str] = set()
+    changes = [request for request in requests if "change" in request]
+    if changes:
+        text = change(text, table, changes)
+        used = {name for request in changes for name in sources_in(request)}
+    for request in requests:
+        if "row" in request:
+            row = _complete(request, folder)
+            text = insert(text, table, row)
+            used |= set(sources_in(row))
+        elif "read" in request:
+            text = date_read(text, request["read"])
+    file.write_text(text, encoding="utf-8")
     _validate(folder, table)
     _validate(folder, "sources")
-    missing = set(row["source"]) - set(known) - set(added)
+    missing = used - set(read_yaml("sources", folder))
     if missing:
         raise AddError(f"sources.yml has no {', '.join(sorted(missing))}: add it under `sources`")
+
+
+def generate(root: Path) -> None:
+    """Make again what is made from the tables.
+
+    Raises:
+        AddError: a generator failed.
+    """
     for module in GENERATORS:
         done = subprocess.run(
             [sys.executable, "-B", "-m", module],
@@ -204,7 +398,27 @@ def _apply(request: dict[str, Any], root: Path) -> None:
             raise AddError(f"{module} failed: {done.stderr.strip().splitlines()[-1]}")
 
 
-def _changed(old: Path, new: Path) -> list[Path]:
+def apply(requests: Sequence[dict[str, Any]], root: Path) -> None:
+    """Carry out requests in the tables of `root`; made files stay as they are.
+
+    Raises:
+        AddError: one cannot be carried out; the tables are then changed in part.
+    """
+    folder = root / "hooks" / "compat"
+    for request in requests:
+        _add_sources(request.get("sources") or {}, folder)
+    for table in dict.fromkeys(request["table"] for request in requests):
+        _edit(table, [request for request in requests if request["table"] == table], folder)
+
+
+def copy_of(root: Path, copy: Path) -> None:
+    """Copy what the tables and their generators need."""
+    shutil.copytree(root / "hooks", copy / "hooks", ignore=shutil.ignore_patterns("__pycache__"))
+    (copy / "docs").mkdir()
+    shutil.copy(root / "docs" / "compatibility.md", copy / "docs")
+
+
+def changed_files(old: Path, new: Path) -> list[Path]:
     """Files of the tables and the documentation that differ, relative to the repository."""
     tables = [file for file in (new / "hooks/compat").iterdir() if file.suffix in (".json", ".yml")]
     files = [*sorted(tables), new / "docs" / "compatibility.md"]
@@ -212,16 +426,24 @@ def _changed(old: Path, new: Path) -> list[Path]:
     return [name for name in names if (old / name).read_bytes() != (new / name).read_bytes()]
 
 
-def _diff(old: Path, new: Path, name: Path) -> str:
-    before, after = ((root / name).read_text(encoding="utf-8") for root in (old, new))
-    return "".join(
-        difflib.unified_diff(
-            before.splitlines(keepends=True),
-            after.splitlines(keepends=True),
-            f"a/{name}",
-            f"b/{name}",
-        )
+def diff(old: Path, new: Path, name: Path) -> str:
+    """The unified diff of a file between two copies of the repository."""
+    before, after = (
+        (root / name).read_text(encoding="utf-8").splitlines(keepends=True) for root in (old, new)
     )
+    # difflib.unified_diff takes repeated lines for noise, and shows unchanged ones as changed.
+    matcher = difflib.SequenceMatcher(None, before, after, autojunk=False)
+    parts = [f"--- a/{name}\n", f"+++ b/{name}\n"]
+    for group in matcher.get_grouped_opcodes():
+        (_, start, _, at, _), (_, _, end, _, to) = group[0], group[-1]
+        parts.append(f"@@ -{start + 1},{end - start} +{at + 1},{to - at} @@\n")
+        for what, left, right, low, high in group:
+            if what == "equal":
+                parts += [f" {line}" for line in before[left:right]]
+                continue
+            parts += [f"-{line}" for line in before[left:right]]
+            parts += [f"+{line}" for line in after[low:high]]
+    return "".join(parts)
 
 
 def add(request: dict[str, Any], *, write: bool, root: Path = ROOT) -> str:
@@ -237,14 +459,11 @@ def add(request: dict[str, Any], *, write: bool, root: Path = ROOT) -> str:
     """
     with tempfile.TemporaryDirectory() as name:
         copy = Path(name)
-        shutil.copytree(
-            root / "hooks", copy / "hooks", ignore=shutil.ignore_patterns("__pycache__")
-        )
-        (copy / "docs").mkdir()
-        shutil.copy(root / "docs" / "compatibility.md", copy / "docs")
-        _apply(request, copy)
-        changed = _changed(root, copy)
-        text = "".join(_diff(root, copy, file) for file in changed)
+        copy_of(root, copy)
+        apply([request], copy)
+        generate(copy)
+        changed = changed_files(root, copy)
+        text = "".join(diff(root, copy, file) for file in changed)
         if write:
             for file in changed:
                 shutil.copyfile(copy / file, root / file)

@@ -95,7 +95,10 @@ def cuda_reason(release: TorchRelease, line: str) -> str:
 
 def defaults(table: Table) -> dict[str, str]:
     """Answers that work, without compatibility modes, on a current data-center GPU and driver."""
-    machine = host(str(table.production[-1]), list(REFERENCE_GPUS))
+    # Every production branch may be past its end of support.
+    known = [branch for branch, cuda in table.branches.items() if cuda]
+    branches = table.production or table.recommended or known
+    machine = host(str(branches[-1]), list(REFERENCE_GPUS))
     options = working(machine, choice(python=PREFERRED_PYTHON), table)
     best = next(option.choice for option in options if option.judgement.layer is None)
     return {

@@ -117,7 +117,7 @@ def _torch(table: Table) -> str:
     rows = [
         [
             release.version,
-            f"{release.torchvision} / {release.torchaudio}",
+            f"{release.torchvision or 'not known'} / {release.torchaudio or 'not known'}",
             " ".join(release.python),
             str(release.pypi["variant"]),
             variant.name + _doubt(variant),

@@ -67,8 +67,8 @@ class TorchRelease(NamedTuple):
     version: str
     released: str | None
     offered: bool
-    torchvision: str
-    torchaudio: str
+    torchvision: str | None  # None = not known; an offered release has both
+    torchaudio: str | None
     python: list[str]
     python_experimental: list[str]
     complete: bool
