@@ -2,7 +2,7 @@
 
 import sys
 
-from hooks.matcher.command import main
+from .matcher.command import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -19,7 +19,8 @@ from hooks.matcher.choices import cuda_tag, hub_tag
 from tests.support.generated import GENERATED, is_fresh
 
 SCHEMA = read_yaml("schema")
-TABLES: dict[str, Any] = {name: read_yaml(name) for name in (*NAMES, "failures", "sources")}
+FOR_PEOPLE = ("failures", "questions", "sources")
+TABLES: dict[str, Any] = {name: read_yaml(name) for name in (*NAMES, *FOR_PEOPLE)}
 TABLE = load()
 
 
@@ -48,7 +49,7 @@ def test_the_schema_refuses_an_unquoted_version() -> None:
     assert any("12.9 is not of type 'string'" in message for message in messages)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, "questions"])
 def test_every_row_names_a_source_that_exists_and_every_table_a_date(name: str) -> None:
     for row in rows(TABLES[name]):
         missing = set(row["source"]) - set(TABLES["sources"])

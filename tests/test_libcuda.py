@@ -17,7 +17,7 @@ OLD = "550.54.15"  # older than CUDA 13, new enough for all of CUDA 12
         (OLD, ["NVIDIA H100 PCIe"], "13.0", "keep"),  # runs by nothing else
         (OLD, ["NVIDIA H100 PCIe", "NVIDIA GeForce RTX 4090"], "13.0", "remove"),
         (OLD, ["NVIDIA GeForce RTX 4090"], "13.0", "remove"),
-        ("580.95.05", ["NVIDIA H100 PCIe"], "13.2", "keep"),
+        ("580.95.05", ["NVIDIA H100 PCIe"], "13.2", "remove"),
     ],
 )
 def test_the_libcuda_of_the_base_image_is_kept_where_a_data_center_gpu_needs_it(

@@ -19,9 +19,12 @@ def test_a_mismatch_is_said_with_its_reason_and_the_command_that_fixes_it(
 ) -> None:
     wanted = ["--torch", "2.15.0", "--variant", "cu132", "--python", "3.12", "--service", "simple"]
     assert main([*RTX4090, *wanted]) == 1
-    line, why, command = capsys.readouterr().out.splitlines()
+    line, why, _, *commands = capsys.readouterr().out.splitlines()
     assert line.endswith("on NVIDIA GeForce RTX 4090 (8.9): fails (driver)")
     assert why.startswith("driver 550.54.15 brings CUDA 12.4, and CUDA 13.2 needs driver 580")
+    assert commands[0].strip() == "uv pip install torch==2.14.1 --torch-backend=cu126"
+    assert main([*RTX4090, *wanted, "--json"]) == 1
+    command = json.loads(capsys.readouterr().out)["nearest"]["command"]
     assert command.endswith("--data torch_version=2.14.1 --data cuda_version=12.6")
 
 
@@ -37,7 +40,7 @@ def test_json_has_the_verdict_the_layer_and_the_nearest_change(
 
 
 def test_the_list_answers_the_reverse_question(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*V100, "--list"]) == 0
+    assert main([*V100, "--service", "simple", "--list"]) == 0
     assert capsys.readouterr().out.splitlines()[0] == "PyTorch 2.14.1, CUDA 12.6 (works)"
     assert main([*V100, "--list", "--json"]) == 0
     first = json.loads(capsys.readouterr().out)[0]
@@ -45,8 +48,10 @@ def test_the_list_answers_the_reverse_question(capsys: pytest.CaptureFixture[str
 
 
 def test_a_host_without_any_choice_gets_an_empty_list(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--driver", "470.57.02", "--gpu", "GeForce GTX 770", "--list"]) == 1
-    assert capsys.readouterr().out == "Nothing in the table works here.\n"
+    host = ["--driver", "470.57.02", "--gpu", "GeForce GTX 770"]
+    assert main([*host, "--service", "simple", "--list"]) == 1
+    out = capsys.readouterr().out
+    assert out.startswith("Nothing in the table works here.\ndriver 470.57.02 brings CUDA 11.4")
 
 
 def test_an_image_can_be_named_by_its_tag(capsys: pytest.CaptureFixture[str]) -> None:

@@ -217,7 +217,9 @@ def test_every_row_of_the_new_tables_names_a_source_that_exists(
 ) -> None:
     folder = written[0] / "hooks" / "compat"
     used = {
-        x for name in (*NAMES, "failures") for x in add_release.sources_in(read_yaml(name, folder))
+        x
+        for name in (*NAMES, "failures", "questions")
+        for x in add_release.sources_in(read_yaml(name, folder))
     }
     assert used == set(read_yaml("sources", folder))
 

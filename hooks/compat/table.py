@@ -25,6 +25,7 @@ NAMES = ("cuda", "torch", "gpus", "drivers", "ngc", "conda", "toolkit", "jit")
 ONLY_FOR_PEOPLE = ("source", "date", "note", "notes", "first_merged", "confidence", "chips")
 
 
+@lru_cache(maxsize=4096)
 def numbers(version: str) -> tuple[int, ...]:
     """Turn a dotted version such as "12.8" or "550.54.15" into integers that compare rightly.
 

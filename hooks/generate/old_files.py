@@ -16,7 +16,8 @@ import yaml
 
 from conda_file import FORGE, MARKER, NO_DEFAULTS
 from hooks.generate import toml_text
-from hooks.generate.toml_text import Document, Line, table_at
+from hooks.generate.toml_text import Line, table_at
+from hooks.matcher.files.toml_values import Document
 from intake import conda_files
 from intake.names import REQUIREMENT, pip_name
 from intake.text import without_secret

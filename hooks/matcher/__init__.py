@@ -14,12 +14,12 @@ No network, no GPU, standard library only. The same as a command: `python -m hoo
 
 from __future__ import annotations
 
-from hooks.matcher.choices import Choice, choice, default_cca, from_image
-from hooks.matcher.hosts import BadInputError, Gpu, Host, cca_of, from_probe, gpu, host, parse_cca
-from hooks.matcher.jit import jit_notes
-from hooks.matcher.packages import package_notes
-from hooks.matcher.rules import compat_folder, judge, judge_choice
-from hooks.matcher.search import (
+from .choices import Choice, choice, default_cca, from_image
+from .hosts import BadInputError, Gpu, Host, cca_of, from_probe, gpu, host, parse_cca
+from .jit import jit_notes
+from .packages import package_notes
+from .rules import compat_folder, judge, judge_choice
+from .search import (
     Advice,
     Change,
     Option,
@@ -31,7 +31,7 @@ from hooks.matcher.search import (
     newest_branch,
     working,
 )
-from hooks.matcher.verdicts import Judgement, Layer, Verdict
+from .verdicts import Judgement, Layer, Verdict
 
 __all__ = [
     "Advice",

@@ -9,15 +9,21 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from hooks.compat.table import Table, load, numbers
-from hooks.matcher.hosts import BadInputError, Target, parse_cca
+from ..compat.table import Table, load, numbers
+from .hosts import BadInputError, Target, parse_cca
 
 if TYPE_CHECKING:
-    from hooks.compat.table import CudaLine, TorchRelease
+    from ..compat.table import CudaLine, TorchRelease
 
 SERVICES = ("simple", "train", "devel", "ngc", "hub")
 FLAVOURS = ("base", "runtime", "devel")
-_IMAGE = re.compile(r"(?:docker\.io/)?(nvidia/cuda|pytorch/pytorch|nvcr\.io/nvidia/pytorch):(\S+)")
+REPOSITORIES = ("nvidia/cuda", "nvidia/pytorch", "pytorch/pytorch")
+_NGC_RELEASE = re.compile(r"([0-9]{2}\.[0-9]{2})(-py3)?(-igpu)?")
+# A registry or a mirror of one may stand in front, with folders of its own; a digest behind.
+_IMAGE = re.compile(
+    r"(?:[\w.-]+(?::[0-9]+)?/)?(?:[\w.-]+/)*?"
+    rf"({'|'.join(REPOSITORIES)})(?::([\w.-]+))?(?:@sha256:[0-9a-f]{{64}})?"
+)
 _CUDA_TAG = re.compile(
     r"([0-9]+\.[0-9]+\.[0-9]+)-(?:cudnn[0-9]?-)?(base|runtime|devel)-([a-z]+[0-9]+(?:\.[0-9]+)?)"
 )
@@ -46,6 +52,7 @@ class Choice(NamedTuple):
     flavour: str = "devel"
     ngc_release: str | None = None
     tag: str | None = None
+    wheel_cuda: str | None = None  # of a PyTorch wheel in an image of another CUDA line
     compat: str = "auto"
     project: bool = True
     jit: bool | None = None
@@ -92,6 +99,7 @@ def choice(
     distro: str | None = None,
     flavour: str | None = None,
     ngc_release: str | None = None,
+    wheel_cuda: str | None = None,
     compat: str = "auto",
     project: bool = True,
     jit: bool | None = None,
@@ -113,6 +121,8 @@ def choice(
         distro: distribution of an nvidia/cuda image as its tags name it, such as ubuntu24.04.
         flavour: of the nvidia/cuda or pytorch/pytorch image: base, runtime or devel.
         ngc_release: release of nvcr.io/nvidia/pytorch, such as 25.10.
+        wheel_cuda: CUDA line of the PyTorch wheel in an nvidia/cuda image, where it is another
+            one than the image's.
         compat: auto, keep or remove: the base image's folder of cuda-compat libraries.
         project: whether it is for a project of Hearth, and not for a wheel by itself.
         jit: whether the runtime image keeps compilers for torch.compile; None = not known.
@@ -127,12 +137,19 @@ def choice(
         accelerator, cuda, local = "cpu", None, None
     if local and cuda and cuda_line(local) != cuda_line(cuda):
         raise BadInputError(f"{torch!r} and CUDA {cuda} contradict each other: give one of the two")
-    if ngc_release and not re.fullmatch(r"[0-9]{2}\.[0-9]{2}(-py3)?", ngc_release.strip()):
+    ngc = _NGC_RELEASE.fullmatch(ngc_release.strip()) if ngc_release else None
+    if ngc_release and not ngc:
         raise BadInputError(
             f"{ngc_release!r} is not an NGC release: write year and month, such as 25.10"
         )
     parse_cca(cca)
     named_cuda = cuda or local
+    if wheel_cuda and (service not in {"train", "devel"} or version is None):
+        raise BadInputError(
+            "a CUDA of its own has only a PyTorch wheel in an nvidia/cuda image: give the image and"
+            " a PyTorch version"
+        )
+    own = cuda_line(wheel_cuda) if wheel_cuda else None
     read = Choice(
         service=_one_of("service", service, SERVICES),
         accelerator=_one_of("accelerator", accelerator, ("cuda", "cpu")),
@@ -146,7 +163,9 @@ def choice(
         flavour=_one_of(
             "image flavour", flavour or ("runtime" if service == "hub" else "devel"), FLAVOURS
         ),
-        ngc_release=ngc_release.strip().removesuffix("-py3") if ngc_release else None,
+        ngc_release=ngc[1] if ngc else None,
+        tag=f"{ngc[1]}-py3-igpu" if ngc and ngc[3] else None,
+        wheel_cuda=own if named_cuda is None or own != cuda_line(named_cuda) else None,
         compat=_one_of("way with cuda-compat", compat, ("auto", "keep", "remove")),
         project=project,
         jit=jit,
@@ -185,40 +204,100 @@ def _python(text: str) -> str:
     return match[1] + match[2]
 
 
-def from_image(image: str, service: str | None = None, cca: str = "auto") -> Choice:
-    """Read a choice from an image such as nvidia/cuda:12.8.1-cudnn-devel-ubuntu24.04.
-
-    Args:
-        image: of nvidia/cuda, pytorch/pytorch or nvcr.io/nvidia/pytorch, with its tag.
-        service: train or devel for nvidia/cuda; devel if not given.
-        cca: "auto", or compute capabilities to compile for.
+def _named(image: str) -> tuple[str, str]:
+    """Repository and tag of an image, however it is named; an NGC release may stand alone.
 
     Raises:
-        BadInputError: another image, or a tag that is not of the image's form.
+        BadInputError: another image, or no tag.
     """
-    match = _IMAGE.fullmatch(image.strip())
+    text = image.strip().removeprefix("docker://")
+    if _NGC_RELEASE.fullmatch(text):
+        return "nvidia/pytorch", text
+    match = _IMAGE.fullmatch(text)
     if not match:
         raise BadInputError(
             f"{image!r} is not an image in the table: give nvidia/cuda, pytorch/pytorch or"
             " nvcr.io/nvidia/pytorch, with a tag"
         )
-    repository, tag = match.groups()
-    if repository == "nvcr.io/nvidia/pytorch":
-        made = choice(service="ngc", ngc_release=tag, cca=cca)
-        return made._replace(compat="image", project=False)
-    parts = (_CUDA_TAG if repository == "nvidia/cuda" else _HUB_TAG).fullmatch(tag)
-    if not parts:
-        example = "12.8.1-cudnn-devel-ubuntu24.04"
-        if repository != "nvidia/cuda":
-            example = "2.9.1-cuda12.8-cudnn9-runtime"
-        raise BadInputError(f"{tag!r} is not a tag of {repository}: tags look like {example}")
+    if match[2] is None:
+        raise BadInputError(f"{image!r} has no tag: what is in the image follows from its tag")
+    return match[1], match[2]
+
+
+def from_image(
+    image: str,
+    service: str | None = None,
+    cca: str = "auto",
+    *,
+    torch: str | None = None,
+    wheel_cuda: str | None = None,
+    python: str | None = None,
+) -> Choice:
+    """Read a choice from an image such as nvidia/cuda:12.8.1-cudnn-devel-ubuntu24.04.
+
+    Args:
+        image: of nvidia/cuda, pytorch/pytorch or nvcr.io/nvidia/pytorch, with its tag; a registry
+            in front and a digest behind do not matter. An NGC release alone will do.
+        service: train or devel for nvidia/cuda; if not given, train with PyTorch, devel without.
+        cca: "auto", or compute capabilities to compile for.
+        torch: PyTorch that is installed into an nvidia/cuda image, with or without "+cu128".
+        wheel_cuda: CUDA line of its wheel; None = what plain PyPI carries.
+        python: Python that is installed into an nvidia/cuda image.
+
+    Raises:
+        BadInputError: another image, a tag that is not of the image's form, or a PyTorch for an
+            image that brings its own.
+    """
+    repository, tag = _named(image)
     if repository == "nvidia/cuda":
-        made = choice(
-            service=service or "devel", cuda=parts[1], distro=parts[3], flavour=parts[2], cca=cca
+        parse_cca(cca)
+        made = _in_cuda_image(tag, service, torch, wheel_cuda, python)
+        return made._replace(tag=tag, cca=cca.strip(), compat="image", project=False)
+    if torch or wheel_cuda:
+        raise BadInputError(
+            f"{image!r} brings its own PyTorch: give the image alone, or choose an nvidia/cuda"
+            " image for another PyTorch"
         )
-    else:
-        made = choice(service="hub", torch=parts[1], cuda=parts[2], flavour=parts[3], cca=cca)
+    if repository == "nvidia/pytorch":
+        made = choice(service="ngc", ngc_release=tag, cca=cca, python=python)
+        return made._replace(compat="image", project=False)
+    parts = _HUB_TAG.fullmatch(tag)
+    if not parts:
+        raise _bad_tag(tag, repository, "2.9.1-cuda12.8-cudnn9-runtime")
+    made = choice(service="hub", torch=parts[1], cuda=parts[2], flavour=parts[3], cca=cca)
     return made._replace(tag=tag, compat="image", project=False)
+
+
+def _bad_tag(tag: str, repository: str, example: str) -> BadInputError:
+    return BadInputError(f"{tag!r} is not a tag of {repository}: tags look like {example}")
+
+
+def _in_cuda_image(
+    tag: str,
+    service: str | None,
+    torch: str | None,
+    wheel_cuda: str | None,
+    python: str | None,
+) -> Choice:
+    """An image of nvidia/cuda, with a PyTorch wheel in it where one is named."""
+    parts = _CUDA_TAG.fullmatch(tag)
+    if not parts:
+        raise _bad_tag(tag, "nvidia/cuda", "12.8.1-cudnn-devel-ubuntu24.04")
+    version, local = _torch(torch, load()) if torch and torch.lower() != "none" else (None, None)
+    if local and wheel_cuda and cuda_line(local) != cuda_line(wheel_cuda):
+        raise BadInputError(
+            f"{torch!r} and CUDA {wheel_cuda} contradict each other: give one of the two"
+        )
+    release = load().torch.get(version or "")
+    return choice(
+        service=service or ("train" if version else "devel"),
+        torch=version,
+        cuda=parts[1],
+        python=python,
+        distro=parts[3],
+        flavour=parts[2],
+        wheel_cuda=wheel_cuda or local or (release.pypi_cuda if release else None),
+    )
 
 
 def spoken(items: list[str]) -> str:

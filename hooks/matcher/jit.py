@@ -9,14 +9,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from hooks.compat.table import numbers
-from hooks.matcher.verdicts import Finding, Layer, Verdict
+from ..compat.table import numbers
+from .verdicts import Finding, Layer, Verdict
 
 if TYPE_CHECKING:
-    from hooks.compat.table import CudaLine, Table, TorchCompile, Triton
-    from hooks.matcher.choices import Choice
-    from hooks.matcher.hosts import Gpu
-    from hooks.matcher.stacks import Stack
+    from ..compat.table import CudaLine, Table, TorchCompile, Triton
+    from .choices import Choice
+    from .hosts import Gpu
+    from .stacks import Stack
 
 EAGER = "PyTorch without torch.compile is not affected"
 # Services whose runtime image has a compiler only where the answer jit is yes.

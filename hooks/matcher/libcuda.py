@@ -73,7 +73,7 @@ def _compat_runs_on(stack: Stack, driver: str, table: Table) -> bool | None:
         branch = numbers(driver)[0]
         listed = stack.ngc.data_center_drivers
         return any(numbers(old)[0] == branch and at_least(driver, old) for old in listed)
-    check = table.start_checks.get(stack.cuda or "")
+    check = table.start_checks.get(stack.image)
     if check is None:
         return None
     if check.accepts(DATA_CENTER_BRANDS, str(numbers(driver)[0])):
@@ -98,7 +98,8 @@ def _too_old(machine: Host, gpu: Gpu, stack: Stack, table: Table) -> Finding:
     )
     verdict = Verdict.FAILS
     runs = _compat_runs_on(stack, driver, table)
-    if not stack.has_compat:
+    older, cuda = numbers(stack.image)[0] < numbers(cuda)[0], stack.image
+    if not stack.has_compat or older:
         pass
     elif gpu.brands & CONSUMER_BRANDS:
         why += "; forward compatibility is not for GeForce and TITAN (error 804)"
@@ -142,7 +143,9 @@ def _major(cuda: str) -> str:
 
 def _loads_compat(machine: Host, gpu: Gpu, stack: Stack, table: Table) -> bool:
     """Whether forward compatibility takes the place of minor-version compatibility."""
-    cuda, driver = stack.cuda or "", machine.driver or ""
+    cuda, driver = stack.image, machine.driver or ""
+    if driver_cuda(table, machine) >= numbers(cuda):  # those of the image are not newer
+        return False
     if not stack.has_compat or not _forward(gpu) or not _compat_drives(cuda, gpu, table):
         return False
     runs = _compat_runs_on(stack, driver, table)
@@ -174,7 +177,7 @@ def runs_cuda(machine: Host, gpu: Gpu, stack: Stack, table: Table) -> Finding | 
     stated = stack.ngc.min_driver if stack.ngc else None
     if _loads_compat(machine, gpu, stack, table):
         verdict = Verdict.WORKS_FORWARD_COMPAT
-        how = f"the image loads its own cuda-compat {cuda} libraries (forward compatibility)"
+        how = f"the image loads its own cuda-compat {stack.image} libraries (forward compatibility)"
     elif stated and not at_least(driver, stated):
         how += f", though the notes of the release ask for {stated}"
     return Finding(
@@ -193,6 +196,7 @@ def stands_in(machine: Host, gpu: Gpu, stack: Stack, table: Table) -> Finding | 
     minimum = table.families.get(_major(cuda))
     if minimum is None or not at_least(driver, minimum):
         return None
+    cuda = stack.image
     if driver_cuda(table, machine) >= numbers(cuda) or supplier(machine, table) == DRIVER:
         return None
     place = f"the image's cuda-compat {cuda} libraries take the place of the driver's {driver}"
@@ -235,8 +239,8 @@ def _passes(check: StartCheck | None, gpu: Gpu, branch: str) -> bool | None:
 
 def starts(machine: Host, gpu: Gpu, stack: Stack, table: Table) -> Finding | None:
     """Does the image start: NVIDIA_REQUIRE_CUDA, where something evaluates it?"""
-    cuda = stack.cuda
-    if not is_checked(machine, stack, table) or cuda is None or machine.driver is None:
+    cuda = stack.image
+    if not is_checked(machine, stack, table) or not cuda or machine.driver is None:
         return None
     if driver_cuda(table, machine) >= numbers(cuda):
         return None

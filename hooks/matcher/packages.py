@@ -9,18 +9,18 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from hooks.compat.table import numbers
-from hooks.matcher.choices import Choice, spoken
-from hooks.matcher.hosts import targets
-from hooks.matcher.rules import Coverage, coverage
-from hooks.matcher.verdicts import Finding, Layer, Verdict
+from ..compat.table import numbers
+from .choices import Choice, spoken
+from .hosts import targets
+from .rules import Coverage, coverage
+from .verdicts import Finding, Layer, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from hooks.compat.table import KernelGpus, KernelWheels, Table
-    from hooks.matcher.hosts import Gpu
-    from hooks.matcher.stacks import Stack
+    from ..compat.table import KernelGpus, KernelWheels, Table
+    from .hosts import Gpu
+    from .stacks import Stack
 
 _NO_CHOICE = Choice()
 

@@ -19,27 +19,28 @@ Three rules carry most of the weight (sources in `hooks/compat/`):
 from __future__ import annotations
 
 from enum import Enum
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from hooks.compat.table import load, numbers
-from hooks.matcher.choices import nvcc_reason, nvcc_refuses, spoken
-from hooks.matcher.hosts import (
+from ..compat.table import load, numbers
+from .choices import nvcc_reason, nvcc_refuses, spoken
+from .hosts import (
     Target,
     at_least,
     branch_of,
     driver_cuda,
     targets,
 )
-from hooks.matcher.jit import jit_notes
-from hooks.matcher.libcuda import architecture_of, runs_cuda, stands_in, starts
-from hooks.matcher.stacks import PROJECT_ARCH, Decided, resolve
-from hooks.matcher.verdicts import Finding, Judgement, Layer, Verdict
+from .jit import jit_notes
+from .libcuda import architecture_of, runs_cuda, stands_in, starts
+from .stacks import PROJECT_ARCH, Decided, resolve
+from .verdicts import Finding, Judgement, Layer, Verdict
 
 if TYPE_CHECKING:
-    from hooks.compat.table import NgcRelease, Table
-    from hooks.matcher.choices import Choice
-    from hooks.matcher.hosts import Gpu, Host
-    from hooks.matcher.stacks import Stack
+    from ..compat.table import NgcRelease, Table
+    from .choices import Choice
+    from .hosts import Gpu, Host
+    from .stacks import Stack
 
 
 class Coverage(Enum):
@@ -53,13 +54,23 @@ class Coverage(Enum):
 
 def coverage(entries: tuple[Target, ...], cc: str, table: Table) -> Coverage:
     """Whether one of the compiled targets runs on a GPU of compute capability `cc`."""
+    return _coverage_of(entries, cc, tuple(table.renamed.items()), table.jetson_cc)
+
+
+@lru_cache(maxsize=4096)  # a list of what works asks the same again for each release
+def _coverage_of(
+    entries: tuple[Target, ...],
+    cc: str,
+    renamed: tuple[tuple[str, str], ...],
+    jetson: frozenset[str],
+) -> Coverage:
     device = numbers(cc)
     found = Coverage.NONE
     for entry in entries:
         written = f"{entry.cc[0]}.{entry.cc[1]}"
-        name = table.renamed.get(written, written)
+        name = dict(renamed).get(written, written)
         built = numbers(name)
-        portable = not {name, cc} & table.jetson_cc
+        portable = not {name, cc} & jetson
         reaches = built[0] == device[0] and built <= device and portable
         if built == device or (reaches and not entry.suffix):
             return Coverage.CUBIN

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
-from hooks.compat.table import load, numbers
-from hooks.matcher.choices import Choice, cuda_tag, hub_tag, spoken
-from hooks.matcher.hosts import branch_of
-from hooks.matcher.rules import judge, judge_choice
-from hooks.matcher.verdicts import Layer
+from ..compat.table import load, numbers
+from .choices import Choice, cuda_tag, hub_tag, spoken
+from .hosts import branch_of
+from .rules import judge, judge_choice
+from .verdicts import Layer
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from hooks.compat.table import CudaImage, Table, TorchRelease
-    from hooks.matcher.hosts import Host
-    from hooks.matcher.verdicts import Judgement
+    from ..compat.table import CudaImage, Table, TorchRelease
+    from .hosts import Host
+    from .verdicts import Judgement
 
 # Answers of the template, by the field of a choice that they set.
 ANSWERS = {
@@ -32,7 +33,13 @@ ANSWERS = {
 # Services that a project can change to while it keeps PyTorch, CUDA and its packages: train brings
 # cuda-compat, which older drivers of data centers need; simple asks for no image but Ubuntu's.
 OTHER_SERVICES = {"simple": "train", "train": "simple", "hub": "simple"}
-REPOSITORIES = {"train": "nvidia/cuda", "devel": "nvidia/cuda", "hub": "pytorch/pytorch"}
+REPOSITORIES = {
+    "train": "nvidia/cuda",
+    "devel": "nvidia/cuda",
+    "hub": "pytorch/pytorch",
+    "ngc": "nvcr.io/nvidia/pytorch",
+}
+MOST_GPUS = 5  # kinds, in a sentence
 UPDATE = "./docker-amd64/template.sh update"
 
 
@@ -106,6 +113,8 @@ def describe(choice: Choice) -> str:
     parts = [f"PyTorch {choice.torch}"] if choice.torch else []
     if choice.accelerator == "cpu":
         parts.append("CPU")
+    elif choice.wheel_cuda:
+        parts.append(f"CUDA {choice.wheel_cuda} in an image of CUDA {choice.cuda}")
     elif choice.cuda:
         parts.append(f"CUDA {choice.cuda}")
     if choice.python:
@@ -207,19 +216,31 @@ def _candidates(choice: Choice, table: Table) -> Iterator[Choice]:
         yield from _torch_candidates(choice, table)
 
 
+def _other_images(choice: Choice, table: Table) -> Iterator[Choice]:
+    """The same wheel in an nvidia/cuda image of each CUDA line, where an image was named."""
+    wheel = choice.wheel_cuda or choice.cuda
+    if choice.tag and choice.distro and choice.torch:
+        for cuda in table.lines:
+            other = choice._replace(cuda=cuda, wheel_cuda=wheel if wheel != cuda else None)
+            yield _moved(other, table)
+
+
 def _torch_candidates(choice: Choice, table: Table) -> Iterator[Choice]:
+    yield from _other_images(choice, table)
     for release in table.torch.values():
         if not release.offered and release.version != choice.torch:
             continue
         lines = release.published
-        if choice.package_manager == "conda":
-            lines = table.conda.get(release.version, [])
-        elif choice.pytorch_build == "source":
+        if choice.pytorch_build == "source" and choice.service in {"train", "devel"}:
             lines = list(table.lines)
+        elif choice.package_manager == "conda":
+            lines = table.conda.get(release.version, [])
         python = _python_for(release, choice.python)
         for cuda in lines:
-            other = choice._replace(torch=release.version, cuda=cuda, python=python)
-            yield _moved(other, table)
+            other = choice._replace(torch=release.version, python=python)
+            if choice.wheel_cuda:  # the image is kept
+                yield other._replace(wheel_cuda=cuda if cuda != choice.cuda else None)
+            yield _moved(other._replace(cuda=cuda, wheel_cuda=None), table)
 
 
 def _key(option: Option, wanted: Choice, table: Table) -> tuple[object, ...]:
@@ -264,6 +285,7 @@ def _distance(option: Option, wanted: Choice, table: Table) -> tuple[object, ...
     release = table.torch.get(wanted.torch or "")
     cuda = wanted.cuda or (release.pypi_cuda if release else None) or choice.cuda or "0"
     mine = choice.cuda or cuda
+    wheels = choice.wheel_cuda or mine, wanted.wheel_cuda or cuda
     offered = [one.version for one in table.torch.values() if one.offered]
     return (
         _steps(choice.torch, wanted.torch, offered),
@@ -272,8 +294,22 @@ def _distance(option: Option, wanted: Choice, table: Table) -> tuple[object, ...
         _is_reported(choice, table),
         numbers(mine)[0] != numbers(cuda)[0],
         _steps(mine, cuda, lines),
+        _steps(*wheels, lines),
         option.judgement.verdict.rank,
         sum(getattr(choice, field) != getattr(wanted, field) for field in ANSWERS),
+    )
+
+
+def one_of_each(machine: Host) -> Host:
+    """The same host with one GPU of each kind: the rules ask no more than these of a GPU."""
+    kinds = {(item.cc or item.name, item.kind, item.brands): item for item in machine.gpus}
+    return machine._replace(gpus=tuple(kinds.values()))
+
+
+def _works(machine: Host, choice: Choice, table: Table) -> bool:
+    """Whether a choice works on each GPU; the first for which it does not ends the question."""
+    return all(
+        judge(machine._replace(gpus=(item,)), choice, table).verdict.works for item in machine.gpus
     )
 
 
@@ -286,7 +322,9 @@ def working(machine: Host, like: Choice, table: Table | None = None) -> tuple[Op
         table: another table than the one checked in, for tests.
     """
     table = table or load()
-    options = [Option(found, judge(machine, found, table)) for found in _candidates(like, table)]
+    each = one_of_each(machine)
+    found = [choice for choice in _candidates(like, table) if _works(each, choice, table)]
+    options = [Option(choice, judge(machine, choice, table)) for choice in found]
     good = [option for option in options if option.judgement.verdict.works]
     return tuple(sorted(good, key=lambda option: _key(option, like, table)))
 
@@ -343,12 +381,16 @@ def _in_other_service(machine: Host, choice: Choice, table: Table) -> list[Optio
     if choice.accelerator == "cpu" or choice.package_manager == "conda":
         return []
     there = choice._replace(
-        service=service, flavour="devel", distro=None, pytorch_build="wheel", tag=None
+        service=service,
+        flavour="devel",
+        distro=None,
+        pytorch_build="wheel",
+        tag=None,
+        wheel_cuda=None,
     )
-    found = [Option(one, judge(machine, one, table)) for one in _candidates(there, table)]
-    return [
-        one for one in found if one.judgement.verdict.works and one.choice.torch == choice.torch
-    ]
+    each = one_of_each(machine)
+    found = [one for one in _candidates(there, table) if one.torch == choice.torch]
+    return [Option(one, judge(machine, one, table)) for one in found if _works(each, one, table)]
 
 
 def _best(
@@ -368,7 +410,8 @@ def _best(
 def _said(old: Choice, new: Choice) -> str:
     """Name the choice to make, with what else changes beside its versions."""
     if image_of(new):
-        said = f"the image {image_of(new)}"
+        wheel = f" with PyTorch {new.torch}, CUDA {new.wheel_cuda or new.cuda}"
+        said = f"the image {image_of(new)}" + (wheel if new.torch and new.distro else "")
     else:
         said = describe(new) + (f" on {new.distro}" if new.distro not in {None, old.distro} else "")
         said += f" in the service {new.service}" if new.service != old.service else ""
@@ -418,11 +461,13 @@ def _newer_driver(hosts: list[Host], choice: Choice, table: Table) -> Change | N
     return None
 
 
-def _gpus(machine: Host) -> str:
-    counts: dict[str, int] = {}
-    for gpu in machine.gpus:
-        counts[gpu.label] = counts.get(gpu.label, 0) + 1
-    return spoken([f"{count} x {name}" if count > 1 else name for name, count in counts.items()])
+def gpus_of(machine: Host) -> str:
+    """The GPUs of a host for a sentence; of many kinds only the first are named."""
+    counts = Counter(gpu.label for gpu in machine.gpus)
+    names = [f"{count} x {name}" if count > 1 else name for name, count in counts.items()]
+    if len(names) > MOST_GPUS:
+        names[MOST_GPUS - 1 :] = [f"{len(names) - MOST_GPUS + 1} other kinds of GPU"]
+    return spoken(names)
 
 
 def advice(machine: Host | None, choice: Choice, table: Table | None = None) -> Advice:
@@ -440,7 +485,7 @@ def advice(machine: Host | None, choice: Choice, table: Table | None = None) -> 
         return Advice("unknown", None, line, "")
     verdict = judgement.verdict.value
     layer = judgement.layer.value if judgement.layer else None
-    where = f" on {_gpus(machine)}" if machine and choice.accelerator == "cuda" else ""
+    where = f" on {gpus_of(machine)}" if machine and choice.accelerator == "cuda" else ""
     line = f"{describe(choice)}{where}: {verdict}"
     why = f"{judgement.why}."
     if judgement.verdict.works:

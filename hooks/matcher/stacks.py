@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from hooks.compat.table import numbers
-from hooks.matcher.choices import (
+from ..compat.table import numbers
+from .choices import (
     arch_reason,
     conda_arch_unknown,
     cuda_tag,
@@ -20,12 +20,12 @@ from hooks.matcher.choices import (
     spoken,
     wheel_reason,
 )
-from hooks.matcher.hosts import parse_cca
-from hooks.matcher.verdicts import Finding, Layer, Verdict
+from .hosts import parse_cca
+from .verdicts import Finding, Layer, Verdict
 
 if TYPE_CHECKING:
-    from hooks.compat.table import CudaImage, CudaLine, NgcRelease, Table, TorchRelease
-    from hooks.matcher.choices import Choice
+    from ..compat.table import CudaImage, CudaLine, NgcRelease, Table, TorchRelease
+    from .choices import Choice
 
 
 PROJECT_ARCH = "x86_64"  # docker-amd64: the machines that the images of a project are for
@@ -36,6 +36,7 @@ class Stack(NamedTuple):
 
     name: str
     cuda: str | None = None
+    image_cuda: str | None = None  # of the image, where a wheel in it is of another line
     compiled: tuple[str, ...] | None = None  # None: not known
     unknown_code: str = ""
     has_code: bool = True  # False: nothing in it runs on the GPU yet
@@ -45,6 +46,11 @@ class Stack(NamedTuple):
     prefers_forward: bool = False
     ngc: NgcRelease | None = None
     platforms: tuple[str, ...] | None = ("x86_64", "aarch64")  # None: not known
+
+    @property
+    def image(self) -> str:
+        """The CUDA line of the image: of its start check, and of its cuda-compat libraries."""
+        return self.image_cuda or self.cuda or ""
 
     def without_compat(self) -> Stack:
         """The same image, built without the folder of cuda-compat libraries.
@@ -247,8 +253,9 @@ def _in_cuda_image(choice: Choice, table: Table, arch: str) -> Stack:
     _check_cuda_image(choice, line, table)
     if release and choice.pytorch_build == "wheel":
         make = _conda if choice.package_manager == "conda" else _wheel
-        stack = make(choice._replace(cuda=cuda), table, arch)
-        return _on_cuda_image(stack, line)
+        stack = make(choice._replace(cuda=choice.wheel_cuda or cuda), table, arch)
+        other = cuda if stack.cuda != cuda else None
+        return _on_cuda_image(stack, line)._replace(image_cuda=other)
     if release:
         _check_python(release, choice.python)
     stack = _on_cuda_image(Stack(name=f"CUDA {cuda}", cuda=cuda), line)
@@ -265,6 +272,13 @@ def _in_cuda_image(choice: Choice, table: Table, arch: str) -> Stack:
 
 def _ngc(choice: Choice, table: Table, arch: str) -> Stack:
     release = table.ngc.get(choice.ngc_release or "")
+    if choice.tag:
+        raise Decided(
+            Verdict.UNKNOWN,
+            Layer.IMAGE_TAG,
+            f"nvcr.io/nvidia/pytorch:{choice.tag} is an image for Jetson, and the table has only"
+            f" those for other GPUs, such as {choice.ngc_release}-py3",
+        )
     if release is None or release.torch is None or release.line is None:
         raise Decided(
             Verdict.UNKNOWN,

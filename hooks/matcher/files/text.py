@@ -1,0 +1,57 @@
+"""Bytes of a dependency file as text: any encoding that pip reads, and no binary file."""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import re
+
+from ..hosts import BadInputError
+
+MOST_BYTES = 8_000_000  # the longest locks of public projects have a third of this
+# The order of pip's own reader: UTF-32 begins like UTF-16.
+# https://github.com/pypa/pip/blob/main/src/pip/_internal/req/req_file.py
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_CODING = re.compile(rb"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
+
+
+def _by_encoding(content: bytes) -> str:
+    for mark, encoding in _MARKS:
+        if content.startswith(mark):
+            return content[len(mark) :].decode(encoding, "replace")
+    named = [match for line in content.split(b"\n")[:2] if (match := _CODING.match(line))]
+    for encoding in [*(match[1].decode("ascii") for match in named), "utf-8"]:
+        with contextlib.suppress(LookupError, UnicodeDecodeError):
+            return content.decode(encoding)
+    # PowerShell's UTF-16 without a mark: every other byte is 0.
+    if content[1::2].count(0) > len(content) // 4:
+        return content.decode("utf-16-le", "replace")
+    return content.decode("latin-1")
+
+
+def decoded(content: bytes, name: str) -> str:
+    """The text of a file.
+
+    Args:
+        content: its bytes.
+        name: what messages call it.
+
+    Raises:
+        BadInputError: it is empty, too long, or no text.
+    """
+    if len(content) > MOST_BYTES:
+        raise BadInputError(f"{name} is too long for a list of packages")
+    text = _by_encoding(content)
+    if content[1::2].count(0) > len(content) // 4 and "\0" in text:
+        text = content.decode("utf-16-le", "replace")
+    if re.search(r"[\x00-\x08\x0e-\x1a\x7f]", text):
+        raise BadInputError(f"{name} is not a text file")
+    if not text.strip():
+        raise BadInputError(f"{name} is empty")
+    return text

@@ -1,0 +1,123 @@
+"""The newest choice of each service that works on a host: the answer to "what can I use here?"."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..compat.table import Table, load
+from .remedies import image_name
+from .rules import judge
+from .search import _candidates, _moved, describe, one_of_each, working
+from .verdicts import Judgement, Layer, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .choices import Choice
+    from .hosts import Host
+
+# The rows: what a row is called, and what it changes of the choice that the user began with.
+ROWS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("simple", {"service": "simple", "package_manager": "pip"}),
+    ("conda", {"service": "simple", "package_manager": "conda"}),
+    ("train", {"service": "train", "package_manager": "pip"}),
+    ("devel", {"service": "devel", "package_manager": "pip", "torch": None, "python": None}),
+    ("ngc", {"service": "ngc", "package_manager": "pip", "torch": None, "python": None}),
+    ("hub", {"service": "hub", "package_manager": "pip", "python": None, "flavour": "runtime"}),
+)
+
+
+class Row(NamedTuple):
+    """One service: the newest choice that works, or why there is none.
+
+    `choice` is None where nothing works; `judgement` is then that of the newest choice whose
+    verdict is not known, else of the newest one.
+    """
+
+    name: str
+    choice: Choice | None
+    judgement: Judgement
+
+    @property
+    def says(self) -> str:
+        """What a table shows of the choice."""
+        if self.choice:
+            image = image_name(self.choice)
+            if self.choice.service in {"ngc", "hub", "devel"} and image:
+                return image
+            wheel = self.choice._replace(cuda=self.choice.wheel_cuda or self.choice.cuda)
+            named = describe(wheel._replace(wheel_cuda=None))
+            return named + (f", in {image}" if image else "")
+        if self.judgement.verdict is Verdict.UNKNOWN:
+            return "not known"
+        return "nothing works"
+
+
+def _likes(like: Choice, table: Table) -> Iterator[tuple[str, Choice]]:
+    newest = list(table.torch)[-1]
+    for name, changes in ROWS:
+        wanted = like._replace(torch=newest, cuda=None, ngc_release=None, tag=None, wheel_cuda=None)
+        wanted = wanted._replace(**changes)
+        if wanted.service in {"train", "devel"} and wanted.distro is None:
+            wanted = wanted._replace(distro="ubuntu24.04")
+        yield name, wanted
+
+
+def overview(machine: Host, like: Choice, table: Table | None = None) -> tuple[Row, ...]:
+    """The newest that works of each service.
+
+    Args:
+        machine: the host; GPUs of one kind are asked once.
+        like: whose Python, distribution and compute capabilities are kept.
+        table: another table than the one checked in, for tests.
+    """
+    table = table or load()
+    machine = one_of_each(machine)
+    rows: dict[str, Row] = {}
+    for name, wanted in _likes(like, table):
+        row = _row(machine, name, wanted, table)
+        if name == "train" and not wanted.project:
+            row = _wheel_in_an_image(machine, rows["simple"], wanted, table) or row
+        rows[name] = row
+    return tuple(rows.values())
+
+
+def nothing(machine: Host, wanted: Choice, table: Table | None = None) -> Judgement:
+    """Why no choice of a service works: what all of them fail by, or what is not known.
+
+    Args:
+        machine: a host for which `search.working` is empty.
+        wanted: the choice whose service, Python and package manager are kept.
+        table: another table than the one checked in, for tests.
+    """
+    table = table or load()
+    found = [judge(machine, choice, table) for choice in _candidates(wanted, table)][::-1]
+    # Where the driver does not drive the GPU, it does not matter which images there are.
+    undriven = [said for said in found if said.layer is Layer.GPU_NO_LONGER_DRIVEN]
+    unknown = [said for said in found if said.verdict is Verdict.UNKNOWN]
+    unknown.sort(key=lambda said: said.gpu == "")  # what is not known of the GPU says more
+    return (undriven or unknown or found)[0]
+
+
+def _wheel_in_an_image(machine: Host, simple: Row, like: Choice, table: Table) -> Row | None:
+    """The newest wheel that works in the newest image of nvidia/cuda that works, None for none.
+
+    Without a project nothing says that both are of one CUDA.
+    """
+    if simple.choice is None:
+        return None
+    wheel = simple.choice.cuda
+    for cuda in reversed(table.lines):
+        made = like._replace(torch=simple.choice.torch, python=simple.choice.python, cuda=cuda)
+        made = _moved(made._replace(wheel_cuda=wheel if wheel != cuda else None), table)
+        judgement = judge(machine, made, table)
+        if judgement.verdict.works:
+            return Row("train", made, judgement)
+    return None
+
+
+def _row(machine: Host, name: str, wanted: Choice, table: Table) -> Row:
+    options = working(machine, wanted, table)
+    if options:
+        return Row(name, options[0].choice, options[0].judgement)
+    return Row(name, None, nothing(machine, wanted, table))

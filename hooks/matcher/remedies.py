@@ -1,0 +1,260 @@
+"""What a user can paste: the commands that install a choice, or a driver.
+
+Inside a project its answers are changed; elsewhere it is a line for uv, pip, conda or Docker. Which
+packages bring a driver differs by distribution; where one has no packages by branch, the comment
+says so.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..compat.table import Table, load
+from .choices import cuda_tag, hub_tag
+from .libcuda import architecture_of
+from .search import ANSWERS
+
+if TYPE_CHECKING:
+    from .choices import Choice
+    from .hosts import Host
+    from .search import Change
+    from .this_machine import Place
+
+WHEELS = "https://download.pytorch.org/whl"
+
+# What `uv pip install --help` of uv 0.13.9 lists for --torch-backend; pip's index has more.
+UV_BACKENDS = frozenset(
+    [
+        *("cu132", "cu130", "cu129", "cu128", "cu126", "cu125", "cu124", "cu123", "cu122"),
+        *("cu121", "cu120", "cu118", "cu117", "cu116"),
+    ]
+)
+
+# Packages name the flavours of the kernel modules, of which the table knows what a GPU needs. There
+# are open ones from branch 515 on, and no others from 620 on.
+# https://docs.nvidia.com/datacenter/tesla/driver-installation-guide/620/kernel-modules.html
+FIRST_OPEN_BRANCH = 515
+FIRST_WITHOUT_PROPRIETARY = 620
+FIRST_PINNED = 570  # what NVIDIA's guide says of packages holds from this branch on
+
+GUIDE = "https://docs.nvidia.com/datacenter/tesla/driver-installation-guide/"
+
+
+class Remedy(NamedTuple):
+    """A line to paste, and the tool or the system that it is for."""
+
+    tool: str
+    line: str
+
+    def __str__(self) -> str:
+        """The line; a remedy that is no command is a comment."""
+        return self.line
+
+
+def _variant(cuda: str) -> str:
+    return f"cu{cuda.replace('.', '')}"
+
+
+def _wheel(choice: Choice, cuda: str) -> list[Remedy]:
+    """PyTorch's wheel of a CUDA line, by uv and by pip."""
+    package, variant = f"torch=={choice.torch}", _variant(cuda)
+    index = f"--index-url {WHEELS}/{variant}"
+    by_uv = f"--torch-backend={variant}" if variant in UV_BACKENDS else index
+    return [
+        Remedy("uv", f"uv pip install {package} {by_uv}"),
+        Remedy("pip", f"pip install {package} {index}"),
+    ]
+
+
+def image_name(choice: Choice, table: Table | None = None) -> str:
+    """The image of a choice, with its tag; "" where it has none or the table knows no tag."""
+    table = table or load()
+    release = table.torch.get(choice.torch or "")
+    if choice.service == "ngc":
+        return f"nvcr.io/nvidia/pytorch:{choice.tag or f'{choice.ngc_release}-py3'}"
+    if choice.service == "hub" and release:
+        tag = hub_tag(release, choice.cuda or release.pypi_cuda, choice.flavour)
+        return f"pytorch/pytorch:{choice.tag or tag}"
+    line = table.lines.get(choice.cuda or (release.pypi_cuda if release else ""))
+    if choice.service not in {"train", "devel"} or line is None or line.image is None:
+        return ""
+    distro = choice.distro or next(
+        (name for name in reversed(line.image.distros) if name.startswith("ubuntu")), None
+    )
+    if choice.tag or distro is None:
+        return f"nvidia/cuda:{choice.tag}" if choice.tag else ""
+    return f"nvidia/cuda:{cuda_tag(line, choice.flavour, distro)}"
+
+
+def installs(choice: Choice, table: Table | None = None) -> tuple[Remedy, ...]:
+    """The lines that install a choice outside a project.
+
+    Args:
+        choice: one that works.
+        table: another table than the one checked in, for tests.
+    """
+    table = table or load()
+    release = table.torch.get(choice.torch or "")
+    found: list[Remedy] = []
+    image = image_name(choice, table) if choice.accelerator == "cuda" else ""
+    if image:
+        found.append(Remedy("docker", f"docker pull {image}"))
+    if release is None or choice.service in {"ngc", "hub"} or choice.pytorch_build == "source":
+        return tuple(found)
+    cuda = choice.wheel_cuda or choice.cuda or release.pypi_cuda
+    if choice.package_manager == "conda":
+        python = f" python={choice.python}" if choice.python else ""
+        line = f"conda install -c conda-forge pytorch-gpu={choice.torch} cuda-version={cuda}"
+        return (*found, Remedy("conda", f"{line}{python}"))
+    if choice.accelerator == "cpu":
+        index = f"--index-url {WHEELS}/cpu"
+        return (
+            Remedy("uv", f"uv pip install torch=={choice.torch} --torch-backend=cpu"),
+            Remedy("pip", f"pip install torch=={choice.torch} {index}"),
+        )
+    return (*found, *_wheel(choice, cuda))
+
+
+def _modules(machine: Host, branch: int) -> str:
+    """Which kernel modules drive all GPUs of a host: "open", "proprietary", or "" for none."""
+    rows = [architecture_of(item, load()) for item in machine.gpus]
+    needed = {row.modules for row in rows if row}
+    if "proprietary" not in needed:
+        return "proprietary" if branch < FIRST_OPEN_BRANCH else "open"
+    return "" if "open" in needed or branch >= FIRST_WITHOUT_PROPRIETARY else "proprietary"
+
+
+def drivers(machine: Host, branch: int, where: Place) -> tuple[Remedy, ...]:
+    """The lines that install a driver branch on a host.
+
+    Args:
+        machine: whose GPUs decide the flavour of the kernel modules.
+        branch: such as 580.
+        where: whose distribution decides the packages.
+    """
+    if where.wsl:
+        return (
+            Remedy("windows", f"# WSL: install driver {branch} or newer in Windows, from"),
+            Remedy("windows", "# https://www.nvidia.com/drivers; install no Linux driver in WSL"),
+        )
+    modules = _modules(machine, branch)
+    if not modules:
+        return (Remedy("", f"# no kernel modules of branch {branch} drive all of these GPUs"),)
+    server = all(item.kind == "datacenter" for item in machine.gpus)
+    family = {where.distribution, *where.like}
+    if "ubuntu" in family:
+        return _ubuntu(branch, modules, server=server)
+    if "debian" in family:
+        return _debian(branch, modules, where)
+    if family & {"rhel", "centos", "fedora", "amzn"}:
+        return _red_hat(branch, modules, where)
+    return _by_hand(branch, modules, where)
+
+
+def _ubuntu(branch: int, modules: str, *, server: bool) -> tuple[Remedy, ...]:
+    """Ubuntu's own packages, https://packages.ubuntu.com/search?keywords=nvidia-driver.
+
+    Source packages and their flavours: nvidia-driver-580, -open, -server, -server-open.
+    """
+    parts = ["nvidia-driver", str(branch), *(["server"] if server else [])]
+    name = "-".join([*parts, *(["open"] if modules == "open" else [])])
+    other = "" if server else f" (servers: {'-'.join([*parts, 'server'])})"
+    if not server and modules == "open":
+        other = f" (servers: nvidia-driver-{branch}-server-open)"
+    return (Remedy("apt", f"sudo apt install {name}  # then restart{other}"),)
+
+
+def _meta(modules: str) -> str:
+    """The package of NVIDIA's repositories that brings a driver with one kind of modules."""
+    return "nvidia-open" if modules == "open" else "cuda-drivers"
+
+
+def _debian(branch: int, modules: str, where: Place) -> tuple[Remedy, ...]:
+    """Debian has one branch for each release; NVIDIA's repository has all, by a pinning package.
+
+    https://docs.nvidia.com/datacenter/tesla/driver-installation-guide/version-locking.html
+    """
+    own = {"12": 535, "13": 550}.get(where.version)  # https://packages.debian.org/nvidia-driver
+    if where.distribution == "debian" and own == branch:
+        return (Remedy("apt", "sudo apt install nvidia-driver  # from non-free, then restart"),)
+    if branch < FIRST_PINNED:
+        return _by_hand(branch, modules, where)
+    name = f"{where.distribution} {where.version}".strip()
+    pin = f"sudo apt install nvidia-driver-pinning-{branch}"
+    return (
+        Remedy("", f"# {name} itself has no packages of branch {branch}; NVIDIA's repository has:"),
+        Remedy("", f"# {GUIDE}"),
+        Remedy("apt", f"{pin} && sudo apt install {_meta(modules)}  # then restart"),
+    )
+
+
+def _by_hand(branch: int, modules: str, where: Place) -> tuple[Remedy, ...]:
+    """No package is known: where to read on."""
+    name = where.distribution or "this distribution"
+    return (
+        Remedy("", f"# no package of branch {branch} ({modules} modules) is known for {name}:"),
+        Remedy("", f"# {GUIDE}"),
+    )
+
+
+def _red_hat(branch: int, modules: str, where: Place) -> tuple[Remedy, ...]:
+    """Module streams up to RHEL 9 and on Amazon Linux, a version lock on RHEL 10 and Fedora.
+
+    Table 5 of the page that FIRST_OPEN names.
+    """
+    install = f"sudo dnf install {_meta(modules)}"
+    major = where.version.partition(".")[0]
+    first = Remedy("", f"# with NVIDIA's repository ({GUIDE}):")
+    if where.distribution != "fedora" and (major in {"8", "9"} or where.distribution == "amzn"):
+        stream = f"{branch}-{'open' if modules == 'open' else 'dkms'}"
+        line = f"sudo dnf module enable nvidia-driver:{stream} && {install}"
+    else:
+        add = "add " if where.distribution == "fedora" else ""
+        line = f"sudo dnf versionlock {add}'*nvidia*{branch}*' && {install}"
+    return first, Remedy("dnf", f"{line}  # then restart")
+
+
+def remedies(machine: Host, wanted: Choice, change: Change, where: Place) -> tuple[Remedy, ...]:
+    """What to paste to make a change: a driver, other answers or another installation, or both.
+
+    Args:
+        machine: the host as it is.
+        wanted: the choice that does not work.
+        change: what works instead.
+        where: the command was started.
+    """
+    found: list[Remedy] = []
+    if change.host.driver and change.host.driver != machine.driver:
+        branch = int(change.host.driver.partition(".")[0])
+        found += drivers(machine, branch, where)
+    if change.choice == wanted:
+        return tuple(found)
+    if where.project:
+        return (*found, *updates(change.choice, where))
+    if change.choice.python and change.choice.python != wanted.python:
+        found.append(Remedy("uv", f"uv venv --python {change.choice.python}"))
+    return (*found, *installs(change.choice))
+
+
+def updates(choice: Choice, where: Place) -> tuple[Remedy, ...]:
+    """The command that changes the answers of the project around to a choice, if they differ."""
+    answers = dict(where.answers)
+    wanted = {"service": choice.service, "package_manager": choice.package_manager}
+    wanted |= {
+        answer: value for field, answer in ANSWERS.items() if (value := getattr(choice, field))
+    }
+    if "linux_distro" in wanted:  # image tags say ubuntu24.04, the answer is ubuntu-24.04
+        wanted["linux_distro"] = re.sub(r"(?<=[a-z])(?=[0-9])", "-", wanted["linux_distro"])
+    if choice.service in {"ngc", "hub"}:
+        del wanted["package_manager"]  # not asked there
+    if choice.service == "ngc":
+        wanted = {name: wanted[name] for name in ("service", "ngc_release", "cca")}
+    data = [
+        f"--data {name}={shlex.quote(value)}"
+        for name, value in wanted.items()
+        if answers.get(name) != value
+    ]
+    line = f"{shlex.quote(where.project)} update {' '.join(data)}"
+    return (Remedy("hearth", line),) if data else ()
