@@ -26,6 +26,7 @@ from .overview import nothing, overview
 from .remedies import installs, remedies, updates
 from .rules import judge
 from .search import advice, gpus_of, image_of, working
+from .stacks import OTHER_PROCESSOR, PROJECT_ARCH
 from .this_machine import place, this_machine
 from .verdicts import Layer, Verdict
 
@@ -286,7 +287,7 @@ def _change_json(change: Change | None) -> dict[str, Any] | None:
 def _finding_json(judgement: Judgement) -> list[dict[str, str]]:
     return [
         {"gpu": f.gpu, "layer": f.layer.value, "verdict": f.verdict.value, "why": f.why}
-        for f in (*judgement.findings, *getattr(judgement, "notes", ()))
+        for f in (*judgement.findings, *judgement.notes)
     ]
 
 
@@ -303,6 +304,7 @@ def _as_json(told: Advice, lines: list[str], note: str) -> dict[str, Any]:
         "newest": _change_json(_newest(told)),
         "driver": _change_json(told.driver),
         "remedies": lines,
+        "notes": list(told.notes),
         "note": note,
     }
 
@@ -392,6 +394,8 @@ def _print_rows(machine: Host, like: Choice, where: Place, options: argparse.Nam
             missing.setdefault(row.judgement.why, []).append(row.name)
     for why, names in missing.items():
         print(f"\n{', '.join(names)}: {why}.")
+    if machine.arch != PROJECT_ARCH:
+        print(f"\nThese are wheels and images by themselves: {OTHER_PROCESSOR}.")
     lines = _for_row(good[0], where) if good else _for_nothing(machine, rows, like, where)
     _print_remedies(lines)
     return status
@@ -425,7 +429,7 @@ def _print_remedies(lines: list[Remedy | str]) -> None:
 
 def _print_layers(machine: Host | None, judgement: Judgement) -> None:
     """Every layer of every GPU, in the order in which it is asked; the deciding one is marked."""
-    said = list(dict.fromkeys([*judgement.findings, *getattr(judgement, "notes", ())]))
+    said = list(dict.fromkeys([*judgement.findings, *judgement.notes]))
     groups: dict[str, tuple[Layer, ...]] = {"the choice itself": OF_THE_CHOICE}
     for item in machine.gpus if machine else ():
         groups[item.label] = OF_A_GPU
@@ -496,7 +500,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(_as_json(told, lines, note), indent=2))
         return EXIT.get(Verdict(told.verdict), 0)
-    print(*filter(None, [note, told.line, told.why, *getattr(told, "notes", ())]), sep="\n")
+    print(*filter(None, [note, told.line, told.why, *told.notes]), sep="\n")
     if options.why and told.judgement:
         _print_layers(machine, told.judgement)
     _print_remedies([*lines])

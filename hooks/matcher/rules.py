@@ -33,7 +33,7 @@ from .hosts import (
 )
 from .jit import jit_notes
 from .libcuda import architecture_of, runs_cuda, stands_in, starts
-from .stacks import PROJECT_ARCH, Decided, resolve
+from .stacks import OTHER_PROCESSOR, PROJECT_ARCH, Decided, resolve
 from .verdicts import Finding, Judgement, Layer, Verdict
 
 if TYPE_CHECKING:
@@ -91,7 +91,9 @@ def _platform(machine: Host, stack: Stack) -> Finding | None:
             return None
         why = f"it is not known whether the image of {stack.name} is made for {machine.arch}"
         return Finding(Verdict.UNKNOWN, Layer.PLATFORM, why)
-    made = f"its image is made for {spoken(list(stack.platforms))} only, and {here}"
+    if stack.project:
+        return Finding(Verdict.FAILS, Layer.PLATFORM, f"{OTHER_PROCESSOR}, and {here}")
+    made = f"its image is made for {spoken(list(stack.platforms))} machines only, and {here}"
     return Finding(Verdict.FAILS, Layer.PLATFORM, f"{stack.name} does not run here: {made}")
 
 

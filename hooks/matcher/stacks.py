@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 
 PROJECT_ARCH = "x86_64"  # docker-amd64: the machines that the images of a project are for
+OTHER_PROCESSOR = f"projects of Hearth are for {PROJECT_ARCH} machines"
 
 
 class Stack(NamedTuple):
@@ -46,6 +47,7 @@ class Stack(NamedTuple):
     prefers_forward: bool = False
     ngc: NgcRelease | None = None
     platforms: tuple[str, ...] | None = ("x86_64", "aarch64")  # None: not known
+    project: bool = False
 
     @property
     def image(self) -> str:
@@ -306,6 +308,10 @@ def _ngc(choice: Choice, table: Table, arch: str) -> Stack:
 
 
 def _hub(choice: Choice, table: Table, arch: str) -> Stack:
+    made = table.hub_platforms
+    if made is not None and arch not in made:
+        why = f"pytorch/pytorch has images for {spoken(made)} machines only, not for {arch}"
+        raise Decided(Verdict.FAILS, Layer.PLATFORM, why)
     release = _release(choice, table, Layer.IMAGE_TAG)
     cuda = choice.cuda or release.pypi_cuda
     right = hub_tag(release, cuda, choice.flavour)
@@ -358,7 +364,9 @@ def resolve(choice: Choice, table: Table, arch: str) -> Stack:
     _check_cca(choice, stack.cuda, table)
     if choice.compat == "remove":
         stack = stack.without_compat()
-    return stack._replace(platforms=(PROJECT_ARCH,)) if choice.project else stack
+    if choice.project:
+        return stack._replace(platforms=(PROJECT_ARCH,), project=True)
+    return stack
 
 
 def _without_torch(choice: Choice) -> Stack:

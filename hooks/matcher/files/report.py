@@ -220,7 +220,7 @@ def _said(told: Told) -> list[str]:
         lines = [head, f"{told.verdict}: {where}{told.why}."]
     else:
         # What the matcher says beside the verdict, such as of torch.compile.
-        lines = [head, told.judged.line, told.why, *getattr(told.judged, "notes", ())]
+        lines = [head, told.judged.line, told.why, *told.judged.notes]
     return [
         *filter(None, lines),
         *(_sentence(note) for note in found.notes),
