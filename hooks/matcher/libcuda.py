@@ -51,9 +51,12 @@ def supplier(machine: Host, table: Table) -> str:
     return str(getattr(_toolkit(machine, table), way))
 
 
-def _forward(gpu: Gpu) -> bool:
-    """Whether NVIDIA offers forward compatibility for a GPU: data center, and GB10."""
-    return gpu.kind in {"datacenter", "system"}
+def _forward(machine: Host, gpu: Gpu) -> bool:
+    """Whether NVIDIA offers forward compatibility for a GPU: data center, and GB10.
+
+    Of the driver of a virtual GPU's guest, NVIDIA's notes on it say nothing.
+    """
+    return gpu.kind in {"datacenter", "system"} and machine.driver_type != "vgpu"
 
 
 def _compat_drives(cuda: str, gpu: Gpu, table: Table) -> bool:
@@ -99,11 +102,11 @@ def _too_old(machine: Host, gpu: Gpu, stack: Stack, table: Table) -> Finding:
     verdict = Verdict.FAILS
     runs = _compat_runs_on(stack, driver, table)
     older, cuda = numbers(stack.image)[0] < numbers(cuda)[0], stack.image
-    if not stack.has_compat or older:
+    if stack.has_compat is False or older:
         pass
     elif gpu.brands & CONSUMER_BRANDS:
         why += "; forward compatibility is not for GeForce and TITAN (error 804)"
-    elif not _forward(gpu):
+    elif not _forward(machine, gpu):
         verdict = Verdict.UNKNOWN
         why += (
             "; forward compatibility is for data-center GPUs and some others, and it is not known"
@@ -111,6 +114,9 @@ def _too_old(machine: Host, gpu: Gpu, stack: Stack, table: Table) -> Finding:
         )
     elif not _compat_drives(cuda, gpu, table):
         why += f"; the cuda-compat {cuda} libraries no longer drive {gpu.label}"
+    elif stack.has_compat is None:
+        verdict = Verdict.UNKNOWN
+        why += f"; it is not known whether the image of {stack.name} has libraries that run it"
     elif not stack.prefers_forward and supplier(machine, table) == DRIVER:
         why += (
             f"; the image's cuda-compat {cuda} libraries would run it, but {_way(machine)} does not"
@@ -146,7 +152,7 @@ def _loads_compat(machine: Host, gpu: Gpu, stack: Stack, table: Table) -> bool:
     cuda, driver = stack.image, machine.driver or ""
     if driver_cuda(table, machine) >= numbers(cuda):  # those of the image are not newer
         return False
-    if not stack.has_compat or not _forward(gpu) or not _compat_drives(cuda, gpu, table):
+    if not stack.has_compat or not _forward(machine, gpu) or not _compat_drives(cuda, gpu, table):
         return False
     runs = _compat_runs_on(stack, driver, table)
     if stack.prefers_forward:
@@ -172,6 +178,12 @@ def runs_cuda(machine: Host, gpu: Gpu, stack: Stack, table: Table) -> Finding | 
         return None
     if not at_least(driver, minimum):
         return _too_old(machine, gpu, stack, table)
+    if gpu.kind == "jetson":
+        why = (
+            f"driver {driver} brings CUDA {brings[0]}.{brings[1]}, and it is not known whether it"
+            f" runs CUDA {cuda}: Jetson has cuda-compat packages of its own"
+        )
+        return Finding(Verdict.UNKNOWN, Layer.DRIVER, why, gpu.label)
     verdict = Verdict.WORKS_MINOR_COMPAT
     how = f"CUDA {cuda} runs on {minimum} or newer by minor-version compatibility"
     stated = stack.ngc.min_driver if stack.ngc else None
@@ -191,7 +203,7 @@ def runs_cuda(machine: Host, gpu: Gpu, stack: Stack, table: Table) -> Finding | 
 def stands_in(machine: Host, gpu: Gpu, stack: Stack, table: Table) -> Finding | None:
     """Does the image's libcuda do harm where the driver's own would run this CUDA?"""
     cuda, driver = stack.cuda, machine.driver
-    if not stack.has_compat or stack.prefers_forward or cuda is None or driver is None:
+    if stack.has_compat is False or stack.prefers_forward or cuda is None or driver is None:
         return None
     minimum = table.families.get(_major(cuda))
     if minimum is None or not at_least(driver, minimum):
@@ -200,6 +212,10 @@ def stands_in(machine: Host, gpu: Gpu, stack: Stack, table: Table) -> Finding | 
     if driver_cuda(table, machine) >= numbers(cuda) or supplier(machine, table) == DRIVER:
         return None
     place = f"the image's cuda-compat {cuda} libraries take the place of the driver's {driver}"
+    if stack.has_compat is None:
+        place = (
+            f"if the image has cuda-compat {cuda} libraries, they take the place of the driver's"
+        )
     verdict = Verdict.UNKNOWN
     if gpu.brands & CONSUMER_BRANDS:
         verdict = Verdict.FAILS
@@ -207,7 +223,7 @@ def stands_in(machine: Host, gpu: Gpu, stack: Stack, table: Table) -> Finding | 
             f"{place}, and they refuse {gpu.label}: error 804, forward compatibility was attempted"
             " on non supported HW"
         )
-    elif not _forward(gpu):
+    elif not _forward(machine, gpu):
         why = (
             f"{place}; they are for data-center GPUs and some others, and it is not known whether"
             f" {gpu.label} is one"
@@ -219,6 +235,8 @@ def stands_in(machine: Host, gpu: Gpu, stack: Stack, table: Table) -> Finding | 
         return None
     else:
         why = f"{place}, and it is not known whether they run on this branch"
+    if stack.has_compat is None:
+        verdict = Verdict.UNKNOWN
     return Finding(verdict, Layer.DRIVER, why, gpu.label)
 
 
@@ -237,6 +255,18 @@ def _passes(check: StartCheck | None, gpu: Gpu, branch: str) -> bool | None:
     return False if check.complete or (gpu.brands and not brands & check.brands()) else None
 
 
+def _family(machine: Host, gpu: Gpu, cuda: str, table: Table) -> Finding | None:
+    """Is the driver of the CUDA family that an image built without cuda-compat asks for?"""
+    family = f"{_major(cuda)}.0"
+    if driver_cuda(table, machine) >= numbers(family):
+        return None
+    why = (
+        f"the image is built on CUDA {cuda} and asks for a driver that brings CUDA {family}; on"
+        f" driver {machine.driver} it does not start (unsatisfied condition: cuda>={family})"
+    )
+    return Finding(Verdict.FAILS, Layer.IMAGE_START_CHECK, why, gpu.label)
+
+
 def starts(machine: Host, gpu: Gpu, stack: Stack, table: Table) -> Finding | None:
     """Does the image start: NVIDIA_REQUIRE_CUDA, where something evaluates it?"""
     cuda = stack.image
@@ -244,6 +274,8 @@ def starts(machine: Host, gpu: Gpu, stack: Stack, table: Table) -> Finding | Non
         return None
     if driver_cuda(table, machine) >= numbers(cuda):
         return None
+    if stack.start_check == "family":
+        return _family(machine, gpu, cuda, table)
     passes = _passes(table.start_checks.get(cuda), gpu, str(numbers(machine.driver)[0]))
     if passes:
         return None

@@ -125,6 +125,8 @@ def _module(machine: Host, gpu: Gpu, table: Table) -> Finding | None:
     """The driver has two flavours of kernel modules; some GPUs are driven by one only."""
     row = architecture_of(gpu, table)
     needs = row.modules if row else None
+    if gpu.host and needs == "either":  # Grace Hopper: sources.yml, kernel-modules
+        needs = "open"
     if not machine.module or needs not in {"open", "proprietary"} or needs == machine.module:
         return None
     return Finding(

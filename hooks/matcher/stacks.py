@@ -42,7 +42,7 @@ class Stack(NamedTuple):
     unknown_code: str = ""
     has_code: bool = True  # False: nothing in it runs on the GPU yet
     nvcc: CudaLine | None = None  # set where something is compiled for the host's own GPUs
-    start_check: str = ""  # "", "nvidia/cuda" or "pytorch/pytorch"
+    start_check: str = ""  # "", "nvidia/cuda", "pytorch/pytorch", or "family" of the image's CUDA
     has_compat: bool | None = False  # the folder of cuda-compat libraries; None: not known
     prefers_forward: bool = False
     ngc: NgcRelease | None = None
@@ -57,9 +57,10 @@ class Stack(NamedTuple):
     def without_compat(self) -> Stack:
         """The same image, built without the folder of cuda-compat libraries.
 
-        Hearth then has it ask for a driver of the CUDA family, which the layer of the driver asks.
+        Hearth then has it ask for a driver of the CUDA family of the base image.
         """
-        return self._replace(has_compat=False, prefers_forward=False, start_check="")
+        check = "family" if self.start_check else ""
+        return self._replace(has_compat=False, prefers_forward=False, start_check=check)
 
 
 class Decided(Exception):  # noqa: N818  (no error: the choice itself decides)
