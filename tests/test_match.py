@@ -46,7 +46,7 @@ def wheel(torch: str, cuda: str | None = None) -> dict[str, Any]:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: str(case.get("says") or case["report"]))
 def test_the_verdict_and_the_deciding_layer_are_right(case: dict[str, Any]) -> None:
     wanted = case["choice"]
-    chosen = from_image(wanted["image"]) if "image" in wanted else choice(**wanted)
+    chosen = (from_image if "image" in wanted else choice)(**wanted)
     named = case["gpu"]
     item = gpu("", named) if named.replace(".", "").isdigit() else gpu(named)
     judgement = judge(host(case["driver"], [item])._replace(**case.get("host", {})), chosen)

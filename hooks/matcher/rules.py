@@ -360,12 +360,16 @@ def judge_choice(
         why = f"CPU is what was asked ({stack.name}), no GPU is needed"
         notes = tuple(jit_notes(None, stack, choice, table, arch))
         return Judgement(Verdict.WORKS, None, why, "", (), notes)
+    if stack.doubts:
+        doubt = stack.doubts[0]
+        return Judgement(doubt.verdict, doubt.layer, doubt.why, "", stack.doubts)
     return None
 
 
 def _judged(machine: Host, stack: Stack, table: Table) -> Judgement:
     """The judgement of a stack, every GPU by itself; the worst one decides."""
-    found = [finding for finding in (_platform(machine, stack), _secure_boot(machine)) if finding]
+    found = [*stack.doubts]
+    found += [finding for finding in (_platform(machine, stack), _secure_boot(machine)) if finding]
     found += [f for gpu in machine.gpus for f in _gpu_findings(machine, gpu, stack, table)]
     decides = _decides(found)
     if decides is None:
@@ -405,9 +409,13 @@ def judge(machine: Host, choice: Choice, table: Table | None = None) -> Judgemen
     """
     table = table or load()
     alone = judge_choice(choice, machine.arch, table)
-    if alone is not None:
+    if alone is not None and alone.verdict is not Verdict.UNKNOWN:
         return alone
-    stack = resolve(choice, table, machine.arch)
+    try:
+        stack = resolve(choice, table, machine.arch)
+    except Decided as decided:
+        found = decided.finding
+        return Judgement(found.verdict, found.layer, found.why, "", (found,))
     if choice.compat == "auto" and stack.has_compat is not False:
         judgement = _with_or_without(machine, stack, table)[1]
     else:

@@ -48,6 +48,9 @@ class Stack(NamedTuple):
     ngc: NgcRelease | None = None
     platforms: tuple[str, ...] | None = ("x86_64", "aarch64")  # None: not known
     project: bool = False
+    doubts: tuple[
+        Finding, ...
+    ] = ()  # what is not known of it, and only decides where nothing fails
 
     @property
     def image(self) -> str:
@@ -239,6 +242,17 @@ def _check_cuda_image(choice: Choice, line: CudaLine, table: Table) -> None:
         )
 
 
+def _doubts_of_cuda_image(choice: Choice, line: CudaLine, table: Table) -> tuple[Finding, ...]:
+    """What is not known of an nvidia/cuda image: whether there is one at all."""
+    try:
+        _check_cuda_image(choice, line, table)
+    except Decided as decided:
+        if decided.finding.verdict is Verdict.FAILS:
+            raise
+        return (decided.finding,)
+    return ()
+
+
 def _on_cuda_image(stack: Stack, line: CudaLine) -> Stack:
     """The same in an image of nvidia/cuda."""
     known = line.image.platforms if line.image else None
@@ -253,15 +267,15 @@ def _in_cuda_image(choice: Choice, table: Table, arch: str) -> Stack:
     if cuda is None:
         raise Decided(Verdict.UNKNOWN, Layer.IMAGE_TAG, "no CUDA version was given")
     line = _line(cuda, table)
-    _check_cuda_image(choice, line, table)
+    doubts = _doubts_of_cuda_image(choice, line, table)
     if release and choice.pytorch_build == "wheel":
         make = _conda if choice.package_manager == "conda" else _wheel
         stack = make(choice._replace(cuda=choice.wheel_cuda or cuda), table, arch)
         other = cuda if stack.cuda != cuda else None
-        return _on_cuda_image(stack, line)._replace(image_cuda=other)
+        return _on_cuda_image(stack, line)._replace(image_cuda=other, doubts=doubts)
     if release:
         _check_python(release, choice.python)
-    stack = _on_cuda_image(Stack(name=f"CUDA {cuda}", cuda=cuda), line)
+    stack = _on_cuda_image(Stack(name=f"CUDA {cuda}", cuda=cuda, doubts=doubts), line)
     if release is None and choice.flavour != "devel":
         return stack._replace(has_code=False)  # no compiler in it
     what = f"PyTorch {release.version} built from source" if release else "a program built"
@@ -325,12 +339,8 @@ def _hub(choice: Choice, table: Table, arch: str) -> Stack:
             f"pytorch/pytorch has no tag {choice.tag or right}"
             + (f", but {spoken(near)}" if near else ""),
         )
-    if right not in seen:
-        raise Decided(
-            Verdict.UNKNOWN,
-            Layer.IMAGE_TAG,
-            f"it is not known whether pytorch/pytorch:{right} exists",
-        )
+    why = f"it is not known whether pytorch/pytorch:{right} exists"
+    doubt = Finding(Verdict.UNKNOWN, Layer.IMAGE_TAG, why)
     stack = _wheel(choice._replace(cuda=cuda, python=None), table, arch)
     # The runtime image stands on plain Ubuntu; what the devel image stands on changed over time.
     devel = choice.flavour == "devel"
@@ -338,6 +348,7 @@ def _hub(choice: Choice, table: Table, arch: str) -> Stack:
         start_check="pytorch/pytorch" if devel else "",
         has_compat=None if devel else False,
         platforms=tuple(table.hub_platforms) if table.hub_platforms else None,
+        doubts=() if right in seen else (doubt,),
     )
 
 
