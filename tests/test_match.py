@@ -78,6 +78,16 @@ def test_a_host_with_several_gpus_is_judged_by_each_and_names_the_one_that_fails
     assert judge(machine, choice(torch="2.14.1", cuda="12.6")).verdict is Verdict.WORKS
 
 
+def test_a_cudnn_that_does_not_support_the_gpu_is_told() -> None:
+    machine = host("470.256.02", [K80])
+    newer, older = (
+        judge(machine, choice(torch=torch, cuda="11.8")) for torch in ("2.7.1", "2.3.1")
+    )
+    assert newer.verdict is older.verdict is Verdict.WORKS_MINOR_COMPAT
+    assert any("cuDNN 9" in note.why for note in newer.notes)
+    assert not any("cuDNN" in note.why for note in older.notes)
+
+
 def test_what_the_host_reports_wins_over_its_name() -> None:
     assert gpu("NVIDIA GeForce RTX 6090", "13.0").cc == "13.0"
     assert gpu("", "10.1").cc == "11.0", "Jetson Thor was called 10.1 before CUDA 13"

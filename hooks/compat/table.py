@@ -58,6 +58,13 @@ class Variant(NamedTuple):
         return True if arch == "x86_64" and self.published else None
 
 
+class Cudnn(NamedTuple):
+    """The oldest compute capability that cuDNN supports from a version on."""
+
+    since: str
+    min_cc: str
+
+
 class TorchRelease(NamedTuple):
     """A PyTorch release on PyPI and the PyTorch wheel indexes.
 
@@ -326,6 +333,7 @@ class Table(NamedTuple):
     start_override: str
     torch: dict[str, TorchRelease]
     hub_platforms: list[str] | None  # of pytorch/pytorch images; None: not known
+    cudnn: Cudnn
     products: dict[str, Product]
     known_cc: frozenset[str]  # of a product, or a target of some nvcc
     jetson_cc: frozenset[str]  # no binary code is shared with other GPUs
@@ -467,6 +475,7 @@ def build(data: dict[str, Any]) -> Table:
         start_override=cuda["start_check"]["override"],
         torch={row["torch"]: _torch(row) for row in data["torch"]["releases"]},
         hub_platforms=data["torch"]["hub"]["platforms"],
+        cudnn=Cudnn(**data["torch"]["cudnn"]),
         products=_products(data["gpus"]),
         known_cc=frozenset(row["cc"] for row in data["gpus"]["gpus"]).union(
             *(line.targets or () for line in lines.values())

@@ -305,6 +305,20 @@ def _kernel(
     return Finding(verdict, Layer.KERNEL_IMAGE, why, gpu.label)
 
 
+def _cudnn(gpu: Gpu, stack: Stack, table: Table) -> Finding | None:
+    """Does the wheel's cuDNN support the GPU that the wheel has code for? The rest runs without."""
+    since, least = table.cudnn
+    if stack.cudnn is None or gpu.cc is None or numbers(stack.cudnn) < numbers(since):
+        return None
+    if numbers(gpu.cc) >= numbers(least):
+        return None
+    why = (
+        f"cuDNN {stack.cudnn} of {stack.name} is for {least} and newer: it is not known whether"
+        f" convolutions run on {gpu.label}"
+    )
+    return Finding(Verdict.UNKNOWN, Layer.KERNEL_IMAGE, why, gpu.label)
+
+
 def _gpu_findings(machine: Host, gpu: Gpu, stack: Stack, table: Table) -> list[Finding]:
     """What every layer says of a GPU, in the order in which a user meets them."""
     mode = runs_cuda(machine, gpu, stack, table)
@@ -395,7 +409,8 @@ def _with_or_without(machine: Host, stack: Stack, table: Table) -> tuple[str, Ju
 
 def _notes(machine: Host, stack: Stack, choice: Choice, table: Table) -> tuple[Finding, ...]:
     """What else the user meets on a host, each sentence once."""
-    found = [n for g in machine.gpus for n in jit_notes(g, stack, choice, table, machine.arch)]
+    found = [note for gpu in machine.gpus if (note := _cudnn(gpu, stack, table))]
+    found += [n for g in machine.gpus for n in jit_notes(g, stack, choice, table, machine.arch)]
     return tuple(dict.fromkeys(found))
 
 

@@ -40,6 +40,7 @@ class Stack(NamedTuple):
     image_cuda: str | None = None  # of the image, where a wheel in it is of another line
     compiled: tuple[str, ...] | None = None  # None: not known
     unknown_code: str = ""
+    cudnn: str | None = None  # version in the wheel; None: not known, or none of its own
     has_code: bool = True  # False: nothing in it runs on the GPU yet
     nvcc: CudaLine | None = None  # set where something is compiled for the host's own GPUs
     start_check: str = ""  # "", "nvidia/cuda", "pytorch/pytorch", or "family" of the image's CUDA
@@ -144,6 +145,7 @@ def _wheel(choice: Choice, table: Table, arch: str) -> Stack:
         cuda=cuda,
         compiled=tuple(compiled) if compiled else None,
         unknown_code=arch_reason(release, cuda, arch),
+        cudnn=variant.cudnn if variant else None,
     )
 
 
