@@ -194,10 +194,10 @@ def test_the_image_is_kept_where_another_wheel_works() -> None:
 def test_without_a_choice_the_newest_of_every_service_is_one_screen(capsys: Printed) -> None:
     out = out_of(capsys, 0, "RTX 3090", "--driver", "550")
     lines = out.splitlines()
-    names = [line.split()[0] for line in lines[3:9]]
+    names = [line.split()[0] for line in lines[3:10] if not line.startswith(" ")]
     assert names == ["simple", "conda", "train", "devel", "ngc", "hub"]
     assert len(lines) <= 24
-    assert max(map(len, lines)) <= 120
+    assert max(map(len, lines)) <= 80
     assert lines[3].split()[-1].startswith("works")
 
 
@@ -225,7 +225,50 @@ def test_nothing_works_is_said_only_where_that_is_known(capsys: Printed) -> None
     assert "branch 470 is the last for Kepler" in out
     out = out_of(capsys, 3, "Radeon VII", "--driver", "590", "--list")
     assert "nothing works" not in out
-    assert "Radeon VII is not a GPU in the table" in out
+    assert "Radeon VII is not an NVIDIA GPU" in out
+    assert "Strange is not a GPU in the table" in out_of(capsys, 3, "Strange", "--driver", "590")
+
+
+@pytest.mark.parametrize("gpu", ["RTX 5090", "H100", "B200"])
+def test_where_a_driver_is_too_old_for_the_gpu_nothing_is_unknown(
+    gpu: str, capsys: Printed
+) -> None:
+    out = out_of(capsys, 1, gpu, "--driver", "450")
+    assert "not known" not in out
+    assert "install a driver of branch" in out
+
+
+def test_a_wheel_is_offered_in_an_image_of_its_own_cuda() -> None:
+    like = choice(service="simple")._replace(compat="image", project=False)
+    train = next(row for row in overview(host("580", ["Tesla V100"]), like) if row.name == "train")
+    assert train.choice
+    assert (train.choice.cuda, train.choice.wheel_cuda) == ("12.6", None)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["4x4090"], "4 x NVIDIA GeForce RTX 4090 (8.9), driver 580"),
+        (["--gpu", "8xH100"], "8 x NVIDIA H100 (9.0), driver 580"),
+        (
+            ["8", "x", "NVIDIA", "H100", "2x", "4090", "T4"],
+            "8 x NVIDIA H100 (9.0), 2 x NVIDIA GeForce RTX 4090 (8.9) and Tesla T4 (7.5)",
+        ),
+    ],
+)
+def test_many_gpus_are_counted_as_people_write_it(
+    words: list[str], says: str, capsys: Printed
+) -> None:
+    assert out_of(capsys, 0, *words, "--driver", "580").startswith(says)
+
+
+def test_a_part_of_a_gpu_alone_asks_for_the_gpu(capsys: Printed) -> None:
+    assert "name that too" in out_of(capsys, 3, "MIG 1g.10gb", "--driver", "580")
+
+
+def test_a_probe_without_a_gpu_says_what_to_do(tmp_path: Path, capsys: Printed) -> None:
+    (tmp_path / "host.json").write_text('{"gpus": []}')
+    assert "`hearth match 5090 --driver 570`" in out_of(capsys, 3, "--host", "host.json")
 
 
 def test_json_of_the_table_has_a_verdict_for_every_service(capsys: Printed) -> None:
@@ -342,6 +385,49 @@ def test_inside_a_project_the_remedy_is_its_update(
     assert f"  .{update}" in out_of(capsys, 1, *words).splitlines()
     out = out_of(capsys, 0, "T4", "--driver", "550", "--image", "24.03")
     assert out.splitlines()[-1].strip().endswith("--data service=ngc --data ngc_release=24.03")
+
+
+@pytest.mark.parametrize(
+    ("answers", "words", "data"),
+    [
+        # The project's service is kept, and the CUDA that was judged is written.
+        (
+            {"service": "train"},
+            ["--torch", "2.9.1"],
+            "torch_version=2.9.1 --data cuda_version=12.8",
+        ),
+        ({"service": "train"}, [], "cuda_version=12.6"),
+        ({"package_manager": "conda"}, ["--torch", "2.9.1"], "cuda_version=12.9"),
+        ({"accelerator": "cuda"}, ["--cpu", "--torch", "2.14.1"], "--data accelerator=cpu"),
+        (
+            {"service": "train"},
+            ["--image", "nvidia/cuda:12.4.1-devel-ubuntu22.04"],
+            "torch_version=none",
+        ),
+    ],
+)
+def test_inside_a_project_a_choice_changes_its_answers(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Printed,
+    answers: dict[str, str],
+    words: list[str],
+    data: str,
+) -> None:
+    make_project(Path("project"))
+    all_answers = {"torch_version": "2.14.1", "cuda_version": "13.0", "service": "simple"}
+    all_answers |= {"package_manager": "pip", "python_version": "3.12", **answers}
+    text = "".join(f"{name}: '{value}'\n" for name, value in all_answers.items())
+    Path("project/.copier-answers.yml").write_text(text)
+    monkeypatch.chdir("project")
+    main(["3090", "--driver", "550", *words])
+    update = next(line for line in capsys.readouterr().out.splitlines() if "update" in line)
+    assert data in update
+    assert update.count("service=devel") == ("--image" in words)
+
+
+def test_conda_is_installed_with_the_cuda_that_was_judged() -> None:
+    (line,) = lines_of(torch="2.9.1", package_manager="conda")
+    assert line.endswith("cuda-version=12.9")  # conda-forge has no 12.8 for it
 
 
 def test_outside_a_project_the_remedies_are_lines_of_uv_and_pip(capsys: Printed) -> None:
@@ -531,6 +617,28 @@ def test_a_reader_that_stops_early_sees_no_traceback() -> None:
         assert started.stderr
         started.stdout.close()
         assert started.stderr.read() == b""
+
+
+@pytest.mark.parametrize(("closed", "status"), [("<&-", 2), (">&-", 2), (">/dev/full", 2)])
+def test_a_closed_or_full_stream_ends_in_one_sentence(closed: str, status: int) -> None:
+    name = "titan" if closed != ">/dev/full" else "T4"
+    line = f'exec "$0" -m hooks.match {name} --driver 550 {closed}'
+    done = subprocess.run(
+        ["sh", "-c", line, sys.executable], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == status
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_an_nvidia_smi_that_hangs_is_waited_for_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program(tmp_path, "nvidia-smi", "echo x >> asked; exec sleep 9")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr("hooks.matcher.this_machine.LIMIT", 0.2)
+    with pytest.raises(BadInputError, match="it does not answer"):
+        this_machine(tmp_path, tmp_path)
+    assert (tmp_path / "asked").read_text() == "x\n"
 
 
 def test_a_name_that_fits_several_gpus_is_asked_for_on_a_terminal(

@@ -128,8 +128,8 @@ def test_json_names_the_image_to_take(capsys: pytest.CaptureFixture[str]) -> Non
     ("arguments", "says"),
     [
         (["--driver", "new", "--gpu", "T4"], "'new' is not a driver version"),
-        (["--driver", "580.95.05"], "the list of GPUs is empty"),
-        (["--driver", "580.95.05", "--list"], "the list of GPUs is empty"),
+        (["--driver", "580.95.05"], "--driver needs a GPU"),
+        (["--driver", "580.95.05", "--list"], "--driver needs a GPU"),
         (["--driver", "580.95.05", "--gpu", ""], "no GPU given"),
         ([*RTX4090, "--cca", "9.0,8.6"], "cca has a comma"),
         ([*RTX4090, "--torch", "newest"], "'newest' is not a PyTorch version"),

@@ -11,15 +11,17 @@ Exit status: 0 works, 1 fails, 2 the input was refused (one sentence), 3 unknown
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..compat.table import load
 from . import files, inspect_image
-from .choices import Choice, choice, from_image, spoken
+from .choices import SERVICES, Choice, choice, from_image, spoken
 from .hosts import BRANDS, BadInputError, Gpu, Host, from_probe, gpu, host
 from .names import find, is_virtual
 from .overview import nothing, overview
@@ -55,6 +57,7 @@ Hearth's matcher: which CUDA, PyTorch, Python, image and driver work with which 
 
 # The layers that ask about the choice itself; the others ask about each GPU.
 OF_THE_CHOICE = (Layer.IMAGE_TAG, Layer.SOLVER, Layer.PYTHON, Layer.PLATFORM)
+_COUNT = re.compile(r"\s*([0-9]{1,3})\s*[xX]\s*")  # 8x before a name
 OF_A_GPU = tuple(layer for layer in Layer if layer not in OF_THE_CHOICE)
 
 # What answers in place of a choice: modules with options(parser) and run(options), which returns
@@ -155,12 +158,18 @@ def machine_of(options: argparse.Namespace) -> Host | None:
             return None
         if options.driver is None:
             return this_machine()
-    ask = sys.stdin.isatty() and sys.stdout.isatty() and not options.json
+        raise BadInputError("--driver needs a GPU: name it, as in `hearth match 5090 --driver 570`")
+    ask = not options.json and all(
+        stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout)
+    )
     if ccs:
         pairs = zip(names or [""] * len(ccs), ccs, strict=True)
         found = [_named(name, cc, options.brand, ask=ask) for name, cc in pairs]
     else:
-        typed = [*_joined(options.gpus), *options.gpu]
+        typed = _counted(options.gpus)
+        for name in options.gpu:
+            count, rest = _count_of(name)
+            typed += [rest] * count
         found = [_named(name, None, None, ask=ask) for name in typed]
     return host(options.driver, found, options.arch)
 
@@ -173,6 +182,29 @@ def _is_known(name: str) -> bool:
 def _continues(word: str) -> bool:
     """Whether a word can stand behind the name of a GPU: no brand does."""
     return word.lower() not in {*BRANDS, "rtx", "gtx"}
+
+
+def _count_of(text: str) -> tuple[int, str]:
+    """How many GPUs a name stands for, and the name: (8, "H100") for 8xH100 or 8 x H100."""
+    found = _COUNT.match(text)
+    return (int(found[1]), text[found.end() :]) if found else (1, text)
+
+
+def _counted(words: list[str]) -> list[str]:
+    """Names of GPUs as `_joined` reads them, each as often as the number before it says."""
+    if len(words) > 1 and words[0].isdecimal() and words[1] in {"x", "X"}:
+        words = [f"{words[0]}x", *words[2:]]
+    at = next((at for at in range(1, len(words)) if _begins_count(words, at)), len(words))
+    if not words:
+        return []
+    count, first = _count_of(words[0])
+    names = _joined([word for word in (first, *words[1:at]) if word])
+    return [*names[:1] * count, *names[1:], *_counted(words[at:])]
+
+
+def _begins_count(words: list[str], at: int) -> bool:
+    spaced = words[at].isdecimal() and words[at + 1 : at + 2] in (["x"], ["X"])
+    return spaced or bool(_COUNT.match(words[at]))
 
 
 def _joined(words: list[str]) -> list[str]:
@@ -262,6 +294,38 @@ def _is_open(options: argparse.Namespace) -> bool:
     """Whether no choice was given: the question is what works."""
     said = (options.torch, options.cuda, options.wheel_cuda, options.image, options.ngc)
     return not any(said) and not options.cpu and options.build is None and options.service is None
+
+
+def _fill_from_answers(
+    options: argparse.Namespace, answers: dict[str, str], *, is_open: bool
+) -> None:
+    """Inside a project, what was not typed is as in its answers: a choice is a change of them.
+
+    The question what works keeps to the project's service, Python and distribution.
+    """
+    options.row = ""
+    options.project_torch = answers.get("torch_version", "none") != "none"
+    of_an_image = bool(options.image or options.ngc)
+    if answers.get("service") not in SERVICES or of_an_image:
+        return
+    named = bool(options.torch or options.cuda or options.cpu)
+    if answers["service"] == "ngc" and named:  # its image has its own PyTorch
+        return
+    options.service = options.service or answers["service"]
+    options.row = options.service
+    if options.service in {"ngc", "hub"}:
+        return
+    manager = answers.get("package_manager")
+    options.package_manager = options.package_manager or manager
+    if options.service == "simple" and options.package_manager == "conda":
+        options.row = "conda"
+    options.python = options.python or answers.get("python_version")
+    options.distro = options.distro or answers.get("linux_distro")
+    if is_open:
+        return
+    options.torch = options.torch or answers.get("torch_version")
+    if options.service == answers["service"] == "train":
+        options.build = options.build or answers.get("pytorch_build")
 
 
 def _change_json(change: Change | None) -> dict[str, Any] | None:
@@ -378,12 +442,14 @@ def _print_rows(machine: Host, like: Choice, where: Place, options: argparse.Nam
         return status
     strangers = [item.name for item in machine.gpus if item.cc is None]
     if strangers and not good:
-        print(f"{spoken(strangers)} is not a GPU in the table: name it as nvidia-smi -L does, or")
-        print("give its compute capability, such as --cc 8.9.")
+        print(f"{spoken(strangers)} {_stranger(strangers[0])}.")
         return status
     print(f"{_host_line(machine)}\n")
     cells = [("service", "newest that works", "verdict")]
-    cells += [(row.name, row.says, row.judgement.verdict.value) for row in rows]
+    for row in rows:
+        first, *more = row.lines
+        cells.append((row.name, first, row.judgement.verdict.value))
+        cells += [("", line, "") for line in more]
     widths = [max(len(row[at]) for row in cells) for at in range(3)]
     for line in cells:
         padded = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
@@ -394,16 +460,40 @@ def _print_rows(machine: Host, like: Choice, where: Place, options: argparse.Nam
             missing.setdefault(row.judgement.why, []).append(row.name)
     for why, names in missing.items():
         print(f"\n{', '.join(names)}: {why}.")
-    if machine.arch != PROJECT_ARCH:
+    if machine.arch != PROJECT_ARCH and good:
         print(f"\nThese are wheels and images by themselves: {OTHER_PROCESSOR}.")
-    lines = _for_row(good[0], where) if good else _for_nothing(machine, rows, like, where)
+    lines = (
+        _for_row(_own(good, options), where) if good else _for_nothing(machine, rows, like, where)
+    )
     _print_remedies(lines)
     return status
 
 
-def _for_row(row: Row, where: Place) -> list[Remedy | str]:
-    """How to install the first row, or to change a project to it."""
-    if row.choice is None:
+def _stranger(name: str) -> str:
+    """Why a name was not found, and what to name in its place."""
+    words = set(re.findall(r"[a-z]+", name.lower()))
+    if "mig" in words:
+        return "is a part of a GPU: name that too, as in `a100 80gb MIG 1g.10gb`"
+    if words & {"amd", "radeon", "rx", "instinct", "intel", "arc", "apple"} - {"nvidia"}:
+        return (
+            "is not an NVIDIA GPU: these tables are for CUDA only, give --cpu for PyTorch without"
+        )
+    return (
+        "is not a GPU in the table: name it as nvidia-smi -L does, or\ngive its compute"
+        " capability, such as --cc 8.9"
+    )
+
+
+def _own(good: list[Row], options: argparse.Namespace) -> Row | None:
+    """The row of the project's service if it works, else the first one."""
+    own = next((row for row in good if row.name == options.row), good[0])
+    # The row of devel has no PyTorch, which a project with PyTorch shall not lose.
+    return None if own.name == "devel" and options.project_torch else own
+
+
+def _for_row(row: Row | None, where: Place) -> list[Remedy | str]:
+    """How to install the choice of a row, or to change a project to it."""
+    if row is None or row.choice is None:
         return []
     return list(updates(row.choice, where) if where.project else installs(row.choice))
 
@@ -488,17 +578,23 @@ def _run(options: argparse.Namespace) -> int:
             return status
     where = place()
     options.in_project = bool(where.project)
+    is_open = _is_open(options)
+    _fill_from_answers(options, dict(where.answers), is_open=is_open)
     machine = machine_of(options)
     wanted, note = _wanted(options, machine)
-    if machine is not None and (options.list or _is_open(options)):
+    if machine is not None and (options.list or is_open):
         _check_listed(machine, wanted)
-        if _is_open(options):
+        if is_open:
             return _print_rows(machine, wanted, where, options)
         return _print_list(machine, wanted, as_json=options.json)
     told = advice(machine, wanted)
     lines = _remedy_lines(told, machine, wanted, where)
     if options.json:
         print(json.dumps(_as_json(told, lines, note), indent=2))
+        return EXIT.get(Verdict(told.verdict), 0)
+    if machine is None and options.probe:  # there is no GPU to ask about
+        print(f"{options.probe}: no NVIDIA GPU was found that a driver runs.")
+        print("Name GPU and driver, as in `hearth match 5090 --driver 570`.")
         return EXIT.get(Verdict(told.verdict), 0)
     print(*filter(None, [note, told.line, told.why, *told.notes]), sep="\n")
     if options.why and told.judgement:
@@ -509,6 +605,8 @@ def _run(options: argparse.Namespace) -> int:
 
 def main(arguments: list[str] | None = None, program: str = "hooks.match") -> int:
     """Run the command; see the module's text for its exit status."""
+    if sys.stdout is None:  # closed by the caller, who wants the exit status
+        sys.stdout = io.StringIO()
     try:
         status = _run(_parser(program).parse_args(arguments))
         sys.stdout.flush()
@@ -520,6 +618,10 @@ def main(arguments: list[str] | None = None, program: str = "hooks.match") -> in
     except BrokenPipeError:  # `| head` has read enough; nor may Python's last flush complain
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # a full disk, say: an exit status of 1 would say that it fails
+        print(f"{program}: the answer cannot be written: {error.strerror}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return REFUSED
     return status
 
 

@@ -269,9 +269,7 @@ def host(
         BadInputError: malformed version, unknown word or architecture, or no GPU.
     """
     if not gpus:
-        raise BadInputError(
-            "the list of GPUs is empty: name at least one GPU, or choose accelerator cpu"
-        )
+        raise BadInputError("the list of GPUs is empty: name at least one GPU, or choose the CPU")
     resolved = tuple(gpu(item) if isinstance(item, str) else item for item in gpus)
     own = next((item.host for item in resolved if item.host), None)
     if arch is not None and arch.lower() not in ARCHITECTURES:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..compat.table import Table, load
+from ..compat.table import Table, load, numbers
+from .choices import Choice
 from .remedies import image_name
 from .rules import judge
 from .search import _candidates, _moved, describe, one_of_each, working
-from .verdicts import Judgement, Layer, Verdict
+from .verdicts import Judgement, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .choices import Choice
     from .hosts import Host
 
 # The rows: what a row is called, and what it changes of the choice that the user began with.
@@ -39,18 +39,18 @@ class Row(NamedTuple):
     judgement: Judgement
 
     @property
-    def says(self) -> str:
-        """What a table shows of the choice."""
+    def lines(self) -> tuple[str, ...]:
+        """What a table shows of the choice: the image of a wheel has a line of its own."""
         if self.choice:
             image = image_name(self.choice)
             if self.choice.service in {"ngc", "hub", "devel"} and image:
-                return image
+                return (image,)
             wheel = self.choice._replace(cuda=self.choice.wheel_cuda or self.choice.cuda)
             named = describe(wheel._replace(wheel_cuda=None))
-            return named + (f", in {image}" if image else "")
+            return (named, f"in {image}") if image else (named,)
         if self.judgement.verdict is Verdict.UNKNOWN:
-            return "not known"
-        return "nothing works"
+            return ("not known",)
+        return ("nothing works",)
 
 
 def _likes(like: Choice, table: Table) -> Iterator[tuple[str, Choice]]:
@@ -91,23 +91,30 @@ def nothing(machine: Host, wanted: Choice, table: Table | None = None) -> Judgem
         table: another table than the one checked in, for tests.
     """
     table = table or load()
-    found = [judge(machine, choice, table) for choice in _candidates(wanted, table)][::-1]
     # Where the driver does not drive the GPU, it does not matter which images there are.
-    undriven = [said for said in found if said.layer is Layer.GPU_NO_LONGER_DRIVEN]
+    alone = judge(machine, Choice(cca=wanted.cca, project=wanted.project), table)
+    if alone.verdict is Verdict.FAILS:
+        return alone
+    found = [judge(machine, choice, table) for choice in _candidates(wanted, table)][::-1]
     unknown = [said for said in found if said.verdict is Verdict.UNKNOWN]
     unknown.sort(key=lambda said: said.gpu == "")  # what is not known of the GPU says more
-    return (undriven or unknown or found)[0]
+    return (unknown or found)[0]
 
 
 def _wheel_in_an_image(machine: Host, simple: Row, like: Choice, table: Table) -> Row | None:
-    """The newest wheel that works in the newest image of nvidia/cuda that works, None for none.
+    """The newest wheel that works, in an image of nvidia/cuda that works; None for none.
 
-    Without a project nothing says that both are of one CUDA.
+    Without a project nothing says that both are of one CUDA. An image of the wheel's own CUDA is
+    the best, then the newest of its major: PyTorch refuses to compile extensions with another one.
     """
     if simple.choice is None:
         return None
-    wheel = simple.choice.cuda
-    for cuda in reversed(table.lines):
+    wheel = simple.choice.cuda or table.torch[simple.choice.torch or ""].pypi_cuda
+
+    def nearness(cuda: str) -> tuple[bool, bool, tuple[int, ...]]:
+        return cuda == wheel, numbers(cuda)[0] == numbers(wheel)[0], numbers(cuda)
+
+    for cuda in sorted(table.lines, key=nearness, reverse=True):
         made = like._replace(torch=simple.choice.torch, python=simple.choice.python, cuda=cuda)
         made = _moved(made._replace(wheel_cuda=wheel if wheel != cuda else None), table)
         judgement = judge(machine, made, table)

@@ -77,7 +77,7 @@ def image_name(choice: Choice, table: Table | None = None) -> str:
     if choice.service == "hub" and release:
         tag = hub_tag(release, choice.cuda or release.pypi_cuda, choice.flavour)
         return f"pytorch/pytorch:{choice.tag or tag}"
-    line = table.lines.get(choice.cuda or (release.pypi_cuda if release else ""))
+    line = table.lines.get(_cuda_of(choice, table) or "")
     if choice.service not in {"train", "devel"} or line is None or line.image is None:
         return ""
     distro = choice.distro or next(
@@ -86,6 +86,15 @@ def image_name(choice: Choice, table: Table | None = None) -> str:
     if choice.tag or distro is None:
         return f"nvidia/cuda:{choice.tag}" if choice.tag else ""
     return f"nvidia/cuda:{cuda_tag(line, choice.flavour, distro)}"
+
+
+def _cuda_of(choice: Choice, table: Table) -> str | None:
+    """The CUDA line of a choice; where it names none, the one that the rules judge it by."""
+    if choice.cuda or choice.torch not in table.torch or choice.accelerator == "cpu":
+        return choice.cuda
+    if choice.package_manager == "conda":
+        return table.conda.get(choice.torch, [None])[-1]
+    return table.torch[choice.torch].pypi_cuda
 
 
 def installs(choice: Choice, table: Table | None = None) -> tuple[Remedy, ...]:
@@ -103,7 +112,7 @@ def installs(choice: Choice, table: Table | None = None) -> tuple[Remedy, ...]:
         found.append(Remedy("docker", f"docker pull {image}"))
     if release is None or choice.service in {"ngc", "hub"} or choice.pytorch_build == "source":
         return tuple(found)
-    cuda = choice.wheel_cuda or choice.cuda or release.pypi_cuda
+    cuda = choice.wheel_cuda or _cuda_of(choice, table) or release.pypi_cuda
     if choice.package_manager == "conda":
         python = f" python={choice.python}" if choice.python else ""
         line = f"conda install -c conda-forge pytorch-gpu={choice.torch} cuda-version={cuda}"
@@ -241,16 +250,24 @@ def remedies(machine: Host, wanted: Choice, change: Change, where: Place) -> tup
 def updates(choice: Choice, where: Place) -> tuple[Remedy, ...]:
     """The command that changes the answers of the project around to a choice, if they differ."""
     answers = dict(where.answers)
+    choice = choice._replace(cuda=_cuda_of(choice, load()))  # else the old answer would remain
     wanted = {"service": choice.service, "package_manager": choice.package_manager}
+    if "accelerator" in answers:
+        wanted["accelerator"] = choice.accelerator
+    if "pytorch_build" in answers and choice.service == "train" and choice.torch:
+        wanted["pytorch_build"] = choice.pytorch_build
     wanted |= {
         answer: value for field, answer in ANSWERS.items() if (value := getattr(choice, field))
     }
+    if choice.torch is None and choice.service != "ngc" and "torch_version" in answers:
+        wanted["torch_version"] = "none"
     if "linux_distro" in wanted:  # image tags say ubuntu24.04, the answer is ubuntu-24.04
         wanted["linux_distro"] = re.sub(r"(?<=[a-z])(?=[0-9])", "-", wanted["linux_distro"])
     if choice.service in {"ngc", "hub"}:
         del wanted["package_manager"]  # not asked there
     if choice.service == "ngc":
-        wanted = {name: wanted[name] for name in ("service", "ngc_release", "cca")}
+        kept = ("service", "accelerator", "ngc_release", "cca")
+        wanted = {name: wanted[name] for name in kept if name in wanted}
     data = [
         f"--data {name}={shlex.quote(value)}"
         for name, value in wanted.items()

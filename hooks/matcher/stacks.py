@@ -266,6 +266,8 @@ def _in_cuda_image(choice: Choice, table: Table, arch: str) -> Stack:
     """Services train and devel: something in an nvidia/cuda image."""
     release = _release(choice, table) if choice.torch else None
     cuda = choice.cuda or (release.pypi_cuda if release else None)
+    if choice.cuda is None and choice.package_manager == "conda":  # conda-forge has its own lines
+        cuda = table.conda.get(choice.torch or "", [cuda])[-1]
     if cuda is None:
         raise Decided(Verdict.UNKNOWN, Layer.IMAGE_TAG, "no CUDA version was given")
     line = _line(cuda, table)

@@ -18,13 +18,14 @@ from typing import NamedTuple
 
 from .hosts import ARCHITECTURES, BadInputError, Gpu, Host, from_probe, gpu, host
 
-LIMIT = 30.0  # seconds; a driver that hangs would hang the command
+LIMIT = 20.0  # seconds; a driver that hangs would hang the command
 ANSWERS = ".copier-answers.yml"
 PROGRAM = Path("docker-amd64", "template.sh")
 NOTHING = (
     "no NVIDIA GPU with a driver was found on this machine: name both, as in"
     " `hearth match 5090 --driver 570`"
 )
+HANGS = "it does not answer for"
 _VERSION = re.compile(r"\b([0-9]{3,4}(?:\.[0-9]+){1,2})\b")
 
 
@@ -110,7 +111,9 @@ def _output(*words: str, folder: Path | None = None) -> tuple[str, str]:
             timeout=LIMIT,
             check=False,
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except subprocess.TimeoutExpired:
+        return "", f"{HANGS} {LIMIT:.0f} seconds: the driver may hang; restart the machine"
+    except OSError as error:
         return "", str(error)
     said = [line.strip() for line in (done.stderr + done.stdout).splitlines() if line.strip()]
     return (done.stdout if done.returncode == 0 else ""), (said[0] if said else "")
@@ -144,6 +147,8 @@ def _by_nvidia_smi(root: Path) -> tuple[Host | None, str]:
         if rows:
             gpus = [gpu(row[1], row[2] if row[2:] and "." in row[2] else None) for row in rows]
             return _host(rows[0][0], gpus, root), ""
+        if error.startswith(HANGS):
+            break
     return None, error
 
 
@@ -193,4 +198,9 @@ def this_machine(folder: Path | None = None, root: Path = Path("/")) -> Host:
     found = found or _by_proc(root)
     if found:
         return found
-    raise BadInputError(f"nvidia-smi found no GPU ({error})" if error else NOTHING)
+    if not error:
+        raise BadInputError(NOTHING)
+    raise BadInputError(
+        f"nvidia-smi found no GPU ({error.rstrip('.')}): name GPU and driver, as in"
+        " `hearth match 5090 --driver 570`, or mend the driver"
+    )
