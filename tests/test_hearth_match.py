@@ -630,6 +630,27 @@ def test_a_closed_or_full_stream_ends_in_one_sentence(closed: str, status: int) 
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize("option", [[], ["--json"], ["--torch", "2.9.1", "--why"]])
+def test_a_name_that_the_locale_cannot_write_is_written_in_escapes(
+    option: list[str], tmp_path: Path
+) -> None:
+    gpus = [{"name": "\u00c4 4090", "compute_capability": "8.9"}]
+    (tmp_path / "host.json").write_text(json.dumps({"driver": "550", "gpus": gpus}))
+    done = subprocess.run(
+        [sys.executable, "-m", "hooks.match", "--probe", tmp_path / "host.json", *option],
+        cwd=ROOT,
+        env={"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_an_image_that_the_table_lacks_can_be_inspected(capsys: Printed) -> None:
+    assert main(["T4", "--driver", "570", "--image", "vllm/vllm-openai:latest"]) == 2
+    assert "add --inspect" in capsys.readouterr().err
+
+
 def test_an_nvidia_smi_that_hangs_is_waited_for_once(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

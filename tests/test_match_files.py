@@ -455,6 +455,28 @@ def test_the_line_the_verdict_and_what_to_write_are_one_screen(
     assert " torchvision==" in lines[-1]
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        (
+            "setup.cfg",
+            "[options]\ninstall_requires =\n    torch==2.6.0\n",
+            "then run: pip install torch==",
+        ),
+        ("Pipfile", '[packages]\ntorch = "==2.6.0"\n', "Run: pipenv install torch=="),
+    ],
+)
+def test_what_to_write_is_what_the_file_can_hold(
+    name: str, text: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / name
+    file.write_text(text, encoding="utf-8")
+    assert main([*RTX5090, "--requirements", str(file)]) == 1
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert says in last
+    assert "--extra-index-url" not in last
+
+
 def test_json_names_the_file_the_line_and_the_layer(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -168,6 +168,29 @@ def test_a_saved_inspection_is_read_without_an_engine(
     assert (told["starts"], told["layer"]) == (False, "image start check")
 
 
+def test_an_image_that_needs_a_newer_driver_names_its_packages(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "image.json"
+    file.write_text(json.dumps(document(CUDA_TAG, **CUDA_ENV)))
+    words = ["RTX", "4090", "--driver", "535", "--inspect", str(file), "--json"]
+    assert main(words) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert told["remedies"][0] == "# with a driver of branch 580 it works:"
+    assert len(told["remedies"]) > 1
+
+
+def test_a_gpu_may_follow_inspect(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        "hooks.matcher.inspect_image._asked_engine", lambda name: document(name, **CUDA_ENV)
+    )
+    words = ["--image", CUDA_TAG, "--inspect", "4090", "--driver", "580"]
+    assert main(words) == 0
+    assert CUDA_TAG in capsys.readouterr().out
+
+
 def test_the_engine_is_asked_about_a_local_image(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

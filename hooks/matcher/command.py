@@ -248,14 +248,19 @@ def _chosen(options: argparse.Namespace, cuda: str | None) -> Choice:
 def _typed(options: argparse.Namespace, cuda: str | None) -> Choice:
     service = options.service or "simple"
     if options.image:
-        return from_image(
-            options.image,
-            service if service in {"train", "devel"} else None,
-            options.cca,
-            torch=options.torch,
-            wheel_cuda=options.wheel_cuda or cuda,
-            python=options.python,
-        )
+        try:
+            return from_image(
+                options.image,
+                service if service in {"train", "devel"} else None,
+                options.cca,
+                torch=options.torch,
+                wheel_cuda=options.wheel_cuda or cuda,
+                python=options.python,
+            )
+        except BadInputError as error:
+            if options.torch or cuda or options.wheel_cuda:
+                raise
+            raise BadInputError(f"{error}; add --inspect to judge a local image") from error
     return choice(
         service="ngc" if options.ngc else service,
         accelerator="cpu" if options.cpu else "cuda",
@@ -605,6 +610,9 @@ def _run(options: argparse.Namespace) -> int:
 
 def main(arguments: list[str] | None = None, program: str = "hooks.match") -> int:
     """Run the command; see the module's text for its exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name that LANG=C cannot write
     if sys.stdout is None:  # closed by the caller, who wants the exit status
         sys.stdout = io.StringIO()
     try:

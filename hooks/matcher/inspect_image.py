@@ -15,9 +15,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..compat.table import load
 from .choices import Choice, choice, from_image, spoken
-from .hosts import ARCHITECTURES, BadInputError, targets
+from .hosts import ARCHITECTURES, BadInputError, at_least, targets
+from .remedies import drivers
 from .requirement_rule import InvalidRuleError, conditions, evaluate
 from .rules import Coverage, coverage, judge
+from .search import newest_branch
+from .this_machine import place
 from .verdicts import Finding, Layer, Verdict
 
 if TYPE_CHECKING:
@@ -372,7 +375,22 @@ def _facts(image: Image) -> dict[str, str]:
     return {name: image.environment[name] for name in SHOWN if name in image.environment}
 
 
-def _as_json(told: Told) -> dict[str, Any]:
+def _remedies(image: Image, machine: Host, told: Told) -> list[str]:
+    """What to paste where another driver would do: the branch that NVIDIA supports for longest."""
+    if told.verdict is not Verdict.FAILS or machine.driver is None:
+        return []
+    last = newest_branch(machine)
+    for branch in load().recommended:
+        newer = machine._replace(driver=str(branch), cuda=None)
+        if branch > last or at_least(machine.driver, str(branch)):
+            continue
+        if judge_image(image, newer).verdict.works:
+            found = [str(line) for line in drivers(machine, branch, place())]
+            return [f"# with a driver of branch {branch} it works:", *found]
+    return []
+
+
+def _as_json(told: Told, remedies: list[str]) -> dict[str, Any]:
     """The machine-readable answer; keys are stable."""
     return {
         "image": told.image.name,
@@ -384,6 +402,7 @@ def _as_json(told: Told) -> dict[str, Any]:
         "why": told.why,
         "gpu": told.gpu,
         "notes": list(told.notes),
+        "remedies": remedies,
     }
 
 
@@ -417,6 +436,9 @@ def run(options: argparse.Namespace) -> int | None:
         return None
     if not options.inspect and not options.image:
         raise BadInputError("--inspect needs an image: name it with --image, or give a FILE")
+    if options.image and options.inspect not in {"", "-"} and not Path(options.inspect).exists():
+        options.gpus.insert(0, options.inspect)  # --image NAME --inspect 4090: no file, a GPU
+        options.inspect = ""
     document = _read(options.inspect) if options.inspect else _asked_engine(options.image)
     image = facts_of(document, options.image or "")
     if not is_for_gpus(image):
@@ -427,10 +449,13 @@ def run(options: argparse.Namespace) -> int | None:
 
     host = machine_of(options)
     if host is None:
-        raise BadInputError("no NVIDIA GPU was found here: name one with --gpu and --driver")
+        raise BadInputError(
+            "no NVIDIA GPU was found there: name GPU and driver, as in 4090 --driver 570"
+        )
     told = judge_image(image, host)
+    remedies = _remedies(image, host, told)
     if options.json:
-        print(json.dumps(_as_json(told), indent=2))
+        print(json.dumps(_as_json(told, remedies), indent=2))
     else:
-        print(*_said(told), sep="\n")
+        print(*_said(told), *[""][: len(remedies)], *(f"  {one}" for one in remedies), sep="\n")
     return EXIT.get(told.verdict, 0)

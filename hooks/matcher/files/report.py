@@ -133,9 +133,11 @@ def _remedies(found: Resolved, told: Advice, machine: Host | None, name: str) ->
     wheel, had = (one.torch and (one.torch, one.wheel_cuda or one.cuda) for one in (new, old))
     if not wheel or wheel == had or new.service in {"hub", "ngc"}:
         return
+    cuda = new.wheel_cuda or new.cuda
     if new.package_manager == "conda":
-        cuda = new.wheel_cuda or new.cuda
         yield f"Write in {name}: pytorch={new.torch} and cuda-version={cuda}"
+    elif cuda is None:
+        yield f"Write in {name}: torch=={new.torch}"
     else:
         yield _wheel_line(found, new, name)
 
@@ -147,8 +149,6 @@ def _wheel_line(found: Resolved, new: Choice, name: str) -> str:
     beside = _beside(found, new)
     pair = " ".join([f"torch=={new.torch}", *beside])
     local_pair = " ".join(f"{one}+{variant}" for one in pair.split())
-    if not cuda:
-        return f"Write in {name}: {pair}"
     if base == "uv.lock" or (base.endswith(".toml") and not _is_poetry(found)):
         return f"Run: uv add {pair} --index pytorch-{variant}={index}"
     if base == "poetry.lock" or base.endswith(".toml"):
@@ -161,9 +161,17 @@ def _wheel_line(found: Resolved, new: Choice, name: str) -> str:
             f"Install it with pip, in the pip section of {name}: --extra-index-url {index} and"
             f" {local_pair}"
         )
+    by_tool = {
+        # setup.cfg cannot name an index.
+        "setup.cfg": f"Write in {name}: {pair}; then run: pip install {pair} --index-url {index}",
+        "Pipfile": f"Run: pipenv install {local_pair} --index {index}",
+        "pdm.lock": f'Write in pyproject.toml: [[tool.pdm.source]] with name = "pytorch-{variant}"'
+        f' and url = "{index}"; then run: pdm add {local_pair}',
+    }
     if "file" in base.lower() and base != "Pipfile":
         return f"Write in {name}: RUN pip install {pair} --index-url {index}"
-    return f"Write in {name}: --extra-index-url {index} and {local_pair}"
+    plain = f"Write in {name}: --extra-index-url {index} and {local_pair}"
+    return by_tool.get(base, plain)
 
 
 def _is_poetry(found: Resolved) -> bool:
