@@ -622,6 +622,7 @@ def main(arguments: list[str] | None = None, program: str = "hooks.match") -> in
         print(f"{program}: {error}", file=sys.stderr)
         return REFUSED
     except (KeyboardInterrupt, EOFError):
+        print(file=sys.stderr)  # the prompt after it begins a line
         return INTERRUPTED
     except BrokenPipeError:  # `| head` has read enough; nor may Python's last flush complain
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
