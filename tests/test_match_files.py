@@ -477,6 +477,15 @@ def test_what_to_write_is_what_the_file_can_hold(
     assert "--extra-index-url" not in last
 
 
+@pytest.mark.parametrize("words", [["--torch", "2.9.1"], ["--cpu"], ["--python", "3.12"]])
+def test_a_choice_beside_a_file_is_refused_and_not_ignored(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "requirements.txt").write_text("torch\n")
+    assert main([*RTX5090, "--requirements", str(tmp_path / "requirements.txt"), *words]) == 2
+    assert f"leave out {words[0]}" in capsys.readouterr().err
+
+
 def test_json_names_the_file_the_line_and_the_layer(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..hosts import BadInputError
+
 if TYPE_CHECKING:
     import argparse
 
@@ -36,10 +38,16 @@ def run(options: argparse.Namespace) -> int | None:
         The exit status; None where the options name no file.
 
     Raises:
-        BadInputError: the file or the host is not understood.
+        BadInputError: the file or the host is not understood, or a choice is given beside it.
     """
     if not options.requirements:
         return None
+    for name in ("torch", "cuda", "wheel_cuda", "python", "image", "ngc", "service", "cpu"):
+        if getattr(options, name):
+            word = name.replace("_", "-")
+            raise BadInputError(
+                f"--requirements judges what the file names: leave out --{word}, or the file"
+            )
     from .report import report  # noqa: PLC0415  (see above)
 
     return report(options)
