@@ -646,6 +646,14 @@ def test_a_name_that_the_locale_cannot_write_is_written_in_escapes(
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+@pytest.mark.parametrize("words", [[], ["--torch", "2.9.1"]])
+def test_a_jetson_is_shown_the_way_to_its_own_wheels(words: list[str], capsys: Printed) -> None:
+    main(["Jetson AGX Orin", "--driver", "540", *words])
+    assert "install-pytorch-jetson-platform" in capsys.readouterr().out.splitlines()[-1]
+    main(["GB10", "--driver", "580", *words])
+    assert "jetson" not in capsys.readouterr().out
+
+
 def test_an_image_that_the_table_lacks_can_be_inspected(capsys: Printed) -> None:
     assert main(["T4", "--driver", "570", "--image", "vllm/vllm-openai:latest"]) == 2
     assert "add --inspect" in capsys.readouterr().err

@@ -25,7 +25,7 @@ from .choices import SERVICES, Choice, choice, from_image, spoken
 from .hosts import BRANDS, BadInputError, Gpu, Host, from_probe, gpu, host
 from .names import find, is_virtual
 from .overview import nothing, overview
-from .remedies import installs, remedies, updates
+from .remedies import for_jetson, installs, remedies, updates
 from .rules import judge
 from .search import advice, gpus_of, image_of, working
 from .stacks import OTHER_PROCESSOR, PROJECT_ARCH
@@ -470,7 +470,7 @@ def _print_rows(machine: Host, like: Choice, where: Place, options: argparse.Nam
     lines = (
         _for_row(_own(good, options), where) if good else _for_nothing(machine, rows, like, where)
     )
-    _print_remedies(lines)
+    _print_remedies([*lines, *(() if rows[0].choice else for_jetson(machine))])
     return status
 
 
@@ -558,7 +558,7 @@ def _remedy_lines(told: Advice, machine: Host | None, wanted: Choice, where: Pla
             if title and lines:
                 lines_found.append(f"# {title}: {change.text}")
             lines_found += lines
-    return lines_found
+    return lines_found or [str(remedy) for remedy in for_jetson(machine)]
 
 
 def advice_on(arguments: list[str]) -> Advice:

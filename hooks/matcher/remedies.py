@@ -42,6 +42,11 @@ FIRST_PINNED = 570  # what NVIDIA's guide says of packages holds from this branc
 GUIDE = "https://docs.nvidia.com/datacenter/tesla/driver-installation-guide/"
 
 
+JETSON_GUIDE = (
+    "https://docs.nvidia.com/deeplearning/frameworks/install-pytorch-jetson-platform/index.html"
+)
+
+
 class Remedy(NamedTuple):
     """A line to paste, and the tool or the system that it is for."""
 
@@ -86,6 +91,13 @@ def image_name(choice: Choice, table: Table | None = None) -> str:
     if choice.tag or distro is None:
         return f"nvidia/cuda:{choice.tag}" if choice.tag else ""
     return f"nvidia/cuda:{cuda_tag(line, choice.flavour, distro)}"
+
+
+def for_jetson(machine: Host | None) -> tuple[Remedy, ...]:
+    """Where PyTorch for a Jetson module is; what PyPI and PyTorch's index have is for servers."""
+    if machine is None or all(item.kind != "jetson" for item in machine.gpus):
+        return ()
+    return (Remedy("", f"# Jetson: NVIDIA has PyTorch's wheels for JetPack: {JETSON_GUIDE}"),)
 
 
 def _cuda_of(choice: Choice, table: Table) -> str | None:
