@@ -271,6 +271,14 @@ def test_a_probe_without_a_gpu_says_what_to_do(tmp_path: Path, capsys: Printed) 
     assert "`hearth match 5090 --driver 570`" in out_of(capsys, 3, "--host", "host.json")
 
 
+@pytest.mark.parametrize("words", [["train"], ["simple", "--package-manager", "conda"], ["hub"]])
+def test_the_list_of_a_service_with_pytorch_names_its_releases(
+    words: list[str], capsys: Printed
+) -> None:
+    out = out_of(capsys, 0, "5090", "--driver", "570", "--list", "--service", *words)
+    assert all(line.startswith("PyTorch 2.") for line in out.splitlines())
+
+
 def test_json_of_the_table_has_a_verdict_for_every_service(capsys: Printed) -> None:
     rows = json.loads(out_of(capsys, 0, "T4", "--driver", "570", "--json"))
     assert [row["name"] for row in rows] == ["simple", "conda", "train", "devel", "ngc", "hub"]
@@ -483,7 +491,7 @@ def test_only_backends_that_uv_knows_are_named() -> None:
         (
             Place(distribution="rocky", version="9.4", like=("rhel", "centos", "fedora")),
             "Tesla V100-SXM2-16GB",
-            "sudo dnf module enable nvidia-driver:580-dkms && sudo dnf install cuda-drivers ",
+            "sudo dnf module reset nvidia-driver && sudo dnf module enable nvidia-driver:580-dkms ",
         ),
         (
             Place(distribution="rhel", version="10.1", like=("centos", "fedora")),

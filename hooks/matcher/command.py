@@ -591,6 +591,8 @@ def _run(options: argparse.Namespace) -> int:
         _check_listed(machine, wanted)
         if is_open:
             return _print_rows(machine, wanted, where, options)
+        if options.torch is None and wanted.service in {"simple", "train", "hub"}:
+            wanted = wanted._replace(torch=list(load().torch)[-1])  # its list is of PyTorch's
         return _print_list(machine, wanted, as_json=options.json)
     told = advice(machine, wanted)
     lines = _remedy_lines(told, machine, wanted, where)

@@ -230,7 +230,9 @@ def _red_hat(branch: int, modules: str, where: Place) -> tuple[Remedy, ...]:
     first = Remedy("", f"# with NVIDIA's repository ({GUIDE}):")
     if where.distribution != "fedora" and (major in {"8", "9"} or where.distribution == "amzn"):
         stream = f"{branch}-{'open' if modules == 'open' else 'dkms'}"
-        line = f"sudo dnf module enable nvidia-driver:{stream} && {install}"
+        # dnf refuses to enable a stream beside another one, such as that of the present driver.
+        enable = f"sudo dnf module enable nvidia-driver:{stream}"
+        line = f"sudo dnf module reset nvidia-driver && {enable} && {install}"
     else:
         add = "add " if where.distribution == "fedora" else ""
         line = f"sudo dnf versionlock {add}'*nvidia*{branch}*' && {install}"
