@@ -205,9 +205,9 @@ def chosen(answers: Answers) -> Choice:
         accelerator=answers.accelerator,
         torch=answers.torch,
         cuda=answers.cuda,
-        python=answers.python,
+        python=None if answers.service == "ngc" else answers.python,  # the image brings its own
         cca=answers.cca,
-        distro=answers.distro if answers.service in ("train", "devel") else None,
+        distro=answers.distro,
         flavour=answers.flavour or None,
         ngc_release=answers.ngc_release or None,
         pytorch_build=answers.pytorch_build,

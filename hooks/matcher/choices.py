@@ -183,8 +183,8 @@ def _of_its_service(read: Choice) -> Choice:
         read = read._replace(distro=None, pytorch_build="wheel")
     if read.service in {"simple", "ngc"}:
         read = read._replace(flavour="devel")
-    if read.service == "hub":
-        read = read._replace(package_manager="pip")
+    if read.service == "hub":  # the image brings its Python
+        read = read._replace(package_manager="pip", python=None)
     return read
 
 

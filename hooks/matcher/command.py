@@ -246,7 +246,7 @@ def _chosen(options: argparse.Namespace, cuda: str | None) -> Choice:
 
 
 def _typed(options: argparse.Namespace, cuda: str | None) -> Choice:
-    service = options.service or "simple"
+    service = options.service or ("ngc" if options.ngc else "simple")
     if options.image:
         try:
             return from_image(
@@ -262,7 +262,7 @@ def _typed(options: argparse.Namespace, cuda: str | None) -> Choice:
                 raise
             raise BadInputError(f"{error}; add --inspect to judge a local image") from error
     return choice(
-        service="ngc" if options.ngc else service,
+        service=service,
         accelerator="cpu" if options.cpu else "cuda",
         torch=options.torch,
         cuda=cuda,

@@ -142,11 +142,15 @@ def _target(entry: str) -> Target:
     return Target(numbers(match[1]), match[2], bool(match[3]))
 
 
-def parse_cca(text: str) -> tuple[Target, ...]:
+def parse_cca(text: str, table: Table | None = None) -> tuple[Target, ...]:
     """Read the answer `cca`: () for auto, else its compute capabilities, sorted, each once.
 
     Separators are blanks and semicolons, as in TORCH_CUDA_ARCH_LIST; a comma is refused because
     PyTorch refuses it.
+
+    Args:
+        text: the answer.
+        table: another table than the one checked in.
 
     Raises:
         BadInputError: empty, a comma, a range, a compute capability no table knows, or other text.
@@ -162,7 +166,7 @@ def parse_cca(text: str) -> tuple[Target, ...]:
             f"cca has a comma: separate compute capabilities by blanks, as in '{fixed}'"
         )
     parsed = sorted({_target(entry) for entry in entries})
-    known = known_ccs()
+    known = _known_ccs(table or load())
     for target in parsed:
         cc = f"{target.cc[0]}.{target.cc[1]}"
         if cc not in known:
@@ -173,11 +177,10 @@ def parse_cca(text: str) -> tuple[Target, ...]:
     return tuple(parsed)
 
 
-@lru_cache(maxsize=1)
-def known_ccs() -> tuple[str, ...]:
+def _known_ccs(table: Table) -> list[str]:
     """Every compute capability that some nvcc of the table can target, sorted."""
-    found = {cc for line in load().lines.values() for cc in line.targets or ()}
-    return tuple(sorted(found, key=numbers))
+    found = {cc for line in table.lines.values() for cc in line.targets or ()}
+    return sorted(found, key=numbers)
 
 
 @lru_cache(maxsize=512)

@@ -286,7 +286,7 @@ def _in_cuda_image(choice: Choice, table: Table, arch: str) -> Stack:
     own = choice.cca == "auto"
     return stack._replace(
         name=f"{what} with CUDA {cuda}",
-        compiled=() if own else tuple(str(target) for target in parse_cca(choice.cca)),
+        compiled=() if own else tuple(str(target) for target in parse_cca(choice.cca, table)),
         nvcc=line if own else None,
     )
 
@@ -361,7 +361,7 @@ def _check_cca(choice: Choice, cuda: str | None, table: Table) -> None:
     line = table.lines.get(cuda or "")
     if line is None:
         return
-    for target in parse_cca(choice.cca):
+    for target in parse_cca(choice.cca, table):
         reason = nvcc_reason(line, target)
         if reason:
             verdict = Verdict.FAILS if line.targets else Verdict.UNKNOWN
