@@ -35,7 +35,7 @@ def compared(samples: Path, *only: str) -> Comparison:
     """The comparison of tables with recorded answers."""
     comparison = Comparison(copy.deepcopy(TABLES), Upstream(samples), f"{TODAY}")
     for table in only or COMPARISONS:
-        comparison.run(table)
+        comparison.run(table, COMPARISONS[table])
     return comparison
 
 
@@ -263,7 +263,7 @@ def test_a_wheel_that_the_index_lists_is_published_and_the_list_is_whole(
     page += page.replace("cu126", "cu130")
     recorded = Upstream(fetch=lambda *_: Answer(page.encode()), pause=0)
     comparison = Comparison(tables, recorded, "2030-01-01")
-    comparison.run("torch")
+    comparison.run("torch", COMPARISONS["torch"])
     fields = comparison.changes["torch", row["torch"]]["fields"]
     assert fields["complete"] is True
     assert list(fields["variants"]) == ["cu126", "cu130"]
@@ -316,7 +316,7 @@ def test_a_cuda_with_two_digits_behind_the_point_is_not_passed_over(tmp_path: Pa
 def test_a_triton_that_the_jit_table_lacks_is_left_for_a_person() -> None:
     tables = {**copy.deepcopy(TABLES), "jit": {"triton": [{"triton": "3.8.0"}]}}
     comparison = Comparison(tables, Upstream(SAMPLES), f"{TODAY}")
-    comparison.run("torch")
+    comparison.run("torch", COMPARISONS["torch"])
     questions = asked(comparison)
     assert "jit Triton 3.9.0" in questions
     assert "jit Triton 3.8.0" not in questions
@@ -328,7 +328,7 @@ def test_names_that_stand_in_a_group_are_known() -> None:
     names = ["NVIDIA GeForce RTX 9090", "NVIDIA GeForce RTX 4095 (AD102)"]
     tables["gpus"].setdefault("groups", []).append({**group, "names": names})
     comparison = Comparison(tables, Upstream(SAMPLES), f"{TODAY}")
-    comparison.run("gpus")
+    comparison.run("gpus", COMPARISONS["gpus"])
     new = {request["row"]["name"] for request in comparison.additions}
     new |= {item.row for item in comparison.for_a_person}
     assert not {"NVIDIA GeForce RTX 9090", "NVIDIA GeForce RTX 4095"} & new
@@ -377,7 +377,7 @@ def test_the_kind_of_a_gpu_is_what_its_name_says(name: str, kind: str | None) ->
         {"devid": "0x26B1", "name": "NVIDIA RTX 6000 Ada Generation"},
     ]
     recorded = Comparison(copy.deepcopy(TABLES), Upstream(fetch=answers(chips=chips)), "2030-01-01")
-    recorded.run("gpus")
+    recorded.run("gpus", COMPARISONS["gpus"])
     kinds = [request["row"]["kind"] for request in recorded.additions]
     assert kinds == ([] if kind is None else [kind])
 

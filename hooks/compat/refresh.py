@@ -129,7 +129,7 @@ def refresh(
     comparison = Comparison(tables, upstream, f"{today}")
     for table in COMPARISONS:
         if not only or table in only:
-            comparison.run(table)
+            comparison.run(table, COMPARISONS[table])
     problems = list(comparison.problems)
     with tempfile.TemporaryDirectory() as name:
         copy = Path(name)
