@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from hooks.compat.table import load
 from hooks.generate.after_render import Answers, judge
 from hooks.matcher.choices import SERVICES
-from hooks.matcher.command import EXIT, main
-from hooks.matcher.verdicts import Verdict
+from hooks.matcher.command import main
+from hooks.matcher.verdicts import EXIT, Verdict
 from host.gpu_facts import Access, Gpu, GpuFacts
 
 TABLE = load()

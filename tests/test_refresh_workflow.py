@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -40,7 +41,7 @@ class Clone:
         self.gh.write_text(GH)
         self.gh.chmod(0o755)
 
-    def refresh(self, samples: Path = SAMPLES, only: str = "conda") -> str:
+    def refresh(self, samples: Path = SAMPLES, only: str = "conda", fails: bool = False) -> str:
         """Run it as on Monday, from main; what it prints."""
         git(self.folder, "switch", "--quiet", "--force", "main")
         path = f"{self.gh.parent}{os.pathsep}{os.environ['PATH']}"
@@ -54,7 +55,7 @@ class Clone:
             check=False,
             timeout=120,
         )
-        assert result.returncode == 0, result.stderr
+        assert (result.returncode != 0) == fails, result.stderr
         return result.stdout
 
     def called(self) -> list[str]:
@@ -99,6 +100,17 @@ def test_what_a_person_has_added_to_the_pull_request_is_kept(clone: Clone) -> No
     assert "::warning::The branch refresh-tables has commits of " in clone.refresh()
     assert clone.called() == []
     assert git(clone.remote, "show", "refresh-tables:mine.txt") == "compiled targets\n"
+
+
+def test_nothing_is_pushed_over_a_branch_that_could_not_be_looked_at(clone: Clone) -> None:
+    git(clone.folder, "push", "--quiet", "origin", "main:refresh-tables")
+    before = git(clone.remote, "rev-parse", "refresh-tables")
+    own = clone.gh.with_name("git")  # before the real one in PATH
+    own.write_text(f'#!/bin/sh\n[ "$1" != fetch ] || exit 128\nexec {shutil.which("git")} "$@"\n')
+    own.chmod(0o755)
+    clone.refresh(fails=True)
+    assert clone.called() == []
+    assert git(clone.remote, "rev-parse", "refresh-tables") == before
 
 
 def test_a_source_that_cannot_be_read_is_a_warning_beside_the_age_of_each_table(

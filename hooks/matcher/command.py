@@ -30,7 +30,7 @@ from .rules import judge
 from .search import advice, gpus_of, image_of, working
 from .stacks import OTHER_PROCESSOR, PROJECT_ARCH
 from .this_machine import place, this_machine
-from .verdicts import Layer, Verdict
+from .verdicts import EXIT, Layer, Verdict
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from .this_machine import Place
     from .verdicts import Judgement
 
-EXIT = {Verdict.FAILS: 1, Verdict.UNKNOWN: 3}
 REFUSED = 2
 INTERRUPTED = 130
 USAGE = """\

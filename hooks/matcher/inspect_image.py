@@ -21,7 +21,7 @@ from .requirement_rule import InvalidRuleError, conditions, evaluate
 from .rules import Coverage, coverage, judge
 from .search import newest_branch
 from .this_machine import place
-from .verdicts import Finding, Layer, Verdict
+from .verdicts import EXIT, Finding, Layer, Verdict
 
 if TYPE_CHECKING:
     import argparse
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 BASE_LABEL = "org.opencontainers.image.base.name"
 ENGINES = ("docker", "podman")
-EXIT = {Verdict.FAILS: 1, Verdict.UNKNOWN: 3}
 MOST_BYTES = 20_000_000
 SHOWN = (
     "CUDA_VERSION", "NVIDIA_REQUIRE_CUDA", "NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES",

@@ -26,6 +26,10 @@ class Verdict(str, Enum):
         return list(Verdict).index(self)
 
 
+# Exit statuses of the command; 0 for what works.
+EXIT = {Verdict.FAILS: 1, Verdict.UNKNOWN: 3}
+
+
 class Layer(str, Enum):
     """Where it is decided; the order of the members is that in which a user meets them."""
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ...compat.table import load
 from .. import packages
 from ..hosts import BadInputError
-from ..remedies import drivers, image_name
+from ..remedies import WHEELS, drivers, image_name
 from ..search import Advice, advice
 from ..stacks import Decided
 from ..stacks import resolve as stack_of
 from ..this_machine import place
-from ..verdicts import Layer
+from ..verdicts import EXIT, Layer, Verdict
 from .parse import parse
 from .resolve import Resolved, resolve
 from .text import MOST_BYTES, decoded
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
     from ..choices import Choice
     from ..hosts import Host
-
-EXIT = {"fails": 1, "unknown": 3}
-WHEELS = "https://download.pytorch.org/whl"
 
 
 def read_file(path: Path, name: str) -> str:
@@ -253,4 +250,4 @@ def report(options: argparse.Namespace) -> int:
         print(json.dumps(_as_json(told, options.requirements), indent=2))
     else:
         print(*_said(told), sep="\n")
-    return EXIT.get(told.verdict, 0)
+    return EXIT.get(Verdict(told.verdict), 0)
