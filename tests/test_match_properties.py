@@ -80,7 +80,7 @@ def test_every_host_and_choice_gets_a_verdict_with_a_reason(machine: Host, wante
 
 
 @given(hosts, choices)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_every_nearest_change_is_itself_judged_to_work(machine: Host, wanted: Choice) -> None:
     change = nearest(machine, wanted)
     if change is not None:

@@ -30,7 +30,7 @@ class Clone:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.remote, self.gh = folder / "clone", folder / "remote.git", folder / "gh"
-        copy_working_tree(ROOT, self.folder)
+        copy_working_tree(ROOT, self.folder, without=("tests/", "template/"))
         (self.folder / ".venv").symlink_to(ROOT / ".venv")
         git(folder, "init", "--quiet", "--bare", "--initial-branch=main", f"{self.remote}")
         git(self.folder, "init", "--quiet", "--initial-branch=main")

@@ -7,14 +7,13 @@ says so.
 
 from __future__ import annotations
 
-import re
 import shlex
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..compat.table import Table, load
 from .choices import cuda_tag, hub_tag
 from .libcuda import architecture_of
-from .search import ANSWERS
+from .search import answers_of
 
 if TYPE_CHECKING:
     from .choices import Choice
@@ -270,13 +269,9 @@ def updates(choice: Choice, where: Place) -> tuple[Remedy, ...]:
         wanted["accelerator"] = choice.accelerator
     if "pytorch_build" in answers and choice.service == "train" and choice.torch:
         wanted["pytorch_build"] = choice.pytorch_build
-    wanted |= {
-        answer: value for field, answer in ANSWERS.items() if (value := getattr(choice, field))
-    }
+    wanted |= answers_of(choice)
     if choice.torch is None and choice.service != "ngc" and "torch_version" in answers:
         wanted["torch_version"] = "none"
-    if "linux_distro" in wanted:  # image tags say ubuntu24.04, the answer is ubuntu-24.04
-        wanted["linux_distro"] = re.sub(r"(?<=[a-z])(?=[0-9])", "-", wanted["linux_distro"])
     if choice.service in {"ngc", "hub"}:
         del wanted["package_manager"]  # not asked there
     if choice.service == "ngc":

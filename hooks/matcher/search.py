@@ -122,16 +122,19 @@ def describe(choice: Choice) -> str:
     return ", ".join(parts) or "no PyTorch"
 
 
+def answers_of(choice: Choice) -> dict[str, str]:
+    """The answers that a choice sets, as the questions spell them."""
+    answers = {name: value for field, name in ANSWERS.items() if (value := getattr(choice, field))}
+    if "linux_distro" in answers:  # image tags say ubuntu24.04, the answer is ubuntu-24.04
+        answers["linux_distro"] = re.sub(r"(?<=[a-z])(?=[0-9])", "-", answers["linux_distro"])
+    return answers
+
+
 def command(old: Choice, new: Choice) -> str:
     """The command that changes the answers of a generated project from one choice to another."""
-    changed = {
-        answer: str(getattr(new, field))
-        for field, answer in ANSWERS.items()
-        if getattr(new, field) not in {None, getattr(old, field)}
-    }
-    if "linux_distro" in changed:  # image tags say ubuntu24.04, the answer is ubuntu-24.04
-        changed["linux_distro"] = re.sub(r"(?<=[a-z])(?=[0-9])", "-", changed["linux_distro"])
-    data = [f"--data {answer}={shlex.quote(value)}" for answer, value in changed.items()]
+    before = answers_of(old)
+    changed = {name: value for name, value in answers_of(new).items() if before.get(name) != value}
+    data = [f"--data {name}={shlex.quote(value)}" for name, value in changed.items()]
     return " ".join([UPDATE, *data]) if data else ""
 
 
