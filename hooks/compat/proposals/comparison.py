@@ -1,4 +1,4 @@
-"""The tables beside their sources: what is new, what a person must enter, what could not be read."""
+"""The tables beside their sources: what is new, what is left for a person, what is unread."""
 
 from __future__ import annotations
 
@@ -148,12 +148,14 @@ def _merge_named(rows: list[dict[str, Any]], new: dict[str, dict[str, Any]]) -> 
 
 
 def checked_mapping(value: Any, what: str) -> dict[str, Any]:
+    """A value that must be a mapping; ValueError if it is not."""
     if not isinstance(value, dict):
         raise ValueError(f"{what} is no mapping")  # noqa: TRY004
     return value
 
 
 def checked_strings(value: Any, what: str) -> list[str]:
+    """The texts of a value that must be a list; ValueError if it is not."""
     if not isinstance(value, list):
         raise ValueError(f"{what} is no list")  # noqa: TRY004
     return [item for item in value if isinstance(item, str)]
@@ -165,10 +167,12 @@ def sorted_versions(versions: Iterable[str]) -> list[str]:
 
 
 def line_of(version: str) -> str:
+    """The line of a release: "13.2" for "13.2.1"."""
     return ".".join(version.split(".")[:2])
 
 
 def tags_of(comparison: Comparison, name: str) -> list[str]:
+    """The tags of a registry's repository."""
     return checked_strings(
         checked_mapping(comparison.upstream.json(name), "the answer").get("tags"), "tags"
     )
