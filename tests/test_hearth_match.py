@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -556,16 +557,20 @@ def test_the_wheel_runs_with_nothing_but_the_standard_library(tmp_path: Path) ->
         "from hearth_template.matcher.command import hearth\n"
         "sys.exit(hearth(sys.argv[1:]))"
     )
-    words = ["match", "T4", "--driver", "570"]
-    done = subprocess.run(  # without site-packages
-        [sys.executable, "-I", "-S", "-c", start, *words],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("Tesla T4 (7.5), driver 570\n")
+    said = {}
+    for words in ("match T4 --driver 570", "--version"):
+        done = subprocess.run(  # without site-packages
+            [sys.executable, "-I", "-S", "-c", start, *words.split()],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=tmp_path,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        said[words] = done.stdout
+    assert said["match T4 --driver 570"].startswith("Tesla T4 (7.5), driver 570\n")
+    version = wheel.name.split("-")[1]
+    assert re.fullmatch(rf"hearth {version}, tables of 20\d\d-\d\d-\d\d\n", said["--version"])
 
 
 def test_no_module_of_the_package_imports_by_the_name_of_its_folder() -> None:

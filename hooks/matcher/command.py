@@ -52,6 +52,7 @@ Hearth's matcher: which CUDA, PyTorch, Python, image and driver work with which 
   hearth match --requirements FILE    an existing project, by its requirements, lock or Dockerfile
   hearth match --image NAME --inspect what a local image will do here
   hearth match --help                 all options
+  hearth --version                    this version, and the day of its tables
 """
 
 # The layers that ask about the choice itself; the others ask about each GPU.
@@ -635,6 +636,16 @@ def main(arguments: list[str] | None = None, program: str = "hooks.match") -> in
     return status
 
 
+def _version() -> str:
+    """The version that is installed; a clone is none."""
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415  (takes time)
+
+    try:
+        return version("hearth-template")
+    except PackageNotFoundError:
+        return "in a clone"
+
+
 def hearth(arguments: list[str] | None = None) -> int:
     """The installed command: `hearth match …`; other words are not commands yet."""
     words = sys.argv[1:] if arguments is None else arguments
@@ -643,6 +654,9 @@ def hearth(arguments: list[str] | None = None) -> int:
     asks_for_help = not words or words[0] in {"-h", "--help", "help"}
     if asks_for_help:
         print(USAGE, end="")
+        return 0
+    if words[0] in {"-V", "--version", "version"}:
+        print(f"hearth {_version()}, tables of {max(load().read.values())}")
         return 0
     print(f"hearth: {words[0]!r} is not a command: there is `hearth match`", file=sys.stderr)
     return REFUSED
