@@ -16,6 +16,7 @@ import yaml
 from hooks import matcher as match
 from hooks import post_generate
 from hooks.generate import after_render
+from host import ask
 from host.env_file import read_env
 from host.facts import Engine, Facts
 from host.gpu_facts import Access, Gpu, GpuFacts, Mig
@@ -269,6 +270,7 @@ def test_no_exception_fails_a_copy(
     monkeypatch.chdir(project)
     monkeypatch.setenv("TEMPLATE_SH", "./docker-amd64/template.sh")
     monkeypatch.setattr(after_render, "start_probe", fail)
+    monkeypatch.setattr(ask, "start_command", lambda _: None)  # its answer would wait for another
     assert post_generate.main(["--no-ask"]) == 0
     assert "template.sh env" in capsys.readouterr().err
 
