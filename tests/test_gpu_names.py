@@ -289,10 +289,10 @@ def test_200_mixed_names_take_no_time() -> None:
     assert len(mixed) >= 200
     for cached in (gpu, find, names._index):
         cached.cache_clear()
-    start = time.perf_counter()
+    start = time.process_time()  # other tests run beside this one
     for name in mixed:
         gpu(name)
-    assert time.perf_counter() - start < 0.3
+    assert time.process_time() - start < 0.3
 
 
 @pytest.mark.parametrize(

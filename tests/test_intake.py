@@ -271,6 +271,19 @@ def test_what_the_answers_fulfil_is_taken_without_a_word(line: str) -> None:
     assert taken.notes() == []
 
 
+@pytest.mark.parametrize("wanted", [PIP, CONDA], ids=["pip", "conda"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "numpy=1.0git+https://me:hunter2@host.x/b",
+        "numpy=1.0=https://me:hunter2@host.x/b",
+        "numpy 1.0 https://me:hunter2@host.x/b",
+    ],
+)
+def test_an_address_in_a_line_of_conda_takes_no_password_along(line: str, wanted: Wanted) -> None:
+    assert "hunter2" not in json.dumps(requirements(line, wanted).as_dict())
+
+
 @pytest.mark.parametrize(("line", "becomes"), BECOMES.items())
 def test_a_line_is_taken_otherwise_than_it_is_written(line: str, becomes: str) -> None:
     outcome, result, reason = of_one(line)

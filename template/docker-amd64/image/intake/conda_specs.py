@@ -104,7 +104,8 @@ def judge(item: str, wanted: Wanted, *, python: bool | None = None) -> Verdict:
     name = name_of(bare)
     if from_pypi := re.fullmatch(r"([\w.-]+)=+([^=\s]+)=(?:pypi_0|<pip>)", bare):
         return requirement.judge(f"{from_pypi[1]}=={from_pypi[2]}", wanted)
-    if not name or not item.isprintable() or "#" in item:
+    # No name, version or build has an address in it, and an address may have a password.
+    if not name or not item.isprintable() or "#" in item or "@" in item or "://" in bare:
         return unreadable("it names no conda package")
     rules = (of_conda, decided, of_cuda, own)
     for rule in rules:
