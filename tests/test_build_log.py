@@ -37,6 +37,14 @@ def test_a_step_that_a_build_at_the_same_time_executed_is_not_this_ones() -> Non
     assert stages_built(FIRST + ours) == set()
 
 
+def test_nor_is_one_that_differs_only_by_the_name_of_a_cache() -> None:
+    run = "[lock 5/5] RUN --mount=type=cache,id={}-uv-debian-12,target=/var/cache/uv uv lock\n"
+    theirs = f"#8 {run.format('old-times')}#8 DONE 0.5s\n"
+    ours = f"#9 {run.format('on-a-pin')}#9 CACHED\n"
+    assert stages_built(FIRST + theirs) == {"wheels", "lock"}
+    assert stages_built(FIRST + theirs + ours) == {"wheels"}
+
+
 def test_a_log_without_a_build_is_not_one_that_built_nothing() -> None:
     with pytest.raises(AssertionError, match="no step"):
         stages_built("Cannot connect to the Docker daemon")

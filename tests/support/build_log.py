@@ -16,8 +16,10 @@ def stages_built(log: str) -> set[str]:
 
     A log may tell of several builds; each counts its steps from 1. A step that was found in a
     registry's cache is CACHED, and DONE later, when its layer has come. While another build has
-    the same step, BuildKit reports it twice, CACHED for this one and DONE for the other.
+    the same step, BuildKit reports it twice, CACHED for this one and DONE for the other, whose
+    cache folder may have another name.
     """
+    log = re.sub(r"(?<=type=cache,id=)[^,\s]+", "any", log)
     built: set[str] = set()
     for build in re.split(r"^(?=#1 \[)", log, flags=re.MULTILINE):
         steps = {step[1]: step for step in map(_STEP.match, build.splitlines()) if step}
