@@ -13,10 +13,12 @@ from packaging.specifiers import SpecifierSet
 from hooks.compat.table import load
 from hooks.matcher import host
 from hooks.matcher.command import main
+from hooks.matcher.files import text
 from hooks.matcher.files.parse import parse
 from hooks.matcher.files.resolve import Resolved, resolve
 from hooks.matcher.files.versions import fits, holds
 from hooks.matcher.hosts import BadInputError
+from intake import text as in_projects
 
 if TYPE_CHECKING:
     from hooks.matcher import Host
@@ -638,3 +640,20 @@ def test_a_range_holds_the_releases_that_pip_would_take() -> None:
 )
 def test_markers_hold_as_on_a_linux_host(marker: str, *, expected: bool) -> None:
     assert holds(marker, "3.12")[0] == expected
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "torch==2.5.1  # é\n".encode(),
+        "torch==2.5.1  # é\n".encode("latin-1"),
+        "\ufefftorch==2.5.1\n".encode(),
+        "torch==2.5.1\r\n".encode("utf-16"),
+        "torch==2.5.1\r\n".encode("utf-16-le"),
+        "torch==2.5.1\r\n".encode("utf-32"),
+        "# coding: cp1252\ntorch  # \u20ac\n".encode("cp1252"),
+    ],
+)
+def test_a_file_is_read_as_a_project_reads_it(content: bytes) -> None:
+    """The command is installed without projects, so each has a reader of its own."""
+    assert text.decoded(content, "requirements.txt") == in_projects.decoded(content)

@@ -25,13 +25,13 @@ def _by_encoding(content: bytes) -> str:
     for mark, encoding in _MARKS:
         if content.startswith(mark):
             return content[len(mark) :].decode(encoding, "replace")
+    # PowerShell's UTF-16 without a mark: every other byte is 0. It would pass for UTF-8.
+    if content[1::2].count(0) > len(content) // 4:
+        return content.decode("utf-16-le", "replace")
     named = [match for line in content.split(b"\n")[:2] if (match := _CODING.match(line))]
     for encoding in [*(match[1].decode("ascii") for match in named), "utf-8"]:
         with contextlib.suppress(LookupError, UnicodeDecodeError):
             return content.decode(encoding)
-    # PowerShell's UTF-16 without a mark: every other byte is 0.
-    if content[1::2].count(0) > len(content) // 4:
-        return content.decode("utf-16-le", "replace")
     return content.decode("latin-1")
 
 
@@ -48,8 +48,6 @@ def decoded(content: bytes, name: str) -> str:
     if len(content) > MOST_BYTES:
         raise BadInputError(f"{name} is too long for a list of packages")
     text = _by_encoding(content)
-    if content[1::2].count(0) > len(content) // 4 and "\0" in text:
-        text = content.decode("utf-16-le", "replace")
     if re.search(r"[\x00-\x08\x0e-\x1a\x7f]", text):
         raise BadInputError(f"{name} is not a text file")
     if not text.strip():

@@ -69,13 +69,13 @@ def decoded(content: bytes) -> str:
     for mark, encoding in BOMS:
         if content.startswith(mark):
             return content[len(mark) :].decode(encoding, "replace")
+    # PowerShell's UTF-16 without a mark: every other byte is 0. It would pass for UTF-8.
+    if content[1::2].count(0) > len(content) // 4:
+        return content.decode("utf-16-le", "replace")
     named = [match for line in content.split(b"\n")[:2] if (match := CODING.match(line))]
     for encoding in [*(match[1].decode("ascii") for match in named), "utf-8"]:
         with contextlib.suppress(LookupError, UnicodeDecodeError):
             return content.decode(encoding)
-    # PowerShell's UTF-16 without a mark: every other byte is 0.
-    if content[1::2].count(0) > len(content) // 4:
-        return content.decode("utf-16-le", "replace")
     return content.decode("latin-1")
 
 
