@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from .overview import Row
-    from .remedies import Remedy
     from .search import Advice, Change, Option
     from .this_machine import Place
     from .verdicts import Judgement
@@ -496,16 +495,14 @@ def _own(good: list[Row], options: argparse.Namespace) -> Row | None:
     return None if own.name == "devel" and options.project_torch else own
 
 
-def _for_row(row: Row | None, where: Place) -> list[Remedy | str]:
+def _for_row(row: Row | None, where: Place) -> list[str]:
     """How to install the choice of a row, or to change a project to it."""
     if row is None or row.choice is None:
         return []
     return list(updates(row.choice, where) if where.project else installs(row.choice))
 
 
-def _for_nothing(
-    machine: Host, rows: tuple[Row, ...], like: Choice, where: Place
-) -> list[Remedy | str]:
+def _for_nothing(machine: Host, rows: tuple[Row, ...], like: Choice, where: Place) -> list[str]:
     """The nearest change of the first service, which is another driver."""
     newest = like._replace(torch=list(load().torch)[-1])
     told = advice(machine, newest)
@@ -515,7 +512,7 @@ def _for_nothing(
     return [head, *remedies(machine, newest, told.nearest, where)]
 
 
-def _print_remedies(lines: list[Remedy | str]) -> None:
+def _print_remedies(lines: list[str]) -> None:
     if lines:
         print()
     for line in lines:

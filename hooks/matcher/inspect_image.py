@@ -384,7 +384,7 @@ def _remedies(image: Image, machine: Host, told: Told) -> list[str]:
         if branch > last or at_least(machine.driver, str(branch)):
             continue
         if judge_image(image, newer).verdict.works:
-            found = [str(line) for line in drivers(machine, branch, place())]
+            found = [*drivers(machine, branch, place())]
             return [f"# with a driver of branch {branch} it works:", *found]
     return []
 

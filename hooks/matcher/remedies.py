@@ -8,7 +8,7 @@ says so.
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ..compat.table import Table, load
 from .choices import cuda_tag, hub_tag
@@ -46,29 +46,18 @@ JETSON_GUIDE = (
 )
 
 
-class Remedy(NamedTuple):
-    """A line to paste, and the tool or the system that it is for."""
-
-    tool: str
-    line: str
-
-    def __str__(self) -> str:
-        """The line; a remedy that is no command is a comment."""
-        return self.line
-
-
 def _variant(cuda: str) -> str:
     return f"cu{cuda.replace('.', '')}"
 
 
-def _wheel(choice: Choice, cuda: str) -> list[Remedy]:
+def _wheel(choice: Choice, cuda: str) -> list[str]:
     """PyTorch's wheel of a CUDA line, by uv and by pip."""
     package, variant = f"torch=={choice.torch}", _variant(cuda)
     index = f"--index-url {WHEELS}/{variant}"
     by_uv = f"--torch-backend={variant}" if variant in UV_BACKENDS else index
     return [
-        Remedy("uv", f"uv pip install {package} {by_uv}"),
-        Remedy("pip", f"pip install {package} {index}"),
+        f"uv pip install {package} {by_uv}",
+        f"pip install {package} {index}",
     ]
 
 
@@ -92,11 +81,11 @@ def image_name(choice: Choice, table: Table | None = None) -> str:
     return f"nvidia/cuda:{cuda_tag(line, choice.flavour, distro)}"
 
 
-def for_jetson(machine: Host | None) -> tuple[Remedy, ...]:
+def for_jetson(machine: Host | None) -> tuple[str, ...]:
     """Where PyTorch for a Jetson module is; what PyPI and PyTorch's index have is for servers."""
     if machine is None or all(item.kind != "jetson" for item in machine.gpus):
         return ()
-    return (Remedy("", f"# Jetson: NVIDIA has PyTorch's wheels for JetPack: {JETSON_GUIDE}"),)
+    return (f"# Jetson: NVIDIA has PyTorch's wheels for JetPack: {JETSON_GUIDE}",)
 
 
 def _cuda_of(choice: Choice, table: Table) -> str | None:
@@ -108,7 +97,7 @@ def _cuda_of(choice: Choice, table: Table) -> str | None:
     return table.torch[choice.torch].pypi_cuda
 
 
-def installs(choice: Choice, table: Table | None = None) -> tuple[Remedy, ...]:
+def installs(choice: Choice, table: Table | None = None) -> tuple[str, ...]:
     """The lines that install a choice outside a project.
 
     Args:
@@ -117,22 +106,22 @@ def installs(choice: Choice, table: Table | None = None) -> tuple[Remedy, ...]:
     """
     table = table or load()
     release = table.torch.get(choice.torch or "")
-    found: list[Remedy] = []
+    found: list[str] = []
     image = image_name(choice, table) if choice.accelerator == "cuda" else ""
     if image:
-        found.append(Remedy("docker", f"docker pull {image}"))
+        found.append(f"docker pull {image}")
     if release is None or choice.service in {"ngc", "hub"} or choice.pytorch_build == "source":
         return tuple(found)
     cuda = choice.wheel_cuda or _cuda_of(choice, table) or release.pypi_cuda
     if choice.package_manager == "conda":
         python = f" python={choice.python}" if choice.python else ""
         line = f"conda install -c conda-forge pytorch-gpu={choice.torch} cuda-version={cuda}"
-        return (*found, Remedy("conda", f"{line}{python}"))
+        return (*found, f"{line}{python}")
     if choice.accelerator == "cpu":
         index = f"--index-url {WHEELS}/cpu"
         return (
-            Remedy("uv", f"uv pip install torch=={choice.torch} --torch-backend=cpu"),
-            Remedy("pip", f"pip install torch=={choice.torch} {index}"),
+            f"uv pip install torch=={choice.torch} --torch-backend=cpu",
+            f"pip install torch=={choice.torch} {index}",
         )
     return (*found, *_wheel(choice, cuda))
 
@@ -146,7 +135,7 @@ def _modules(machine: Host, branch: int) -> str:
     return "" if "open" in needed or branch >= FIRST_WITHOUT_PROPRIETARY else "proprietary"
 
 
-def drivers(machine: Host, branch: int, where: Place) -> tuple[Remedy, ...]:
+def drivers(machine: Host, branch: int, where: Place) -> tuple[str, ...]:
     """The lines that install a driver branch on a host.
 
     Args:
@@ -156,12 +145,12 @@ def drivers(machine: Host, branch: int, where: Place) -> tuple[Remedy, ...]:
     """
     if where.wsl:
         return (
-            Remedy("windows", f"# WSL: install driver {branch} or newer in Windows, from"),
-            Remedy("windows", "# https://www.nvidia.com/drivers; install no Linux driver in WSL"),
+            f"# WSL: install driver {branch} or newer in Windows, from",
+            "# https://www.nvidia.com/drivers; install no Linux driver in WSL",
         )
     modules = _modules(machine, branch)
     if not modules:
-        return (Remedy("", f"# no kernel modules of branch {branch} drive all of these GPUs"),)
+        return (f"# no kernel modules of branch {branch} drive all of these GPUs",)
     server = all(item.kind == "datacenter" for item in machine.gpus)
     family = {where.distribution, *where.like}
     if "ubuntu" in family:
@@ -173,7 +162,7 @@ def drivers(machine: Host, branch: int, where: Place) -> tuple[Remedy, ...]:
     return _by_hand(branch, modules, where)
 
 
-def _ubuntu(branch: int, modules: str, *, server: bool) -> tuple[Remedy, ...]:
+def _ubuntu(branch: int, modules: str, *, server: bool) -> tuple[str, ...]:
     """Ubuntu's own packages, https://packages.ubuntu.com/search?keywords=nvidia-driver.
 
     Source packages and their flavours: nvidia-driver-580, -open, -server, -server-open.
@@ -183,7 +172,7 @@ def _ubuntu(branch: int, modules: str, *, server: bool) -> tuple[Remedy, ...]:
     other = "" if server else f" (servers: {'-'.join([*parts, 'server'])})"
     if not server and modules == "open":
         other = f" (servers: nvidia-driver-{branch}-server-open)"
-    return (Remedy("apt", f"sudo apt install {name}  # then restart{other}"),)
+    return (f"sudo apt install {name}  # then restart{other}",)
 
 
 def _meta(modules: str) -> str:
@@ -191,42 +180,42 @@ def _meta(modules: str) -> str:
     return "nvidia-open" if modules == "open" else "cuda-drivers"
 
 
-def _debian(branch: int, modules: str, where: Place) -> tuple[Remedy, ...]:
+def _debian(branch: int, modules: str, where: Place) -> tuple[str, ...]:
     """Debian has one branch for each release; NVIDIA's repository has all, by a pinning package.
 
     https://docs.nvidia.com/datacenter/tesla/driver-installation-guide/version-locking.html
     """
     own = {"12": 535, "13": 550}.get(where.version)  # https://packages.debian.org/nvidia-driver
     if where.distribution == "debian" and own == branch:
-        return (Remedy("apt", "sudo apt install nvidia-driver  # from non-free, then restart"),)
+        return ("sudo apt install nvidia-driver  # from non-free, then restart",)
     if branch < FIRST_PINNED:
         return _by_hand(branch, modules, where)
     name = f"{where.distribution} {where.version}".strip()
     pin = f"sudo apt install nvidia-driver-pinning-{branch}"
     return (
-        Remedy("", f"# {name} itself has no packages of branch {branch}; NVIDIA's repository has:"),
-        Remedy("", f"# {GUIDE}"),
-        Remedy("apt", f"{pin} && sudo apt install {_meta(modules)}  # then restart"),
+        f"# {name} itself has no packages of branch {branch}; NVIDIA's repository has:",
+        f"# {GUIDE}",
+        f"{pin} && sudo apt install {_meta(modules)}  # then restart",
     )
 
 
-def _by_hand(branch: int, modules: str, where: Place) -> tuple[Remedy, ...]:
+def _by_hand(branch: int, modules: str, where: Place) -> tuple[str, ...]:
     """No package is known: where to read on."""
     name = where.distribution or "this distribution"
     return (
-        Remedy("", f"# no package of branch {branch} ({modules} modules) is known for {name}:"),
-        Remedy("", f"# {GUIDE}"),
+        f"# no package of branch {branch} ({modules} modules) is known for {name}:",
+        f"# {GUIDE}",
     )
 
 
-def _red_hat(branch: int, modules: str, where: Place) -> tuple[Remedy, ...]:
+def _red_hat(branch: int, modules: str, where: Place) -> tuple[str, ...]:
     """Module streams up to RHEL 9 and on Amazon Linux, a version lock on RHEL 10 and Fedora.
 
     Table 5 of the page that FIRST_OPEN names.
     """
     install = f"sudo dnf install {_meta(modules)}"
     major = where.version.partition(".")[0]
-    first = Remedy("", f"# with NVIDIA's repository ({GUIDE}):")
+    first = f"# with NVIDIA's repository ({GUIDE}):"
     if where.distribution != "fedora" and (major in {"8", "9"} or where.distribution == "amzn"):
         stream = f"{branch}-{'open' if modules == 'open' else 'dkms'}"
         # dnf refuses to enable a stream beside another one, such as that of the present driver.
@@ -235,10 +224,10 @@ def _red_hat(branch: int, modules: str, where: Place) -> tuple[Remedy, ...]:
     else:
         add = "add " if where.distribution == "fedora" else ""
         line = f"sudo dnf versionlock {add}'*nvidia*{branch}*' && {install}"
-    return first, Remedy("dnf", f"{line}  # then restart")
+    return first, f"{line}  # then restart"
 
 
-def remedies(machine: Host, wanted: Choice, change: Change, where: Place) -> tuple[Remedy, ...]:
+def remedies(machine: Host, wanted: Choice, change: Change, where: Place) -> tuple[str, ...]:
     """What to paste to make a change: a driver, other answers or another installation, or both.
 
     Args:
@@ -247,7 +236,7 @@ def remedies(machine: Host, wanted: Choice, change: Change, where: Place) -> tup
         change: what works instead.
         where: the command was started.
     """
-    found: list[Remedy] = []
+    found: list[str] = []
     if change.host.driver and change.host.driver != machine.driver:
         branch = int(change.host.driver.partition(".")[0])
         found += drivers(machine, branch, where)
@@ -256,11 +245,11 @@ def remedies(machine: Host, wanted: Choice, change: Change, where: Place) -> tup
     if where.project:
         return (*found, *updates(change.choice, where))
     if change.choice.python and change.choice.python != wanted.python:
-        found.append(Remedy("uv", f"uv venv --python {change.choice.python}"))
+        found.append(f"uv venv --python {change.choice.python}")
     return (*found, *installs(change.choice))
 
 
-def updates(choice: Choice, where: Place) -> tuple[Remedy, ...]:
+def updates(choice: Choice, where: Place) -> tuple[str, ...]:
     """The command that changes the answers of the project around to a choice, if they differ."""
     answers = dict(where.answers)
     choice = choice._replace(cuda=_cuda_of(choice, load()))  # else the old answer would remain
@@ -283,4 +272,4 @@ def updates(choice: Choice, where: Place) -> tuple[Remedy, ...]:
         if answers.get(name) != value
     ]
     line = f"{shlex.quote(where.project)} update {' '.join(data)}"
-    return (Remedy("hearth", line),) if data else ()
+    return (line,) if data else ()

@@ -122,7 +122,7 @@ def _remedies(found: Resolved, told: Advice, machine: Host | None, name: str) ->
     if change is None or old is None or machine is None:
         return
     if change.host.driver and change.host.driver != machine.driver:
-        yield from map(str, drivers(machine, int(change.host.driver.split(".")[0]), place()))
+        yield from drivers(machine, int(change.host.driver.split(".")[0]), place())
     new = change.choice
     image = image_name(new)
     if image and image != image_name(old):
