@@ -5,6 +5,7 @@
 #   engine.sh install   Docker Engine with buildx and Compose (a newer Debian's, on Debian 12's runc), Trivy, Chromium
 #   engine.sh rootless  what a rootless dockerd needs, of Debian or Ubuntu; part of install
 #   engine.sh editor    the Dev Containers CLI, by which editors start containers; part of install
+#   engine.sh slurm     Slurm and Apptainer, as a cluster has them; part of install; tests start the daemons
 #   engine.sh registry  the program of a container registry; tests start it on ports of their own
 #   engine.sh start     the dockerd in the background; does nothing for one that answers already
 #   engine.sh images    base images under the names the Dockerfiles ask for; free when they are there
@@ -133,6 +134,66 @@ install_devcontainer() {
     printf '#!/bin/sh\nexec %s/node %s/node_modules/@devcontainers/cli/devcontainer.js "$@"\n' "$own" "$own" \
         >/usr/local/bin/devcontainer
     chmod 0755 /usr/local/bin/devcontainer
+    rm -rf "$work"
+}
+
+# A scheduler, and what runs an image on its nodes without an engine.
+install_slurm() {
+    local package service packages=(fuse-overlayfs munge patchelf slurm-wlm squashfs-tools squashfuse uidmap)
+    for package in "${packages[@]}"; do
+        if have "$package"; then continue; fi
+        # As services they would fail for want of a configuration, today and after each boot.
+        for service in munge slurmctld slurmd; do
+            if [[ -d /etc/systemd/system ]]; then ln -sf /dev/null "/etc/systemd/system/$service.service"; fi
+        done
+        apt-get update -qq
+        DEBIAN_FRONTEND=noninteractive apt-get install -qqy --no-install-recommends "${packages[@]}" >/dev/null
+        break
+    done
+    install_apptainer
+    say "Slurm and Apptainer are installed"
+}
+
+# Of Debian, only sid has it. It wants a newer libc, which gets a folder beside it; all else is Debian 12's.
+install_apptainer() {
+    command -v apptainer >/dev/null 2>&1 && return
+    [[ -f /etc/apt/sources.list.d/debian.sources ]] ||
+        die 'no /etc/apt/sources.list.d/debian.sources: elsewhere than on Debian 12 install Apptainer yourself, see https://apptainer.org'
+    local work own=/usr/local/lib/hearth-apptainer program
+    work=$(mktemp -d)
+    mkdir -p "$work"/{parts,lists/partial,cache/archives/partial,root}
+    archive_of sid "$work/parts/sid.sources"
+    echo 'Check-Valid-Until: no' >>"$work/parts/sid.sources"
+    # With lists of its own: what else is installed on this machine never comes from sid.
+    cat >"$work/apt.conf" <<CONF
+Dir::Etc::sourcelist "/dev/null";
+Dir::Etc::sourceparts "$work/parts";
+Dir::Etc::preferencesparts "/dev/null";
+Dir::State::lists "$work/lists";
+Dir::Cache "$work/cache";
+APT::Sandbox::User "root";
+Acquire::Languages "none";
+CONF
+    (
+        cd "$work"
+        export APT_CONFIG=$work/apt.conf
+        apt-get update -qq
+        apt-get download -qq apptainer libc6
+    )
+    for program in "$work"/*.deb; do dpkg-deb --extract "$program" "$work/root"; done
+    rm -rf "$own"
+    mkdir -p "$own"/{lib/x86_64-linux-gnu,libc,var/lib/apptainer/mnt/session}
+    cp -a "$work"/root/{usr/bin,etc} "$own"
+    cp -a "$work/root/usr/lib/x86_64-linux-gnu/apptainer" "$own/lib/x86_64-linux-gnu"
+    cp -a "$work"/root/usr/lib/x86_64-linux-gnu/{ld-linux-x86-64.so.2,libc.so.6,libm.so.6} "$own/libc"
+    # Its starter takes lib/ for the folder that has etc/ and var/: with Debian's name in the path it counts wrong.
+    ln -s ../etc ../var "$own/lib"
+    for program in "$own"/bin/apptainer "$own"/lib/x86_64-linux-gnu/apptainer/bin/starter; do
+        patchelf --set-interpreter "$own/libc/ld-linux-x86-64.so.2" --set-rpath "$own/libc" "$program"
+    done
+    # Root of a container may lack capabilities that Apptainer would ask for.
+    sed -i 's/^root default capabilities = .*/root default capabilities = no/' "$own/etc/apptainer/apptainer.conf"
+    ln -sf "$own/bin/apptainer" /usr/local/bin/apptainer
     rm -rf "$work"
 }
 
@@ -705,9 +766,11 @@ case "${1:-}" in
         install_trivy
         install_devcontainer
         install_browser
+        install_slurm
         ;;
     rootless) install_rootless ;;
     editor) install_devcontainer ;;
+    slurm) install_slurm ;;
     registry) install_registry ;;
     start)
         forget_dead_runs
@@ -721,5 +784,5 @@ case "${1:-}" in
         stop_gpu_host
         stop_engine
         ;;
-    *) die 'say one of: install, rootless, editor, registry, start, images, stop' ;;
+    *) die 'say one of: install, rootless, editor, slurm, registry, start, images, stop' ;;
 esac

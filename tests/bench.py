@@ -151,7 +151,7 @@ def bench_update(folder: Path, runs: int) -> dict[str, Any]:
         must("git", "tag", "v1.0.0", cwd=template)
         copier("--trust", "--vcs-ref", "v1.0.0", template, folder=made)
         commit(made)
-        with (template / "template/docker-amd64/entrypoint.sh").open("a") as file:
+        with (template / "template/docker-amd64/entrypoint.sh.jinja").open("a") as file:
             file.write("# changed\n")
         commit(template)
         must("git", "tag", "v1.0.1", cwd=template)

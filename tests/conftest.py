@@ -133,6 +133,7 @@ LONG_ENGINE = (
     "test_services",
     "test_conda_user",
     "test_daily_work",
+    "test_slurm",
 )
 
 

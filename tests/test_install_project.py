@@ -11,6 +11,7 @@ import pytest
 
 from host.work import git_version
 from tests.conftest import ROOT
+from tests.support.entrypoint import entrypoint
 
 DOCKER = ROOT / "template/docker-amd64"
 # A build backend of its own folder, so that a test needs no index. It writes the version that it is
@@ -54,7 +55,7 @@ class Container:
         (folder / "bin/python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
         (folder / "bin/python").chmod(0o755)
         (folder / "venv/bin/python").symlink_to(sys.executable)
-        text = (DOCKER / "entrypoint.sh").read_text()
+        text = entrypoint()
         for old, new in (
             ("/opt/container/install_project.py", str(DOCKER / "image/install_project.py")),
             ("/opt/venv/bin", str(folder / "venv/bin")),
@@ -171,6 +172,14 @@ def test_the_cause_of_a_failure_is_said_and_the_code_is_importable(container: Co
     assert len(lines) == 4
     (container.code / "broken").unlink()
     assert "installing" in container.start("import thing").stderr  # tried again
+
+
+def test_where_the_home_takes_no_file_the_command_starts(container: Container) -> None:
+    container.write({"pyproject.toml": PYPROJECT.replace("REQUIRES", ""), "backend.py": BACKEND})
+    (container.home / ".project/install.log").mkdir(parents=True)
+    done = container.start("print(1)")
+    assert (done.returncode, done.stdout) == (0, "1\n")
+    assert "Traceback" not in done.stderr
 
 
 def test_a_version_of_git_is_handed_in_where_no_repository_is_seen(container: Container) -> None:

@@ -27,6 +27,10 @@ KINDS: dict[str, dict[str, Any]] = {
     "ci": {"accelerator": "cpu", "extras": ["ci"]},
     "data": {"accelerator": "cpu", "extras": ["data"]},
     "devcontainer": {"accelerator": "cpu", "extras": ["devcontainer"]},
+    "kubernetes": {"accelerator": "cpu", "clusters": ["kubernetes"]},
+    "runai": {"accelerator": "cpu", "clusters": ["runai"]},
+    "skypilot": {"accelerator": "cpu", "clusters": ["skypilot"]},
+    "slurm": {"accelerator": "cpu", "clusters": ["slurm"]},
     "ssh": {"accelerator": "cpu", "extras": ["ssh"]},
     "sudo": {"accelerator": "cpu", "extras": ["sudo"]},
     "zsh": {"accelerator": "cpu", "shell": "zsh"},
@@ -54,6 +58,7 @@ GPU_FILES = {
 }
 NAMES_CONDA = {
     "host/conda_packages.py": "whose requirements are not in conda.lock",
+    "host/clusters/skypilot.py": "names the environment of either",
     "host/command.py": "which verbs there are",
     "host/images.py": "builds with either",
     "host/passwords.py": "looks at the files of either",
@@ -151,7 +156,7 @@ def test_a_project_has_the_rows_of_the_failures_that_its_programs_name(
     named: set[str] = set()
     for kind, docker in kinds.items():
         rows = {row for file in docker.glob("host/known_failures/*") for row in read_rows(file)}
-        ids = {one for path in docker.glob("host/*.py") for one in ids_in(path.read_text())}
+        ids = {one for path in docker.glob("host/**/*.py") for one in ids_in(path.read_text())}
         assert ids <= {row.name for row in rows}, kind
         named |= ids
     # The update is in the template, and speaks from the same table.
@@ -166,7 +171,7 @@ def test_a_project_has_the_rows_of_the_failures_that_its_programs_name(
 def test_a_project_has_no_program_for_images_that_nothing_names(kinds: dict[str, Path]) -> None:
     for kind, folder in kinds.items():
         files = {file for file in (folder / "image").iterdir() if file.is_file()}
-        users = {*files, *folder.glob("*Dockerfile"), *(folder / "host").glob("*.py")}
+        users = {*files, *folder.glob("*Dockerfile"), *folder.glob("host/**/*.py")}
         texts = {file: file.read_text() for file in users}
         for file in files:
             name = re.compile(rf"\b{re.escape(file.name)}|\b(import|from) {file.stem}\b")
@@ -176,7 +181,8 @@ def test_a_project_has_no_program_for_images_that_nothing_names(kinds: dict[str,
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_module_of_host_imports(kinds: dict[str, Path], kind: str) -> None:
-    names = [f"host.{path.stem}" for path in kinds[kind].glob("host/*.py")]
+    paths = [path.relative_to(kinds[kind]) for path in kinds[kind].glob("host/**/*.py")]
+    names = [".".join(path.with_suffix("").parts) for path in paths]
     program = "import importlib, sys; [importlib.import_module(name) for name in sys.argv[1:]]"
     result = subprocess.run(
         [sys.executable, "-B", "-c", program, *names],

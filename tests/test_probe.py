@@ -22,7 +22,7 @@ from tests.fakes.machine import environment
 from tests.support.program import run_program
 
 PACKAGE = Path(ask.__file__).parent
-SOURCES = sorted(PACKAGE.glob("*.py"))
+SOURCES = sorted(PACKAGE.rglob("*.py"))
 UUID = "GPU-00000001-1111-2222-3333-444444444444"
 
 

@@ -61,7 +61,9 @@ def python() -> Path:
 
 
 def test_every_module_is_imported_by_a_real_one(python: Path) -> None:
-    modules = [f"host.{path.stem}" for path in PACKAGE.glob("*.py") if path.stem[0] != "_"]
+    files = [path for path in PACKAGE.rglob("*.py") if path.stem[0] != "_"]
+    paths = [path.relative_to(PACKAGE.parent).with_suffix("") for path in files]
+    modules = [".".join(path.parts) for path in paths]
     imports = "\n".join(f"import {name}" for name in sorted(modules))
     done = subprocess.run(
         [python, "-B", "-W", "error", "-c", imports],

@@ -92,11 +92,12 @@ CONDA: dict[str, list[Any]] = {"package_manager": ["conda"], "python_version": [
 # Every kind of project with everything that is extra, on either host.
 EXTRA: dict[str, list[Any]] = {
     "extras": [["ci", "data", "devcontainer", "jupyter", "ssh", "sudo", "tensorboard"]],
+    "clusters": [["slurm", "kubernetes", "runai", "skypilot"]],
     "shell": ["zsh"],
     "torch_version": ["2.13.0", "none"],
     "python_version": ["3.12"],
 }
-PLAIN: dict[str, list[Any]] = {"extras": [[]], "shell": ["bash"]}
+PLAIN: dict[str, list[Any]] = {"extras": [[]], "clusters": [[]], "shell": ["bash"]}
 COMBINATIONS: list[dict[str, list[Any]]] = [
     {"service": ["simple"], "python_version": ["3.12"], **PIP, **PLAIN},
     {"service": ["simple"], "linux_distro": ["debian-13"], "jit": [True], **NEW, **PIP, **PLAIN},
@@ -119,9 +120,11 @@ COMBINATIONS: list[dict[str, list[Any]]] = [
         **NEW,
         **PIP,
     }
-    | {"extras": [["ci", "data"]], "shell": ["zsh"], "python_version": ["3.12"]},
+    | {"extras": [["ci", "data"]], "shell": ["zsh"], "python_version": ["3.12"]}
+    | {"clusters": [["slurm"], ["kubernetes"]]},
     {"service": ["ngc"], "ngc_release": ["26.08"], **NEW}
-    | {"extras": [["ci", "data", "devcontainer", "ssh"]], "shell": ["zsh"]},
+    | {"extras": [["ci", "data", "devcontainer", "ssh"]], "shell": ["zsh"]}
+    | {"clusters": [["runai"], ["skypilot"]]},
 ]
 GIVEN = ("ngc", "hub")  # their images bring Python and PyTorch
 

@@ -97,7 +97,7 @@ def test_a_change_of_the_same_lines_is_left_to_the_person_and_shown(
     line = (project / name).read_text().splitlines()[1]
     replace(project / name, line, "# mine")
     in_git(project)
-    replace(own_template / "template" / name, line, "# news")
+    replace(own_template / f"template/{name}.jinja", line, "# news")
     release(own_template)
     update(project)
     assert name in conflicts(project)
@@ -145,6 +145,34 @@ def test_an_app_of_ones_own_and_one_of_another_choice_are_no_conflict(
     config = RawConfigParser()
     config.read(path)
     assert {*config.sections()} == {"jupyter", "tensorboard", "own"}
+
+
+def test_what_a_site_decides_is_kept_while_its_clusters_change(
+    project: Path, in_git: InGit
+) -> None:
+    assert not (project / "docker-amd64/deploy").exists()
+    update(project, clusters=["slurm"])
+    path = project / "docker-amd64/deploy/site.toml"
+    replace(path, '\npartition = ""\n', '\npartition = "gpu"\n')
+    replace(path, "\nannotations = {}\n", '\nannotations = { "com.hooks.cxi.enabled" = "true" }\n')
+    replace(path, "\n[environment]\n", '\n[environment]\nHF_HOME = "/scratch/hf"\n')
+    replace(path, "\n# --- Examples", "\n# Ours.\n\n# --- Examples")
+    job = path.parent / "slurm/jobs/job-1/job.sh"
+    job.parent.mkdir()
+    job.write_text("#!/bin/bash\n")
+    in_git(project)
+    assert git(project, "status", "--porcelain") == ""
+    update(project, clusters=["slurm", "kubernetes"])
+    assert conflicts(project) == ""
+    text = path.read_text()
+    for kept in ('\npartition = "gpu"\n', "com.hooks.cxi", "\nHF_HOME = ", "\n# Ours.\n"):
+        assert kept in text
+    assert "\n[kubernetes]\n" in text
+    in_git(project)
+    update(project, clusters=[])
+    assert path.read_text() == text
+    assert job.is_file()
+    assert not (project / "docker-amd64/host/clusters").exists()
 
 
 def test_another_torch_version_keeps_a_persons_dependencies(project: Path, in_git: InGit) -> None:
@@ -381,7 +409,7 @@ def test_an_answer_that_is_no_choice_any_more_is_not_replaced_in_silence(
     "case",
     [
         ("README.md.jinja", "\n\n", "\n\nNews.\n\n", "No image has to be rebuilt."),
-        ("entrypoint.sh", "\n\n", "\n\n# News.\n\n", "rebuilt: entrypoint.sh changed."),
+        ("entrypoint.sh.jinja", "\n\n", "\n\n# News.\n\n", "rebuilt: entrypoint.sh changed."),
         ("compose.yaml.jinja", "  init: true", "  init: false", "template.sh up applies the new"),
         ("compose.yaml.jinja", "target: dev\n", "target: base\n", "rebuilt: compose.yaml"),
     ],

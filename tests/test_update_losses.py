@@ -37,7 +37,7 @@ def news(own_template: Path) -> Path:
     docker = own_template / "template" / DOCKER
     replace(docker / "dependencies/apt-dev.txt.jinja", "htop\n", "htop\nnews\n")
     replace(docker / ".env.example.jinja", "# Shared memory", "# News.\nNEW_KEY=7\n\n# Shared")
-    for name in ("tuning.env", "entrypoint.sh"):
+    for name in ("tuning.env", "entrypoint.sh.jinja"):
         with (docker / name).open("a") as file:
             file.write("# News.\n")
     (docker / "brings.txt").write_text("the template's\n")
@@ -338,8 +338,8 @@ def test_a_file_that_the_template_renames_takes_the_users_changes_along(
     own_template: Path, project: Path, in_git: InGit
 ) -> None:
     docker = own_template / "template" / DOCKER
-    git(own_template, "mv", str(docker / "entrypoint.sh"), str(docker / "start.sh"))
-    with (docker / "start.sh").open("a") as file:
+    git(own_template, "mv", str(docker / "entrypoint.sh.jinja"), str(docker / "start.sh.jinja"))
+    with (docker / "start.sh.jinja").open("a") as file:
         file.write("# News.\n")
     release(own_template)
     add_line(project / ENTRYPOINT, "# Mine.", at=1)
@@ -390,7 +390,7 @@ def test_when_conflicts_are_solved_the_update_goes_on(
     line = (project / ENTRYPOINT).read_text().splitlines()[1]
     replace(project / ENTRYPOINT, line, "# mine")
     git(project, "commit", "--quiet", "--all", "--message", "Tell whose it is")
-    replace(own_template / "template" / ENTRYPOINT, line, "# theirs")
+    replace(own_template / f"template/{ENTRYPOINT}.jinja", line, "# theirs")
     changelog = "# Changelog\n\n## [1000.0.0] - 2027-01-01\n\n- `entrypoint.sh` says it better.\n"
     (own_template / "CHANGELOG.md").write_text(changelog)
     release(own_template)
@@ -467,7 +467,7 @@ def test_in_a_worktree_conflicts_are_its_own(
     line = (project / ENTRYPOINT).read_text().splitlines()[1]
     replace(project / ENTRYPOINT, line, "# mine")
     git(project, "commit", "--quiet", "--all", "--message", "mine")
-    replace(own_template / "template" / ENTRYPOINT, line, "# theirs")
+    replace(own_template / f"template/{ENTRYPOINT}.jinja", line, "# theirs")
     release(own_template)
     tree = tmp_path / "a tree"
     git(project, "worktree", "add", "--quiet", "-b", "tree", str(tree))

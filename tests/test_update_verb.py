@@ -187,7 +187,9 @@ def test_a_conflict_ends_with_the_files_and_the_commands_that_finish_it(
     for name in scripts:
         line = (project / name).read_text().splitlines()[1]
         replace(project / name, line, "# mine")
-        replace(own_template / "template" / name, line, "# news")
+        source = own_template / "template" / name
+        source = source if source.exists() else source.with_name(f"{source.name}.jinja")
+        replace(source, line, "# news")
     (own_template / "template/docker-amd64/new.txt").write_text("new with the update\n")
     in_git(project)
     release(own_template)

@@ -22,6 +22,7 @@ MARK, END = "failures: made by python -m hooks.generate.failure_tables", "end of
 MET = {
     "base-torch": "given",
     "ci": "'ci' in extras",
+    "clusters": "clusters",
     "conda": "conda",
     "devcontainer": "'devcontainer' in extras",
     "cuda": "accelerator == 'cuda'",

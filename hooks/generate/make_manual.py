@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,8 @@ HEAD = "| verb | does |\n|---|---|"
 # Which projects have a module that others do not have, in the words of docs/work.md.
 NEEDS = {
     "ci": "with `extras: ci`",
+    "clusters": "with `clusters`",
+    "clusters.sif": "with `clusters: slurm`",
     "conda_packages": "conda",
     "jupyter": "with `extras: jupyter`",
     "devcontainer": "with `extras: devcontainer`",
@@ -49,19 +52,33 @@ NEEDS = {
     "wheels": "with `pytorch_build: source`",
 }
 # The options of a group of this name, and the module that only projects with them have.
-GROUP_NEEDS = {"GPUs": "load"}
+GROUP_NEEDS = {"GPUs": "load", "Clusters": "clusters"}
 
 
-def file_of(verb: Verb) -> str:
-    """The file of a verb's module as `left_out` in copier.yml names it."""
-    return f"/docker-amd64/host/{verb.module}.py"
+def file_of(module: str) -> str:
+    """The file of a module, or the folder of a package, as `left_out` in copier.yml names it."""
+    path = f"/docker-amd64/host/{module.replace('.', '/')}"
+    return path if (ROOT / "template" / path[1:]).is_dir() else f"{path}.py"
 
 
-def left_out() -> str:
-    """The text of `left_out` in copier.yml: which file goes with which answer."""
+def left_out() -> set[str]:
+    """The words of `left_out` in copier.yml: which file goes with which answer."""
     settings = yaml.safe_load((ROOT / "copier.yml").read_text(encoding="utf-8"))
-    text: str = settings["left_out"]["default"]
-    return text
+    return set(settings["left_out"]["default"].split())
+
+
+def conditional(module: str) -> list[str]:
+    """The module, and the package around it, as far as only some projects have them."""
+    around = module.rpartition(".")[0]
+    return [one for one in (module, around) if one and file_of(one) in left_out()]
+
+
+def if_there(module: str) -> str:
+    """The condition of a template for what only projects with a module have; "" for all."""
+    # A folder's name is the start of those of its files, of which others are left out.
+    words = "'{0}' not in left_out", "'{0}' not in left_out.split()"
+    names = map(file_of, conditional(module))
+    return " and ".join(words[not one.endswith(".py")].format(one) for one in names)
 
 
 def values_of(action: argparse.Action) -> str:
@@ -105,8 +122,7 @@ def manual_row(verb: Verb) -> str:
         more = [f"[{option_of(one)}]" for one in of_module]
         if module:
             text = " ".join(more)
-            file = f"/docker-amd64/host/{module}.py"
-            words[-1] += f"{{{{ ' {text}' if '{file}' not in left_out }}}}"
+            words[-1] += f"{{{{ ' {text}' if {if_there(module)} }}}}"
         else:
             words += more
     return row(f"`{' '.join([*words, *map(values_of, positional)])}`", verb.help)
@@ -122,23 +138,23 @@ def docs_row(verb: Verb) -> str:
     """The row of a verb in docs/work.md, with its options and the projects that have it."""
     positional, options = arguments_of(verb)
     call = " ".join([verb.name, *map(values_of, positional)])
-    where = f" ({NEEDS[verb.module]})" if file_of(verb) in left_out() else ""
+    where = "".join(f" ({NEEDS[module]})" for module in conditional(verb.module)[:1])
     texts = [f"`{option_of(one)}`: {one.help}{needs(one)}" for one in options]
     return row(f"`{call}`", ". ".join([verb.help + where, *(["; ".join(texts)] if texts else [])]))
 
 
 def manual_lines() -> Iterator[str]:
     """The table of a project's manual: a row only where the project has the verb's module."""
-    dropped = left_out()
     yield HEAD
     for heading, verbs in GROUPS:
-        yield f"| **{heading}** | |"
-        for file, of_file in groupby(verbs, file_of):
-            rows = map(manual_row, of_file)
-            if file in dropped:
-                yield from (f"{{% if '{file}' not in left_out %}}", *rows, "{% endif %}")
-            else:
-                yield from rows
+        # A heading is missing with the package that has all of its verbs.
+        packages = {one.module.rpartition(".")[0] for one in verbs}
+        package = packages.pop() if len(packages) == 1 else ""
+        rows = [(if_there(package), f"| **{heading}** | |")]
+        rows += [(if_there(one.module), manual_row(one)) for one in verbs]
+        for condition, same in groupby(rows, itemgetter(0)):
+            lines = [line for _, line in same]
+            yield from (f"{{% if {condition} %}}", *lines, "{% endif %}") if condition else lines
 
 
 def docs_lines() -> Iterator[str]:

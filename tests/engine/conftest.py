@@ -224,6 +224,14 @@ def torch_project(project: MakeProject, torch_version: str) -> Project:
 
 
 @pytest.fixture(scope="session")
+def cluster_project(project: MakeProject, torch_version: str) -> Project:
+    """A project with PyTorch for jobs on clusters, the image runtime built; used likewise."""
+    new = project(torch_version=torch_version, clusters=["slurm"], shared=True)
+    new.build("runtime")
+    return new
+
+
+@pytest.fixture(scope="session")
 def plain_project(project: MakeProject) -> Project:
     """A project without PyTorch in a folder with blanks, both images built; used likewise."""
     new = project("a plain project", shared=True)

@@ -31,6 +31,7 @@ PROJECT = {
     "answers_file": ".copier-answers.yml",
     "shell": "bash",
     "extras": [],
+    "clusters": ["slurm", "kubernetes", "runai", "skypilot"],
     "base_images": {"BASE_IMAGE": "ubuntu:24.04"},
     "builds": ["runtime", "dev"],
 }

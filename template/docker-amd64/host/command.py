@@ -46,6 +46,11 @@ class Verb(NamedTuple):
         """The end of the names of its functions."""
         return self.name.replace("-", "_")
 
+    @property
+    def file(self) -> Path:
+        """Where its module would be."""
+        return FOLDER / "host" / f"{self.module.replace('.', '/')}.py"
+
 
 GROUPS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
     (
@@ -93,6 +98,16 @@ GROUPS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
             Verb("pin", "images", "pin the base images to what their tags mean now"),
             Verb("publish", "registry", "build the user-agnostic image and push it to a registry"),
             Verb("pull", "registry", "take that image from a registry instead of building it"),
+        ),
+    ),
+    (
+        "Clusters",
+        (
+            Verb("submit", "clusters.submit", "give a command to a cluster's scheduler as a job"),
+            Verb("jobs", "clusters.jobs", "list the jobs given to schedulers, and their states"),
+            Verb("cancel", "clusters.jobs", "end a job of a cluster"),
+            Verb("sif", "clusters.sif", "make a SIF file for Apptainer from an image"),
+            Verb("sqsh", "clusters.sif", "make a squash file for enroot from an image"),
         ),
     ),
     (
@@ -171,7 +186,7 @@ class Parser(argparse.ArgumentParser):
 def groups() -> Iterator[tuple[str, tuple[Verb, ...]]]:
     """The verbs of this project under their headings."""
     for heading, verbs in GROUPS:
-        here = tuple(v for v in verbs if (FOLDER / "host" / f"{v.module}.py").is_file())
+        here = tuple(verb for verb in verbs if verb.file.is_file())
         if here:
             yield heading, here
 

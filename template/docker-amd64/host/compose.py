@@ -23,6 +23,8 @@ from .project import StopError, me
 from .turn import in_turn, turn
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .project import Project
 
 TAIL = 400  # lines of what a command said that may tell why it failed
@@ -108,6 +110,7 @@ def call(
     to_stderr: bool = False,
     capture: bool = False,
     image_name: str = "",
+    folder: Path | None = None,
 ) -> str:
     """Run a command in docker-amd64, show what it says, and explain its failure.
 
@@ -120,6 +123,7 @@ def call(
             that it failed on the other.
         capture: return its stdout instead of showing it.
         image_name: the image that a registry is asked for.
+        folder: where to run it instead.
 
     Raises:
         StopError: the command failed; with its exit status.
@@ -130,7 +134,7 @@ def call(
     try:
         process = subprocess.Popen(
             words,
-            cwd=str(project.folder),
+            cwd=str(folder or project.folder),
             env={**os.environ, **(env or {})},
             stdin=None if stdin is None else subprocess.PIPE,
             stdout=subprocess.PIPE if capture or to_stderr else None,

@@ -241,7 +241,7 @@ def speak(
     quoted = {k: v if k in ("advice", "me") else shlex.quote(v) for k, v in known.items()}
     remedy = known.get("remedy") or fill_in(remedy_for(failure, kind, here), quoted)
     cause = known.get("cause") or fill_in(failure.cause, known)
-    cause = cause if cause.endswith(".") else f"{cause}."
+    cause = cause if cause.endswith((".", "?")) else f"{cause}."
     return StopError(cause, remedy.strip(), name=failure.name)
 
 

@@ -90,6 +90,7 @@ class Project:
         answers_file: relative to the project's root.
         shell: the login shell of the user in dev, bash or zsh.
         extras: what else was chosen; with ci, `ci_host` is github or gitlab.
+        clusters: the schedulers that get its jobs: slurm, kubernetes, runai, skypilot.
         base_images: the images of the Dockerfile by the build argument that replaces them.
         sources: what is compiled, by the start of its build arguments: repository and tag.
         distribution: None where the base image's own is not known.
@@ -118,6 +119,7 @@ class Project:
         self.shell: str = data["shell"]
         self.extras: tuple[str, ...] = tuple(data["extras"])
         self.ci_host: str = data.get("ci_host", "")
+        self.clusters: tuple[str, ...] = tuple(data.get("clusters", ()))
         self.base_images: dict[str, str] = data["base_images"]
         self.sources: dict[str, list[str]] = data.get("sources", {})
         found = data.get("distribution")
@@ -189,7 +191,9 @@ def read_project(folder: Path) -> Project:
 MOUNTED = re.compile("(LOCAL_[A-Z]+|SHARED_CACHE)_DIR")  # keys of folders that containers get
 NUMBER = "a number from 0 to 2147483647"
 ADDRESS = r"(\d{1,3}(\.\d{1,3}){3}|\[?[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(%\w+)?\]?)?"
+WORD = r"\w(?:[\w.,:+/-]{0,98}\w)?"  # a name that no program takes for an option
 SIZE = r"(?i:(\d+\.?\d*|\.\d+) ?(b|[kmgtp](i?b)?)?)?"
+OF_CLUSTERS = "CLUSTER_"  # the start of the keys of .env that only `submit` reads
 RULES = {
     "USRID": (r"\d{1,10}", NUMBER),
     "GRPID": (r"\d{1,10}", NUMBER),
@@ -212,6 +216,19 @@ RULES = {
     "REQUIRE_GPU": ("[01]?", "0 or 1"),
     "CUDA_COMPAT": ("keep|remove", "keep or remove"),
     "GPU_WATCHDOG": ("[01]?", "0 or 1"),
+    # Of clusters: they become words of command lines and of job files.
+    "CLUSTER_USR": (f"({WORD}@)?({WORD})?", "your user name on the cluster"),
+    "CLUSTER_USRID": (r"\d{0,9}", "the number of your user on the cluster"),
+    "CLUSTER_GRPID": (r"\d{0,9}", "the number of your group on the cluster"),
+    "CLUSTER_LOGIN": (f"({WORD}@)?({WORD})?", "USER@HOST of a login node"),
+    "CLUSTER_ACCOUNT": (f"({WORD})?", "the name of an account of Slurm"),
+    "CLUSTER_PARTITION": (f"({WORD})?", "the name of a partition of Slurm, or several with commas"),
+    "CLUSTER_CONTEXT": (f"({WORD}@)?({WORD})?", "the name of a context of kubectl"),
+    "CLUSTER_NAMESPACE": (
+        "([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)?",
+        "a namespace of Kubernetes: small letters, digits and -",
+    ),
+    "CLUSTER_PROJECT": (f"({WORD})?", "the name of a project of Run:ai"),
 }
 
 
@@ -258,10 +275,14 @@ def bad_values(settings: Settings) -> list[StopError]:
     bad: list[StopError] = []
     for key, (_, words) in RULES.items():
         value = settings.get(key)
-        if key in settings and is_bad(key, value):
+        # A shell on a cluster may have such names for something else: `submit` looks at those.
+        named = settings.file if key.startswith(OF_CLUSTERS) else settings
+        if key in named and is_bad(key, value):
             where, remedy = ".env", f"{me()} env --refresh {key}"
             if key in settings.environ:
                 where, remedy = "the shell", f"unset {key}"
+            elif key.startswith(OF_CLUSTERS):  # this machine does not know them
+                remedy = f"{me()} env --set {key}="
             sentence = f'{key} in {where} is "{value}", but must be {words}.'
             bad.append(failed("env-value", cause=sentence, remedy=remedy))
     bad += too_wide(settings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .ask import capture
@@ -20,17 +21,25 @@ if TYPE_CHECKING:
 
     from .project import Project
 
+CLUSTERS = Path(__file__).with_name("clusters")  # which only projects with a scheduler have
+# The user of the dev image for others. Interactive jobs run under the ids of whoever submits them.
+DEFAULT_USER = {"USRID": "1000", "GRPID": "1000", "USRNAME": "user", "GRPNAME": "user"}
 NAME = re.compile(
     r"[a-z0-9][a-z0-9.-]*(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?"
 )
 
 
 def publish_options(parser: argparse.ArgumentParser) -> None:
+    """The image in a registry, and which one."""
+    pull_options(parser)
+    if CLUSTERS.is_dir():
+        words = "the dev image, for interactive jobs of clusters"
+        parser.add_argument("--dev", action="store_true", help=words)
+
+
+def pull_options(parser: argparse.ArgumentParser) -> None:
     """The image in a registry."""
     parser.add_argument("name", metavar="NAME[:TAG]", help="such as registry.example/team/project")
-
-
-pull_options = publish_options
 
 
 def check_name(project: Project, verb: str, name: str) -> None:
@@ -83,8 +92,8 @@ def answers_digest(project: Project) -> str:
     return f"sha256:{hashlib.sha256(answers).hexdigest()}"
 
 
-def publish_file(project: Project, name: str, revision: str) -> str:
-    """The Compose file that gives the service publish its name and labels."""
+def publish_file(project: Project, name: str, revision: str, *, dev: bool = False) -> str:
+    """The Compose file that gives the service publish, or dev, its name and labels."""
     try:
         answers = (project.root / project.answers_file).read_text("utf-8", "replace")
     except OSError:
@@ -95,32 +104,50 @@ def publish_file(project: Project, name: str, revision: str) -> str:
         "org.opencontainers.image.revision": revision,
         "org.opencontainers.image.source": origin(project),
     }
-    lines = ["services:", "  publish:", f"    image: {name}", "    build:", "      labels:"]
+    service = "dev" if dev else "publish"
+    lines = ["services:", f"  {service}:", f"    image: {name}", "    build:"]
+    if dev:
+        lines += ["      args:", *(f"        {key}: '{one}'" for key, one in DEFAULT_USER.items())]
+    lines.append("      labels:")
     for key, value in labels.items():
         quoted = value.replace("'", "''").replace("$", "$$")
         lines += [f"        {key}: '{quoted}'"] if value else []
     return "\n".join([*lines, ""])
 
 
+def names_of(name: str, revision: str, *, dev: bool) -> list[str]:
+    """The names that an image is pushed under: that with a tag alone, else two tags.
+
+    Those of dev differ, so that both images can have one name.
+    """
+    if tag_of(name):
+        return [name]
+    latest, start = ("dev", "dev-") if dev else ("latest", "")
+    return [f"{name}:{latest}"] + ([f"{name}:{start}{revision[:12]}"] if revision else [])
+
+
 def do_publish(project: Project, options: argparse.Namespace) -> None:
-    """Build the user-agnostic image with labels, and push it."""
+    """Build the user-agnostic image, or dev with a user of no name, with labels, and push it."""
     name: str = options.name
+    dev: bool = getattr(options, "dev", False)
     check_name(project, "publish", name)
     refuse_proxies(project)
     before_build(project)
     revision = commit_of(project)
-    names: list[str] = [name]
-    if not tag_of(name):
-        names = [f"{name}:latest"] + ([f"{name}:{revision[:12]}"] if revision else [])
+    names = names_of(name, revision, dev=dev)
     # Compose labels an image with the project's name, which has the user's in it.
     bare = {"COMPOSE_PROJECT_NAME": project.name}
-    build_images(project, "publish", extra_file=publish_file(project, names[0], revision), env=bare)
+    extra_file = publish_file(project, names[0], revision, dev=dev)
+    build_images(project, "dev" if dev else "publish", extra_file=extra_file, env=bare)
     for one in names:
         if one != names[0]:
             call(project, engine_command("tag", names[0], one))
         call(project, engine_command("push", one), image_name=one)
     warn_of_end(project)
-    show(f"Published {' '.join(names)}. In another clone, run: {me()} pull {names[0]}")
+    then = f"In another clone, run: {me()} pull {names[0]}"
+    if dev:
+        then = f'For interactive jobs, name it under [image] of site.toml: dev = "{names[0]}"'
+    show(f"Published {' '.join(names)}. {then}")
 
 
 def pull_file(project: Project, name: str) -> str:

@@ -153,6 +153,10 @@ def do_ls(project: Project, options: argparse.Namespace) -> None:
     every = jobs(project)
     if every:
         print("\n".join(table(every)))
+    if project.clusters:
+        from .clusters.jobs import summary  # noqa: PLC0415  few projects have it
+
+        print(summary(project), end="")
     call(project, engine_command("image", "ls", "--filter", f"reference={name}"))
     label = f"label=com.docker.compose.project={name}"
     call(project, engine_command("volume", "ls", "--filter", label))

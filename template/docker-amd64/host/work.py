@@ -351,10 +351,20 @@ def logs_options(parser: argparse.ArgumentParser) -> None:
     )
 
     parser.add_argument("job", nargs="?", metavar="JOB", help="of run -d, in place of dev")
+    with suppress(ModuleNotFoundError):
+        from .clusters.jobs import logs_options as add  # noqa: PLC0415  few projects have it
+
+        add(parser)
 
 
-def do_logs(project: Project, options: argparse.Namespace) -> None:
+def do_logs(project: Project, options: argparse.Namespace) -> int:
     """Show what the dev container's entrypoint and command print, or a job."""
+    if project.clusters and options.job and not project.workspace:
+        from .clusters.jobs import logs_of_job  # noqa: PLC0415  few projects have it
+
+        status = logs_of_job(project, options)
+        if status is not None:
+            return status
     words = ["--follow"] if options.follow else []
     words += ["--tail", options.tail] if options.tail else []
     words += ["--timestamps"] if options.timestamps else []
@@ -368,6 +378,7 @@ def do_logs(project: Project, options: argparse.Namespace) -> None:
         from .gpu_trouble import show_trouble  # noqa: PLC0415  only such projects have it
 
         show_trouble(project, job=job or container(project))
+    return 0
 
 
 def stop_options(parser: argparse.ArgumentParser) -> None:

@@ -232,4 +232,8 @@ def main(code: Path, prefix: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))
+    try:
+        sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))
+    except OSError as error:  # a full disk
+        say(f"the project could not be installed: {error}")
+        sys.exit(1)

@@ -1,6 +1,7 @@
 #!/bin/bash
 # The command of the dev container: a server for ssh. The user of the container runs it, without root and PAM, and only
-# keys are let in. Its own key is in the home volume, so that clients know it again.
+# keys are let in. Its own key is in the home volume, so that clients know it again. With -i, it serves one connection by
+# stdin and stdout, without a port.
 set -euo pipefail
 
 folder=$HOME/.ssh
@@ -40,5 +41,6 @@ umask 022
 # In a rootless engine the user is root, and for root sshd wants the folder that a service would make.
 if [[ $(id -u) == 0 ]]; then mkdir -p /run/sshd; fi
 # The container stays, and can be entered by the other doors, if the server cannot start.
-if /usr/sbin/sshd -t -f "$folder/sshd_config"; then exec /usr/sbin/sshd -D -e -f "$folder/sshd_config"; fi
+if /usr/sbin/sshd -t -f "$folder/sshd_config"; then exec /usr/sbin/sshd "${1:--D}" -e -f "$folder/sshd_config"; fi
+if (($#)); then exit 1; fi
 exec sleep infinity

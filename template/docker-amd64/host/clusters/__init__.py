@@ -1,0 +1,1 @@
+"""Jobs on clusters: one request, written for the scheduler that is there."""

@@ -1,0 +1,492 @@
+"""A job as manifests: a Job, a JobSet or a TrainJob, and what brings its code to the nodes.
+
+What the keys mean: https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/job-v1,
+https://jobset.sigs.k8s.io/docs/reference/jobset.v1alpha2 and
+https://trainer.kubeflow.org/en/latest (runtimePatches since 2.2).
+"""
+
+from __future__ import annotations
+
+import base64
+import shlex
+from typing import TYPE_CHECKING, Any
+
+from ..failures import failed
+from .job import JUPYTER, SSH
+from .kubernetes_site import (
+    ARRAY,
+    JOB,
+    JOBSET,
+    TRAINJOB,
+    account,
+    check_request,
+    check_site,
+    client_words,
+    ids,
+    kind_of,
+)
+from .kubernetes_volumes import (
+    HOMES,
+    Mount,
+    folders_there,
+    mount_lines,
+    mounts_of,
+    quantity,
+    volumes,
+    wanted_mounts,
+)
+from .yaml_text import Inline, Lines, Note, yaml_text
+
+if TYPE_CHECKING:
+    from ..project import Project
+    from .job import Job, Request
+
+MAIN, CODE = "job.yaml", "code.yaml"  # files
+SSH_FILE = "ssh.yaml"
+HOME = "/tmp/home"  # noqa: S108  of a pod, whose /tmp is nobody else's
+UNFIT = 78  # the exit status of the entrypoint if verify fails
+PORT = 29500  # PyTorch's own default of MASTER_PORT
+NODE = "node"  # the name of the pods' container, and of the replicated job of a JobSet
+RESTRICTED = "https://kubernetes.io/docs/concepts/security/pod-security-standards"
+# tar refuses names that lead out of the folder. Python's filter against them is not in every image:
+# https://docs.python.org/3/library/tarfile.html#extraction-filters
+UNPACK = ("tar", "--extract", "--file=/code/code.tar.gz", "--gzip", "--directory=/workspace")
+WAIT = "trap 'exit 0' TERM; sleep infinity & wait"
+TOKEN = "$CONTAINER_HOME/.jupyter-token"  # noqa: S105  the name of a file
+
+
+# --------------------------------------------------------------------------------------- the parts
+
+
+def literal(text: str) -> str:
+    """A text in which Kubernetes replaces nothing: it reads $(NAME) in words and variables."""
+    return text.replace("$", "$$") if "$(" in text or "$$" in text else text
+
+
+def words_of(request: Request, project: Project) -> list[str]:
+    """What the entrypoint of the image starts."""
+    if request.door == SSH:
+        return ["/opt/container/sshd.sh"]
+    if request.door == JUPYTER:
+        make = f"umask 077; python -c 'import secrets; print(secrets.token_hex(24))' >\"{TOKEN}\""
+        own = f'SHELL=/bin/{project.shell} JUPYTER_TOKEN_FILE="{TOKEN}"'
+        start = f"exec env {own} jupyter lab --no-browser --ip=127.0.0.1 --port=8888"
+        start += " --ServerApp.port_retries=0 --ServerApp.root_dir=/workspace"
+        return ["bash", "-c", f"{make}; {start}"]
+    return ["bash", "-c", WAIT] if request.door else list(request.command)
+
+
+def home_of(job: Job) -> str:
+    """The home of the command's container."""
+    return HOMES if job.request.door and job.site["storage"]["home"] else HOME
+
+
+def environment(job: Job) -> list[Inline]:
+    """The variables of the command's container."""
+    request, site = job.request, job.site
+    values = {
+        "CONTAINER_HOME": home_of(job),
+        "DATA_DIR": "/data",
+        "OUTPUTS_DIR": "/outputs",
+        "TZ": job.project.settings.get("TZ"),
+    }
+    if job.project.accelerator == "cuda":
+        # Base images ask for all GPUs of a node by this variable, and some clusters heed it.
+        values.update({"REQUIRE_GPU": "1"} if request.gpus else {"NVIDIA_VISIBLE_DEVICES": "void"})
+    if request.verify:
+        values["VERIFY_FIRST"] = "1"
+    kind = kind_of(site, request)
+    if kind != TRAINJOB and (request.nodes > 1 or request.uses_torchrun):
+        # torchrun reads these as its options: https://docs.pytorch.org/docs/stable/elastic/run.html
+        processes = max(request.gpus, 1) if request.uses_torchrun else 1
+        values.update(PET_NNODES=str(request.nodes), PET_NPROC_PER_NODE=str(processes))
+    if kind != TRAINJOB and request.nodes > 1:
+        first = f"{request.name}-{NODE}-0-0" if kind == JOBSET else f"{request.name}-0"
+        values.update(MASTER_ADDR=f"{first}.{request.name}", MASTER_PORT=str(PORT))
+    values.update({**site["environment"], **request.environment})
+    return [
+        Inline(name=name, value=literal(str(value)))
+        for name, value in values.items()
+        if value != ""
+    ]
+
+
+def limits(job: Job) -> Inline:
+    """CPUs, memory and GPUs of a node."""
+    request = job.request
+    values: dict[str, Any] = {"cpu": request.cpus} if request.cpus else {}
+    if request.memory:
+        values["memory"] = quantity(request.memory)
+    if request.gpus:
+        values[job.site["kubernetes"]["gpu"]] = request.gpus
+    return Inline(values)
+
+
+def security(job: Job) -> Note:
+    """What a pod says of its user."""
+    user, group = ids(job.project, job.site)
+    value = {
+        "runAsNonRoot": True,
+        "runAsUser": user,
+        "runAsGroup": group,
+        "fsGroup": group,
+        "fsGroupChangePolicy": Note(
+            "Without this, the group of every file on a claim is set again at each start.",
+            "OnRootMismatch",
+        ),
+        "seccompProfile": Inline(type="RuntimeDefault"),
+    }
+    return Note(f'What Pod Security calls "restricted":\n{RESTRICTED}', value)
+
+
+LOCKED = Inline(
+    allowPrivilegeEscalation=False,
+    readOnlyRootFilesystem=True,
+    capabilities=Inline(drop=["ALL"]),
+)
+
+
+def preparation(job: Job) -> list[dict[str, Any]] | None:
+    """The containers that run before the command: for its folders, and for its code."""
+    made: list[dict[str, Any]] = []
+    folders = folders_there(job.project, job.site, job.request)
+    if folders:
+        whole = {one.volume: Mount(one.volume, f"/mnt/{one.volume}") for one in folders}
+        words = ["mkdir", "-p", *(f"/mnt/{one.volume}/{one.sub_path}" for one in folders)]
+        about = Note("Makes folders as this user; Kubernetes would make them as root.", words)
+        made.append(preparing(job, "folders", about, [*whole.values()]))
+    if job.code.archive:
+        mounts = [Mount("archive", "/code", read_only=True), Mount("code", "/workspace")]
+        about = Note(f"Unpacks the commit, which {CODE} brings.", [*UNPACK])
+        made.append(preparing(job, "code", about, mounts))
+    return made or None
+
+
+def preparing(job: Job, name: str, words: Note, mounts: list[Mount]) -> dict[str, Any]:
+    """A container that runs before the command."""
+    # Namespaces with a quota want limits of each container.
+    small = Inline({key: one for key, one in limits(job).items() if "/" not in key})
+    return {
+        "name": name,
+        "image": job.image.pinned,
+        "command": words._replace(value=[literal(one) for one in words.value]),
+        "resources": {"limits": small} if small else None,
+        "securityContext": LOCKED,
+        "volumeMounts": mount_lines(mounts),
+    }
+
+
+def placement(job: Job) -> dict[str, Any]:
+    """Where pods may run, and what they need of the namespace."""
+    site = job.site["kubernetes"]
+    secrets = [Inline(name=name) for name in site["image_pull_secrets"]]
+    return {
+        "serviceAccountName": site["service_account"] or None,
+        "priorityClassName": site["priority_class"] or None,
+        "nodeSelector": site["node_selector"] or None,
+        "tolerations": [Inline(one) for one in site["tolerations"]] or None,
+        "imagePullSecrets": secrets or None,
+    }
+
+
+def pod(job: Job) -> dict[str, Any]:
+    """The template of the pods of a Job or a JobSet."""
+    request, site = job.request, job.site["kubernetes"]
+    deadline = time_to_run(request.seconds, site["grace"])
+    return {
+        "metadata": {"labels": labels(job)},
+        "spec": {
+            "restartPolicy": "Never",
+            "activeDeadlineSeconds": Note(
+                "From the start on a node. Then the command gets SIGTERM, and SIGKILL after the\n"
+                "grace period. The time that was asked for is the sum of both.",
+                deadline or None,
+            ),
+            "terminationGracePeriodSeconds": site["grace"],
+            "automountServiceAccountToken": Note(
+                "The command needs no access to the cluster's API.", False
+            ),
+            "enableServiceLinks": Note(
+                "No variables named after Services: JUPYTER_PORT would be a setting of Jupyter.",
+                False,
+            ),
+            "subdomain": request.name if is_indexed(job) and not request.array else None,
+            **placement(job),
+            "securityContext": security(job),
+            "initContainers": preparation(job),
+            "containers": [container(job)],
+            "volumes": volumes(job),
+        },
+    }
+
+
+def container(job: Job) -> dict[str, Any]:
+    """The container of the command."""
+    words = words_of(job.request, job.project)
+    return {
+        "name": NODE,
+        "image": job.image.pinned,
+        "args": Note(
+            "For the image's entrypoint, which becomes this command.",
+            [literal(one) for one in words],
+        ),
+        "resources": Note(
+            "The requests are the same: Kubernetes takes them from the limits.",
+            {"limits": limits(job)} if limits(job) else None,
+        ),
+        "env": environment(job),
+        "securityContext": LOCKED,
+        "volumeMounts": mount_lines(mounts_of(job)),
+    }
+
+
+def time_to_run(seconds: int, grace: int) -> int:
+    """When SIGTERM comes: the grace period is a part of the time, unless that is too short."""
+    return seconds - grace if seconds > 2 * grace else seconds
+
+
+def labels(job: Job) -> Inline:
+    """By which the objects of a job are found."""
+    prefix = "app.kubernetes.io"
+    return Inline({f"{prefix}/name": job.project.name, f"{prefix}/instance": job.request.name})
+
+
+def is_indexed(job: Job) -> bool:
+    """Whether a plain Job has several pods with numbers."""
+    several = job.request.nodes > 1 or bool(job.request.array)
+    return several and kind_of(job.site, job.request) == JOB
+
+
+# ----------------------------------------------------------------------------------- the documents
+
+
+def head(job: Job, version: str, kind: str) -> dict[str, Any]:
+    """What each object begins with."""
+    request, site = job.request, job.site["kubernetes"]
+    queue = {"kueue.x-k8s.io/queue-name": site["queue"]} if site["queue"] else {}
+    notes = {
+        "code-commit": job.code.commit,
+        "code-changes": job.code.dirty,
+        "image-name": job.image.name,
+        "image-answers": job.image.answers,
+    }
+    return {
+        "apiVersion": version,
+        "kind": kind,
+        "metadata": {
+            "name": request.name,
+            "namespace": site["namespace"],
+            "labels": Inline({**labels(job), **queue}),
+            "annotations": Note(
+                "The commit, and the image with the digest of the answers it was built from.",
+                {key: value for key, value in notes.items() if value},
+            ),
+        },
+    }
+
+
+def suspended(job: Job) -> Note:
+    """Kueue's part: it starts what is made suspended."""
+    queue = job.site["kubernetes"]["queue"]
+    return Note(f"Kueue starts it when {queue} has room.", True if queue else None)
+
+
+def lifetime(job: Job) -> Note:
+    """How long a finished object is kept."""
+    seconds = job.site["kubernetes"]["ttl"]
+    time = f"{seconds / 86400:g} days" if seconds % 86400 == 0 else f"{seconds / 3600:.3g} hours"
+    return Note(f"The job and its output are deleted {time} after its end.", seconds or None)
+
+
+def plain_job(job: Job) -> dict[str, Any]:
+    """A Job: one pod, an array of independent pods, or several that find each other."""
+    request = job.request
+    found = ARRAY.fullmatch(request.array)
+    count = int(found[2] or 0) + 1 if found else request.nodes
+    at_once = min(int(found[4] or count), count) if found else count
+    again = "A command that fails is not started again."
+    if request.requeue:
+        again = "The command starts again after the end of its time; any other failure counts, too."
+    spec: dict[str, Any] = {
+        "suspend": suspended(job),
+        "ttlSecondsAfterFinished": lifetime(job),
+    }
+    if is_indexed(job):
+        spec["completionMode"] = Note(
+            "JOB_COMPLETION_INDEX is the number of a pod, from 0.", "Indexed"
+        )
+        spec.update(completions=count, parallelism=at_once)
+    if request.array:
+        spec["backoffLimitPerIndex"] = Note(f"{again} The other pods go on.", request.requeue)
+    else:
+        spec["backoffLimit"] = Note(again, request.requeue)
+    if request.verify and request.requeue:
+        codes = Inline(containerName=NODE, operator="In", values=[UNFIT])
+        action = "FailIndex" if request.array else "FailJob"
+        spec["podFailurePolicy"] = Note(
+            f"{UNFIT} means that the node does not fit the image, and no repetition helps.",
+            {"rules": [{"action": action, "onExitCodes": codes}]},
+        )
+    spec["template"] = pod(job)
+    return {**head(job, "batch/v1", "Job"), "spec": spec}
+
+
+def service(job: Job) -> dict[str, Any]:
+    """What gives a Job's pods names.
+
+    https://kubernetes.io/docs/tasks/job/job-with-pod-to-pod-communication
+    """
+    name = job.request.name
+    metadata = {
+        "name": name,
+        "namespace": job.site["kubernetes"]["namespace"],
+        "labels": labels(job),
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata,
+        "spec": {
+            "clusterIP": Note(
+                "Headless: it only gives each pod a name, NAME-0.NAME and so on.", "None"
+            ),
+            "publishNotReadyAddresses": True,
+            "selector": {"batch.kubernetes.io/job-name": name},
+        },
+    }
+
+
+def job_set(job: Job) -> dict[str, Any]:
+    """A JobSet: nodes that start, and start again, together."""
+    request = job.request
+    template = {
+        "completionMode": "Indexed",
+        "completions": request.nodes,
+        "parallelism": request.nodes,
+        "backoffLimit": Note("One node that fails ends all of them.", 0),
+        "template": pod(job),
+    }
+    return {
+        **head(job, "jobset.x-k8s.io/v1alpha2", "JobSet"),
+        "spec": {
+            "suspend": suspended(job),
+            "ttlSecondsAfterFinished": lifetime(job),
+            "failurePolicy": Note(
+                "All nodes start again together, after the end of their time or a failure.",
+                Inline(maxRestarts=request.requeue) if request.requeue else None,
+            ),
+            # A coordinator would be named in a label, which holds 63 characters.
+            "network": Note(
+                "The name of the first node is in MASTER_ADDR.", Inline(enableDNSHostnames=True)
+            ),
+            "replicatedJobs": [{"name": NODE, "replicas": 1, "template": {"spec": template}}],
+        },
+    }
+
+
+def train_job(job: Job) -> dict[str, Any]:
+    """A TrainJob: a runtime of the cluster's admin, with this image, command and pod."""
+    request, site = job.request, job.site["kubernetes"]
+    one = container(job)
+    where = placement(job)
+    where.pop("priorityClassName")
+    patch = {
+        **where,
+        "terminationGracePeriodSeconds": site["grace"],
+        "securityContext": security(job),
+        "containers": [
+            {
+                "name": NODE,
+                "securityContext": one["securityContext"],
+                "volumeMounts": one["volumeMounts"],
+            }
+        ],
+        "volumes": volumes(job),
+    }
+    pods = {"template": {"metadata": {"labels": labels(job)}, "spec": patch}}
+    replicated = [{"name": NODE, "template": {"spec": pods}}]
+    return {
+        **head(job, "trainer.kubeflow.org/v1alpha1", "TrainJob"),
+        "spec": {
+            "suspend": suspended(job),
+            "activeDeadlineSeconds": time_to_run(request.seconds, site["grace"]) or None,
+            "runtimeRef": Note(
+                "It gives torchrun its addresses and ranks.", Inline(name=site["runtime"])
+            ),
+            "trainer": {
+                "numNodes": request.nodes,
+                "numProcPerNode": max(request.gpus, 1) if request.uses_torchrun else 1,
+                "image": one["image"],
+                "args": one["args"],
+                "resourcesPerNode": one["resources"],
+                "env": one["env"],
+            },
+            "runtimePatches": [
+                {
+                    "manager": Note(
+                        "Whose changes of the runtime these are.", "template.sh/submit"
+                    ),
+                    "trainingRuntimeSpec": {"template": {"spec": {"replicatedJobs": replicated}}},
+                }
+            ],
+        },
+    }
+
+
+def config_map(job: Job, name: str, content: dict[str, Any]) -> str:
+    """A ConfigMap that a job brings with it."""
+    metadata = {
+        "name": f"{job.request.name}-{name}",
+        "namespace": job.site["kubernetes"]["namespace"],
+        "labels": labels(job),
+    }
+    start = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "immutable": True}
+    return yaml_text({**start, **content})
+
+
+def ssh_data(job: Job) -> dict[str, Any]:
+    """What the ssh server of an interactive job needs. Raises StopError: SSH_KEYS names no file."""
+    from ..ask import read_text  # noqa: PLC0415  few jobs have a server
+
+    file = job.project.settings.path("SSH_KEYS")
+    keys = read_text(file) if file else ""
+    if not keys.strip():
+        raise failed("ssh-no-keys", job.project)
+    user, group = ids(job.project, job.site)
+    entry = f"{account(job.site)}:*:{user}:{group}::{home_of(job)}:/bin/{job.project.shell}"
+    return {
+        "ssh_keys": Note("Who may log in.", Lines(keys)),
+        "passwd": Note(
+            "sshd takes name, home and shell of the user from /etc/passwd.",
+            Lines(f"{entry}\nroot:*:0:0::/root:/bin/false\n"),
+        ),
+    }
+
+
+def files(job: Job) -> dict[str, str]:
+    """The manifests of a job; the first is the job itself.
+
+    Raises:
+        StopError: the site or the request cannot be; a folder is on no claim.
+    """
+    check_site(job.project, job.site)
+    check_request(job.project, job.site, job.request)
+    wanted_mounts(job.project, job.site, job.request)
+    kind = kind_of(job.site, job.request)
+    if kind == TRAINJOB and job.code.archive:
+        raise failed("kubernetes-archive", job.project)
+    document = {JOB: plain_job, JOBSET: job_set, TRAINJOB: train_job}[kind](job)
+    texts = [yaml_text(document)]
+    if is_indexed(job) and not job.request.array:
+        texts.append(yaml_text(service(job)))
+    more: dict[str, str] = {}
+    if job.code.archive:
+        content = base64.b64encode(job.code.archive).decode("ascii")
+        more[CODE] = config_map(job, "code", {"binaryData": {"code.tar.gz": content}})
+    if job.request.door == SSH:
+        more[SSH_FILE] = config_map(job, "ssh", {"data": ssh_data(job)})
+    names = " ".join(f"-f {name}" for name in (*more, MAIN))
+    client = " ".join(shlex.quote(word) for word in client_words(job.site))
+    about = f"# The job {job.request.name} of {job.project.name}."
+    intro = f"{about} Without template.sh, in this folder:\n# {client} create {names}\n"
+    return {MAIN: intro + "---\n".join(texts), **more}

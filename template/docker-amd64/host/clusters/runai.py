@@ -1,0 +1,462 @@
+"""Run:ai: a job is a shell script with one call of its command line, of version 2 or the older one.
+
+https://docs.nvidia.com/run-ai/self-hosted/reference/cli/runai (v2)
+https://github.com/run-ai/docs/tree/master/docs/Researcher/cli-reference (v1: runai submit)
+
+Its pods see volumes only, each as a whole: so the code, data and outputs of a job are folders in
+them, which CODE_DIR, DATA_DIR and OUTPUTS_DIR name.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..failures import failed, folder_not_made
+from .clients import about, ask, run, tell
+from .job import JUPYTER, SSH, Job, Scheduler
+from .site import ENVIRONMENT_NAME, Key, Keys, wrong_value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from ..project import Project
+    from .job import Record, Request
+    from .site import Site
+
+V1, V2 = "v1", "v2"
+PRIORITIES = ("very-low", "low", "medium-low", "medium", "medium-high", "high", "very-high")
+KEYS: Keys = {
+    "cli": Key("text", V2, choices=(V2, V1)),  # the version of the command line
+    "project": Key("text", "", env="CLUSTER_PROJECT"),
+    "node_pools": Key("list", []),  # the first that has room is taken
+    # A claim, its path in pods, and where this machine sees the same folder.
+    "volumes": Key("tables", [], fields=("claim", "path", "here"), expand=True),
+    "secrets": Key("table", {}),  # VARIABLE = "SECRET/KEY", a Secret of Kubernetes
+    "large_shm": Key("flag", True),
+    "priority": Key("text", "", choices=("", *PRIORITIES)),  # v2
+    "preemptible": Key("flag", False),  # of interactive jobs: beyond the quota, until reclaimed
+    "credential": Key("text", ""),  # v2: your credential for the registry
+}
+# The names of the options in both versions.
+NAMES = {
+    V1: {"gpus": "--gpu", "cpus": "--cpu", "memory": "--memory"},
+    V2: {
+        "gpus": "--gpu-devices-request",
+        "cpus": "--cpu-core-request",
+        "memory": "--cpu-memory-request",
+    },
+}
+FILE = "job.sh"
+FAILURE = "cluster-runai-failed"
+PLAIN = re.compile(r"[A-Za-z0-9_./:=,@%+-]+")  # a word that no shell changes
+NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")  # in Kubernetes
+GRACE = 120  # seconds from SIGTERM to SIGKILL
+PORT = 8888
+# In the container only, so that no other pod, log or process list has it.
+TOKEN_FILE = "/tmp/jupyter-token"  # noqa: S105,S108  /tmp of a pod is its own
+JUPYTER_SCRIPT = f"""\
+(umask 077; head -c 24 /dev/urandom | base64 | tr -dc A-Za-z0-9 >{TOKEN_FILE})
+export JUPYTER_TOKEN_FILE={TOKEN_FILE}
+exec jupyter lab --no-browser --allow-root --ip=127.0.0.1 --port={PORT} --ServerApp.root_dir="$PWD"
+"""
+TEMPORARY = "/tmp/job-"  # noqa: S108  /tmp of a pod is its own
+ABOUT_HOME = "A home in the pod, so that jobs do not meet in a shared one."
+ABOUT_KEPT_HOME = "The home of interactive jobs: servers of editors and caches are kept in it."
+NO_SSH = (
+    "The user ID of a pod has no name, and ssh servers let in users by name. "
+    "Use --interactive, or --interactive=jupyter"
+)
+ENTRYPOINT = "/opt/container/entrypoint.sh"
+
+
+# ------------------------------------------------------------------------------ what is refused
+
+
+def check(project: Project, site: Site, request: Request) -> None:
+    """Raises StopError for a request or a table of the site that Run:ai cannot fulfil."""
+    if not NAME.fullmatch(site["runai"]["project"]):
+        raise failed("cluster-runai-project", project)
+    for key, sentence in wrong(site["runai"]):
+        raise wrong_value(project, site, "runai", key, sentence)
+    for given, name, why in (
+        (request.array, "--array", "Submit a job for each index"),
+        (request.tasks > 1, "--tasks", "It starts one process in each pod. Start more by torchrun"),
+        (request.door == SSH, "--interactive=ssh", NO_SSH),
+    ):
+        if given:
+            known = {"cluster": "Run:ai", "option": name, "why": why}
+            raise failed("cluster-option-missing", project, **known)
+
+
+def wrong(own: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The keys of the table whose values cannot be, and a sentence about each."""
+    for number, volume in enumerate(own["volumes"], 1):
+        if not NAME.fullmatch(volume.get("claim", "")) or not is_path(volume.get("path", "")):
+            yield (
+                "volumes",
+                (
+                    f"Volume {number} of [runai] needs a claim, the name of a "
+                    "PersistentVolumeClaim, and a path without commas, where pods have it."
+                ),
+            )
+    for name, value in own["secrets"].items():
+        secret, _, key = value.partition("/")
+        if not all(map(NAME.fullmatch, (secret, key))) or not ENVIRONMENT_NAME.fullmatch(name):
+            yield "secrets", f'{name} in secrets of [runai] needs the form "SECRET/KEY".'
+    for pool in own["node_pools"]:
+        if not NAME.fullmatch(pool):
+            yield "node_pools", f'node_pools of [runai] has "{pool}", which is not a name.'
+    if own["credential"] and not NAME.fullmatch(own["credential"]):
+        yield "credential", "credential of [runai] is not a name."
+    for key in ("priority", "credential"):
+        if own[key] and own["cli"] == V1:
+            yield key, f'{key} of [runai] needs cli = "v2": version 1 has no such option.'
+
+
+def is_path(text: str) -> bool:
+    """Whether a text is an absolute path that can be a part of an option with commas."""
+    return text.startswith("/") and "," not in text and len(text) > 1
+
+
+# --------------------------------------------------------------------------------- the job's file
+
+
+def files(job: Job) -> dict[str, str]:
+    """The script that submits the job. Raises StopError for a folder that no volume has."""
+    request, cli = job.request, job.site["runai"]["cli"]
+    words, script = container_command(request)
+    lines = [*head(job), "set -euo pipefail", "", "arguments=("]
+    lines += [f"    {line}" for line in arguments(job)]
+    lines += [")"]
+    if script:
+        lines += encoded(script)
+        words = ["bash", "-c", "source <(base64 -d <<<$JOB_COMMAND)"]
+    submit_words = {
+        V1: ["runai", "submit-dist", "pytorch"] if request.nodes > 1 else ["runai", "submit"],
+        V2: ["runai", *kind(bool(request.door), request.nodes), "submit"],
+    }[cli]
+    name = [request.name] if cli == V2 else ["--name", request.name]
+    call_words = shlex.join([*submit_words, *name])
+    lines += ["", *about_time(request), f'{call_words} "${{arguments[@]}}" -- {shlex.join(words)}']
+    return {FILE: "\n".join([*lines, ""])}
+
+
+def head(job: Job) -> list[str]:
+    """What the file is."""
+    return [
+        "#!/bin/bash",
+        f"# The job {job.request.name} of {job.project.name}, for Run:ai.",
+        f"# Hand it over where you are logged in, by: bash {FILE}",
+        *about(job),
+    ]
+
+
+def kind(interactive: bool, nodes: int) -> list[str]:
+    """The words of version 2 for a kind of workload."""
+    if interactive:
+        return ["workspace"]
+    return ["training", "pytorch" if nodes > 1 else "standard"]
+
+
+def about_time(request: Request) -> list[str]:
+    """What to say of the time limit."""
+    if not request.seconds:
+        return []
+    if request.door:
+        return ["# Run:ai has no time limit: the job ends by itself."]
+    return [
+        "# Run:ai has no time limit: when the time is up, timeout sends SIGTERM, so that the",
+        f"# program can write a checkpoint, and {GRACE} seconds later SIGKILL.",
+    ]
+
+
+def arguments(job: Job) -> Iterator[str]:
+    """The options of the call, each unusual one with its reason before it."""
+    request, own, user = job.request, job.site["runai"], job.site["user"]
+    cli = own["cli"]
+    names = NAMES[cli]
+    yield option("--project", own["project"])
+    yield "# By digest: a tag may be another image by the time that the job starts."
+    yield option("--image", job.image.pinned)
+    if own["credential"]:
+        yield "# Your credential for the registry, as Run:ai keeps it."
+        yield option("--image-pull-my-credentials", f"type=dockerRegistry,name={own['credential']}")
+    yield from resources(request, names, cli)
+    if own["node_pools"]:
+        pools = [",".join(own["node_pools"])] if cli == V1 else own["node_pools"]
+        yield " ".join(option("--node-pools", pool) for pool in pools)
+    if own["large_shm"]:
+        yield "# Without it, /dev/shm has 64 MB, too little for the workers of a DataLoader."
+        yield "--large-shm"
+    yield "# Yours, so that you own the files that the job writes."
+    yield f"{option('--run-as-uid', str(user['id']))} {option('--run-as-gid', str(user['group']))}"
+    for volume in own["volumes"]:
+        claim, path = volume["claim"], volume["path"]
+        yield (
+            option("--pvc", f"{claim}:{path}")
+            if cli == V1
+            else option("--existing-pvc", f"claimname={claim},path={path}")
+        )
+    yield "# A volume is mounted as a whole, so the code and the outputs are folders in it."
+    yield option("--working-dir", code_folder(job))
+    for name, value in environment(job).items():
+        if name == "CONTAINER_HOME":
+            yield f"# {ABOUT_HOME if value.startswith(TEMPORARY) else ABOUT_KEPT_HOME}"
+        yield option("-e", f"{name}={value}")
+    if own["secrets"]:
+        yield "# The values are in Secrets of Kubernetes, and not in this file."
+    for name, value in own["secrets"].items():
+        secret, _, key = value.partition("/")
+        yield (
+            option("-e", f"{name}=SECRET:{secret},{key}")
+            if cli == V1
+            else option("--env-secret", f"{name}={secret},key={key}")
+        )
+    yield from lifecycle(request, own)
+
+
+def resources(request: Request, names: Mapping[str, str], cli: str) -> Iterator[str]:
+    """What each pod gets."""
+    if request.nodes > 1:
+        yield "# Beside the first pod, which Run:ai calls the master."
+        yield option("--workers", str(request.nodes - 1))
+    if request.gpus:
+        yield option(names["gpus"], str(request.gpus))
+        if request.nodes > 1 and cli == V2:
+            yield option("--master-gpu-devices-request", str(request.gpus))
+    if request.cpus:
+        yield option(names["cpus"], str(request.cpus))
+    if request.memory:
+        mebibytes = -(-request.memory // 2**20)
+        size = f"{mebibytes}Mi" if mebibytes % 1024 else f"{mebibytes // 1024}Gi"
+        yield option(names["memory"], size)
+
+
+def lifecycle(request: Request, own: Mapping[str, Any]) -> Iterator[str]:
+    """How the job is scheduled, and started again."""
+    v1 = own["cli"] == V1
+    if own["priority"]:
+        yield option("--priority", own["priority"])
+    if request.door:
+        if v1:
+            yield "--interactive"
+        if own["preemptible"]:
+            yield "# It may have GPUs beyond the quota, and ends when their owner wants them."
+            yield "--preemptible" if v1 else option("--preemptibility", "preemptible")
+        return
+    if request.requeue:
+        yield "# How often it starts again after it has failed, or its time was up."
+    else:
+        yield "# A command that fails is not repeated; the default is six times."
+    yield option("--backoff-limit", str(request.requeue))
+
+
+def environment(job: Job) -> dict[str, str]:
+    """The variables of the container."""
+    site, request = job.site, job.request
+    set_here = {"CODE_DIR": code_folder(job)}
+    for key, name in (("data", "DATA_DIR"), ("outputs", "OUTPUTS_DIR")):
+        if site["storage"][key]:
+            set_here[name] = in_pods(job, key, site["storage"][key])
+    home = site["storage"]["home"] if request.door else ""
+    set_here["CONTAINER_HOME"] = in_pods(job, "home", home) if home else TEMPORARY + request.name
+    if request.verify:
+        set_here["VERIFY_FIRST"] = "1"
+    if request.uses_torchrun:
+        set_here["PET_NPROC_PER_NODE"] = str(request.gpus or 1)
+    return {**set_here, **site["environment"], **request.environment}
+
+
+def code_folder(job: Job) -> str:
+    """Where pods have the code. Raises StopError."""
+    if job.code.folder is None:
+        raise failed("cluster-code-volume", job.project, cluster="Run:ai")
+    return in_pods(job, "code", str(job.code.folder))
+
+
+def in_pods(job: Job, key: str, path: str) -> str:
+    """The path in pods of a folder, which is written as pods or as this machine have it.
+
+    Raises:
+        StopError: no volume has it.
+    """
+    volumes = job.site["runai"]["volumes"]
+    for root in ("here", "path"):
+        for volume in sorted(volumes, key=lambda one: -len(one.get(root, ""))):
+            start = volume.get(root, "").rstrip("/")
+            if start and f"{path}/".startswith(f"{start}/"):
+                inside = path[len(start) :].strip("/")
+                return f"{volume['path'].rstrip('/')}/{inside}".rstrip("/")
+    sentence = (
+        f"{path} ({key} of the job) is in no volume of [runai], so pods cannot have it. Name the "
+        "volume there, with here, its folder on this machine."
+    )
+    raise wrong_value(job.project, job.site, "runai", "volumes", sentence)
+
+
+def container_command(request: Request) -> tuple[list[str], str]:
+    """The words that the entrypoint starts, or a script, "" if the words reach it as they are."""
+    seconds = str(request.seconds or "infinity")
+    if request.door == JUPYTER:
+        limit = f"timeout {seconds} " if request.seconds else ""
+        return [], JUPYTER_SCRIPT.replace("exec ", f"exec {limit}")
+    if request.door:
+        return ["sleep", seconds], ""
+    words = [*request.command]
+    if request.seconds:
+        words = ["timeout", f"--kill-after={GRACE}", seconds, *words]
+    if all(PLAIN.fullmatch(word) for word in words):
+        return words, ""
+    return [], f"exec {shlex.join(words)}\n"
+
+
+def encoded(script: str) -> list[str]:
+    """The lines that hand a script over in a variable."""
+    end = "END"
+    while f"\n{end}\n" in f"\n{script}":
+        end += "_"
+    return [
+        "# Run:ai makes one text of the words behind --, and loses its quotes. Base64 has none.",
+        f"command=$(base64 <<'{end}' | tr -d '\\n'",
+        *script.splitlines(),
+        end,
+        ")",
+        'arguments+=(-e "JOB_COMMAND=$command")',
+    ]
+
+
+def option(name: str, value: str) -> str:
+    """An option with its value, quoted; a comma too, which looks like one between items."""
+    quoted = shlex.quote(value)
+    return f"{name} '{value}'" if quoted == value and "," in value else f"{name} {quoted}"
+
+
+# ------------------------------------------------------------------------------------ its client
+
+
+def submit(job: Job) -> str:
+    """Run the script. Run:ai knows a job by its name.
+
+    Raises:
+        StopError: Run:ai refuses the job; a folder that it writes to cannot be made.
+    """
+    make_folders(job)
+    tell(job.project, FAILURE, ["bash", str(job.folder / FILE)])
+    return job.request.name
+
+
+def make_folders(job: Job) -> None:
+    """Make the folders that the job writes to and this machine sees. Raises StopError."""
+    storage = job.site["storage"]
+    wanted = [storage["outputs"], *([storage["home"]] if job.request.door else [])]
+    for path in filter(None, wanted):
+        for volume in job.site["runai"]["volumes"]:
+            here, start = volume.get("here", "").rstrip("/"), volume["path"].rstrip("/")
+            if here and f"{path}/".startswith(f"{start}/"):
+                path = f"{here}/{path[len(start) :].strip('/')}"  # noqa: PLW2901
+            if here and f"{path}/".startswith(f"{here}/"):
+                try:
+                    Path(path).mkdir(mode=0o700, parents=True, exist_ok=True)
+                except OSError as error:
+                    raise folder_not_made(job.project, Path(path), error) from error
+                break
+
+
+def states(project: Project, site: Site, records: tuple[Record, ...]) -> dict[str, str]:
+    """The states of jobs by their names. Raises StopError."""
+    wanted = {record.name for record in records}
+    own = site["runai"]
+    words = ["list", "jobs"] if own["cli"] == V1 else ["workload", "list", "--json"]
+    said = ask(project, FAILURE, ["runai", *words, "-p", own["project"]])
+    found = rows(said) if own["cli"] == V1 else phases(said)
+    return {name: state for name, state in found if name in wanted}
+
+
+def rows(table: str) -> Iterator[tuple[str, str]]:
+    """Names and states in the table of version 1, whose first columns they are."""
+    for line in table.splitlines():
+        words = line.split()
+        if len(words) > 1 and words[1] != "STATUS":
+            yield words[0], words[1]
+
+
+def phases(text: str) -> Iterator[tuple[str, str]]:
+    """Names and states in the JSON of version 2, which may have text around it."""
+    import json  # noqa: PLC0415  only the states need it
+
+    starts = [at for at in (text.find("["), text.find("{")) if at >= 0]
+    if not starts:
+        return
+    try:
+        value, _ = json.JSONDecoder().raw_decode(text[min(starts) :])
+    except ValueError:
+        return
+    yield from named(value)
+
+
+def named(value: Any) -> Iterator[tuple[str, str]]:
+    """The workloads in a value of JSON, wherever they are in it."""
+    if isinstance(value, list):
+        for one in value:
+            yield from named(one)
+    elif isinstance(value, dict):
+        name = value.get("name")
+        state = value.get("phase") or value.get("status")
+        if isinstance(name, str) and isinstance(state, str):
+            yield name, state
+        else:
+            yield from named(list(value.values()))
+
+
+def logs(_: Project, site: Site, record: Record, follow: bool) -> int:
+    """Show what a job has printed; of several pods, what the first one has."""
+    own = site["runai"]
+    words = ["logs"] if own["cli"] == V1 else [*kind(bool(record.door), record.nodes), "logs"]
+    options = ["--follow"] if follow else []
+    return run("runai", *words, record.id, "-p", own["project"], *options)
+
+
+def cancel(project: Project, site: Site, record: Record) -> None:
+    """End a job. Raises StopError."""
+    own = site["runai"]
+    words = ["delete", "job"] if own["cli"] == V1 else ["workload", "delete", "-y"]
+    tell(project, FAILURE, ["runai", *words, "-p", own["project"], record.id])
+
+
+def enter(job: Job, number: str) -> tuple[str, ...]:
+    """The lines that lead into an interactive job."""
+    own = job.site["runai"]
+    where = f"{number} -p {own['project']}"
+    if own["cli"] == V1:
+        execute = f"runai exec {where}"
+        # Version 1 forwards no ports to a job that runs.
+        forward = f"kubectl port-forward -n runai-{own['project']} pod/{number}-0-0 {PORT}:{PORT}"
+        terminal = "-it"
+    else:
+        execute = f"runai workspace exec {where}"
+        forward = f"runai workspace port-forward {where} --port {PORT}:{PORT}"
+        terminal = "--tty --stdin"
+    if job.request.door == JUPYTER:
+        return (
+            f"{execute} -- cat {TOKEN_FILE}",
+            f"{forward}  # then http://localhost:{PORT}/lab, with that token",
+        )
+    # The entrypoint gives the shell the environment of the job.
+    return (f"{execute} {terminal} -- {ENTRYPOINT} bash",)
+
+
+SCHEDULER = Scheduler(
+    client="runai",
+    kind_of_image=lambda _: "registry",
+    shares_code=True,
+    check=check,
+    files=files,
+    submit=submit,
+    states=states,
+    logs=logs,
+    cancel=cancel,
+    enter=enter,
+)
