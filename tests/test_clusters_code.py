@@ -415,14 +415,11 @@ def test_an_interactive_job_edits_a_checkout_of_its_own(work: Project, storage: 
 # --------------------------------------------------------------------------------- the storage
 
 
-def test_a_volume_of_pods_is_written_where_this_machine_has_it(
-    work: Project, storage: Path
-) -> None:
+def test_a_claim_of_pods_is_written_where_this_machine_has_it(work: Project, storage: Path) -> None:
     claim = {"claim": "lab", "path": "/lab", "here": str(storage.parent)}
-    for table in ("claims", "volumes"):
-        found = code_of(work, f"/lab/{storage.name}", slurm={table: [claim]}).folder
-        assert found
-        assert found.parent == storage
+    found = code_of(work, f"/lab/{storage.name}", slurm={"claims": [claim]}).folder
+    assert found
+    assert found.parent == storage
 
 
 def test_a_storage_that_cannot_be_used(work: Project, tmp_path: Path) -> None:

@@ -23,9 +23,10 @@ from hypothesis import strategies as st
 from host.clusters import kubernetes
 from host.clusters.job import JUPYTER, SHELL, SSH, Code, Image, Job, Record, Request
 from host.clusters.kubernetes_manifest import CODE, MAIN, SSH_FILE, UNPACK, files, literal
-from host.clusters.site import KEYS, Site
+from host.clusters.site import Site
 from host.clusters.yaml_text import Inline, Lines, Note, yaml_text
 from host.project import Project, StopError
+from tests.support.cluster_job import site_of, write
 from tests.support.program import PROJECT
 
 SCHEMAS = json.loads((Path(__file__).parent / "samples/kubernetes.json").read_text())
@@ -78,16 +79,10 @@ TRAIN = Request("kubernetes", "train", ("python", "train.py"), gpus=1, cpus=4, m
 
 def make_site(**kubernetes_table: Any) -> Site:
     """A site whose table [kubernetes] has these values; `storage` is that table."""
-    tables: dict[str, dict[str, Any]] = {
-        name: {key: one.default for key, one in keys.items()}
-        for name, keys in {**KEYS, "kubernetes": kubernetes.KEYS}.items()
-    }
-    tables["storage"].update(kubernetes_table.pop("storage", {}))
-    tables["environment"].update(kubernetes_table.pop("environment", {}))
-    tables["user"] = {"name": "jane", "id": 5000, "group": 600, "login": ""}
+    tables = {name: kubernetes_table.pop(name, {}) for name in ("storage", "environment")}
     given = {"context": "prod", "namespace": "team", "claims": CLAIMS, **kubernetes_table}
-    tables["kubernetes"].update(given)
-    return Site(Path("site.toml"), tables)
+    user = {"name": "jane", "id": 5000, "group": 600}
+    return site_of("kubernetes", **tables, kubernetes=given, user=user)
 
 
 @pytest.fixture
@@ -105,8 +100,7 @@ def make_job(project: Project, site: Site, request: Request, code: Code = COMMIT
     """A job, whose files are written."""
     job = Job(project, site, request, IMAGE, code, project.folder / "deploy/kubernetes/jobs/train")
     job.folder.mkdir(parents=True, exist_ok=True)
-    for name, text in files(job).items():
-        (job.folder / name).write_text(text)
+    write(job, files(job))
     return job
 
 
@@ -172,8 +166,9 @@ def test_every_text_is_read_back_from_yaml(text: str) -> None:
 @settings(max_examples=50, deadline=None)
 @given(
     st.recursive(
-        st.text() | st.booleans() | st.integers(),
-        lambda one: st.lists(one) | st.dictionaries(st.text(), one),
+        st.text(max_size=12) | st.booleans() | st.integers(),
+        lambda one: st.lists(one) | st.dictionaries(st.text(max_size=6), one),
+        max_leaves=8,
     )
 )
 def test_any_value_is_read_back_from_yaml(value: Any) -> None:

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from host.clusters.job import NO_LIMIT, Request
 from host.clusters.request import read_request, request_options
-from host.clusters.site import KEYS, Site
+from host.clusters.site import Site
 from host.command import Parser
 from host.project import USAGE, Project, StopError
+from tests.support.cluster_job import site_of
 from tests.support.program import PROJECT
 
 LIMITS = {"nodes": 4, "gpus": 8, "cpus": 64, "memory": 512 << 30, "time": 86400}
@@ -26,12 +27,7 @@ Ask = Callable[..., Request]
 
 def site(**tables: dict[str, Any]) -> Site:
     """A site with these tables, the others as they are without a word in the file."""
-    every = {
-        table: {name: key.default for name, key in keys.items()} for table, keys in KEYS.items()
-    }
-    return Site(
-        Path("deploy/site.toml"), {**every, **{k: {**every[k], **v} for k, v in tables.items()}}
-    )
+    return site_of("slurm", **tables)
 
 
 @pytest.fixture

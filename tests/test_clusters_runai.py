@@ -22,7 +22,7 @@ from tests.support.cluster_job import ANSWERS, COMMIT, DIGEST, job_of, site_of, 
 DOCUMENTED = yaml.safe_load((Path(__file__).parent / "support/runai_options.yml").read_text())
 OWN = {
     "project": "team-a",
-    "volumes": [{"claim": "scratch", "path": "/scratch", "here": "/mnt/code"}],
+    "claims": [{"claim": "scratch", "path": "/scratch", "here": "/mnt/code"}],
 }
 # It says what it was called with, and answers as the file beside it says.
 STAND_IN = f"""\
@@ -283,15 +283,15 @@ def test_no_label_of_an_image_becomes_a_line_of_a_file(tmp_path: Path, module: A
         (request(door=SSH), {}, "cluster-option-missing"),
         (request("a"), {"project": ""}, "cluster-runai-project"),
         (request("a"), {"project": "a b"}, "cluster-runai-project"),
-        (request("a"), {"volumes": []}, "site-value"),
-        (request("a"), {"volumes": [{"claim": "x", "path": "scratch"}]}, "site-value"),
-        (request("a"), {"volumes": [{"path": "/scratch"}]}, "site-value"),
+        (request("a"), {"claims": []}, "site-value"),
+        (request("a"), {"claims": [{"claim": "x", "path": "scratch"}]}, "site-value"),
+        (request("a"), {"claims": [{"path": "/scratch"}]}, "site-value"),
         (request("a"), {"secrets": {"HF_TOKEN": "hf_abc"}}, "site-value"),
         (request("a"), {"node_pools": ["$(id)"]}, "site-value"),
         (request("a"), {"credential": "a,b"}, "site-value"),
         (request("a"), {"cli": "v1", "priority": "high"}, "site-value"),
         (request("a"), {"storage": {"outputs": "/elsewhere"}}, "site-value"),
-        (request("a"), {"code": Code(None, COMMIT, archive=b"x")}, "cluster-code-volume"),
+        (request("a"), {"code": Code(None, COMMIT, archive=b"x")}, "cluster-code-unnamed"),
     ],
 )
 def test_what_run_ai_cannot_do_is_refused(
@@ -349,11 +349,11 @@ def test_folders_that_a_job_writes_to_are_made_where_this_machine_sees_them(
     client: Client, tmp_path: Path
 ) -> None:
     here = tmp_path / "scratch"
-    volumes = [{"claim": "scratch", "path": "/scratch", "here": str(here)}]
+    claims = [{"claim": "scratch", "path": "/scratch", "here": str(here)}]
     job = make(
         tmp_path,
         request(door=SHELL),
-        volumes=volumes,
+        claims=claims,
         code=Code(here / "code", COMMIT),
         storage={"outputs": "/scratch/out/mara", "home": f"{here}/home"},
     )

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,9 @@ import pytest
 
 from host.clusters import slurm, slurm_file
 from host.clusters.job import JUPYTER, SHELL, SSH, Code, Image, Job, Record, Request
-from host.clusters.site import KEYS, Site
+from host.clusters.site import Site
 from host.project import Project, StopError
+from tests.support.cluster_job import site_of, write
 from tests.support.process import run
 from tests.support.program import PROJECT
 
@@ -52,15 +53,9 @@ sys.exit(int(os.environ.get("STATUS", "0")))
 """
 
 
-def make_site(**tables: Mapping[str, Any]) -> Site:
+def make_site(**tables: dict[str, Any]) -> Site:
     """A site with these values; the others are the defaults."""
-    known = {**KEYS, "slurm": slurm.KEYS, "user": {}}
-    values = {
-        name: {**{key: one.default for key, one in keys.items()}, **tables.get(name, {})}
-        for name, keys in known.items()
-    }
-    values["user"] = {"name": "jane", "id": 1500, "group": 1500, "login": ""} | values["user"]
-    return Site(Path("/site.toml"), values)
+    return site_of("slurm", **{"user": {"name": "jane"}, **tables})
 
 
 @pytest.fixture
@@ -68,6 +63,9 @@ def project(tmp_path: Path) -> Project:
     """A project in a folder with a blank in its name."""
     folder = tmp_path / "my project" / "docker-amd64"
     folder.mkdir(parents=True)
+    keys = tmp_path / "keys.pub"
+    keys.write_text("ssh-ed25519 AAAA jane\n")
+    (folder / ".env").write_text(f"SSH_KEYS={keys}\n")
     return Project(folder, {**PROJECT, "clusters": ["slurm"]})
 
 
@@ -80,8 +78,7 @@ def render(project: Project) -> Callable[..., Job]:
         parts = {"image": SIF, "code": Code(Path("/code/demo"), "1" * 40), **parts}
         job = Job(project, site or make_site(), request, folder=folder, **parts)
         folder.mkdir(parents=True, exist_ok=True)
-        for name, text in slurm.SCHEDULER.files(job).items():
-            (folder / name).write_text(text)
+        write(job, slurm.SCHEDULER.files(job))
         return job
 
     return written
@@ -94,16 +91,7 @@ class Machine:
         """Make the programs."""
         self.folder, self.calls_file = folder, folder / "calls"
         (folder / "bin").mkdir()
-        for name in (
-            "srun",
-            "apptainer",
-            "scontrol",
-            "scancel",
-            "sbatch",
-            "squeue",
-            "sacct",
-            "sinfo",
-        ):
+        for name in CLIENTS:
             file = folder / "bin" / name
             file.write_text(CLIENT.format(python=sys.executable))
             file.chmod(0o755)
@@ -359,6 +347,15 @@ def test_a_door_is_one_line(render: Callable[..., Job], door: str, container: st
     assert check.returncode == 0, check.stderr
     assert ("--jobid=42" in first) == (door != JUPYTER)  # as a step of the job: no open port
     assert ("127.0.0.1" in script(job)) == (door == JUPYTER)
+
+
+def test_a_door_for_ssh_is_refused_if_nobody_may_log_in(
+    render: Callable[..., Job], project: Project
+) -> None:
+    (project.folder / ".env").write_text("")
+    with pytest.raises(StopError) as stopped:
+        render(train(command=(), door=SSH))
+    assert stopped.value.name == "ssh-no-keys"
 
 
 def test_a_notebook_has_a_token_that_nothing_prints(tmp_path: Path) -> None:

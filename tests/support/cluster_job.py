@@ -18,16 +18,17 @@ USER = {"name": "mara", "id": 4711, "group": 815, "login": ""}
 
 
 def site_of(cluster: str, **tables: dict[str, Any]) -> Site:
-    """What a site decides: the defaults, and some values by table."""
+    """What a site decides: the defaults, and some values by table; user is that of .env."""
     own = import_module(f"host.clusters.{cluster}").KEYS
     known = {
         name: {key: one.default for key, one in keys.items()}
         for name, keys in {**KEYS, cluster: own}.items()
     }
+    user = {**USER, **tables.pop("user", {})}
     for name, values in tables.items():
         assert name == "environment" or not values.keys() - known[name].keys()
         known[name].update(values)
-    return Site(Path("site.toml"), {**known, "user": USER})
+    return Site(Path("site.toml"), {**known, "user": user})
 
 
 def job_of(

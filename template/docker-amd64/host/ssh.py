@@ -5,6 +5,7 @@ from __future__ import annotations
 from shlex import join
 from typing import TYPE_CHECKING
 
+from .ask import read_text
 from .compose import become, container, need_container, published
 from .engine_words import ask_engine
 from .failures import failed
@@ -13,6 +14,7 @@ from .ports import account_here
 
 if TYPE_CHECKING:
     import argparse
+    from pathlib import Path
 
     from .project import Project
 
@@ -72,15 +74,21 @@ def config(project: Project, alias: str, address: str, port: str, user: str) -> 
     return f"{entry}    ProxyJump {jump}\n" if jump else entry
 
 
+def key_file(project: Project) -> Path:
+    """The file of the public keys that may log in. Raises StopError if nobody may."""
+    file = project.settings.path("SSH_KEYS")
+    if not file or not read_text(file).strip():
+        raise failed("ssh-no-keys", project)
+    return file
+
+
 def reach(project: Project) -> tuple[str, str, str]:
     """Address and port of the server, and its user; its key is written where clients look for it.
 
     Raises:
         StopError: nobody may log in, or no server runs.
     """
-    keys = project.settings.path("SSH_KEYS")
-    if not keys or not keys.is_file():
-        raise failed("ssh-no-keys", project)
+    key_file(project)
     need_container(project)
     found = container(project)
     address, port = server(project, found)

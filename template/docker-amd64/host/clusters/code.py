@@ -31,6 +31,7 @@ from ..files import write_file
 from ..project import USAGE, StopError, code_folder, me
 from ..record import LARGE
 from ..turn import turn
+from .claims import on_this_machine
 from .job import Code
 
 if TYPE_CHECKING:
@@ -273,13 +274,9 @@ def is_on_remote(top: Path, commit: str) -> bool:
 
 
 def as_here(site: Site, cluster: str, path: str) -> str:
-    """A folder that pods have by a volume, as this machine has it, if the site says where."""
-    table = site.tables.get(cluster, {})
-    for one in (*table.get("claims", ()), *table.get("volumes", ())):
-        there, here = (str(one.get(key) or "").rstrip("/") for key in ("path", "here"))
-        if there and here and f"{path}/".startswith(f"{there}/") and not Path(path).is_dir():
-            return f"{here}{path[len(there) :]}"
-    return path
+    """A folder that pods have by a claim, as this machine has it, if the site says where."""
+    claims = site.tables.get(cluster, {}).get("claims", ())
+    return path if Path(path).is_dir() else on_this_machine(claims, path) or path
 
 
 def storage(project: Project, of: Repository, folder: Path) -> Path:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..ask import Output, command, gather, read_json
 from ..compose import show
-from ..failures import failed, folder_not_made
+from ..failures import failed
+from .claims import make_folders
 from .job import JUPYTER, SSH, Scheduler
 from .kubernetes_manifest import MAIN, NODE, TOKEN, files
 from .kubernetes_site import (
@@ -178,23 +179,13 @@ def missing(project: Project, site: Site, kind: str, name: str) -> StopError:
 # ------------------------------------------------------------------------------------ handing over
 
 
-def make_folders(job: Job) -> None:
-    """Make the folders that the job writes to and this machine sees. Raises StopError."""
-    path = Path()
-    try:
-        for path in map(Path, folders_here(job.site, job.request)):
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise folder_not_made(job.project, path, error) from error
-
-
 def submit(job: Job) -> str:
     """Give the manifests to the cluster, all or none; TYPE/NAME of the job's object.
 
     Raises:
         StopError: the cluster refuses them; a folder cannot be made.
     """
-    make_folders(job)
+    make_folders(job.project, folders_here(job.site, job.request))
     made: list[str] = []
     names = [*sorted(name for name in files_of(job) if name != MAIN), MAIN]
     for name in names:  # what the job needs is there before it

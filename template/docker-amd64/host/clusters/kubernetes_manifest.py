@@ -445,13 +445,11 @@ def config_map(job: Job, name: str, content: dict[str, Any]) -> str:
 
 
 def ssh_data(job: Job) -> dict[str, Any]:
-    """What the ssh server of an interactive job needs. Raises StopError: SSH_KEYS names no file."""
+    """What the ssh server of an interactive job needs. Raises StopError: nobody may log in."""
     from ..ask import read_text  # noqa: PLC0415  few jobs have a server
+    from ..ssh import key_file  # noqa: PLC0415  only projects with ssh have it
 
-    file = job.project.settings.path("SSH_KEYS")
-    keys = read_text(file) if file else ""
-    if not keys.strip():
-        raise failed("ssh-no-keys", job.project)
+    keys = read_text(key_file(job.project))
     user, group = ids(job.project, job.site)
     entry = f"{account(job.site)}:*:{user}:{group}::{home_of(job)}:/bin/{job.project.shell}"
     return {

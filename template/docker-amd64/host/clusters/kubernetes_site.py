@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Iterator, Mapping, Sequence
 
 from ..failures import failed
 from ..project import me
+from .claims import NAME, wrong_claims
 from .site import SITE_FILE, wrong_value
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ JOB, JOBSET, TRAINJOB = "job", "jobset", "trainjob"
 # Where a container has other things than claims.
 OWN_PATHS = ("/", "/dev/shm", "/etc", "/home/job", "/run/secrets", "/tmp", "/workspace")  # noqa: S108
 LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")  # a name of RFC 1123
-NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 RESOURCE = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?/[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?")
 ARRAY = re.compile(r"0(-([0-9]{1,5}))?(%([1-9][0-9]{0,4}))?")
 
@@ -51,7 +51,7 @@ def account(site: Site) -> str:
 def check_site(project: Project, site: Site) -> None:
     """Raises StopError for values of [kubernetes] that cannot be, or do not fit together."""
     table = site["kubernetes"]
-    for key, what in (*wrong_values(table), *wrong_claims(table["claims"])):
+    for key, what in (*wrong_values(table), *wrong_mounts(table["claims"])):
         sentence = f"{key} of [kubernetes] in {SITE_FILE} {what}."
         raise wrong_value(project, site, "kubernetes", key, sentence)
 
@@ -77,17 +77,11 @@ def wrong_values(table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "secret", f"needs a service_account that mounts no token if kind is trainjob: {why}"
 
 
-def wrong_claims(claims: Sequence[Mapping[str, str]]) -> Iterator[tuple[str, str]]:
-    """The same for claims."""
+def wrong_mounts(claims: Sequence[Mapping[str, str]]) -> Iterator[tuple[str, str]]:
+    """The same for claims: what any scheduler refuses, and what containers cannot have."""
+    yield from (("claims", what) for what in wrong_claims(claims))
     paths = set(OWN_PATHS)
     for number, claim in enumerate(claims, 1):
-        if not NAME.fullmatch(claim.get("claim", "")):
-            yield "claims", f"has an entry {number} without the name of a claim: claim = NAME"
-        if not claim.get("path") and not claim.get("here"):
-            yield "claims", f"has an entry {number} with neither path nor here"
-        for key in ("path", "here"):
-            if not re.fullmatch("(/[^:]*)?", claim.get(key, "")):
-                yield "claims", f'has an entry {number} with {key} "{claim[key]}", not a full path'
         path = posixpath.normpath(claim.get("path") or f"/{number}")
         if path in paths:
             yield "claims", f"has an entry {number} for {path}, where containers have something"

@@ -6,13 +6,13 @@ import posixpath
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Iterator, Mapping, NamedTuple
 
+from .claims import HERE, PATH, on_no_claim, place
 from .job import SSH
 from .kubernetes_site import LABEL
-from .site import SITE_FILE, wrong_value
 from .yaml_text import Inline, Note
 
 if TYPE_CHECKING:
-    from ..project import Project, StopError
+    from ..project import Project
     from .job import Job, Request
     from .site import Site
 
@@ -42,7 +42,7 @@ def volume_of(site: Site, number: int) -> str:
     return name if LABEL.fullmatch(name) else f"claim-{names.index(names[number])}"
 
 
-def locate(site: Site, path: str, keys: tuple[str, ...] = ("here", "path")) -> Mount | None:
+def locate(site: Site, path: str, keys: tuple[str, ...] = (HERE, PATH)) -> Mount | None:
     """Where a folder is on the claims; None if it is on none.
 
     Args:
@@ -50,15 +50,14 @@ def locate(site: Site, path: str, keys: tuple[str, ...] = ("here", "path")) -> M
         path: as this machine sees it, or the containers.
         keys: of the claims, which say where this machine and the containers have them.
     """
-    inside = PurePosixPath(path)
-    for key in keys:
-        for number, claim in enumerate(site["kubernetes"]["claims"]):
-            above = PurePosixPath(claim.get(key) or "/nowhere else")
-            if above == inside or above in inside.parents:
-                under = PurePosixPath(claim.get("sub_path", "")) / inside.relative_to(above)
-                sub_path = str(under).strip("/") if under.parts else ""
-                return Mount(volume_of(site, number), path, sub_path, is_read_only(claim))
-    return None
+    claims = site["kubernetes"]["claims"]
+    found = place(claims, path, keys)
+    if not found:
+        return None
+    claim = claims[found.number]
+    under = PurePosixPath(claim.get("sub_path", ""), found.inside)
+    sub_path = str(under).strip("/") if under.parts else ""
+    return Mount(volume_of(site, found.number), path, sub_path, is_read_only(claim))
 
 
 def is_read_only(claim: Mapping[str, str]) -> bool:
@@ -94,29 +93,17 @@ def wanted_mounts(project: Project, site: Site, request: Request) -> list[Mount]
             continue
         found = locate(site, source)
         if not found:
-            raise unseen(project, site, key, source)
+            raise on_no_claim(project, site, "kubernetes", key, source)
         mounts.append(found._replace(path=target, read_only=read_only or found.read_only))
     return mounts
 
 
-def unseen(project: Project, site: Site, key: str, path: str) -> StopError:
-    """The failure of a folder that is on no claim."""
-    sentence = (
-        f"{path}, of {key} in [storage] of {SITE_FILE}, is on no claim of [kubernetes]. "
-        "Give a claim its path, or here, where this machine has it."
-    )
-    return wrong_value(project, site, "kubernetes", "claims", sentence)
-
-
 def folders_here(site: Site, request: Request) -> list[str]:
-    """Folders that a job writes to and that this machine sees.
-
-    Kubernetes would make a missing one as root's, where the job may not write.
-    """
+    """Folders that a job writes to and that this machine sees."""
     return [
         source
         for key, source, _, read_only in of_storage(site, request)
-        if source and not read_only and key != "mounts" and locate(site, source, ("here",))
+        if source and not read_only and key != "mounts" and locate(site, source, (HERE,))
     ]
 
 
@@ -148,7 +135,7 @@ def code_mount(job: Job) -> Mount:
     path = str(job.code.folder)
     found = locate(job.site, path)
     if not found:
-        raise unseen(job.project, job.site, "code", path)
+        raise on_no_claim(job.project, job.site, "kubernetes", "code", path)
     # Other jobs may have the same commit. A folder that --code named is yours to change.
     return found._replace(path="/workspace", read_only=bool(job.code.commit) or found.read_only)
 

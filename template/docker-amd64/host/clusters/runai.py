@@ -3,7 +3,7 @@
 https://docs.nvidia.com/run-ai/self-hosted/reference/cli/runai (v2)
 https://github.com/run-ai/docs/tree/master/docs/Researcher/cli-reference (v1: runai submit)
 
-Its pods see volumes only, each as a whole: so the code, data and outputs of a job are folders in
+Its pods see claims only, each as a whole: so the code, data and outputs of a job are folders in
 them, which CODE_DIR, DATA_DIR and OUTPUTS_DIR name.
 """
 
@@ -11,16 +11,17 @@ from __future__ import annotations
 
 import re
 import shlex
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from ..failures import failed, folder_not_made
+from ..failures import failed
+from .claims import make_folders, on_no_claim, on_this_machine, place, wrong_claims
 from .clients import about, ask, run, tell
 from .job import JUPYTER, SSH, Job, Scheduler
 from .site import ENVIRONMENT_NAME, Key, Keys, wrong_value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from ..project import Project
     from .job import Record, Request
@@ -32,8 +33,7 @@ KEYS: Keys = {
     "cli": Key("text", V2, choices=(V2, V1)),  # the version of the command line
     "project": Key("text", "", env="CLUSTER_PROJECT"),
     "node_pools": Key("list", []),  # the first that has room is taken
-    # A claim, its path in pods, and where this machine sees the same folder.
-    "volumes": Key("tables", [], fields=("claim", "path", "here"), expand=True),
+    "claims": Key("tables", [], fields=("claim", "path", "here"), expand=True),
     "secrets": Key("table", {}),  # VARIABLE = "SECRET/KEY", a Secret of Kubernetes
     "large_shm": Key("flag", True),
     "priority": Key("text", "", choices=("", *PRIORITIES)),  # v2
@@ -93,15 +93,8 @@ def check(project: Project, site: Site, request: Request) -> None:
 
 def wrong(own: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The keys of the table whose values cannot be, and a sentence about each."""
-    for number, volume in enumerate(own["volumes"], 1):
-        if not NAME.fullmatch(volume.get("claim", "")) or not is_path(volume.get("path", "")):
-            yield (
-                "volumes",
-                (
-                    f"Volume {number} of [runai] needs a claim, the name of a "
-                    "PersistentVolumeClaim, and a path without commas, where pods have it."
-                ),
-            )
+    for what in (*wrong_claims(own["claims"]), *wrong_paths(own["claims"])):
+        yield "claims", f"claims of [runai] {what}."
     for name, value in own["secrets"].items():
         secret, _, key = value.partition("/")
         if not all(map(NAME.fullmatch, (secret, key))) or not ENVIRONMENT_NAME.fullmatch(name):
@@ -116,16 +109,19 @@ def wrong(own: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield key, f'{key} of [runai] needs cli = "v2": version 1 has no such option.'
 
 
-def is_path(text: str) -> bool:
-    """Whether a text is an absolute path that can be a part of an option with commas."""
-    return text.startswith("/") and "," not in text and len(text) > 1
+def wrong_paths(claims: Sequence[Mapping[str, str]]) -> Iterator[str]:
+    """What is wrong with the paths of claims, which are parts of an option with commas."""
+    for number, claim in enumerate(claims, 1):
+        path = claim.get("path", "")
+        if path in ("", "/") or "," in path:
+            yield f"has an entry {number} without a path that pods can have, such as /scratch"
 
 
 # --------------------------------------------------------------------------------- the job's file
 
 
 def files(job: Job) -> dict[str, str]:
-    """The script that submits the job. Raises StopError for a folder that no volume has."""
+    """The script that submits the job. Raises StopError for a folder that no claim has."""
     request, cli = job.request, job.site["runai"]["cli"]
     words, script = container_command(request)
     lines = [*head(job), "set -euo pipefail", "", "arguments=("]
@@ -193,14 +189,14 @@ def arguments(job: Job) -> Iterator[str]:
         yield "--large-shm"
     yield "# Yours, so that you own the files that the job writes."
     yield f"{option('--run-as-uid', str(user['id']))} {option('--run-as-gid', str(user['group']))}"
-    for volume in own["volumes"]:
-        claim, path = volume["claim"], volume["path"]
+    for one in own["claims"]:
+        claim, path = one["claim"], one["path"]
         yield (
             option("--pvc", f"{claim}:{path}")
             if cli == V1
             else option("--existing-pvc", f"claimname={claim},path={path}")
         )
-    yield "# A volume is mounted as a whole, so the code and the outputs are folders in it."
+    yield "# A claim is mounted as a whole, so the code and the outputs are folders in it."
     yield option("--working-dir", code_folder(job))
     for name, value in environment(job).items():
         if name == "CONTAINER_HOME":
@@ -273,7 +269,7 @@ def environment(job: Job) -> dict[str, str]:
 def code_folder(job: Job) -> str:
     """Where pods have the code. Raises StopError."""
     if job.code.folder is None:
-        raise failed("cluster-code-volume", job.project, cluster="Run:ai")
+        raise failed("cluster-code-unnamed", job.project, cluster="Run:ai")
     return in_pods(job, "code", str(job.code.folder))
 
 
@@ -281,20 +277,13 @@ def in_pods(job: Job, key: str, path: str) -> str:
     """The path in pods of a folder, which is written as pods or as this machine have it.
 
     Raises:
-        StopError: no volume has it.
+        StopError: no claim has it.
     """
-    volumes = job.site["runai"]["volumes"]
-    for root in ("here", "path"):
-        for volume in sorted(volumes, key=lambda one: -len(one.get(root, ""))):
-            start = volume.get(root, "").rstrip("/")
-            if start and f"{path}/".startswith(f"{start}/"):
-                inside = path[len(start) :].strip("/")
-                return f"{volume['path'].rstrip('/')}/{inside}".rstrip("/")
-    sentence = (
-        f"{path} ({key} of the job) is in no volume of [runai], so pods cannot have it. Name the "
-        "volume there, with here, its folder on this machine."
-    )
-    raise wrong_value(job.project, job.site, "runai", "volumes", sentence)
+    claims = job.site["runai"]["claims"]
+    found = place(claims, path)
+    if found:
+        return str(PurePosixPath(claims[found.number]["path"], found.inside))
+    raise on_no_claim(job.project, job.site, "runai", key, path)
 
 
 def container_command(request: Request) -> tuple[list[str], str]:
@@ -343,26 +332,16 @@ def submit(job: Job) -> str:
     Raises:
         StopError: Run:ai refuses the job; a folder that it writes to cannot be made.
     """
-    make_folders(job)
+    make_folders(job.project, folders_here(job))
     tell(job.project, FAILURE, ["bash", str(job.folder / FILE)])
     return job.request.name
 
 
-def make_folders(job: Job) -> None:
-    """Make the folders that the job writes to and this machine sees. Raises StopError."""
-    storage = job.site["storage"]
+def folders_here(job: Job) -> list[str]:
+    """Folders that the job writes to and that this machine sees."""
+    storage, claims = job.site["storage"], job.site["runai"]["claims"]
     wanted = [storage["outputs"], *([storage["home"]] if job.request.door else [])]
-    for path in filter(None, wanted):
-        for volume in job.site["runai"]["volumes"]:
-            here, start = volume.get("here", "").rstrip("/"), volume["path"].rstrip("/")
-            if here and f"{path}/".startswith(f"{start}/"):
-                path = f"{here}/{path[len(start) :].strip('/')}"  # noqa: PLW2901
-            if here and f"{path}/".startswith(f"{here}/"):
-                try:
-                    Path(path).mkdir(mode=0o700, parents=True, exist_ok=True)
-                except OSError as error:
-                    raise folder_not_made(job.project, Path(path), error) from error
-                break
+    return [here for here in (on_this_machine(claims, one) for one in wanted) if here]
 
 
 def states(project: Project, site: Site, records: tuple[Record, ...]) -> dict[str, str]:

@@ -99,7 +99,7 @@ def files(job: Job) -> dict[str, str]:
     """The task. Raises StopError if the code is not a folder."""
     request, own = job.request, job.site["skypilot"]
     if job.code.folder is None:
-        raise failed("cluster-code-volume", job.project, cluster="SkyPilot")
+        raise failed("cluster-code-unnamed", job.project, cluster="SkyPilot")
     start = {
         "name": request.name,
         "resources": resources(job),

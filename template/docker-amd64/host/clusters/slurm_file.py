@@ -121,9 +121,9 @@ def mounts(job: Job) -> list[str]:
     Of the texts, only those of unpacked code and the user's entry have variables in them.
 
     Raises:
-        StopError: the name of a folder has what separates folders.
+        StopError: the name of a folder has what separates folders, or nobody may log in by ssh.
     """
-    storage, keys = job.site["storage"], job.project.settings.path("SSH_KEYS")
+    storage = job.site["storage"]
     # Other jobs of the commit have the same folder.
     read_only = bool(job.code.folder and job.code.commit and not job.request.door)
     found = [f"{job.code.folder or UNPACKED}:/workspace{':ro' * read_only}"]
@@ -134,9 +134,11 @@ def mounts(job: Job) -> list[str]:
         found.append(f"{storage['home']}:{storage['home']}")
     sources = [job.code.folder] if job.code.folder else []
     if job.request.door == SSH:
-        if keys and keys.is_file():
-            found.append(f"{keys}:/run/ssh_keys:ro")
-            sources.append(keys)
+        from ..ssh import key_file  # noqa: PLC0415  only projects with ssh have it
+
+        keys = key_file(job.project)
+        found.append(f"{keys}:/run/ssh_keys:ro")
+        sources.append(keys)
         if container_of(job) == APPTAINER:
             found.append(USER_ENTRY)
     for source in sources:
