@@ -15,7 +15,7 @@ import jsonschema
 import pytest
 import yaml
 
-from host.clusters import skypilot
+from host.clusters import job_file, skypilot
 from host.clusters.job import JUPYTER, SHELL, Code, Job, Record, Request
 from host.project import StopError
 from tests.support.cluster_job import ANSWERS, COMMIT, DIGEST, job_of, site_of, write
@@ -65,9 +65,9 @@ def on_node(
     program.chmod(0o755)
     profile = folder / "project.sh"
     profile.write_text("PATH=/opt/venv/bin:$PATH\n")
-    script = task(job)["run"].replace(skypilot.ENTRYPOINT, str(program))
+    script = task(job)["run"].replace(job_file.ENTRYPOINT, str(program))
     script = script.replace("/etc/profile.d/project.sh", str(profile))
-    script = script.replace(skypilot.TOKEN_FILE, str(folder / "token"))
+    script = script.replace(job_file.TOKEN_FILE, str(folder / "token"))
     done = subprocess.run(
         ["bash", "-c", script],
         cwd=folder,

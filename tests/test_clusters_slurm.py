@@ -188,7 +188,7 @@ def test_a_small_job_asks_for_nothing_that_was_not_asked_for(render: Callable[..
     for word in ("gpu", "--nv", "cpus", "--mem", "--time", "--array", "requeue ", "MASTER", "PET"):
         assert word not in text
     assert f"# Image: {SIF.digest}" in text
-    assert f"# Answers: {SIF.answers}" in text
+    assert f"# Image: built from the answers {SIF.answers}." in text
     assert f"# Code: commit {'1' * 40}" in text
 
 
@@ -455,7 +455,7 @@ def test_a_refusal_of_sbatch_is_explained(
 ) -> None:
     del capsys
     text = f"sbatch: error: Batch job submission failed: {said}"
-    assert slurm.told(project, text, "sbatch").name == failure
+    assert slurm.failure_of(project, text, "sbatch").name == failure
 
 
 # ---------------------------------------------------------------------------- after submission

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Iterable, Iterator, Mapping, NamedTuple, Sequence
 
 from ..failures import folder_not_made
-from .site import SITE_FILE, wrong_value
+from .site import wrong_value
 
 if TYPE_CHECKING:
     from ..project import Project, StopError
@@ -80,12 +80,12 @@ def on_no_claim(project: Project, site: Site, table: str, key: str, path: str) -
         project: the project.
         site: the site.
         table: kubernetes or runai.
-        key: of [storage].
+        key: of [storage], which names the folder.
         path: the folder.
     """
-    sentence = f"{path}, of {key} in [storage] of {SITE_FILE}, is on no claim of [{table}]. "
-    sentence += "Give a claim its path, or here, where this machine has it."
-    return wrong_value(project, site, table, "claims", sentence)
+    what = f"has no entry for {path}, which is {key} of the job. "
+    what += "Give an entry its path, or here, where this machine has it"
+    return wrong_value(project, site, table, "claims", what)
 
 
 def make_folders(project: Project, folders: Iterable[str]) -> None:

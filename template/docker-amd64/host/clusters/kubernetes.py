@@ -16,6 +16,7 @@ from ..compose import show
 from ..failures import failed
 from .claims import make_folders
 from .job import JUPYTER, SSH, Scheduler
+from .job_file import ENTRYPOINT, NOTEBOOK_PORT
 from .kubernetes_manifest import MAIN, NODE, TOKEN, files
 from .kubernetes_site import (
     JOB,
@@ -398,13 +399,13 @@ def enter(job: Job, number: str) -> tuple[str, ...]:
         here = ["ssh", *words, f"{account(job.site)}@127.0.0.1"]
         return wait, f"{client} port-forward {pod} 2222:2222", " ".join(map(shlex.quote, here))
     if job.request.door == JUPYTER:
-        token = shlex.quote(f'echo "http://127.0.0.1:8888/lab?token=$(cat "{TOKEN}")"')
+        token = shlex.quote(f'echo "http://127.0.0.1:{NOTEBOOK_PORT}/lab?token=$(cat "{TOKEN}")"')
         page = f"{client} exec {pod} -c {NODE} -- sh -c {token}"
-        return wait, page, f"{client} port-forward {pod} 8888:8888"
+        return wait, page, f"{client} port-forward {pod} {NOTEBOOK_PORT}:{NOTEBOOK_PORT}"
     # The entrypoint gives the shell the same environment as a command.
     return (
         wait,
-        f"{client} exec -it {pod} -c {NODE} -- /opt/container/entrypoint.sh {job.project.shell}",
+        f"{client} exec -it {pod} -c {NODE} -- {ENTRYPOINT} {job.project.shell}",
     )
 
 

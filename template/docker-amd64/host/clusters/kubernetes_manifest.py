@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..failures import failed
 from .job import JUPYTER, SSH
+from .job_file import MASTER_PORT, NOTEBOOK_PORT, variables
 from .kubernetes_site import (
     ARRAY,
     JOB,
@@ -45,7 +46,6 @@ MAIN, CODE = "job.yaml", "code.yaml"  # files
 SSH_FILE = "ssh.yaml"
 HOME = "/tmp/home"  # noqa: S108  of a pod, whose /tmp is nobody else's
 UNFIT = 78  # the exit status of the entrypoint if verify fails
-PORT = 29500  # PyTorch's own default of MASTER_PORT
 NODE = "node"  # the name of the pods' container, and of the replicated job of a JobSet
 RESTRICTED = "https://kubernetes.io/docs/concepts/security/pod-security-standards"
 # tar refuses names that lead out of the folder. Python's filter against them is not in every image:
@@ -70,7 +70,7 @@ def words_of(request: Request, project: Project) -> list[str]:
     if request.door == JUPYTER:
         make = f"umask 077; python -c 'import secrets; print(secrets.token_hex(24))' >\"{TOKEN}\""
         own = f'SHELL=/bin/{project.shell} JUPYTER_TOKEN_FILE="{TOKEN}"'
-        start = f"exec env {own} jupyter lab --no-browser --ip=127.0.0.1 --port=8888"
+        start = f"exec env {own} jupyter lab --no-browser --ip=127.0.0.1 --port={NOTEBOOK_PORT}"
         start += " --ServerApp.port_retries=0 --ServerApp.root_dir=/workspace"
         return ["bash", "-c", f"{make}; {start}"]
     return ["bash", "-c", WAIT] if request.door else list(request.command)
@@ -102,8 +102,8 @@ def environment(job: Job) -> list[Inline]:
         values.update(PET_NNODES=str(request.nodes), PET_NPROC_PER_NODE=str(processes))
     if kind != TRAINJOB and request.nodes > 1:
         first = f"{request.name}-{NODE}-0-0" if kind == JOBSET else f"{request.name}-0"
-        values.update(MASTER_ADDR=f"{first}.{request.name}", MASTER_PORT=str(PORT))
-    values.update({**site["environment"], **request.environment})
+        values.update(MASTER_ADDR=f"{first}.{request.name}", MASTER_PORT=str(MASTER_PORT))
+    values.update(variables(job))
     return [
         Inline(name=name, value=literal(str(value)))
         for name, value in values.items()

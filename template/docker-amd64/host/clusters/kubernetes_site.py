@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Iterator, Mapping, Sequence
 from ..failures import failed
 from ..project import me
 from .claims import NAME, wrong_claims
-from .site import SITE_FILE, wrong_value
+from .site import wrong_value
 
 if TYPE_CHECKING:
     from ..project import Project
@@ -52,8 +52,7 @@ def check_site(project: Project, site: Site) -> None:
     """Raises StopError for values of [kubernetes] that cannot be, or do not fit together."""
     table = site["kubernetes"]
     for key, what in (*wrong_values(table), *wrong_mounts(table["claims"])):
-        sentence = f"{key} of [kubernetes] in {SITE_FILE} {what}."
-        raise wrong_value(project, site, "kubernetes", key, sentence)
+        raise wrong_value(project, site, "kubernetes", key, what)
 
 
 def wrong_values(table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

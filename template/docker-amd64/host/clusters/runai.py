@@ -16,8 +16,18 @@ from typing import TYPE_CHECKING, Any
 
 from ..failures import failed
 from .claims import make_folders, on_no_claim, on_this_machine, place, wrong_claims
-from .clients import about, ask, run, tell
+from .clients import output_of, run_in_terminal, shown_call
 from .job import JUPYTER, SSH, Job, Scheduler
+from .job_file import (
+    ENTRYPOINT,
+    NEW_TOKEN,
+    NOTEBOOK_PORT,
+    TOKEN_FILE,
+    about,
+    about_time,
+    limited,
+    variables,
+)
 from .site import ENVIRONMENT_NAME, Key, Keys, wrong_value
 
 if TYPE_CHECKING:
@@ -53,14 +63,10 @@ FILE = "job.sh"
 FAILURE = "cluster-runai-failed"
 PLAIN = re.compile(r"[A-Za-z0-9_./:=,@%+-]+")  # a word that no shell changes
 NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")  # in Kubernetes
-GRACE = 120  # seconds from SIGTERM to SIGKILL
-PORT = 8888
-# In the container only, so that no other pod, log or process list has it.
-TOKEN_FILE = "/tmp/jupyter-token"  # noqa: S105,S108  /tmp of a pod is its own
 JUPYTER_SCRIPT = f"""\
-(umask 077; head -c 24 /dev/urandom | base64 | tr -dc A-Za-z0-9 >{TOKEN_FILE})
-export JUPYTER_TOKEN_FILE={TOKEN_FILE}
-exec jupyter lab --no-browser --allow-root --ip=127.0.0.1 --port={PORT} --ServerApp.root_dir="$PWD"
+{NEW_TOKEN}
+exec jupyter lab --no-browser --allow-root --ip=127.0.0.1 --port={NOTEBOOK_PORT} \\
+    --ServerApp.root_dir="$PWD"
 """
 TEMPORARY = "/tmp/job-"  # noqa: S108  /tmp of a pod is its own
 ABOUT_HOME = "A home in the pod, so that jobs do not meet in a shared one."
@@ -69,7 +75,6 @@ NO_SSH = (
     "The user ID of a pod has no name, and ssh servers let in users by name. "
     "Use --interactive, or --interactive=jupyter"
 )
-ENTRYPOINT = "/opt/container/entrypoint.sh"
 
 
 # ------------------------------------------------------------------------------ what is refused
@@ -79,8 +84,8 @@ def check(project: Project, site: Site, request: Request) -> None:
     """Raises StopError for a request or a table of the site that Run:ai cannot fulfil."""
     if not NAME.fullmatch(site["runai"]["project"]):
         raise failed("cluster-runai-project", project)
-    for key, sentence in wrong(site["runai"]):
-        raise wrong_value(project, site, "runai", key, sentence)
+    for key, what in wrong_values(site["runai"]):
+        raise wrong_value(project, site, "runai", key, what)
     for given, name, why in (
         (request.array, "--array", "Submit a job for each index"),
         (request.tasks > 1, "--tasks", "It starts one process in each pod. Start more by torchrun"),
@@ -91,22 +96,22 @@ def check(project: Project, site: Site, request: Request) -> None:
             raise failed("cluster-option-missing", project, **known)
 
 
-def wrong(own: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The keys of the table whose values cannot be, and a sentence about each."""
+def wrong_values(own: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The keys whose values cannot be, and what is wrong; continues a sentence."""
     for what in (*wrong_claims(own["claims"]), *wrong_paths(own["claims"])):
-        yield "claims", f"claims of [runai] {what}."
+        yield "claims", what
     for name, value in own["secrets"].items():
         secret, _, key = value.partition("/")
         if not all(map(NAME.fullmatch, (secret, key))) or not ENVIRONMENT_NAME.fullmatch(name):
-            yield "secrets", f'{name} in secrets of [runai] needs the form "SECRET/KEY".'
+            yield "secrets", f'has {name}, whose value must be "SECRET/KEY"'
     for pool in own["node_pools"]:
         if not NAME.fullmatch(pool):
-            yield "node_pools", f'node_pools of [runai] has "{pool}", which is not a name.'
+            yield "node_pools", f'has "{pool}", which is not a name'
     if own["credential"] and not NAME.fullmatch(own["credential"]):
-        yield "credential", "credential of [runai] is not a name."
+        yield "credential", "is not a name"
     for key in ("priority", "credential"):
         if own[key] and own["cli"] == V1:
-            yield key, f'{key} of [runai] needs cli = "v2": version 1 has no such option.'
+            yield key, 'needs cli = "v2": version 1 does not have the option'
 
 
 def wrong_paths(claims: Sequence[Mapping[str, str]]) -> Iterator[str]:
@@ -136,7 +141,11 @@ def files(job: Job) -> dict[str, str]:
     }[cli]
     name = [request.name] if cli == V2 else ["--name", request.name]
     call_words = shlex.join([*submit_words, *name])
-    lines += ["", *about_time(request), f'{call_words} "${{arguments[@]}}" -- {shlex.join(words)}']
+    lines += [
+        "",
+        *reason_of_time(request),
+        f'{call_words} "${{arguments[@]}}" -- {shlex.join(words)}',
+    ]
     return {FILE: "\n".join([*lines, ""])}
 
 
@@ -146,7 +155,7 @@ def head(job: Job) -> list[str]:
         "#!/bin/bash",
         f"# The job {job.request.name} of {job.project.name}, for Run:ai.",
         f"# Hand it over where you are logged in, by: bash {FILE}",
-        *about(job),
+        *(f"# {line}" for line in about(job)),
     ]
 
 
@@ -157,16 +166,13 @@ def kind(interactive: bool, nodes: int) -> list[str]:
     return ["training", "pytorch" if nodes > 1 else "standard"]
 
 
-def about_time(request: Request) -> list[str]:
+def reason_of_time(request: Request) -> list[str]:
     """What to say of the time limit."""
     if not request.seconds:
         return []
     if request.door:
         return ["# Run:ai has no time limit: the job ends by itself."]
-    return [
-        "# Run:ai has no time limit: when the time is up, timeout sends SIGTERM, so that the",
-        f"# program can write a checkpoint, and {GRACE} seconds later SIGKILL.",
-    ]
+    return about_time("Run:ai")
 
 
 def arguments(job: Job) -> Iterator[str]:
@@ -263,7 +269,7 @@ def environment(job: Job) -> dict[str, str]:
         set_here["VERIFY_FIRST"] = "1"
     if request.uses_torchrun:
         set_here["PET_NPROC_PER_NODE"] = str(request.gpus or 1)
-    return {**set_here, **site["environment"], **request.environment}
+    return {**set_here, **variables(job)}
 
 
 def code_folder(job: Job) -> str:
@@ -294,9 +300,7 @@ def container_command(request: Request) -> tuple[list[str], str]:
         return [], JUPYTER_SCRIPT.replace("exec ", f"exec {limit}")
     if request.door:
         return ["sleep", seconds], ""
-    words = [*request.command]
-    if request.seconds:
-        words = ["timeout", f"--kill-after={GRACE}", seconds, *words]
+    words = limited(request.command, request.seconds)
     if all(PLAIN.fullmatch(word) for word in words):
         return words, ""
     return [], f"exec {shlex.join(words)}\n"
@@ -333,7 +337,7 @@ def submit(job: Job) -> str:
         StopError: Run:ai refuses the job; a folder that it writes to cannot be made.
     """
     make_folders(job.project, folders_here(job))
-    tell(job.project, FAILURE, ["bash", str(job.folder / FILE)])
+    shown_call(job.project, FAILURE, ["bash", str(job.folder / FILE)])
     return job.request.name
 
 
@@ -349,7 +353,7 @@ def states(project: Project, site: Site, records: tuple[Record, ...]) -> dict[st
     wanted = {record.name for record in records}
     own = site["runai"]
     words = ["list", "jobs"] if own["cli"] == V1 else ["workload", "list", "--json"]
-    said = ask(project, FAILURE, ["runai", *words, "-p", own["project"]])
+    said = output_of(project, FAILURE, ["runai", *words, "-p", own["project"]])
     found = rows(said) if own["cli"] == V1 else phases(said)
     return {name: state for name, state in found if name in wanted}
 
@@ -395,33 +399,34 @@ def logs(_: Project, site: Site, record: Record, follow: bool) -> int:
     own = site["runai"]
     words = ["logs"] if own["cli"] == V1 else [*kind(bool(record.door), record.nodes), "logs"]
     options = ["--follow"] if follow else []
-    return run("runai", *words, record.id, "-p", own["project"], *options)
+    return run_in_terminal("runai", *words, record.id, "-p", own["project"], *options)
 
 
 def cancel(project: Project, site: Site, record: Record) -> None:
     """End a job. Raises StopError."""
     own = site["runai"]
     words = ["delete", "job"] if own["cli"] == V1 else ["workload", "delete", "-y"]
-    tell(project, FAILURE, ["runai", *words, "-p", own["project"], record.id])
+    shown_call(project, FAILURE, ["runai", *words, "-p", own["project"], record.id])
 
 
 def enter(job: Job, number: str) -> tuple[str, ...]:
     """The lines that lead into an interactive job."""
     own = job.site["runai"]
+    ports = f"{NOTEBOOK_PORT}:{NOTEBOOK_PORT}"
     where = f"{number} -p {own['project']}"
     if own["cli"] == V1:
         execute = f"runai exec {where}"
         # Version 1 forwards no ports to a job that runs.
-        forward = f"kubectl port-forward -n runai-{own['project']} pod/{number}-0-0 {PORT}:{PORT}"
+        forward = f"kubectl port-forward -n runai-{own['project']} pod/{number}-0-0 {ports}"
         terminal = "-it"
     else:
         execute = f"runai workspace exec {where}"
-        forward = f"runai workspace port-forward {where} --port {PORT}:{PORT}"
+        forward = f"runai workspace port-forward {where} --port {ports}"
         terminal = "--tty --stdin"
     if job.request.door == JUPYTER:
         return (
             f"{execute} -- cat {TOKEN_FILE}",
-            f"{forward}  # then http://localhost:{PORT}/lab, with that token",
+            f"{forward}  # then http://localhost:{NOTEBOOK_PORT}/lab, with that token",
         )
     # The entrypoint gives the shell the environment of the job.
     return (f"{execute} {terminal} -- {ENTRYPOINT} bash",)

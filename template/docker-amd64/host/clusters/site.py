@@ -121,8 +121,9 @@ def one_line(text: str) -> str:
     return re.sub(r"[\t\n\r]", lambda one: ascii(one[0])[1:-1], text)
 
 
-def wrong_value(project: Project, site: Site, table: str, key: str, sentence: str) -> StopError:
-    """The failure of a value that its scheduler cannot have."""
+def wrong_value(project: Project, site: Site, table: str, key: str, what: str) -> StopError:
+    """The failure of a value; `what` continues the sentence "KEY of [TABLE] in FILE"."""
+    sentence = sentence_of(f"{key} of [{table}] in {SITE_FILE}", what)
     return refused(project, site.line(table, key), sentence)
 
 
@@ -252,13 +253,12 @@ def refuse_unknown(project: Project, document: Document, known: Mapping[str, Key
 def environment_of(project: Project, site: Site, document: Document, who: Person) -> dict[str, str]:
     """The variables of each job. Raises StopError."""
     made: dict[str, str] = {}
-    for name, value in document.values.get("environment", {}).items():
-        where = f"{name} of [environment] in {SITE_FILE}"
-        try:
+    name = ""
+    try:
+        for name, value in document.values.get("environment", {}).items():
             made[name] = variable(name, str(value) if type(value) is int else value, who)
-        except ValueError as error:
-            sentence = sentence_of(where, str(error))
-            raise wrong_value(project, site, "environment", name, sentence) from error
+    except ValueError as error:
+        raise wrong_value(project, site, "environment", name, str(error)) from error
     return made
 
 
@@ -269,14 +269,8 @@ def check_name(project: Project, site: Site) -> None:
     for key in ("name", "dev"):
         value = site["image"][key]
         if value and not NAME.fullmatch(value):
-            raise wrong_value(
-                project,
-                site,
-                "image",
-                key,
-                f'{key} of [image] in {SITE_FILE} is "{value}", but must be such as '
-                "registry.example/team/project:latest.",
-            )
+            what = f'is "{value}", but must be such as registry.example/team/project:latest'
+            raise wrong_value(project, site, "image", key, what)
 
 
 def check_defaults(project: Project, site: Site) -> None:
@@ -285,11 +279,5 @@ def check_defaults(project: Project, site: Site) -> None:
         limit = site["limits"][key]
         if limit and value > limit:
             shown = {"time": as_clock, "memory": as_size}.get(key, str)
-            raise wrong_value(
-                project,
-                site,
-                "defaults",
-                key,
-                f"{key} of [defaults] in {SITE_FILE} is {shown(value)}, which is more than "
-                f"{shown(limit)} of [limits].",
-            )
+            what = f"is {shown(value)}, which is more than {shown(limit)} of [limits]"
+            raise wrong_value(project, site, "defaults", key, what)

@@ -16,8 +16,19 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from ..failures import failed
-from .clients import about, ask, run, tell
+from .clients import output_of, run_in_terminal, shown_call
 from .job import JUPYTER, Job, Scheduler
+from .job_file import (
+    ENTRYPOINT,
+    MASTER_PORT,
+    NEW_TOKEN,
+    NOTEBOOK_PORT,
+    TOKEN_FILE,
+    about,
+    about_time,
+    limited,
+    variables,
+)
 from .site import ENVIRONMENT_NAME, Key, Keys, wrong_value
 from .yaml_text import Lines, Note, yaml_text
 
@@ -40,12 +51,7 @@ KEYS: Keys = {
 }
 FILE = "task.yaml"
 FAILURE = "cluster-skypilot-failed"
-PORT = 8888
-MASTER_PORT = 29500
-GRACE = 120  # seconds from SIGTERM to SIGKILL
 ACCELERATOR = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-TOKEN_FILE = "/tmp/jupyter-token"  # noqa: S105,S108  in the container
-ENTRYPOINT = "/opt/container/entrypoint.sh"
 
 
 # ------------------------------------------------------------------------------ what is refused
@@ -53,8 +59,8 @@ ENTRYPOINT = "/opt/container/entrypoint.sh"
 
 def check(project: Project, site: Site, request: Request) -> None:
     """Raises StopError for a request or a table of the site that SkyPilot cannot fulfil."""
-    for key, sentence in wrong(site["skypilot"], request):
-        raise wrong_value(project, site, "skypilot", key, sentence)
+    for key, what in wrong_values(site["skypilot"], request):
+        raise wrong_value(project, site, "skypilot", key, what)
     for given, option, why in (
         (request.array, "--array", "Submit a job for each index"),
         (request.tasks > 1, "--tasks", "Each node starts one process. Start more by torchrun"),
@@ -70,23 +76,17 @@ def check(project: Project, site: Site, request: Request) -> None:
         raise failed("cluster-skypilot-sudo", project, extras=f"[{extras}]")
 
 
-def wrong(own: Mapping[str, Any], request: Request) -> Iterator[tuple[str, str]]:
-    """The keys of the table whose values cannot be, and a sentence about each."""
+def wrong_values(own: Mapping[str, Any], request: Request) -> Iterator[tuple[str, str]]:
+    """The keys whose values cannot be, and what is wrong; continues a sentence."""
     if request.gpus and not ACCELERATOR.fullmatch(own["accelerator"]):
-        yield (
-            "accelerator",
-            (
-                "accelerator of [skypilot] must name the kind of GPU, such as H100: sky gpus list "
-                "has the names."
-            ),
-        )
+        yield "accelerator", "must name the kind of GPU, such as H100; `sky gpus list` shows them"
     for number, one in enumerate(own["buckets"], 1):
         if not re.fullmatch(r"[a-z0-9]+://.+", one.get("source", "")):
-            yield "buckets", f"Bucket {number} of [skypilot] needs a source such as s3://NAME."
+            yield "buckets", f"has an entry {number} without a source such as s3://NAME"
         if not one.get("path", "").startswith("/"):
-            yield "buckets", f"Bucket {number} of [skypilot] needs a path from / on."
+            yield "buckets", f"has an entry {number} without a path from / on"
         if one.get("mode", MODES[0]) not in MODES:
-            yield "buckets", f"mode of bucket {number} can be {', '.join(MODES)}."
+            yield "buckets", f"has an entry {number} whose mode is none of {', '.join(MODES)}"
     for name in own["secrets"]:
         if not ENVIRONMENT_NAME.fullmatch(name):
             yield "secrets", f'secrets of [skypilot] has "{name}", but takes names of variables.'
@@ -120,7 +120,7 @@ def head(job: Job) -> list[str]:
     return [
         f"# The job {job.request.name} of {job.project.name} for SkyPilot:",
         f"#   {shlex.join(launch(job, FILE))}",
-        *about(job),
+        *(f"# {line}" for line in about(job)),
     ]
 
 
@@ -186,7 +186,7 @@ def environment(job: Job) -> dict[str, str]:
     }
     if request.verify:
         made["VERIFY_FIRST"] = "1"
-    return {**made, **site["environment"], **request.environment}
+    return {**made, **variables(job)}
 
 
 def has_bucket(site: Site, path: str) -> bool:
@@ -212,22 +212,16 @@ def script(job: Job) -> str:
             f"export PET_NNODES=$SKYPILOT_NUM_NODES PET_NPROC_PER_NODE={processes}",
         ]
     if request.door == JUPYTER:
-        lines += [
-            f"(umask 077; head -c 24 /dev/urandom | base64 | tr -dc A-Za-z0-9 >{TOKEN_FILE})",
-            f"export JUPYTER_TOKEN_FILE={TOKEN_FILE}",
-        ]
+        lines.append(NEW_TOKEN)
         words = [*("jupyter", "lab", "--no-browser", "--allow-root", "--ip=127.0.0.1")]
-        words += [f"--port={PORT}"]
+        words += [f"--port={NOTEBOOK_PORT}"]
     elif request.door:
         return "\n".join([*lines, f"exec {ENTRYPOINT} true", ""])
     else:
         words = [*request.command]
     if request.seconds:
-        lines += [
-            "# SkyPilot has no time limit: when the time is up, timeout sends SIGTERM, so that the",
-            f"# program can write a checkpoint, and {GRACE} seconds later SIGKILL.",
-        ]
-        words = ["timeout", f"--kill-after={GRACE}", str(request.seconds), *words]
+        lines += about_time("SkyPilot")
+    words = limited(words, request.seconds)
     return "\n".join([*lines, f"exec {ENTRYPOINT} {shlex.join(words)}", ""])
 
 
@@ -240,7 +234,7 @@ def submit(job: Job) -> str:
     Raises:
         StopError: SkyPilot refuses it.
     """
-    tell(job.project, FAILURE, launch(job, str(job.folder / FILE)))
+    shown_call(job.project, FAILURE, launch(job, str(job.folder / FILE)))
     if job.request.door:
         return job.request.name
     numbers = [
@@ -255,7 +249,7 @@ def submit(job: Job) -> str:
 
 def listed(project: Project, *words: str) -> list[dict[str, Any]]:
     """The rows of a list of SkyPilot's. Raises StopError."""
-    said = ask(project, FAILURE, ["sky", *words, "--output", "json"])
+    said = output_of(project, FAILURE, ["sky", *words, "--output", "json"])
     start = said.find("[")
     try:
         rows = json.JSONDecoder().raw_decode(said[start:])[0] if start >= 0 else []
@@ -286,13 +280,13 @@ def states(project: Project, _: Site, records: tuple[Record, ...]) -> dict[str, 
 def logs(_: Project, __: Site, record: Record, follow: bool) -> int:
     """Show what a job has printed."""
     words = ["logs"] if record.door else ["jobs", "logs"]
-    return run("sky", *words, "--follow" if follow else "--no-follow", record.id)
+    return run_in_terminal("sky", *words, "--follow" if follow else "--no-follow", record.id)
 
 
 def cancel(project: Project, _: Site, record: Record) -> None:
     """End a job, or delete the cluster of an interactive one. Raises StopError."""
     words = ["down"] if record.door else ["jobs", "cancel"]
-    tell(project, FAILURE, ["sky", *words, "--yes", record.id])
+    shown_call(project, FAILURE, ["sky", *words, "--yes", record.id])
 
 
 def enter(job: Job, number: str) -> tuple[str, ...]:
@@ -300,7 +294,7 @@ def enter(job: Job, number: str) -> tuple[str, ...]:
     if job.request.door == JUPYTER:
         return (
             f"ssh {number} cat {TOKEN_FILE}",
-            f"ssh -L {PORT}:localhost:{PORT} {number}  # then http://localhost:{PORT}/lab",
+            f"ssh -L {NOTEBOOK_PORT}:localhost:{NOTEBOOK_PORT} {number}  # then http://localhost:{NOTEBOOK_PORT}/lab",
         )
     # SkyPilot has written it into ~/.ssh/config, for editors too.
     return (f"ssh {number}",)

@@ -1,4 +1,4 @@
-"""Slurm: a request becomes a script for sbatch, and Slurm's clients tell what became of it."""
+"""Slurm: a request becomes a script for sbatch, and Slurm's clients say what became of it."""
 
 from __future__ import annotations
 
@@ -104,27 +104,27 @@ def check_values(project: Project, site: Site) -> None:
     table = site["slurm"]
     for key in ("partition", "account", "qos", "reservation", "constraint", "gpu_type", "mpi"):
         if not PLAIN.fullmatch(table[key]):
-            sentence = f'{key} of [slurm] is "{table[key]}", which Slurm cannot have as a name.'
-            raise wrong_value(project, site, "slurm", key, sentence)
+            what = f'is "{table[key]}", which Slurm cannot have as a name'
+            raise wrong_value(project, site, "slurm", key, what)
     for one in table["options"]:
         if not OPTION.fullmatch(one):
-            sentence = f'options of [slurm] has "{one}", but an option is like --exclusive.'
-            raise wrong_value(project, site, "slurm", "options", sentence)
+            what = f'has "{one}", but an option is like --exclusive'
+            raise wrong_value(project, site, "slurm", "options", what)
     for name in table["annotations"]:
         if not ANNOTATION.fullmatch(name):
-            sentence = f'annotations of [slurm] has "{name}", but they are like com.hooks.NAME.'
-            raise wrong_value(project, site, "slurm", "annotations", sentence)
+            what = f'has "{name}", but an annotation is like com.hooks.NAME'
+            raise wrong_value(project, site, "slurm", "annotations", what)
 
 
 def check_names(project: Project, site: Site, request: Request) -> None:
     """Raises StopError for a variable that means something to the script itself."""
     for name in (*site["environment"], *request.environment):
         if OF_SCRIPT.fullmatch(name):
-            sentence = f"{name} would change the script of the job itself. Set it for the program: "
-            sentence += f"env {name}=VALUE COMMAND."
+            what = "would change the script of the job itself. Set it for the program: "
+            what += f"env {name}=VALUE COMMAND"
             if name in request.environment:
-                raise StopError(sentence, f"{me()} submit --help", name=USAGE)
-            raise wrong_value(project, site, "environment", name, sentence)
+                raise StopError(f"{name} {what}.", f"{me()} submit --help", name=USAGE)
+            raise wrong_value(project, site, "environment", name, what)
 
 
 def check_folders(project: Project, site: Site) -> None:
@@ -132,12 +132,12 @@ def check_folders(project: Project, site: Site) -> None:
     storage = site["storage"]
     for key in ("code", "data", "outputs", "home", "secrets"):
         if UNFIT.search(storage[key]):
-            sentence = f'{key} of [storage] has a , : " or \\ in it, which no mount can have.'
-            raise wrong_value(project, site, "storage", key, sentence)
+            what = 'has a , : " or \\ in it, which no mount can have'
+            raise wrong_value(project, site, "storage", key, what)
     for one in storage["mounts"]:
         if any(UNFIT.search(part) for part in one.split(":")):
-            sentence = f'mounts of [storage] has "{one}", but no mount can have a , " or \\ in it.'
-            raise wrong_value(project, site, "storage", "mounts", sentence)
+            what = f'has "{one}", but no mount can have a , " or \\ in it'
+            raise wrong_value(project, site, "storage", "mounts", what)
     if NO_OUTPUT.search(str(project.folder)):
         raise failed("slurm-folder", project, path=str(project.folder))
 
@@ -232,11 +232,11 @@ def submit(job: Job) -> str:
         show(said.stderr.rstrip())
     number = said.stdout.strip().partition(";")[0]  # ID;CLUSTER, where there are several
     if said.returncode or not number.isdigit():
-        raise told(job.project, said.stderr, "sbatch")
+        raise failure_of(job.project, said.stderr, "sbatch")
     return number
 
 
-def told(project: Project, text: str, client: str) -> StopError:
+def failure_of(project: Project, text: str, client: str) -> StopError:
     """The failure of a client."""
     line = next(iter(text.strip().splitlines()[::-1]), "")
     known = {"client": client, "line": line or "it says nothing"}
@@ -254,7 +254,7 @@ def states(project: Project, _: Site, every: tuple[Record, ...]) -> dict[str, st
         ["squeue", "--noheader", "--array", "--states=all", f"--jobs={ids}", form], PATIENCE
     )
     if said.status and "Invalid job id" not in said.err:
-        raise told(project, said.err or "squeue did not answer", "squeue")
+        raise failure_of(project, said.err or "squeue did not answer", "squeue")
     for line in said.out.splitlines():
         number, state, status, reason = (one.strip() for one in line.split("|")[:4])
         if number in found:
@@ -267,7 +267,7 @@ def states(project: Project, _: Site, every: tuple[Record, ...]) -> dict[str, st
 
 
 def accounted(gone: list[str]) -> Iterator[tuple[str, str]]:
-    """Ids and states of jobs that the queue has no more, where the site accounts for jobs."""
+    """Ids and states of jobs that have left the queue, where the site accounts for jobs."""
     if not gone:
         return
     call = ["sacct", "--noheader", "--parsable2", "--allocations", "--format=JobID,State,ExitCode"]
@@ -349,7 +349,7 @@ def cancel(project: Project, _: Site, record: Record) -> None:
     """End a job. Raises StopError."""
     said = capture("scancel", record.id)
     if said.returncode:
-        raise told(project, said.stderr, "scancel")
+        raise failure_of(project, said.stderr, "scancel")
 
 
 # ------------------------------------------------------------------------------- interactive jobs

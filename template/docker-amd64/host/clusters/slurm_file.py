@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from ..failures import failed
 from .amounts import as_clock
 from .job import JUPYTER, SSH
+from .job_file import ENTRYPOINT, about, variables
 
 if TYPE_CHECKING:
     from .job import Job
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 JOB_FILE, ENTER_FILE, EDF_FILE = "job.sh", "enter.sh", "container.toml"
 ARCHIVE_FILE = "code.tar.gz.base64"
 APPTAINER, PYXIS, EDF = "apptainer", "pyxis", "edf"
-ENTRYPOINT = "/opt/container/entrypoint.sh"
 # NVIDIA's own is the first of their images, as in the Dockerfile.
 NVIDIA_ENTRYPOINT = "/opt/nvidia/nvidia_entrypoint.sh"
 MEGABYTE = 1 << 20
@@ -111,8 +111,7 @@ def environment(job: Job) -> dict[str, str]:
             found["PET_NPROC_PER_NODE"] = str(request.gpus)
     if is_parallel(job) and site["slurm"]["interface"]:
         found["JOB_INTERFACE"] = shlex.quote(site["slurm"]["interface"])
-    given = {**site["environment"], **request.environment}
-    return {**found, **{name: shlex.quote(value) for name, value in given.items()}}
+    return {**found, **{name: shlex.quote(value) for name, value in variables(job).items()}}
 
 
 def mounts(job: Job) -> list[str]:
@@ -189,21 +188,18 @@ def files(job: Job) -> dict[str, str]:
 def job_file(job: Job) -> str:
     """The script for sbatch."""
     first = [*modules(job), "set -euo pipefail"]
-    parts = [head(job), *options(job), "", *first, *setup(job), *start(job)]
+    parts = [head(job), *options(job), "", *first, *setup(job), *tasks(job)]
     return "\n".join([*parts, ""])
 
 
 def head(job: Job) -> str:
     """What the job is, for a reader who has only this file."""
-    request, image, code = job.request, job.image, job.code
+    request, image = job.request, job.image
     what = shlex.join(request.command) if request.command else f"interactive ({request.door})"
     what = what if len(what) <= SHOWN else f"{what[:SHOWN]}…"
     by = image.digest if image.file else image.pinned
-    answers = (f"Answers: {image.answers}",) if image.answers else ()
-    dirty = f" with uncommitted changes {code.dirty}" if code.dirty else ""
-    commit = f"commit {code.commit}{dirty}" if code.commit else f"{code.folder} as it is"
-    lines = (f"{request.name} of {job.project.name}: {what}", f"Image: {by}", *answers)
-    lines += (f"Code: {commit}", "To run it again: sbatch job.sh")
+    lines = (f"{request.name} of {job.project.name}: {what}", f"Image: {by}", *about(job))
+    lines += (f"To run it again: sbatch {JOB_FILE}",)
     return "\n".join(["#!/bin/bash", *map(comment, lines)])
 
 
@@ -317,10 +313,10 @@ def temporary(job: Job) -> list[str]:
     return ["$CONTAINER_HOME"] * home_here + [UNPACKED] * (not job.code.folder)
 
 
-def start(job: Job) -> list[str]:
+def tasks(job: Job) -> list[str]:
     """What runs the tasks, and what comes after them."""
     request = job.request
-    lines = run(job)
+    lines = call_of_srun(job)
     if not request.requeue:
         return lines
     wait = "wait $! || status=$?"
@@ -373,7 +369,7 @@ def command(job: Job) -> list[str]:
     return list(job.request.command) or ["sleep", "infinity"]
 
 
-def run(job: Job) -> list[str]:
+def call_of_srun(job: Job) -> list[str]:
     """The call of srun, which starts the container for the tasks, with its reasons."""
     request, kind = job.request, container_of(job)
     reasons = "--export: no other variable of this shell gets in, such as PYTHONPATH."
@@ -423,14 +419,14 @@ def apptainer(job: Job) -> list[str]:
 
 def pyxis(job: Job) -> list[str]:
     """The options that pyxis adds to srun: https://github.com/NVIDIA/pyxis/wiki/Usage."""
-    given = [*job.site["environment"], *job.request.environment]
+    given = variables(job)
     found = [
         f"--container-image={shlex.quote(enroot_image(job))}",
         *("--container-readonly", "--no-container-mount-home", "--no-container-remap-root"),
         *("--no-container-entrypoint", "--container-workdir=/workspace"),
     ]
     if given:  # else a variable of the image goes before one of the job
-        found.append(f"--container-env={','.join(dict.fromkeys(given))}")
+        found.append(f"--container-env={','.join(given)}")
     found.append(f"--container-mounts={','.join(map(quoted, mounts(job)))}")
     return folded(*found)
 
@@ -452,7 +448,7 @@ def edf_file(job: Job) -> str:
     if annotations:
         lines += ["", "[annotations]"]
         lines += [f"{name} = {toml(value)}" for name, value in annotations.items()]
-    given = {**job.site["environment"], **job.request.environment}
+    given = variables(job)
     if given:  # those that only the job file exports are behind those of the image
         lines += ["", "[env]", *(f"{name} = {toml(value)}" for name, value in given.items())]
     return "\n".join([*lines, ""])
