@@ -450,10 +450,7 @@ def test_what_cannot_be_asked_is_accepted(
         ("something new", "slurm-client"),
     ],
 )
-def test_a_refusal_of_sbatch_is_explained(
-    project: Project, said: str, failure: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    del capsys
+def test_a_refusal_of_sbatch_is_explained(project: Project, said: str, failure: str) -> None:
     text = f"sbatch: error: Batch job submission failed: {said}"
     assert slurm.failure_of(project, text, "sbatch").name == failure
 

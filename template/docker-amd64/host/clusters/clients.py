@@ -8,21 +8,22 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from ..ask import capture
-from ..failures import failed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from ..project import Project
+    from ..project import Project, StopError
+
+    Failure = Callable[[Project, str], StopError]
 
 KEPT = 20  # lines, of which the last one is the reason
 
 
-def shown_call(project: Project, failure: str, words: Sequence[str]) -> list[str]:
+def shown_call(project: Project, failure: Failure, words: Sequence[str]) -> list[str]:
     """Let a client do something and show on stderr what it says; its last lines.
 
     Raises:
-        StopError: of the id `failure`, with the client's last line as its reason.
+        StopError: what `failure` makes of the client's last line.
     """
     lines: deque[str] = deque(maxlen=KEPT)
     with subprocess.Popen(
@@ -38,17 +39,15 @@ def shown_call(project: Project, failure: str, words: Sequence[str]) -> list[str
             print(line, end="", file=sys.stderr, flush=True)
             lines.append(line)
     if process.returncode:
-        raise failed(failure, project, reason=last_sentence(lines))
+        raise failure(project, last_sentence(lines))
     return list(lines)
 
 
-def output_of(project: Project, failure: str, words: Sequence[str]) -> str:
+def output_of(project: Project, failure: Failure, words: Sequence[str]) -> str:
     """What a client says on stdout. Raises StopError, as `shown_call` does."""
     said = capture(*words)
     if said.returncode:
-        raise failed(
-            failure, project, reason=last_sentence((said.stderr or said.stdout).splitlines())
-        )
+        raise failure(project, last_sentence((said.stderr or said.stdout).splitlines()))
     return said.stdout
 
 

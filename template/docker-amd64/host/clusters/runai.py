@@ -33,7 +33,7 @@ from .site import ENVIRONMENT_NAME, Key, Keys, wrong_value
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from ..project import Project
+    from ..project import Project, StopError
     from .job import Record, Request
     from .site import Site
 
@@ -60,7 +60,6 @@ NAMES = {
     },
 }
 FILE = "job.sh"
-FAILURE = "cluster-runai-failed"
 PLAIN = re.compile(r"[A-Za-z0-9_./:=,@%+-]+")  # a word that no shell changes
 NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")  # in Kubernetes
 JUPYTER_SCRIPT = f"""\
@@ -330,6 +329,11 @@ def option(name: str, value: str) -> str:
 # ------------------------------------------------------------------------------------ its client
 
 
+def refused(project: Project, reason: str) -> StopError:
+    """The failure of a call of the client."""
+    return failed("cluster-runai-failed", project, reason=reason)
+
+
 def submit(job: Job) -> str:
     """Run the script. Run:ai knows a job by its name.
 
@@ -337,7 +341,7 @@ def submit(job: Job) -> str:
         StopError: Run:ai refuses the job; a folder that it writes to cannot be made.
     """
     make_folders(job.project, folders_here(job))
-    shown_call(job.project, FAILURE, ["bash", str(job.folder / FILE)])
+    shown_call(job.project, refused, ["bash", str(job.folder / FILE)])
     return job.request.name
 
 
@@ -353,7 +357,7 @@ def states(project: Project, site: Site, records: tuple[Record, ...]) -> dict[st
     wanted = {record.name for record in records}
     own = site["runai"]
     words = ["list", "jobs"] if own["cli"] == V1 else ["workload", "list", "--json"]
-    said = output_of(project, FAILURE, ["runai", *words, "-p", own["project"]])
+    said = output_of(project, refused, ["runai", *words, "-p", own["project"]])
     found = rows(said) if own["cli"] == V1 else phases(said)
     return {name: state for name, state in found if name in wanted}
 
@@ -406,7 +410,7 @@ def cancel(project: Project, site: Site, record: Record) -> None:
     """End a job. Raises StopError."""
     own = site["runai"]
     words = ["delete", "job"] if own["cli"] == V1 else ["workload", "delete", "-y"]
-    shown_call(project, FAILURE, ["runai", *words, "-p", own["project"], record.id])
+    shown_call(project, refused, ["runai", *words, "-p", own["project"], record.id])
 
 
 def enter(job: Job, number: str) -> tuple[str, ...]:

@@ -35,7 +35,7 @@ from .yaml_text import Lines, Note, yaml_text
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from ..project import Project
+    from ..project import Project, StopError
     from .job import Record, Request
     from .site import Site
 
@@ -50,7 +50,6 @@ KEYS: Keys = {
     "idle": Key("time", 3600),  # after which an interactive job is deleted
 }
 FILE = "task.yaml"
-FAILURE = "cluster-skypilot-failed"
 ACCELERATOR = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -228,13 +227,18 @@ def script(job: Job) -> str:
 # ------------------------------------------------------------------------------------ its client
 
 
+def refused(project: Project, reason: str) -> StopError:
+    """The failure of a call of the client."""
+    return failed("cluster-skypilot-failed", project, reason=reason)
+
+
 def submit(job: Job) -> str:
     """Hand the task over; the number of the managed job, or the name of the cluster.
 
     Raises:
         StopError: SkyPilot refuses it.
     """
-    shown_call(job.project, FAILURE, launch(job, str(job.folder / FILE)))
+    shown_call(job.project, refused, launch(job, str(job.folder / FILE)))
     if job.request.door:
         return job.request.name
     numbers = [
@@ -243,13 +247,13 @@ def submit(job: Job) -> str:
         if row.get("job_name") == job.request.name and isinstance(row.get("job_id"), int)
     ]
     if not numbers:
-        raise failed(FAILURE, job.project, reason="Its list of jobs does not have the new one.")
+        raise refused(job.project, "Its list of jobs does not have the new one.")
     return str(max(numbers))
 
 
 def listed(project: Project, *words: str) -> list[dict[str, Any]]:
     """The rows of a list of SkyPilot's. Raises StopError."""
-    said = output_of(project, FAILURE, ["sky", *words, "--output", "json"])
+    said = output_of(project, refused, ["sky", *words, "--output", "json"])
     start = said.find("[")
     try:
         rows = json.JSONDecoder().raw_decode(said[start:])[0] if start >= 0 else []
@@ -286,7 +290,7 @@ def logs(_: Project, __: Site, record: Record, follow: bool) -> int:
 def cancel(project: Project, _: Site, record: Record) -> None:
     """End a job, or delete the cluster of an interactive one. Raises StopError."""
     words = ["down"] if record.door else ["jobs", "cancel"]
-    shown_call(project, FAILURE, ["sky", *words, "--yes", record.id])
+    shown_call(project, refused, ["sky", *words, "--yes", record.id])
 
 
 def enter(job: Job, number: str) -> tuple[str, ...]:
