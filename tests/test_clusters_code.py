@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import stat
 import tarfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -206,6 +207,89 @@ def test_a_hook_of_the_repository_does_not_run(work: Project, storage: Path) -> 
     assert not (work.root.parent / "ran").exists()
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        # A signature is shown, or an object is missing: git would start what is named.
+        {"log.showSignature": "true", "gpg.program": "RAN"},
+        {"log.showSignature": "true", "gpg.ssh.program": "RAN", "gpg.format": "ssh"},
+        {
+            "core.repositoryFormatVersion": "1",
+            "extensions.partialClone": "evil",
+            "remote.evil.promisor": "true",
+            "remote.evil.url": "HERE",
+            "remote.evil.uploadpack": "'RAN'",
+        },
+        {"core.fsmonitor": "RAN", "core.sshCommand": "RAN", "diff.external": "RAN"},
+    ],
+)
+def test_settings_of_the_repository_start_nothing(
+    work: Project, storage: Path, settings: dict[str, str]
+) -> None:
+    ran, program = work.root.parent / "ran", work.root.parent / "program"
+    program.write_text(f"#!/bin/sh\ntouch '{ran}'\n")
+    program.chmod(0o755)
+    signed = f"{git(work.root, 'cat-file', 'commit', 'HEAD')}"
+    signed = signed.replace(
+        "\n\n",
+        "\ngpgsig -----BEGIN PGP SIGNATURE-----\n \n x\n -----END PGP SIGNATURE-----\n\n",
+        1,
+    )
+    head = run(
+        *("git", "-C", str(work.root), "hash-object", "-t", "commit", "-w", "--stdin"), input=signed
+    )
+    git(work.root, "reset", "--quiet", "--soft", head.stdout.strip())
+    missing = git(work.root, "rev-parse", "HEAD:.gitignore").strip()
+    for key, value in settings.items():
+        git(
+            work.root,
+            "config",
+            key,
+            value.replace("RAN", str(program)).replace("HERE", str(work.root)),
+        )
+    if "extensions.partialClone" in settings:
+        (work.root / f".git/objects/{missing[:2]}/{missing[2:]}").unlink()
+    for dirty in (False, True):
+        with suppress(StopError):
+            code_of(work, storage, dirty=dirty)
+        (work.root / "train.py").write_text("print(2)\n")
+    assert not ran.exists()
+
+
+def test_a_repository_whose_files_are_said_to_be_elsewhere_is_refused(
+    work: Project, storage: Path
+) -> None:
+    (work.root.parent / ".ssh").mkdir()
+    (work.root.parent / ".ssh/id").write_text("secret\n")
+    git(work.root, "config", "core.worktree", str(work.root.parent))
+    assert refused(work, storage, dirty=True) == "cluster-code-worktree"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can make files of another user")
+@pytest.mark.parametrize("what", ["folder", "file", "elsewhere", "link"])
+def test_a_checkout_that_another_user_has_made_is_not_used(
+    work: Project, storage: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    first = checkout_of(work, storage)
+    # A git of before 2.35.2 looks at no owner.
+    git(work.root, "config", "--file", str(storage.parent / "settings"), "safe.directory", "*")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(storage.parent / "settings"))
+    assert checkout_of(work, storage) == first
+    if what == "folder":
+        os.chown(first, 4321, 4321)
+    elif what == "file":
+        os.chown(first / ".git", 4321, 4321)
+    elif what == "elsewhere":
+        git(storage.parent, "clone", "--quiet", "--bare", str(work.root), "theirs")
+        git(storage.parent / "theirs", "worktree", "add", "--quiet", "--detach", "../x", "HEAD")
+        (storage.parent / "theirs/worktrees/x/locked").touch()
+        (first / ".git").write_text(f"gitdir: {storage.parent}/theirs/worktrees/x\n")
+    else:
+        first.rename(storage / "theirs")
+        first.symlink_to(storage / "theirs")
+    assert checkout_of(work, storage).name == f"{first.name}-2"
+
+
 def test_variables_of_git_name_no_other_repository(
     work: Project, storage: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -398,6 +482,14 @@ def test_without_git_or_without_a_commit(tmp_path: Path, storage: Path) -> None:
     assert refused(project, storage) == "cluster-code-not-in-git"
     git(root, "init", "--quiet")
     assert refused(project, storage) == "cluster-code-not-in-git"
+
+
+def test_without_git_its_absence_is_said(
+    work: Project, storage: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(storage))
+    assert refused(work, storage) == "cluster-git-missing"
+    assert code_of(work, storage, folder="/shared/demo").folder == Path("/shared/demo")
 
 
 def test_an_interactive_job_edits_a_checkout_of_its_own(work: Project, storage: Path) -> None:

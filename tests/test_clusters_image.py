@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from collections.abc import Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,6 +23,7 @@ from host.registry import DEFAULT_USER, answers_digest, names_of, publish_file
 from tests.support.certificates import make_authority
 from tests.support.program import PROJECT
 from tests.support.published import BASIC, PASSWORD, TOKEN, USER, StandIn, stand_in
+from tests.support.serving import listening
 
 REQUEST = Request("slurm", "train", ("python", "train.py"))
 ANSWERS = "io.hearth.answers.digest"
@@ -53,6 +57,7 @@ def server() -> Iterator[StandIn]:
 def registry(server: StandIn) -> StandIn:
     """A registry that has nothing yet."""
     server.asks = server.elsewhere = ""
+    server.realm = None
     server.status = 0
     server.content.clear()
     server.seen.clear()
@@ -210,10 +215,42 @@ def test_each_refusal_of_a_registry_has_its_words(
     assert refused(work, name=name_in(registry)) == failure
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"<html>", b"{" + b" " * (4 * 2**20) + b"}"])
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"<html>", b"[" * 200_000, b"{" + b" " * (4 * 2**20) + b"}"]
+)
 def test_what_is_no_manifest_is_refused(work: Project, registry: StandIn, body: bytes) -> None:
     registry.content["v1"] = ("application/vnd.oci.image.manifest.v1+json", body)
     assert refused(work, name=name_in(registry)) == "cluster-registry-silent"
+
+
+@pytest.mark.parametrize("realm", ["", "http://[", "http://registry.invalid/token", "file:///etc"])
+def test_a_strange_address_for_tokens_is_not_asked(
+    work: Project, registry: StandIn, realm: str
+) -> None:
+    registry.asks, registry.realm = "bearer", realm
+    assert refused(work, name=name_in(registry)) == "cluster-registry-silent"
+    assert len(registry.seen) == 1
+
+
+def test_an_answer_without_an_end_is_not_waited_for(
+    work: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Slow(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            with suppress(OSError):
+                while True:
+                    self.wfile.write(b" ")
+                    time.sleep(0.02)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    monkeypatch.setattr(registry_client, "LONGEST", 0.2)
+    with listening(Slow, "127.0.0.1", None) as url:
+        name = f"{url.partition('://')[2]}/team/demo:v1"
+        assert refused(work, name=name) == "cluster-registry-silent"
 
 
 def test_a_registry_that_does_not_answer(work: Project, monkeypatch: pytest.MonkeyPatch) -> None:

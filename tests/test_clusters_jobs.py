@@ -129,6 +129,7 @@ def test_clean_removes_what_has_ended_and_no_checkout_that_a_job_may_have(
     project: Project,
     clusters: dict[str, Cluster],
     monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
     submitting: bool,
 ) -> None:
     runs, ended = submitted(project, "runs"), submitted(project, "ended")
@@ -156,6 +157,7 @@ def test_clean_removes_what_has_ended_and_no_checkout_that_a_job_may_have(
     assert {one.name for one in records(project)} == {"runs", "silent"}
     assert removed == ([] if submitting else [Path("/shared/old")])
     assert asked == ([] if submitting else [{"runs", "silent"}] * 2)
+    assert ("being-submitted" in capsys.readouterr().err) == submitting  # also if it was killed
 
 
 def test_a_folder_without_a_record_is_no_job_and_a_damaged_one_is_named(
@@ -168,6 +170,26 @@ def test_a_folder_without_a_record_is_no_job_and_a_damaged_one_is_named(
     assert out == ""
     assert "half/job.json" in err
     assert "being-submitted" not in err
+
+
+@pytest.mark.parametrize("number", ["", "-u", "--user=me", "17 18", "17,18", "(", "$(x)"])
+def test_what_is_no_id_of_a_scheduler_is_no_word_of_its_client(
+    project: Project, clusters: dict[str, Cluster], number: str
+) -> None:
+    submitted(project, "edited", id=number)
+    with pytest.raises(StopError) as caught:
+        do_cancel(project, Namespace(job="edited", on=""))
+    assert caught.value.name == "cluster-job-missing"
+    assert not clusters["slurm"].cancelled
+
+
+def test_clean_follows_no_link_and_removes_nothing_behind_it(project: Project) -> None:
+    folder = submitted(project, "mine").folder
+    behind = project.folder / "behind"
+    folder.rename(behind)
+    folder.symlink_to(behind)
+    listing(project, clean=True, yes=True)
+    assert (behind / jobs.FILE).is_file()
 
 
 def test_a_job_that_two_clusters_have_needs_on(

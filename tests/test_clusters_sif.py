@@ -72,7 +72,8 @@ class Machine(NamedTuple):
 
     def left(self) -> list[str]:
         """What is in the folder of the files."""
-        return sorted(one.name for one in self.files.iterdir())
+        names = sorted(one.name for one in self.files.iterdir())
+        return [one for one in names if not one.endswith(f"-cache-{os.getuid()}")]
 
 
 @pytest.fixture
@@ -104,7 +105,7 @@ def test_a_sif_is_made_of_the_image_here(
     assert words[words.index("apptainer") + 1 :] == [
         *("build", "--mksquashfs-args", "-comp gzip -Xcompression-level 1"),
         *("--disable-cache", "image.sif", "docker-archive:image.tar"),
-        f"APPTAINER_CACHEDIR={machine.files}/.apptainer-cache-{os.getuid()}",
+        f"APPTAINER_CACHEDIR={folder}/cache",
         f"APPTAINER_TMPDIR={folder}",
     ]
     assert not machine.make(HERE, "sif")
@@ -119,6 +120,28 @@ def test_a_sif_is_made_of_the_digest_in_the_registry(machine: Machine) -> None:
     assert "SINGULARITY_TMPDIR=/my/own" in words
     tunnel = THERE._replace(image=Image("localhost:5000/team/demo", DIGEST))
     assert "--no-https" in machine.make(tunnel, "sif", force=True)
+
+
+def test_a_folder_that_others_may_write_changes_neither_image_nor_files(machine: Machine) -> None:
+    machine.install("apptainer")
+    machine.files.chmod(0o777)
+    kept = machine.files / f".apptainer-cache-{os.getuid()}"
+    own = f"APPTAINER_CACHEDIR={kept}"
+    assert own in machine.make(THERE, "sif")
+    assert kept.stat().st_mode & 0o777 == 0o700
+    kept.chmod(0o777)
+    assert own not in machine.make(THERE, "sif", force=True)
+    kept.rmdir()
+    kept.symlink_to(machine.programs)
+    assert own not in machine.make(THERE, "sif", force=True)
+
+    mine, link = machine.programs / "mine", machine.files / "demo-1f1f1f1f1f1f.sif.json"
+    mine.write_text("mine\n")
+    link.unlink()
+    link.symlink_to(mine)
+    machine.make(THERE, "sif", force=True)
+    assert mine.read_text() == "mine\n"
+    assert not link.is_symlink()
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import sys
@@ -19,6 +20,7 @@ from host.clusters import site_values
 from host.clusters.amounts import as_clock, as_size, duration, size
 from host.clusters.site import KEYS, SCHEDULERS, Key, Keys, Site, keys_of, read_site
 from host.clusters.toml_reader import TomlError, read_toml
+from host.env_file import ProbeError
 from host.project import Project, StopError, bad_values, is_bad
 from tests.conftest import Generate
 from tests.support.program import PROJECT, run_program
@@ -393,6 +395,12 @@ def test_a_file_that_cannot_be_read_is_opened_at_the_line(
     assert (f"+{line} " in stop.command) == bool(line)
     assert stop.command.endswith("deploy/site.toml")
     del read
+
+
+def test_what_is_no_file_is_not_read(project: Project) -> None:
+    os.mkfifo(project.folder / "deploy/site.toml")
+    with pytest.raises(ProbeError):
+        read_site(project)
 
 
 def test_a_missing_file_is_taken_from_git(project: Project) -> None:

@@ -363,13 +363,17 @@ def test_a_notebook_has_a_token_that_nothing_prints(tmp_path: Path) -> None:
     (tmp_path / "jupyter").chmod(0o755)
     path = f"{tmp_path}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     env = {"HOME": str(tmp_path), "PATH": path, "SLURM_JOB_ID": "42"}
-    every = [run("bash", "-euc", slurm_file.JUPYTER_SCRIPT, env=env) for _ in range(2)]
-    file = tmp_path / ".jupyter-token"
+    every = [
+        run("bash", "-euc", slurm_file.JUPYTER_SCRIPT, env={**env, "SLURM_JOB_ID": number})
+        for number in ("41", "42")
+    ]
+    file = tmp_path / ".jupyter-token-42"
     token = file.read_text().strip()
     assert len(token) == 48
+    assert token not in (tmp_path / ".jupyter-token-41").read_text()  # of a server that has ended
     assert file.stat().st_mode & 0o777 == 0o600
+    assert "--port=10042" in every[1].stdout
     for done in every:
-        assert "--port=10042" in done.stdout
         assert token not in done.stdout + done.stderr
 
 
@@ -420,7 +424,9 @@ def test_what_slurm_would_queue_for_ever_is_refused(
 
 
 @pytest.mark.usefixtures("machine")
-@pytest.mark.parametrize("name", ["PATH", "LD_PRELOAD", "BASH_ENV", "SLURM_JOB_ID", "warned"])
+@pytest.mark.parametrize(
+    "name", ["PATH", "LD_PRELOAD", "BASH_ENV", "SLURM_JOB_ID", "CONTAINER_HOME", "warned"]
+)
 def test_a_variable_of_the_script_itself_is_refused(project: Project, name: str) -> None:
     with pytest.raises(StopError):
         slurm.check(project, make_site(environment={name: "x"}), train())

@@ -285,6 +285,7 @@ def test_what_is_written_is_read_again(name: str) -> None:
         '{"engine": {}, "details": []}',
         '{"engine": {}, "hardware": {"pci": [{"device": 5}]}}',
         "\x00\xff",
+        "[" * 200_000,
     ],
 )
 def test_a_broken_description_is_one_sentence(project: Project, tmp_path: Path, text: str) -> None:

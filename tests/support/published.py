@@ -32,6 +32,7 @@ class StandIn:
         asks: what it wants before it answers: "", basic or bearer.
         status: the status of every answer about images, 0 for the right one.
         elsewhere: the address to which blobs are redirected, "" for none.
+        realm: where it says that tokens are; None for itself.
         content: what it has, by the ends of paths.
         seen: the requests that it got: method, path, Authorization.
     """
@@ -40,6 +41,7 @@ class StandIn:
     asks: str = ""
     status: int = 0
     elsewhere: str = ""
+    realm: str | None = None
     content: dict[str, tuple[str, bytes]] = field(default_factory=dict)
     seen: list[tuple[str, str, str]] = field(default_factory=list)
 
@@ -102,7 +104,9 @@ class Handler(BaseHTTPRequestHandler):
         elif self.registry.asks == "basic":
             self.answer(401, WWW_Authenticate='Basic realm="the registry"')
         else:
-            realm = f'Bearer realm="http://{self.registry.address}/token",service="the registry"'
+            realm = self.registry.realm
+            realm = f"http://{self.registry.address}/token" if realm is None else realm
+            realm = f'Bearer realm="{realm}",service="the registry"'
             self.answer(401, WWW_Authenticate=f'{realm},scope="repository:team/demo:pull"')
 
     def serve(self, name: str) -> None:

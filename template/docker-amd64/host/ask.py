@@ -158,6 +158,6 @@ def read_json(text: str) -> dict[str, Any]:
     """The JSON object that a text holds, or an empty one."""
     try:
         data = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return data if isinstance(data, dict) else {}

@@ -128,7 +128,7 @@ def read_description(project: Project, path: Path) -> Description:
         if not path.is_file():
             raise OddError("there is no such file")  # noqa: TRY301  one place words them all
         return description(json.loads(read_text(path)))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise failed("host-file", project, path=str(path), reason="it is not JSON") from None
     except OddError as error:
         raise failed("host-file", project, path=str(path), reason=str(error)) from None

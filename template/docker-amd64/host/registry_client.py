@@ -17,6 +17,7 @@ import re
 import shutil
 import ssl
 import subprocess
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from .project import Project
 
 LIMIT = 15.0  # seconds that a registry may be silent
+LONGEST = 60.0  # seconds for the body of an answer
 MOST = 4 * 1024**2  # bytes of a manifest or a configuration; the specification's limit for clients
 PLATFORM = {"os": "linux", "architecture": "amd64"}
 DOCKER, OCI = "application/vnd.docker.distribution", "application/vnd.oci.image"
@@ -193,6 +195,23 @@ def opener(project: Project, registry: str) -> urllib.request.OpenerDirector:
     )
 
 
+def read(answer: Any) -> bytes:
+    """The body of an answer, and a byte more of one that is too large.
+
+    Raises:
+        TimeoutError: it comes so slowly that it has no end.
+    """
+    body, until = b"", time.monotonic() + LONGEST
+    while len(body) <= MOST:
+        block = answer.read1(MOST + 1 - len(body))
+        if not block:
+            break
+        body += block
+        if time.monotonic() > until:
+            raise TimeoutError(f"its answer takes more than {LONGEST:.0f} seconds")
+    return body
+
+
 class Registry:
     """The registry of one image."""
 
@@ -222,7 +241,7 @@ class Registry:
         """
         try:
             with self.opener.open(request, timeout=LIMIT) as answer:
-                return answer.read(MOST + 1), answer.headers
+                return read(answer), answer.headers
         except urllib.error.HTTPError:
             raise
         except urllib.error.URLError as error:
@@ -292,7 +311,10 @@ class Registry:
 
     def token(self, words: Mapping[str, str], login: Login | None) -> str:
         """The header that a server of tokens gives for a challenge, "" if there is none."""
-        realm = urllib.parse.urlsplit(words.get("realm", ""))
+        try:
+            realm = urllib.parse.urlsplit(words.get("realm", ""))
+        except ValueError as error:  # such as http://[
+            self.refuse_silence(error)
         if not is_allowed(realm, urllib.parse.urlsplit(self.address).hostname):
             self.refuse_silence(f"it asks for a login at {realm.hostname or 'an address'}, no TLS")
         asked = {
@@ -329,7 +351,7 @@ class Registry:
             self.refuse_silence("its answer is not what the digest says")
         try:
             document = json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             document = None
         if not isinstance(document, dict):
             self.refuse_silence("its answer is no manifest")

@@ -18,7 +18,7 @@ import shutil
 import stat
 import subprocess
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Iterable, Iterator, Mapping, NamedTuple
@@ -45,6 +45,7 @@ MOST = 900_000
 REFS = "refs/hearth/jobs/"
 REASON = "jobs of a cluster use it"
 USERS = "hearth-users"  # a file of git's folder of a checkout
+NO_PROGRAM = 127  # the status of a command that is not there, as shells have it
 SHORT = 12  # hexadecimal digits of a commit in the name of a folder
 POINTER = "version https://git-lfs.github.com/spec/v1"
 ASK_ALL = ("--untracked-files=normal", "--ignore-submodules=none")
@@ -79,7 +80,9 @@ class Repository(NamedTuple):
 
 def git_words(*words: str) -> list[str]:
     """The words of a git command that runs no program that the repository names as a hook."""
-    all_of_them = {**GIT_SETTINGS, "submodule.recurse": "false"}
+    # With log.showSignature, show would start gpg.program.
+    more = {"submodule.recurse": "false", "log.showSignature": "false"}
+    all_of_them = {**GIT_SETTINGS, **more}
     settings = [word for key, one in all_of_them.items() for word in ("-c", f"{key}={one}")]
     return ["git", *settings, *words]
 
@@ -87,7 +90,9 @@ def git_words(*words: str) -> list[str]:
 def git_env(more: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment of git, without what names another repository."""
     environ = {key: value for key, value in os.environ.items() if not ELSEWHERE.fullmatch(key)}
-    return {**environ, "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", **(more or {})}
+    # Where an object is missing, git would fetch it, with programs that the repository names.
+    alone = {"GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": "none"}
+    return {**environ, **alone, "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", **(more or {})}
 
 
 def ask(
@@ -103,7 +108,7 @@ def ask(
             check=False,
         )
     except OSError as error:
-        return subprocess.CompletedProcess(words, 127, b"", str(error).encode())
+        return subprocess.CompletedProcess(words, NO_PROGRAM, b"", str(error).encode())
 
 
 def git(folder: Path, *words: str, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> str:
@@ -124,12 +129,19 @@ def repository(project: Project) -> Repository:
     """The repository of the project's code. Raises StopError if there is none, or no commit."""
     code = code_folder(project)
     top = ask(code, "rev-parse", "--show-toplevel")
+    if top.returncode == NO_PROGRAM:
+        raise failed("cluster-git-missing", project)
     if top.returncode:
         known = no_repository(os.fsdecode(top.stderr))
         raise known or failed("cluster-code-not-in-git", project, path=str(code))
     head = ask(code, "rev-parse", "--quiet", "--verify", "HEAD^{commit}")
     if head.returncode:
         raise failed("cluster-code-not-in-git", project, path=str(code))
+    real = os.path.realpath(os.fsdecode(top.stdout).rstrip("\n"))
+    around = Path(os.path.realpath(str(code)))
+    nearest = next((one for one in (around, *around.parents) if (one / ".git").exists()), around)
+    if str(nearest) != real:  # a program of a container may have named any folder
+        raise failed("cluster-code-worktree", project, path=str(nearest), other=real)
     inside = git(code, "rev-parse", "--show-prefix").rstrip("/")
     is_new = inside and ask(code, "rev-parse", "--verify", f"HEAD:{inside}").returncode
     if is_new and not ask(code, "check-ignore", "--quiet", ".").returncode:
@@ -303,9 +315,27 @@ def administration(checkout: Path) -> Path | None:
     return None if said.returncode else Path(os.fsdecode(said.stdout).rstrip("\n"))
 
 
-def is_whole(checkout: Path, commit: str) -> bool:
-    """Whether a checkout is finished, and has nothing but what the commit has."""
-    own = administration(checkout)
+def is_ours(top: Path, checkout: Path) -> bool:
+    """Whether a checkout is a worktree of a repository, and of this user.
+
+    Others may write into a folder that is shared, and know the names. Git is not asked in what they
+    have made, because it starts what the settings of a repository name.
+    """
+    file = checkout / ".git"
+    with suppress(OSError), tempfile.TemporaryFile(dir=str(checkout.parent)) as new:
+        user = os.fstat(new.fileno()).st_uid  # some file systems give all files to one user
+        kinds = [(one.lstat().st_uid, stat.S_IFMT(one.lstat().st_mode)) for one in (checkout, file)]
+        if kinds != [(user, stat.S_IFDIR), (user, stat.S_IFREG)]:
+            return False
+        own = Path(read_text(file).partition("gitdir: ")[2].rstrip("\n"))
+        common = Path(top, git(top, "rev-parse", "--git-common-dir"))
+        return os.path.realpath(str(own.parent)) == os.path.realpath(str(common / "worktrees"))
+    return False
+
+
+def is_whole(top: Path, checkout: Path, commit: str) -> bool:
+    """Whether a checkout of a repository is finished, and has nothing but what the commit has."""
+    own = administration(checkout) if is_ours(top, checkout) else None
     if own is None or not (own / "locked").is_file():
         return False
     head = ask(checkout, "rev-parse", "HEAD").stdout.decode().strip()
@@ -386,7 +416,8 @@ def users(checkout: Path) -> list[str]:
 def add_user(checkout: Path, project: Project) -> None:
     """Note that a job of a project has a checkout. Raises ProbeError if it cannot be noted."""
     own, known = administration(checkout), users(checkout)
-    if own and str(project.folder) not in known:
+    # Programs of containers may make a link there, to a file that is not git's.
+    if own and str(project.folder) not in known and not (own / USERS).is_symlink():
         write_file(own / USERS, "\n".join([*known, str(project.folder), ""]))
 
 
@@ -410,7 +441,7 @@ def checkout_of(project: Project, of: Repository, first: Path, commit: str, *, o
             if os.path.lexists(str(checkout)):
                 if own:
                     continue
-                if is_whole(checkout, commit):
+                if is_whole(of.top, checkout, commit):
                     add_user(checkout, project)
                     return checkout
                 show(f"{checkout} is not what was checked out: it is left as it is, and not used.")
@@ -451,7 +482,7 @@ def unused_checkouts(project: Project, site: Site, records: Iterable[Record]) ->
             others = [Path(one) for one in users(place) if ours and one != str(project.folder)]
             if not ours or any(one.is_dir() for one in others):
                 continue
-            if is_whole(place, value) and ask(of.top, *kept).stdout:
+            if is_whole(of.top, place, value) and ask(of.top, *kept).stdout:
                 found.append(place)
     return found
 

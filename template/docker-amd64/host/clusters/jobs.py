@@ -7,6 +7,7 @@ were handed over and job.json. A folder without job.json is that of a job that i
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 import sys
@@ -24,6 +25,7 @@ from ..jobs import jobs as local_jobs
 from ..plain import columns
 from ..project import USAGE, StopError, me
 from .job import Record
+from .request import NAME
 from .schedulers import scheduler
 from .site import read_site
 
@@ -42,6 +44,7 @@ FINAL = (
     *("fail", "node_fail", "out_of_me", "revoked", "stopped", "succeeded", "timeout"),
 )
 HEAD = ("JOB", "ON", "ID", "STATE", "NODESxGPUS", "SUBMITTED", "COMMAND")
+ID = re.compile(r"[A-Za-z0-9][\w./:-]*", re.ASCII)  # of a scheduler; no option of its client
 WIDTH = 60  # characters of a command in the table
 
 
@@ -71,6 +74,9 @@ def read_record(folder: Path) -> Record | None:
     kinds = {"command": list, "nodes": int, "gpus": int}
     found: dict[str, Any] = {name: data.get(name) for name in Record._fields if name != "folder"}
     if not all(isinstance(value, kinds.get(name, str)) for name, value in found.items()):
+        return None
+    # They become words of clients, and --clean removes the folder.
+    if not ID.fullmatch(found["id"]) or not NAME.fullmatch(folder.name) or folder.is_symlink():
         return None
     found.update(command=tuple(map(str, found["command"])), folder=folder)
     # A folder that somebody has renamed is a job of that name.
@@ -219,12 +225,19 @@ def clean(project: Project, ended: list[Record], *, yes: bool) -> None:
     """
     from .code import remove_checkout, unused_checkouts  # noqa: PLC0415  only --clean needs it
 
-    folders = [one for name in project.clusters for one in jobs_folder(project, name).glob("*/")]
-    others = [read_record(one) for one in folders if one not in [job.folder for job in ended]]
-    known = [one for one in others if one]
+    own = [job.folder for job in ended]
+    every = [one for name in project.clusters for one in jobs_folder(project, name).glob("*/")]
+    others = {one: read_record(one) for one in every if one not in own}
+    known = [one for one in others.values() if one]
     spare: list[Path] = []
     # Of a job that is being submitted, or is damaged, it is not known which checkout it has.
-    if known == others:
+    unknown = [path for path, one in others.items() if not one]
+    if unknown:
+        show(
+            f"Checkouts stay: {listed([str(one) for one in unknown])} may need one, because its "
+            "submission goes on or was ended halfway. If no submit runs, remove that folder."
+        )
+    else:
         with suppress(StopError):  # the code is in no repository
             spare = unused_checkouts(project, read_site(project), known)
     if not ended and not spare:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -85,17 +86,30 @@ def check_room(project: Project, folder: Path, needed: float) -> None:
         raise failed("cluster-files-full", project, path=str(folder), **sizes)
 
 
-def apptainer_env(name: str, work: Path) -> dict[str, str]:
+def cache_folder(name: str, work: Path) -> Path:
+    """Where layers stay for the next file: beside the files, in a folder of this user alone.
+
+    What others can write into a cache may be in an image later. Where they have made that folder,
+    or may write into it, the layers go with the work.
+    """
+    kept = work.parent / f".{name}-cache-{os.getuid()}"
+    with suppress(FileExistsError):
+        kept.mkdir(mode=0o700)
+    status = kept.lstat()
+    is_own = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
+    return kept if is_own and not status.st_mode & 0o022 else work / "cache"
+
+
+def apptainer_env(name: str, work: Path, *, of_registry: bool) -> dict[str, str]:
     """Where Apptainer unpacks and keeps layers, unless you have said it.
 
     By default that is /tmp and the home, of which login nodes have little:
     https://apptainer.org/docs/user/latest/build_env.html
     """
     start = name.upper()
-    places = {
-        f"{start}_TMPDIR": str(work),
-        f"{start}_CACHEDIR": str(work.parent / f".{name}-cache-{os.getuid()}"),
-    }
+    is_kept = of_registry and f"{start}_CACHEDIR" not in os.environ
+    cache = cache_folder(name, work) if is_kept else work / "cache"
+    places = {f"{start}_TMPDIR": str(work), f"{start}_CACHEDIR": str(cache)}
     return {key: value for key, value in places.items() if key not in os.environ}
 
 
@@ -117,7 +131,7 @@ def make_sif(project: Project, name: str, found: Source, work: Path) -> Path:
         StopError: it could not be made.
     """
     made, words, asked = "image.sif", [name, "build", *compression(name)], ""
-    env = apptainer_env(name, work)
+    env = apptainer_env(name, work, of_registry=not found.here)
     if found.here:
         form = ["--format", "docker-archive"] if engine_program() == PODMAN else []
         archive = str(work / "image.tar")
@@ -179,7 +193,10 @@ def make_file(project: Project, options: argparse.Namespace, kind: str) -> None:
         if not made.is_file():
             raise failed("cluster-file-not-made", project, path=str(file), program=name)
         made.chmod(0o755 if kind == SIF else 0o644)
-        write_file(about(file), about_text(found.image))
+        # Renamed too: in a folder of several users, a link may be in its place.
+        text = work / "about.json"
+        write_file(text, about_text(found.image))
+        text.replace(about(file))
         made.replace(file)
     show(f"Made from {found.image.name or found.here}, {found.image.digest}.")
     print(file)

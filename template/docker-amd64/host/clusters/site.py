@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Dict, Mapping
 
 from ..failures import everywhere, failed
+from ..files import read_file
 from ..look import edit
 from ..project import OF_CLUSTERS, RULES, is_bad, me
 from .amounts import as_clock, as_size
@@ -196,7 +197,7 @@ def sentence_of(where: str, error: str) -> str:
 def read_document(project: Project, file: Path) -> Document:
     """What the file says. Raises StopError."""
     try:
-        content = file.read_bytes()
+        content = read_file(file)
     except OSError as error:
         reason = f"{SITE_FILE} cannot be read: {error.strerror}. The template has made it."
         remedy = f"git checkout HEAD -- {shlex.quote(str(file))}"

@@ -63,7 +63,7 @@ OPTION = re.compile(r"--?[A-Za-z][\w-]*([= ][^\n\"'\\$`]*)?", re.ASCII)
 ANNOTATION = re.compile(r"[A-Za-z_][\w-]*(\.[\w-]+)*", re.ASCII)
 # Variables of bash, the loader, Slurm and what starts containers, and those of the job file.
 OF_SCRIPT = re.compile(
-    r"PATH|HOME|USER|IFS|ENV|E?UID|PPID|PWD|SHELL\w*|BASH\w*|LD_\w+|GCONV_PATH|status|warned|"
+    r"PATH|HOME|CONTAINER_HOME|USER|IFS|ENV|E?UID|PPID|PWD|SHELL\w*|BASH\w*|LD_\w+|GCONV_PATH|status|warned|"
     r"(SLURM|SBATCH|SRUN|APPTAINER|APPTAINERENV|SINGULARITY|SINGULARITYENV|PYXIS|ENROOT|EDF)_\w+",
     re.ASCII,
 )
@@ -366,7 +366,7 @@ def enter(job: Job, number: str) -> tuple[str, ...]:
     if door != JUPYTER:
         return (at(login, "-t", [*inside(job, number, "--pty"), "bash"]),)
     port = str(10000 + int(number) % 20000)
-    said = f'echo "http://127.0.0.1:{port}/lab?token=$(cat ~/.jupyter-token)"'
+    said = f'echo "http://127.0.0.1:{port}/lab?token=$(cat ~/.jupyter-token-{number})"'
     address = at(login, "", [*inside(job, number), "bash", "-c", said])
     login = login or account_here()
     node = at(login, "", ["squeue", "--noheader", f"--jobs={number}", "--format=%N"])
@@ -393,7 +393,8 @@ def ssh_line(job: Job, number: str, login: str) -> str:
     alias = f"{job.project.name}-{'slurm' if job.site['storage']['home'] else number}"
     known = f"-o HostKeyAlias={alias} -o StrictHostKeyChecking=accept-new"
     user = shlex.quote(job.site["user"]["name"])
-    return f"ssh -o ProxyCommand={shlex.quote(at(login, '', step))} {known} {user}@{alias}"
+    proxy = at(login, "", step).replace("%", "%%")  # ssh has its own words after a %
+    return f"ssh -o ProxyCommand={shlex.quote(proxy)} {known} {user}@{alias}"
 
 
 def inside(job: Job, number: str, *more: str) -> Iterator[str]:

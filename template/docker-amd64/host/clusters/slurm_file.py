@@ -352,12 +352,12 @@ def srun(job: Job) -> list[str]:
 
 
 # The token is in a file of the user, and is not printed: Jupyter prints only those that it makes.
-# Others who are on the node can reach the port, but have no token.
+# Others who are on the node can reach the port, but have no token. If one of them takes the port
+# first, the browser shows them the token: so each job has its own, and this one has no server.
 JUPYTER_SCRIPT = """\
 umask 077
-export JUPYTER_TOKEN_FILE=$HOME/.jupyter-token
-[[ -s $JUPYTER_TOKEN_FILE ]] ||
-    python -c "import secrets; print(secrets.token_hex(24))" >"$JUPYTER_TOKEN_FILE"
+export JUPYTER_TOKEN_FILE=$HOME/.jupyter-token-$SLURM_JOB_ID
+python -c "import secrets; print(secrets.token_hex(24))" >"$JUPYTER_TOKEN_FILE"
 exec jupyter lab --no-browser --ip=127.0.0.1 --port=$((10000 + SLURM_JOB_ID % 20000)) \\
     --ServerApp.port_retries=0 --ServerApp.root_dir=/workspace"""
 
@@ -399,7 +399,8 @@ APPTAINER_REASON = """\
 USER_LINES = (
     "# sshd takes home and shell from /etc/passwd, and the node's shell is not in every image.",
     '(umask 077; mkdir -p "$CONTAINER_HOME")',
-    '[[ -O $CONTAINER_HOME ]] || { echo "$CONTAINER_HOME is not yours" >&2; exit 1; }',
+    "[[ -O $CONTAINER_HOME && ! -L $CONTAINER_HOME ]] ||",
+    '    { echo "$CONTAINER_HOME is not yours" >&2; exit 1; }',
     "printf '%s:x:%s:%s::%s:/bin/bash\\n' \\",
     '    "$USER" "$(id -u)" "$(id -g)" "$CONTAINER_HOME" >"$CONTAINER_HOME/passwd"',
 )

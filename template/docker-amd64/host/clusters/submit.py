@@ -163,9 +163,13 @@ def new_folder(
 
 
 def is_made(folder: Path) -> bool:
-    """Make a folder; False if something of that name is there already. Raises OSError."""
+    """Make a folder; False if something of that name is there already. Raises OSError.
+
+    It is for its user alone: values of -e and what the job prints are in it, and homes of clusters
+    are often open to all.
+    """
     try:
-        folder.mkdir()
+        folder.mkdir(mode=0o700)
     except FileExistsError:
         return False
     return True
