@@ -6,6 +6,7 @@ import gzip
 import io
 import multiprocessing
 import os
+import re
 import stat
 import tarfile
 from contextlib import suppress
@@ -16,8 +17,10 @@ import pytest
 
 from host.clusters import code
 from host.clusters.job import Code, Record, Request, Scheduler
+from host.clusters.schedulers import scheduler
 from host.clusters.site import Site
 from host.project import Project, StopError
+from tests.support.cluster_job import job_of, site_of
 from tests.support.git import git
 from tests.support.process import run
 from tests.support.program import PROJECT
@@ -68,7 +71,11 @@ def code_of(
 ) -> Code:
     site = Site(Path("site.toml"), {"storage": {"code": str(storage)}, **tables})
     none = cast("Any", None)
-    scheduler = Scheduler("sbatch", none, shares, none, none, none, none, none, none, none)
+
+    def shared(*_: Any) -> str:
+        return str(storage) if shares else ""
+
+    scheduler = Scheduler("sbatch", none, shared, none, none, none, none, none, none, none)
     return code.code_of_job(
         project, site, request, dirty=dirty, folder=folder, scheduler=scheduler, make=make
     )
@@ -574,6 +581,30 @@ def test_a_checkout_that_another_worktree_has_jobs_with_is_used(
 
 
 # ------------------------------------------------------------------------- without shared storage
+
+
+def test_a_version_of_git_is_that_of_the_commit(work: Project, storage: Path) -> None:
+    root = work.folder.parent
+    (root / "pyproject.toml").write_text('[build-system]\nrequires = ["setuptools-scm"]\n')
+    commit(root, "Take the version of git")
+    git(root, "tag", "v1.2")
+    assert code_of(work, storage).version == code_of(work).version == "1.2"
+    assert code_of(work, folder=str(root)).version == "1.2"
+    (root / "new.py").write_text("x = 1\n")
+    assert code_of(work, storage, dirty=True).version == "1.2"
+
+
+@pytest.mark.parametrize("cluster", ["slurm", "kubernetes", "runai", "skypilot"])
+def test_every_job_has_the_version_of_its_code(tmp_path: Path, cluster: str) -> None:
+    own: dict[str, Any] = {"claims": [{"claim": "lab", "path": "/mnt"}]}
+    own.update(context="lab", namespace="lab")
+    own = {"kubernetes": own, "runai": {"claims": own["claims"]}}.get(cluster, {})
+    site = site_of(cluster, image={"name": "x"}, **{cluster: own})
+    of = Code(Path("/mnt/code/demo"), "0" * 40, version="1.2.dev3+gabc")
+    job = job_of(tmp_path, site, Request(cluster, "train", ("true",)), code=of)
+    job = job._replace(image=job.image._replace(file=Path("/demo.sif")))
+    (text, *_) = scheduler(cluster).files(job).values()
+    assert re.search(r"PROJECT_VERSION\b.*1\.2\.dev3\+gabc", text)
 
 
 @pytest.mark.parametrize("shares", [True, False])

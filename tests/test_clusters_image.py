@@ -90,7 +90,7 @@ def image_of(project: Project, kind: str = "registry", door: str = "", **keys: s
     site = Site(Path("site.toml"), {"image": {"name": "", "dev": "", "files": "", **keys}})
     none = cast("Any", None)
     kinds = lambda _: kind  # noqa: E731
-    scheduler = Scheduler("sbatch", kinds, True, none, none, none, none, none, none, none)
+    scheduler = Scheduler("sbatch", kinds, none, none, none, none, none, none, none, none)
     return image.image_of_job(project, site, REQUEST._replace(door=door), scheduler)
 
 

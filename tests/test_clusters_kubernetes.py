@@ -427,10 +427,10 @@ def test_folders_are_made_by_the_user_of_the_job(project: Project) -> None:
     storage = {"data": "/lab/data", "outputs": "/lab/outputs/jane"}
     site = make_site(claims=claims, storage=storage)
     pod = pod_of(next(documents(files(make_job(project, site, TRAIN, ARCHIVE)))))
-    folders, unpack = pod["initContainers"]
-    assert folders["command"] == ["mkdir", "-p", "/mnt/claim-lab/outputs/jane"]
-    assert folders["volumeMounts"] == [{"name": "claim-lab", "mountPath": "/mnt/claim-lab"}]
-    assert unpack["name"] == "code"
+    (prepare,) = pod["initContainers"]
+    make = "mkdir -p /mnt/claim-lab/outputs/jane"
+    assert prepare["command"] == ["sh", "-c", f"{make} && {shlex.join(UNPACK)}"]
+    assert prepare["volumeMounts"][0] == {"name": "claim-lab", "mountPath": "/mnt/claim-lab"}
     mounts = {one.pop("mountPath"): one for one in pod["containers"][0]["volumeMounts"]}
     assert mounts["/lab"] == {"name": "claim-lab"}
     assert mounts["/data"] == {"name": "claim-lab", "subPath": "data", "readOnly": True}
@@ -444,10 +444,32 @@ def test_an_archive_is_in_a_file_of_its_own(project: Project) -> None:
     assert base64.b64decode(config["binaryData"]["code.tar.gz"]) == ARCHIVE.archive
     assert config["immutable"] is True
     main = next(documents(files(job)))
-    (unpack,) = pod_of(main)["initContainers"]
-    assert unpack["image"] == IMAGE.pinned
-    assert unpack["command"] == [*UNPACK]
+    (prepare,) = pod_of(main)["initContainers"]
+    assert prepare["image"] == IMAGE.pinned
+    assert prepare["command"] == ["sh", "-c", shlex.join(UNPACK)]
     assert config["metadata"]["name"] in files(job)[MAIN]
+
+
+@pytest.mark.parametrize(
+    ("path", "claim", "is_shared"),
+    [
+        ("/mnt/lab/code", {"here": "/mnt/lab"}, True),
+        ("/lab/code", {"path": "/lab", "here": "/mnt/lab"}, True),
+        ("/shared/slurm/code", {"path": "/lab", "here": "/mnt/lab"}, False),  # Slurm's
+        ("/lab/code", {"path": "/lab"}, False),  # of pods only
+        ("/", {"path": "/"}, True),
+    ],
+)
+def test_code_on_no_claim_that_is_here_comes_as_an_archive(
+    project: Project, path: str, claim: dict[str, str], is_shared: bool
+) -> None:
+    site = make_site(claims=[{"claim": "lab", **claim}], storage={"code": path}, kind="trainjob")
+    shared_code = kubernetes.SCHEDULER.shared_code
+    assert shared_code(project, site, TRAIN) == (path if is_shared else "")
+    if not is_shared:
+        with pytest.raises(StopError) as caught:
+            shared_code(project, site, TRAIN._replace(nodes=2))
+        assert caught.value.name == "kubernetes-archive"
 
 
 def unpack(folder: Path, *members: tarfile.TarInfo) -> int:

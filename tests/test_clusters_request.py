@@ -67,7 +67,7 @@ def refusal(ask: Ask, *words: str, **of: Any) -> StopError:
 
 def test_a_command_alone_is_a_job_with_what_the_site_gives_by_default(ask: Ask) -> None:
     assert ask("python", "train.py", "--lr", "3") == Request(
-        "slurm", "job-1", ("python", "train.py", "--lr", "3")
+        "slurm", "slurm-1", ("python", "train.py", "--lr", "3")
     )
     found = ask("hostname", of=site(defaults=DEFAULTS))
     assert (found.gpus, found.cpus, found.memory, found.seconds) == (1, 8, 32 << 30, 3600)
@@ -99,9 +99,9 @@ def test_every_option_is_in_the_request(ask: Ask, monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_next_name_is_free_also_after_a_job_was_removed(ask: Ask, project: Project) -> None:
-    for name in ("job-2", "job-9", "other", "job-", "job-010", "job-x"):
+    for name in ("slurm-2", "slurm-9", "other", "slurm-", "slurm-010", "job-12"):
         (project.folder / "deploy/slurm/jobs" / name).mkdir(parents=True)
-    assert ask("hostname").name == "job-10"
+    assert ask("hostname").name == "slurm-10"
 
 
 def test_another_image_takes_the_place_of_the_sites(ask: Ask) -> None:

@@ -126,10 +126,10 @@ def test_without_its_client_nothing_is_asked_and_the_dry_run_is_named(
 
 
 def test_two_submissions_never_share_a_name(project: Project, cluster: Cluster) -> None:
-    site, first = Site(project.folder, {}), request_of(project, Site(project.folder, {}), options())
+    first = request_of(project, Site(project.folder, {}), options())
 
     def take(_: int) -> str:
-        return submit.new_folder(project, site, first, options())[1].name
+        return submit.new_folder(project, first, keep_name=False)[1].name
 
     with ThreadPoolExecutor(8) as pool:
         names = [*pool.map(take, range(8))]
@@ -139,6 +139,41 @@ def test_two_submissions_never_share_a_name(project: Project, cluster: Cluster) 
     assert caught.value.name == "cluster-job-exists"
     assert cluster.calls == []
     assert len(folders(project)) == 8
+
+
+def test_the_next_name_is_one_that_nobody_of_the_team_has(
+    project: Project, cluster: Cluster, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def check(_project: Project, _site: Site, request: Request) -> None:
+        if request.name in ("train-1", "train-2"):
+            raise StopError("It is taken.", "true", name=submit.TAKEN)
+
+    cluster.install(check=check)
+    submit.do_submit(project, options())
+    assert capfd.readouterr().out == "train-3\n"
+    with pytest.raises(StopError) as caught:
+        submit.do_submit(project, options(name="train-2"))
+    assert caught.value.name == submit.TAKEN
+
+
+def test_a_dry_run_of_manifests_is_all_that_kubectl_needs(
+    project: Project, cluster: Cluster, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    cluster.install(files=lambda _: {"job.yaml": "a: 1\n", "code.yaml": "b: 2\n" * 9999})
+    submit.do_submit(project, options(dry_run=True))
+    assert capfdbinary.readouterr().out == b"b: 2\n" * 9999 + b"---\na: 1\n"
+
+
+def test_code_that_no_node_could_have_is_refused_before_a_registry_is_asked(
+    project: Project, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> str:
+        raise stop()
+
+    module(monkeypatch, "image", image_of_job=None)  # which would fail, if it were called
+    cluster.install(shared_code=refuse)
+    with pytest.raises(StopError, match="refused"):
+        submit.do_submit(project, options(dry_run=True))
 
 
 @pytest.mark.usefixtures("cluster")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from host.work import git_version
+from host.git import git_version
 from tests.conftest import ROOT
 from tests.support.entrypoint import entrypoint
 

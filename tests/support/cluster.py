@@ -62,7 +62,7 @@ class Cluster:
         self.scheduler = Scheduler(
             client=self.client.name,
             kind_of_image=lambda _: "registry",
-            shares_code=True,
+            shared_code=lambda *_: "",
             check=lambda *_: None,
             files=self.files,
             submit=self.submit,

@@ -135,3 +135,32 @@ def override(project: Project) -> str:
             for path in mounts:
                 dev["volumes"] += guarded(project.folder, path, str(path), *beside(project))
     return json.dumps({"services": {"dev": dev}}, ensure_ascii=False).replace("$", "$$")
+
+
+# Build backends whose version is that of git.
+OF_GIT = re.compile(
+    r"setuptools[_-]scm|hatch-vcs|flit[_-]scm|poetry-dynamic-versioning|\bpbr\b|source = .scm."
+)
+
+
+def git_version(code: Path, commit: str = "HEAD") -> str:
+    """The version of a project that takes it from git, as setuptools_scm has it; "" for others.
+
+    The runtime image has no git, and a repository may begin above the code folder.
+    """
+    files = [code / name for name in ("pyproject.toml", "setup.py", "setup.cfg")]
+    texts = [path.read_text("utf-8", "replace") for path in files if path.is_file()]
+    if not any(map(OF_GIT.search, texts)):
+        return ""
+    tag = ("describe", "--tags", "--long", "--match", "*[0-9]*", commit)
+    said = capture("git", "-C", str(code), *tag).stdout.strip()
+    match = re.fullmatch(r"\D*(\d+(?:\.\d+)*)((?:a|b|rc)\d+)?.*-(\d+)-g([0-9a-f]+)", said)
+    if not match:  # no tag yet
+        count = capture("git", "-C", str(code), "rev-list", "--count", commit).stdout.strip()
+        return f"0.1.dev{count}" if count.isdigit() else ""
+    release, before, distance, short = match.groups()
+    if distance == "0":
+        return release + (before or "")
+    *first, last = release.split(".")
+    following = release if before else ".".join([*first, str(int(last) + 1)])
+    return f"{following}{before or ''}.dev{distance}+g{short}"

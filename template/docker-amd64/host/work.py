@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 import time
@@ -29,6 +28,7 @@ from .compose import (
 from .engine_words import ask_engine, compose, engine_command
 from .failures import explain, failed, folder_not_made
 from .files import make_folder, write_file
+from .git import git_version
 from .git import override as git_override
 from .guard import guard
 from .ids import check_ids
@@ -468,35 +468,6 @@ def run_options(parser: argparse.ArgumentParser) -> None:
     )
     gpu_options(parser, of_run=True)
     command_options(parser)
-
-
-# Build backends whose version is that of git.
-OF_GIT = re.compile(
-    r"setuptools[_-]scm|hatch-vcs|flit[_-]scm|poetry-dynamic-versioning|\bpbr\b|source = .scm."
-)
-
-
-def git_version(code: Path) -> str:
-    """The version of a project that takes it from git, as setuptools_scm has it; "" for others.
-
-    The runtime image has no git, and a repository may begin above the code folder.
-    """
-    files = [code / name for name in ("pyproject.toml", "setup.py", "setup.cfg")]
-    texts = [path.read_text("utf-8", "replace") for path in files if path.is_file()]
-    if not any(map(OF_GIT.search, texts)):
-        return ""
-    tag = ("describe", "--tags", "--long", "--match", "*[0-9]*")
-    said = capture("git", "-C", str(code), *tag).stdout.strip()
-    match = re.fullmatch(r"\D*(\d+(?:\.\d+)*)((?:a|b|rc)\d+)?.*-(\d+)-g([0-9a-f]+)", said)
-    if not match:  # no tag yet
-        count = capture("git", "-C", str(code), "rev-list", "--count", "HEAD").stdout.strip()
-        return f"0.1.dev{count}" if count.isdigit() else ""
-    release, before, distance, commit = match.groups()
-    if distance == "0":
-        return release + (before or "")
-    *first, last = release.split(".")
-    following = release if before else ".".join([*first, str(int(last) + 1)])
-    return f"{following}{before or ''}.dev{distance}+g{commit}"
 
 
 def given_options(options: argparse.Namespace) -> list[str]:

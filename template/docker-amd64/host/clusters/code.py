@@ -28,6 +28,7 @@ from ..checkout import listed, no_repository
 from ..compose import show
 from ..failures import failed
 from ..files import write_file
+from ..git import git_version
 from ..project import USAGE, StopError, code_folder, me
 from ..record import LARGE
 from ..turn import turn
@@ -566,20 +567,24 @@ def code_of_job(
         if not folder.startswith("/"):
             sentence = f'--code needs a full path, not "{folder}": nodes have no current folder.'
             raise StopError(sentence, f"{me()} submit --help", name=USAGE)
-        return Code(Path(folder))
+        return Code(Path(folder), version=git_version(Path(folder)))
     of = repository(project)
-    named = str(site["storage"]["code"] or "") if scheduler.shares_code else ""
+    named = scheduler.shared_code(project, site, request)
+    if not named and site["storage"]["code"]:
+        show("[storage] code is on no volume of the job: it brings an archive of its commit along.")
     here = as_here(site, request.cluster, named)
     place = storage(project, of, Path(here)) if here else None
     changed = commit_of_job(project, of, dirty=dirty, keep=make or not place)
     commit = changed or of.head
+    version = git_version(code_folder(project), of.head)
     if not is_on_remote(of.top, of.head) and git(of.top, "remote"):
         show(f"Commit {of.head[:SHORT]} is on no remote yet: only this clone has it.")
     if make:
         git(of.top, "update-ref", f"{REFS}{request.cluster}/{commit}", commit)
     if not place:
-        return Code(None, of.head, changed, archive(project, of, commit))
+        return Code(None, of.head, changed, archive(project, of, commit), version)
     checkout = place / first_name(project, request, (of.head, changed))
     if make:
         checkout = checkout_of(project, of, checkout, commit, own=bool(request.door))
-    return Code(checkout / of.inside if of.inside else checkout, of.head, changed)
+    place = checkout / of.inside if of.inside else checkout
+    return Code(place, of.head, changed, version=version)

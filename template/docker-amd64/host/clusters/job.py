@@ -91,12 +91,15 @@ class Code(NamedTuple):
         dirty: the hash of a commit on top of it, which has the changes that were snapshotted; ""
             for none.
         archive: a compressed tar file of the commit, for jobs without a shared folder.
+        version: of a project that takes its version from git, "" for others; no container has git's
+            data. Jobs have it as PROJECT_VERSION.
     """
 
     folder: Path | None
     commit: str = ""
     dirty: str = ""
     archive: bytes = b""
+    version: str = ""
 
 
 class Job(NamedTuple):
@@ -159,8 +162,8 @@ class Scheduler(NamedTuple):
     Attributes:
         client: the program that is called, such as sbatch.
         kind_of_image: sif, sqsh or registry, by the site.
-        shares_code: whether this machine and the nodes may share the folder of the code; if not,
-            or if the site names no such folder, the job brings an archive.
+        shared_code: [storage] code if it is a folder of this machine that the job's nodes have,
+            too; "" if the job brings an archive. Raises StopError if it can do neither.
         check: raises StopError for a request that this site cannot fulfil; asks the client where
             it can say, such as about a partition, and accepts what cannot be asked.
         files: the job's files by their names; the first one is handed over. Pure: it asks nothing.
@@ -174,7 +177,7 @@ class Scheduler(NamedTuple):
 
     client: str
     kind_of_image: Callable[[Site], str]
-    shares_code: bool
+    shared_code: Callable[[Project, Site, Request], str]
     check: Callable[[Project, Site, Request], None]
     files: Callable[[Job], dict[str, str]]
     submit: Callable[[Job], str]

@@ -20,6 +20,12 @@ export JUPYTER_TOKEN_FILE={TOKEN_FILE}"""
 DIGEST = re.compile("sha256:[0-9a-f]{64}")
 
 
+def for_entrypoint(job: Job) -> dict[str, str]:
+    """The variables of the image's entrypoint that mean the same with every scheduler."""
+    found = {"PROJECT_VERSION": job.code.version, "VERIFY_FIRST": "1" * job.request.verify}
+    return {name: value for name, value in found.items() if value}
+
+
 def variables(job: Job) -> dict[str, str]:
     """The variables that the site and the user give a job; the user's replace the site's."""
     return {**job.site["environment"], **job.request.environment}

@@ -29,7 +29,7 @@ from .kubernetes_site import (
     ids,
     kind_of,
 )
-from .kubernetes_volumes import folders_here, wanted_mounts
+from .kubernetes_volumes import folders_here, is_shared, wanted_mounts
 from .site import Key, Keys
 
 if TYPE_CHECKING:
@@ -163,6 +163,20 @@ def check(project: Project, site: Site, request: Request) -> None:
             raise failed("kubernetes-name-taken", project, job=name, **place(site))
         if not is_new and is_there is False:
             raise missing(project, site, kind, name)
+
+
+def shared_code(project: Project, site: Site, request: Request) -> str:
+    """[storage] code, "" if it is on no claim that this machine has, too, as that of Slurm may be.
+
+    Raises:
+        StopError: it is needed.
+    """
+    path = str(site["storage"]["code"])
+    if path and is_shared(site, path):
+        return path
+    if kind_of(site, request) == TRAINJOB:
+        raise failed("kubernetes-archive", project)
+    return ""
 
 
 def missing(project: Project, site: Site, kind: str, name: str) -> StopError:
@@ -412,7 +426,7 @@ def enter(job: Job, number: str) -> tuple[str, ...]:
 SCHEDULER = Scheduler(
     client="kubectl",
     kind_of_image=lambda _: "registry",
-    shares_code=True,
+    shared_code=shared_code,
     check=check,
     files=files,
     submit=submit,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..failures import failed
 from .job import JUPYTER, SSH
-from .job_file import MASTER_PORT, NOTEBOOK_PORT, variables
+from .job_file import MASTER_PORT, NOTEBOOK_PORT, for_entrypoint, variables
 from .kubernetes_site import (
     ARRAY,
     JOB,
@@ -86,15 +86,14 @@ def environment(job: Job) -> list[Inline]:
     request, site = job.request, job.site
     values = {
         "CONTAINER_HOME": home_of(job),
-        "DATA_DIR": "/data",
+        "DATA_DIR": "/data" if "/data" in {one.path for one in mounts_of(job)} else "",
         "OUTPUTS_DIR": "/outputs",
         "TZ": job.project.settings.get("TZ"),
+        **for_entrypoint(job),
     }
     if job.project.accelerator == "cuda":
         # Base images ask for all GPUs of a node by this variable, and some clusters heed it.
         values.update({"REQUIRE_GPU": "1"} if request.gpus else {"NVIDIA_VISIBLE_DEVICES": "void"})
-    if request.verify:
-        values["VERIFY_FIRST"] = "1"
     kind = kind_of(site, request)
     if kind != TRAINJOB and (request.nodes > 1 or request.uses_torchrun):
         # torchrun reads these as its options: https://docs.pytorch.org/docs/stable/elastic/run.html
@@ -136,7 +135,7 @@ def security(job: Job) -> Note:
         ),
         "seccompProfile": Inline(type="RuntimeDefault"),
     }
-    return Note(f'What Pod Security calls "restricted":\n{RESTRICTED}', value)
+    return Note(f'What Pod Security calls "restricted": {RESTRICTED}', value)
 
 
 LOCKED = Inline(
@@ -147,33 +146,31 @@ LOCKED = Inline(
 
 
 def preparation(job: Job) -> list[dict[str, Any]] | None:
-    """The containers that run before the command: for its folders, and for its code."""
-    made: list[dict[str, Any]] = []
+    """The container that runs before the command's: for its folders, and for its code."""
     folders = folders_there(job.project, job.site, job.request)
+    whole = {one.volume: Mount(one.volume, f"/mnt/{one.volume}") for one in folders}
+    mounts, steps, reasons = [*whole.values()], [], []
     if folders:
-        whole = {one.volume: Mount(one.volume, f"/mnt/{one.volume}") for one in folders}
-        words = ["mkdir", "-p", *(f"/mnt/{one.volume}/{one.sub_path}" for one in folders)]
-        about = Note("Makes folders as this user; Kubernetes would make them as root.", words)
-        made.append(preparing(job, "folders", about, [*whole.values()]))
+        paths = [f"/mnt/{one.volume}/{one.sub_path}" for one in folders]
+        steps.append(shlex.join(["mkdir", "-p", *paths]))
+        reasons.append("Makes folders as this user; Kubernetes would make them as root.")
     if job.code.archive:
-        mounts = [Mount("archive", "/code", read_only=True), Mount("code", "/workspace")]
-        about = Note(f"Unpacks the commit, which {CODE} brings.", [*UNPACK])
-        made.append(preparing(job, "code", about, mounts))
-    return made or None
-
-
-def preparing(job: Job, name: str, words: Note, mounts: list[Mount]) -> dict[str, Any]:
-    """A container that runs before the command."""
+        mounts += [Mount("archive", "/code", read_only=True), Mount("code", "/workspace")]
+        steps.append(shlex.join(UNPACK))
+        reasons.append(f"Unpacks the commit, which {CODE} brings.")
+    if not steps:
+        return None
     # Namespaces with a quota want limits of each container.
     small = Inline({key: one for key, one in limits(job).items() if "/" not in key})
-    return {
-        "name": name,
+    made = {
+        "name": "prepare",
         "image": job.image.pinned,
-        "command": words._replace(value=[literal(one) for one in words.value]),
+        "command": Note("\n".join(reasons), ["sh", "-c", literal(" && ".join(steps))]),
         "resources": {"limits": small} if small else None,
         "securityContext": LOCKED,
         "volumeMounts": mount_lines(mounts),
     }
+    return [made]
 
 
 def placement(job: Job) -> dict[str, Any]:

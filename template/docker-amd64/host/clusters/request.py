@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 DOORS = (SHELL, SSH, JUPYTER)
 LONGEST_NAME = 40
 NAME = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
-NEXT = re.compile(r"job-([1-9]\d{0,8})", re.ASCII)
 MOST_STARTS = 100
 LARGEST_INDEX = 100_000
 # What counts is written without a sign, so that int takes nothing else.
@@ -52,7 +51,7 @@ def request_options(parser: argparse.ArgumentParser) -> None:
         ("--cpus", "N", "CPUs of each node"),
         ("--memory", "SIZE", "memory of each node, such as 64G"),
         ("--time", "TIME", "the longest running time: 90m, 2h, 1-12:00:00; a number is minutes"),
-        ("--name", "NAME", "name the job; else job-1, job-2, ..."),
+        ("--name", "NAME", "name the job; else CLUSTER-1, CLUSTER-2, ..."),
         ("--array", "INDICES", "an array of jobs, such as 0-9 or 0-99%%4"),
         ("--requeue", "N", "start again up to N times after the warning before the time limit"),
         ("--image", "NAME", "another published image than site.toml names"),
@@ -179,20 +178,33 @@ def refuse_token(where: str) -> NoReturn:
 
 
 def name_of(project: Project, cluster: str, wanted: str | None) -> str:
-    """The name of a new job: the wanted one, or the next of job-1, job-2, ... Raises StopError."""
+    """The name of a new job: the wanted one, or the next of slurm-1, slurm-2, ...
+
+    Jobs of `run -d` are job-1, job-2, ..., and `logs` knows both kinds by their names.
+
+    Raises:
+        StopError: no job can have the wanted name.
+    """
     if wanted is None:
         folder = project.folder / "deploy" / cluster / "jobs"
         try:
-            found = [NEXT.fullmatch(entry.name) for entry in os.scandir(str(folder))]
+            numbers = re.compile(rf"{cluster}-([1-9]\d{{0,8}})", re.ASCII)
+            found = [numbers.fullmatch(entry.name) for entry in os.scandir(str(folder))]
         except OSError:  # no job yet
             found = []
-        return f"job-{max((int(match.group(1)) for match in found if match), default=0) + 1}"
+        return f"{cluster}-{max((int(match.group(1)) for match in found if match), default=0) + 1}"
     if not NAME.fullmatch(wanted) or len(wanted) > LONGEST_NAME:
         raise usage(
             f'A job cannot have the name "{wanted[:LONGEST_NAME]}": use small letters, digits and '
             f"-, a letter first and no - at the end, {LONGEST_NAME} characters at most."
         )
     return wanted
+
+
+def next_name(name: str) -> str:
+    """The name after one that `name_of` has chosen, such as slurm-10 after slurm-9."""
+    start, _, number = name.rpartition("-")
+    return f"{start}-{int(number) + 1}"
 
 
 def count(option: str, text: str | None, default: int, *, at_least: int = 0) -> int:

@@ -25,6 +25,7 @@ from .job_file import (
     TOKEN_FILE,
     about,
     about_time,
+    for_entrypoint,
     limited,
     variables,
 )
@@ -261,34 +262,42 @@ def environment(job: Job) -> dict[str, str]:
     set_here = {"CODE_DIR": code_folder(job)}
     for key, name in (("data", "DATA_DIR"), ("outputs", "OUTPUTS_DIR")):
         if site["storage"][key]:
-            set_here[name] = in_pods(job, key, site["storage"][key])
+            set_here[name] = in_pods(job.project, site, key, site["storage"][key])
     home = site["storage"]["home"] if request.door else ""
-    set_here["CONTAINER_HOME"] = in_pods(job, "home", home) if home else TEMPORARY + request.name
-    if request.verify:
-        set_here["VERIFY_FIRST"] = "1"
+    set_here["CONTAINER_HOME"] = TEMPORARY + request.name
+    if home:
+        set_here["CONTAINER_HOME"] = in_pods(job.project, site, "home", home)
     if request.uses_torchrun:
         set_here["PET_NPROC_PER_NODE"] = str(request.gpus or 1)
-    return {**set_here, **variables(job)}
+    return {**set_here, **for_entrypoint(job), **variables(job)}
 
 
 def code_folder(job: Job) -> str:
     """Where pods have the code. Raises StopError."""
     if job.code.folder is None:
         raise failed("cluster-code-unnamed", job.project, cluster="Run:ai")
-    return in_pods(job, "code", str(job.code.folder))
+    return in_pods(job.project, job.site, "code", str(job.code.folder))
 
 
-def in_pods(job: Job, key: str, path: str) -> str:
+def shared_code(project: Project, site: Site, _: Request) -> str:
+    """[storage] code. Raises StopError if there is none, or if it is on no claim."""
+    if not site["storage"]["code"]:
+        raise failed("cluster-code-unnamed", project, cluster="Run:ai")
+    in_pods(project, site, "code", site["storage"]["code"])
+    return str(site["storage"]["code"])
+
+
+def in_pods(project: Project, site: Site, key: str, path: str) -> str:
     """The path in pods of a folder, which is written as pods or as this machine have it.
 
     Raises:
         StopError: no claim has it.
     """
-    claims = job.site["runai"]["claims"]
+    claims = site["runai"]["claims"]
     found = place(claims, path)
     if found:
         return str(PurePosixPath(claims[found.number]["path"], found.inside))
-    raise on_no_claim(job.project, job.site, "runai", key, path)
+    raise on_no_claim(project, site, "runai", key, path)
 
 
 def container_command(request: Request) -> tuple[list[str], str]:
@@ -439,7 +448,7 @@ def enter(job: Job, number: str) -> tuple[str, ...]:
 SCHEDULER = Scheduler(
     client="runai",
     kind_of_image=lambda _: "registry",
-    shares_code=True,
+    shared_code=shared_code,
     check=check,
     files=files,
     submit=submit,

@@ -26,6 +26,7 @@ from .job_file import (
     TOKEN_FILE,
     about,
     about_time,
+    for_entrypoint,
     limited,
     variables,
 )
@@ -75,6 +76,13 @@ def check(project: Project, site: Site, request: Request) -> None:
         raise failed("cluster-skypilot-sudo", project, extras=f"[{extras}]")
 
 
+def shared_code(project: Project, site: Site, _: Request) -> str:
+    """[storage] code, from which SkyPilot copies. Raises StopError if there is none."""
+    if not site["storage"]["code"]:
+        raise failed("cluster-code-unnamed", project, cluster="SkyPilot")
+    return str(site["storage"]["code"])
+
+
 def wrong_values(own: Mapping[str, Any], request: Request) -> Iterator[tuple[str, str]]:
     """The keys whose values cannot be, and what is wrong; continues a sentence."""
     if request.gpus and not ACCELERATOR.fullmatch(own["accelerator"]):
@@ -88,7 +96,7 @@ def wrong_values(own: Mapping[str, Any], request: Request) -> Iterator[tuple[str
             yield "buckets", f"has an entry {number} whose mode is none of {', '.join(MODES)}"
     for name in own["secrets"]:
         if not ENVIRONMENT_NAME.fullmatch(name):
-            yield "secrets", f'secrets of [skypilot] has "{name}", but takes names of variables.'
+            yield "secrets", f'has "{name}", which cannot name a variable'
 
 
 # --------------------------------------------------------------------------------- the job's file
@@ -177,15 +185,13 @@ def bucket(one: dict[str, str]) -> dict[str, str]:
 
 def environment(job: Job) -> dict[str, str]:
     """The variables of the command."""
-    site, request = job.site, job.request
+    site = job.site
     made = {
         name: site["storage"][key]
         for key, name in (("data", "DATA_DIR"), ("outputs", "OUTPUTS_DIR"))
         if has_bucket(site, site["storage"][key])
     }
-    if request.verify:
-        made["VERIFY_FIRST"] = "1"
-    return {**made, **variables(job)}
+    return {**made, **for_entrypoint(job), **variables(job)}
 
 
 def has_bucket(site: Site, path: str) -> bool:
@@ -307,7 +313,7 @@ def enter(job: Job, number: str) -> tuple[str, ...]:
 SCHEDULER = Scheduler(
     client="sky",
     kind_of_image=lambda _: "registry",
-    shares_code=True,
+    shared_code=shared_code,
     check=check,
     files=files,
     submit=submit,

@@ -416,7 +416,7 @@ def inside(job: Job, number: str, *more: str) -> Iterator[str]:
 SCHEDULER = Scheduler(
     client="sbatch",
     kind_of_image=kind_of_image,
-    shares_code=True,
+    shared_code=lambda _, site, __: str(site["storage"]["code"]),
     check=check,
     files=files,
     submit=submit,

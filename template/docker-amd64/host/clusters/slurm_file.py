@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ..failures import failed
 from .amounts import as_clock
 from .job import JUPYTER, SSH
-from .job_file import ENTRYPOINT, about, variables
+from .job_file import ENTRYPOINT, about, for_entrypoint, variables
 
 if TYPE_CHECKING:
     from .job import Job
@@ -99,8 +99,7 @@ def environment(job: Job) -> dict[str, str]:
     for key in ("data", "outputs"):
         if storage[key]:
             found[f"{key.upper()}_DIR"] = f"/{key}"
-    if request.verify:
-        found["VERIFY_FIRST"] = "1"
+    found.update({name: shlex.quote(value) for name, value in for_entrypoint(job).items()})
     if is_parallel(job):
         first = '$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p)'
         found["MASTER_ADDR"] = first if request.nodes > 1 else "127.0.0.1"

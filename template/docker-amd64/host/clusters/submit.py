@@ -1,6 +1,6 @@
 """submit: a command becomes the scheduler's own file, which is shown and handed over.
 
-With --dry-run, stdout is the file that would be handed over, and nothing else. Else it is the name
+With --dry-run, stdout is what would be handed over, and nothing else. Else it is the name
 of the job, as with `run -d`. All that is said is on stderr.
 """
 
@@ -22,6 +22,7 @@ from ..project import StopError, me
 from .compute_nodes import check_nodes
 from .job import Job, Record
 from .jobs import FILE, jobs_folder, need_client, which, write_record
+from .request import next_name
 from .schedulers import scheduler
 from .site import read_site
 
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
     from .site import Site
 
 SHOWN = 8000  # characters of a file beside the first one; an archive of code is longer
-ATTEMPTS = 20  # at a name; each fails only if another submit takes that name first
+ATTEMPTS = 20  # at a name that nobody else has
+TAKEN = "kubernetes-name-taken"
 ENDING = tuple(getattr(signal, one) for one in ("SIGTERM", "SIGHUP") if hasattr(signal, one))
 
 
@@ -65,7 +67,9 @@ def do_submit(project: Project, options: argparse.Namespace) -> int:
     to = scheduler(request.cluster)
     if not options.dry_run:
         need_client(project, request.cluster, as_dry_run())
-    to.check(project, site, request)
+    request = checked(project, site, request, keep_name=bool(options.name))
+    if not options.code:
+        to.shared_code(project, site, request)  # before a registry is asked
     check_nodes(project, request, force=options.force)
     image = image_of_job(project, site, request, to)
     code_options = {"dirty": options.dirty, "folder": options.code, "scheduler": to}
@@ -75,7 +79,7 @@ def do_submit(project: Project, options: argparse.Namespace) -> int:
         print_files(to.files(Job(project, site, request, image, code, folder)), folder)
         return 0
     with handling(end_by_signal, *ENDING):  # so that what was made is removed
-        folder, request = new_folder(project, site, request, options)
+        folder, request = new_folder(project, request, keep_name=bool(options.name))
         try:
             code = code_of_job(project, site, request, **code_options)
             job = Job(project, site, request, image, code, folder)
@@ -100,8 +104,13 @@ def as_dry_run() -> str:
 
 
 def print_files(files: dict[str, str], folder: Path) -> None:
-    """Print the file that would be handed over, byte for byte; the others are only shown."""
-    (_, text), *others = files.items()
+    """Print the file that would be handed over, byte for byte; the others are only shown.
+
+    Manifests are printed as one, as `kubectl create -f -` takes them, unless a person reads them.
+    """
+    (first, text), *others = files.items()
+    if first.endswith(".yaml") and not sys.stdout.isatty():
+        text, others = "---\n".join([*(more for _, more in others), text]), []
     for name, more in others:
         show_file(folder / name, more)
     if sys.stdout.isatty():
@@ -138,16 +147,42 @@ def say_what_next(to: Scheduler, job: Job, record: Record) -> None:
 # -------------------------------------------------------------------------------- the job's folder
 
 
-def new_folder(
-    project: Project, site: Site, request: Request, options: argparse.Namespace
-) -> tuple[Path, Request]:
+def checked(project: Project, site: Site, request: Request, *, keep_name: bool) -> Request:
+    """The request, if its scheduler can fulfil it, with a name that the scheduler does not know.
+
+    The jobs of a namespace are those of a team: others may have the name that comes next here.
+
+    Raises:
+        StopError: it cannot be fulfilled.
+    """
+    taken = name_taken(project, site, request)
+    for _ in range(0 if keep_name else ATTEMPTS):
+        if not taken:
+            break
+        request = request._replace(name=next_name(request.name))
+        taken = name_taken(project, site, request)
+    if taken:
+        raise taken
+    return request
+
+
+def name_taken(project: Project, site: Site, request: Request) -> StopError | None:
+    """The refusal of a request whose scheduler knows its name; other refusals are raised."""
+    try:
+        scheduler(request.cluster).check(project, site, request)
+    except StopError as error:
+        if error.name != TAKEN:
+            raise
+        return error
+    return None
+
+
+def new_folder(project: Project, request: Request, *, keep_name: bool) -> tuple[Path, Request]:
     """Make the folder of a job; the folder, and the request with a name that nobody else has.
 
     A folder is made in one step, so of two that want a name at the same time one gets it. The other
     one takes the next name, or is refused if its user chose the name. Raises StopError.
     """
-    from .request import read_request  # noqa: PLC0415
-
     parent = jobs_folder(project, request.cluster)
     if not parent.is_dir():  # somebody has deleted it, for git has it with a .gitignore
         parent.mkdir(parents=True, exist_ok=True)
@@ -155,9 +190,9 @@ def new_folder(
     for _ in range(ATTEMPTS):
         if is_made(parent / request.name):
             return parent / request.name, request
-        if options.name:
+        if keep_name:
             break
-        request = read_request(project, site, options)
+        request = request._replace(name=next_name(request.name))
     known = {"job": request.name, "path": str(parent / request.name), "cluster": request.cluster}
     raise failed("cluster-job-exists", project, **known)
 

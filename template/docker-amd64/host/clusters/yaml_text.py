@@ -91,7 +91,8 @@ def _comment(text: str) -> list[str]:
 def _in_one_line(value: Any) -> str:
     """A value between brackets, or a scalar; "" for what has to have several lines."""
     if isinstance(value, (list, tuple)):
-        parts = [_in_one_line(one) for one in value if not isinstance(one, Mapping)]
+        is_short = len(value) == 1  # several mappings are read better below each other
+        parts = [_in_one_line(one) for one in value if is_short or not isinstance(one, Mapping)]
         return f"[{', '.join(parts)}]" if all(parts) and len(parts) == len(value) else ""
     if isinstance(value, Inline) or value == {}:
         pairs = [(_scalar(key, inline=True), _in_one_line(one)) for key, one in value.items()]
