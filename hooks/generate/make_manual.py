@@ -81,6 +81,11 @@ def if_there(module: str) -> str:
     return " and ".join(words[not one.endswith(".py")].format(one) for one in names)
 
 
+def help_of(action: argparse.Action) -> str:
+    """What an option does. argparse replaces words after a %, and so has %% for one."""
+    return (action.help or "").replace("%%", "%")
+
+
 def values_of(action: argparse.Action) -> str:
     """What an argument takes, such as `[NAME...]`; "" for a flag."""
     name = action.metavar or "|".join(map(str, action.choices or [])) or action.dest.upper()
@@ -139,7 +144,7 @@ def docs_row(verb: Verb) -> str:
     positional, options = arguments_of(verb)
     call = " ".join([verb.name, *map(values_of, positional)])
     where = "".join(f" ({NEEDS[module]})" for module in conditional(verb.module)[:1])
-    texts = [f"`{option_of(one)}`: {one.help}{needs(one)}" for one in options]
+    texts = [f"`{option_of(one)}`: {help_of(one)}{needs(one)}" for one in options]
     return row(f"`{call}`", ". ".join([verb.help + where, *(["; ".join(texts)] if texts else [])]))
 
 
