@@ -11,6 +11,8 @@ import pytest
 
 from host.clusters.site import read_site
 from host.clusters.submit import submit_options
+from host.command import GROUPS
+from host.failures import table
 from host.project import Project
 from tests.conftest import ROOT
 from tests.support.program import PROJECT
@@ -48,6 +50,14 @@ def test_the_site_of_a_first_job_has_ten_lines_that_are_read(
     data: dict[str, Any] = {**PROJECT, "clusters": [cluster]}
     site = read_site(Project(tmp_path, data))
     assert site["image"]["name"]
+
+
+def test_each_verb_and_each_failure_exists() -> None:
+    verbs = {verb.name for _, group in GROUPS for verb in group}
+    assert set(re.findall(r"template\.sh ([a-z][a-z-]*)", TEXT)) <= verbs
+    ids = re.findall(r"`((?:cluster|site)-[a-z-]+)`", section("If something fails"))
+    assert len(ids) >= 5
+    assert {*ids} <= {row.name for row in table()}
 
 
 def test_each_option_exists() -> None:
