@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import time
 from collections.abc import Iterator
@@ -315,6 +316,21 @@ def test_a_file_is_the_one_of_the_digest_that_the_registry_says(
     assert refused(work, "sif", **keys) == "cluster-image-file"
     file = put_file(files, Image(name_in(registry), digest))
     assert image_of(work, "sif", **keys) == Image(name_in(registry), digest, "sha256:abc", file)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can make files of another user")
+def test_a_file_of_another_user_is_said(
+    work: Project, registry: StandIn, files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = {"name": name_in(registry), "files": str(files)}
+    file = put_file(files, Image(name_in(registry), registry.push("v1", {})))
+    image_of(work, "sif", **keys)
+    assert str(file) not in capsys.readouterr().err
+    os.chown(file, 54321, 54321)
+    assert image_of(work, "sif", **keys).file == file
+    err = capsys.readouterr().err
+    assert str(file) in err
+    assert "54321" in err
 
 
 def test_without_a_name_it_is_the_image_of_this_machine(

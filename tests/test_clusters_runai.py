@@ -201,6 +201,7 @@ def test_several_nodes_are_a_pytorch_workload(client: Client, tmp_path: Path, cl
     [
         ("python", "train.py", "--name", 'it\'s "quoted" $(id) `id` $HOME'),
         ("sh", "-c", "echo a\necho b; echo 'END'\nEND\n"),
+        ("sh", "-c", "a\rEND\rtouch x\x0cEND\u2028END\x0b\x1c", ""),
         ("python", "", "ä ö", "*", "~", "x" * 5000),
     ],
 )

@@ -275,8 +275,11 @@ def test_the_job_brings_its_code_where_no_folder_is_shared(
     archive = subprocess.run(["tar", "-czC", tmp_path, "train.py"], capture_output=True, check=True)
     job = render(train(), code=Code(None, "1" * 40, archive=archive.stdout))
     code = Path(f"/tmp/code-{machine.environ['SLURM_JOB_ID']}")
-    said = machine.start(job, f"cat {code}/train.py").communicate()[0]
-    assert said.splitlines()[-1] == "1"
+    code.mkdir()  # of a start before this one, which nothing has ended
+    (code / "old").touch()
+    said = machine.start(job, f"ls {code}; cat {code}/train.py").communicate()[0]
+    assert said.splitlines()[-2:] == ["train.py", "1"]
+    assert "old" not in said.splitlines()
     assert f"{code}:/workspace" in machine.calls("apptainer")[0]
     assert not code.exists()
     assert base64.b64decode((job.folder / slurm_file.ARCHIVE_FILE).read_text()) == archive.stdout
@@ -356,6 +359,25 @@ def test_a_door_for_ssh_is_refused_if_nobody_may_log_in(
     with pytest.raises(StopError) as stopped:
         render(train(command=(), door=SSH))
     assert stopped.value.name == "ssh-no-keys"
+
+
+def test_a_folder_has_no_words_of_ssh_in_its_name(render: Callable[..., Job]) -> None:
+    job = render(train(command=(), door=SSH))._replace(folder=Path("/home/100%h"))
+    (line,) = slurm.SCHEDULER.enter(job, "42")
+    assert "/home/100%%h/enter.sh" in line
+
+
+def test_another_users_folder_is_no_home(render: Callable[..., Job], tmp_path: Path) -> None:
+    job = render(train(command=(), door=SSH))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "job").symlink_to(tmp_path / "mine")
+    lines = (job.folder / "enter.sh").read_text().split("\n")
+    start = next(at for at, one in enumerate(lines) if "umask 077; mkdir" in one)
+    end = next(at for at, one in enumerate(lines) if one.endswith('>"$CONTAINER_HOME/passwd"'))
+    env = {**os.environ, "CONTAINER_HOME": str(tmp_path / "job"), "USER": "jane"}
+    part = "\n".join(lines[start : end + 1])
+    assert run("bash", "-euc", part, env=env).returncode == 1
+    assert not any((tmp_path / "mine").iterdir())
 
 
 def test_a_notebook_has_a_token_that_nothing_prints(tmp_path: Path) -> None:
@@ -454,6 +476,7 @@ def test_what_cannot_be_asked_is_accepted(
         ("Job violates accounting/QOS policy (job submit limit, …)", "slurm-policy"),
         ("Unable to contact slurm controller (connect failure)", "slurm-silent"),
         ("something new", "slurm-client"),
+        ("_establish_config_source: failed to fetch config", "slurm-client"),
     ],
 )
 def test_a_refusal_of_sbatch_is_explained(project: Project, said: str, failure: str) -> None:

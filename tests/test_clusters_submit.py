@@ -92,6 +92,7 @@ def test_a_job_is_its_file_its_record_and_its_name_on_stdout(
     assert cluster.calls == [str(folder / "job.sh")]
     assert (folder / "job.sh").read_text() in err
     assert folder.stat().st_mode & 0o777 == 0o700  # values of -e are in it
+    assert (folder / ".gitignore").read_text() == "*\n"
     said = json.loads((folder / "job.json").read_text())
     assert (said["id"], said["command"]) == ("4711", ["python", "a b.py"])
     assert (said["commit"], said["image"], said["answers"]) == (

@@ -14,6 +14,7 @@ from ..ask import read_json, read_text
 from ..compose import image_id, show
 from ..engine_words import ask_engine
 from ..failures import failed, words_of_image
+from ..files import user_id
 from ..project import StopError, me
 from ..registry import answers_digest, check_name, label
 from ..registry_client import DIGEST, published
@@ -186,6 +187,16 @@ def file_of_job(project: Project, site: Site, target: str, kind: str) -> Image:
 # ----------------------------------------------------------------------------------- of the job
 
 
+def name_of(user: int) -> str:
+    """The name of a user, or the number where the user database knows none."""
+    import pwd  # noqa: PLC0415  where a file is another user's
+
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return str(user)
+
+
 def target_of_job(project: Project, site: Site, request: Request, kind: str) -> str:
     """Which image a job gets: interactive ones have dev, if there is one.
 
@@ -227,6 +238,9 @@ def image_of_job(project: Project, site: Site, request: Request, scheduler: Sche
         image = in_registry(project, name, target).image
     else:
         image = file_of_job(project, site, target, kind)
+    owner = image.file.stat().st_uid if image.file else 0
+    if owner not in (0, user_id()):  # a job gives it your files, also in a folder open to all
+        show(f"{image.file} was made by another user, {name_of(owner)}.")
     if image.answers and image.answers != answers_digest(project):
         show(f"{image.name or image.file} was made from other answers than those of this clone.")
     return image

@@ -322,7 +322,7 @@ def encoded(script: str) -> list[str]:
     return [
         "# Run:ai makes one text of the words behind --, and loses its quotes. Base64 has none.",
         f"command=$(base64 <<'{end}' | tr -d '\\n'",
-        *script.splitlines(),
+        *script[:-1].split("\n"),  # a bare return or the like ends no line of bash
         end,
         ")",
         'arguments+=(-e "JOB_COMMAND=$command")',

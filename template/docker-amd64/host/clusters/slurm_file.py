@@ -265,7 +265,8 @@ def setup(job: Job) -> list[str]:
     if temporary(job):
         lines += cleaning(job)
     if not job.code.folder:
-        unpack = 'mkdir -m 0700 "$2" && base64 -d "$1" | tar -xz -C "$2"'
+        # What a start before it has left goes; a folder of another user cannot, and ends the job.
+        unpack = 'rm -rf -- "$2" && mkdir -m 0700 "$2" && base64 -d "$1" | tar -xz -C "$2"'
         archive = shlex.quote(f"{job.folder}/{ARCHIVE_FILE}")
         srun_once = f"srun {EACH_NODE} bash -c '{unpack}' unpack"
         lines += ["# The code, on each node.", words(srun_once, f'{archive} "{UNPACKED}"')]

@@ -211,7 +211,11 @@ def is_made(folder: Path) -> bool:
 
 
 def write_files(to: Scheduler, job: Job) -> None:
-    """Write the files of a job, and show them. Raises ProbeError."""
+    """Write the files of a job, and show them. Raises ProbeError.
+
+    Git ignores them also when the project is for no cluster any more, and has no jobs/.gitignore.
+    """
+    write_file(job.folder / ".gitignore", "*\n")
     (first, text), *others = to.files(job).items()
     for name, more in [*others, (first, text)]:
         write_file(job.folder / name, more)
