@@ -22,8 +22,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from host.clusters import kubernetes
+from host.clusters.claims import make_folders
 from host.clusters.job import JUPYTER, SHELL, SSH, Code, Image, Job, Record, Request
 from host.clusters.kubernetes_manifest import CODE, MAIN, SSH_FILE, UNPACK, files
+from host.clusters.kubernetes_volumes import folders_here
 from host.clusters.site import Site
 from host.clusters.yaml_text import Inline, Lines, Note, yaml_text
 from host.project import Project, StopError
@@ -437,6 +439,17 @@ def test_folders_are_made_by_the_user_of_the_job(project: Project) -> None:
     assert mounts["/outputs"] == {"name": "claim-lab", "subPath": "outputs/jane"}
 
 
+def test_the_folders_of_a_trainjob_are_made_on_this_machine(
+    project: Project, tmp_path: Path
+) -> None:
+    claims = [{"claim": "lab", "path": "/lab", "here": str(tmp_path)}]
+    site = make_site(claims=claims, storage={"outputs": "/lab/outputs/jane"}, kind="trainjob")
+    code = COMMIT._replace(folder=tmp_path / "code")
+    job = make_job(project, site, TRAIN._replace(nodes=2), code)
+    make_folders(project, folders_here(site, job.request))
+    assert (tmp_path / "outputs/jane").is_dir()
+
+
 def test_an_archive_is_in_a_file_of_its_own(project: Project) -> None:
     job = make_job(project, make_site(), TRAIN, ARCHIVE)
     assert [*files(job)] == [MAIN, CODE]
@@ -453,16 +466,24 @@ def test_an_archive_is_in_a_file_of_its_own(project: Project) -> None:
 @pytest.mark.parametrize(
     ("path", "claim", "is_shared"),
     [
-        ("/mnt/lab/code", {"here": "/mnt/lab"}, True),
-        ("/lab/code", {"path": "/lab", "here": "/mnt/lab"}, True),
-        ("/shared/slurm/code", {"path": "/lab", "here": "/mnt/lab"}, False),  # Slurm's
+        ("HERE/code", {"here": "HERE"}, True),
+        ("/lab/code", {"path": "/lab", "here": "HERE"}, True),
+        (
+            "HERE/gone/code",
+            {"here": "HERE/gone"},
+            False,
+        ),  # the claim is not mounted on this machine
+        ("/lab/code", {"path": "/lab", "here": "HERE/gone"}, False),
+        ("/shared/slurm/code", {"path": "/lab", "here": "HERE"}, False),  # Slurm's
         ("/lab/code", {"path": "/lab"}, False),  # of pods only
         ("/", {"path": "/"}, True),
     ],
 )
 def test_code_on_no_claim_that_is_here_comes_as_an_archive(
-    project: Project, path: str, claim: dict[str, str], is_shared: bool
+    project: Project, tmp_path: Path, path: str, claim: dict[str, str], is_shared: bool
 ) -> None:
+    path = path.replace("HERE", str(tmp_path))
+    claim = {key: value.replace("HERE", str(tmp_path)) for key, value in claim.items()}
     site = make_site(claims=[{"claim": "lab", **claim}], storage={"code": path}, kind="trainjob")
     shared_code = kubernetes.SCHEDULER.shared_code
     assert shared_code(project, site, TRAIN) == (path if is_shared else "")
@@ -509,6 +530,12 @@ def test_an_interactive_job_gets_the_keys_of_env(project: Project) -> None:
     with pytest.raises(StopError) as stopped:
         files(job)
     assert stopped.value.name == "ssh-no-keys"
+
+
+def test_an_empty_variable_takes_that_of_the_image_away(project: Project) -> None:
+    asked = TRAIN._replace(environment={"HTTP_PROXY": ""})
+    container = container_of(make_job(project, make_site(), asked))
+    assert {"name": "HTTP_PROXY", "value": ""} in container["env"]
 
 
 # --------------------------------------------------------------------------------------- refusals

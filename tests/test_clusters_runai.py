@@ -202,7 +202,7 @@ def test_several_nodes_are_a_pytorch_workload(client: Client, tmp_path: Path, cl
         ("python", "train.py", "--name", 'it\'s "quoted" $(id) `id` $HOME'),
         ("sh", "-c", "echo a\necho b; echo 'END'\nEND\n"),
         ("sh", "-c", "a\rEND\rtouch x\x0cEND\u2028END\x0b\x1c", ""),
-        ("python", "", "ä ö", "*", "~", "x" * 5000),
+        ("python", "", "ä ö", "*", "~", "x" * 5000, "a\u2028b\x85c", "d\r\x0b"),
     ],
 )
 def test_every_word_of_the_command_arrives(
@@ -211,6 +211,12 @@ def test_every_word_of_the_command_arrives(
     job = make(tmp_path, request(*words), cli=cli)
     _, options, command = submitted(client, job)
     assert in_pod(options, command) == list(words)
+
+
+def test_kubernetes_replaces_nothing_in_variables(client: Client, tmp_path: Path) -> None:
+    asked = request("true", environment={"A": "$(CODE_DIR) $$", "B": "$HOME", "EMPTY": ""})
+    _, options, _ = submitted(client, make(tmp_path, asked))
+    assert {"A=$$(CODE_DIR) $$$$", "B=$HOME", "EMPTY="} <= set(options["-e"])
 
 
 def test_the_time_limit_is_in_the_command_because_run_ai_has_none(
@@ -349,8 +355,12 @@ def test_the_client_is_asked_for_states_and_logs_and_told_to_delete(
 def test_folders_that_a_job_writes_to_are_made_where_this_machine_sees_them(
     client: Client, tmp_path: Path
 ) -> None:
-    here = tmp_path / "scratch"
-    claims = [{"claim": "scratch", "path": "/scratch", "here": str(here)}]
+    here, gone = tmp_path / "scratch", tmp_path / "gone"
+    here.mkdir()
+    claims = [
+        {"claim": "gone", "path": "/gone", "here": str(gone)},
+        {"claim": "scratch", "path": "/scratch", "here": str(here)},
+    ]
     job = make(
         tmp_path,
         request(door=SHELL),
@@ -363,6 +373,11 @@ def test_folders_that_a_job_writes_to_are_made_where_this_machine_sees_them(
     assert "CONTAINER_HOME=/scratch/home" in options["-e"]
     assert (here / "out/mara").is_dir()
     assert (here / "home").is_dir()
+    code = Code(here / "code", COMMIT)
+    storage = {"outputs": "/gone/out"}
+    elsewhere = make(tmp_path, request("true"), claims=claims, code=code, storage=storage)
+    submitted(client, elsewhere)
+    assert not gone.exists()  # the claim is not mounted on this machine
 
 
 def test_what_the_client_says_last_is_the_reason_of_a_failure(

@@ -139,6 +139,17 @@ def test_a_task_has_what_was_asked_for(tmp_path: Path) -> None:
     assert ANSWERS in text
 
 
+def test_outputs_that_nothing_keeps_are_said(tmp_path: Path) -> None:
+    for number, (outputs, is_kept) in enumerate(
+        {"": False, "/mnt": False, "/data/o": True}.items()
+    ):
+        job = make(
+            tmp_path / str(number), request("true"), buckets=BUCKETS, storage={"outputs": outputs}
+        )
+        text = skypilot.files(job)["task.yaml"]
+        assert ("Nothing keeps" in text, "OUTPUTS_DIR" in text) == (not is_kept, is_kept)
+
+
 def test_the_entrypoint_is_called_in_the_image_s_environment_with_the_words_as_they_are(
     tmp_path: Path,
 ) -> None:

@@ -54,11 +54,14 @@ def place(claims: Claims, path: str, keys: tuple[str, ...] = (HERE, PATH)) -> Pl
     return None
 
 
-def on_this_machine(claims: Claims, path: str) -> str:
-    """A folder on a claim as this machine has it; "" if no claim says where."""
-    found = place(claims, path)
+def on_this_machine(claims: Claims, path: str, keys: tuple[str, ...] = (HERE, PATH)) -> str:
+    """A folder on a claim as this machine has it; "" if it does not have the claim.
+
+    The table is the team's: another machine may have the claim that this one does not have.
+    """
+    found = place(claims, path, keys)
     root = claims[found.number].get(HERE) if found else ""
-    return str(PurePosixPath(root, found.inside)) if found and root else ""
+    return str(PurePosixPath(root, found.inside)) if found and root and Path(root).is_dir() else ""
 
 
 def wrong_claims(claims: Claims) -> Iterator[str]:

@@ -20,6 +20,14 @@ export JUPYTER_TOKEN_FILE={TOKEN_FILE}"""
 DIGEST = re.compile("sha256:[0-9a-f]{64}")
 
 
+def literal(text: str) -> str:
+    """A text in which Kubernetes replaces nothing: it reads $(NAME) in words and variables.
+
+    https://kubernetes.io/docs/tasks/inject-data-application/define-interdependent-environment-variables
+    """
+    return text.replace("$", "$$") if "$(" in text or "$$" in text else text
+
+
 def for_entrypoint(job: Job) -> dict[str, str]:
     """The variables of the image's entrypoint that mean the same with every scheduler."""
     found = {"PROJECT_VERSION": job.code.version, "VERIFY_FIRST": "1" * job.request.verify}

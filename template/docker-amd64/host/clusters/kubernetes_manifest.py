@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..failures import failed
 from .job import JUPYTER, SSH
-from .job_file import MASTER_PORT, NOTEBOOK_PORT, for_entrypoint, variables
+from .job_file import MASTER_PORT, NOTEBOOK_PORT, for_entrypoint, literal, variables
 from .kubernetes_site import (
     ARRAY,
     JOB,
@@ -50,17 +50,12 @@ NODE = "node"  # the name of the pods' container, and of the replicated job of a
 RESTRICTED = "https://kubernetes.io/docs/concepts/security/pod-security-standards"
 # tar refuses names that lead out of the folder. Python's filter against them is not in every image:
 # https://docs.python.org/3/library/tarfile.html#extraction-filters
-UNPACK = ("tar", "--extract", "--file=/code/code.tar.gz", "--gzip", "--directory=/workspace")
+UNPACK = ("tar", "-xzf", "/code/code.tar.gz", "-C", "/workspace")
 WAIT = "trap 'exit 0' TERM; sleep infinity & wait"
 TOKEN = "$CONTAINER_HOME/.jupyter-token"  # noqa: S105  the name of a file
 
 
 # --------------------------------------------------------------------------------------- the parts
-
-
-def literal(text: str) -> str:
-    """A text in which Kubernetes replaces nothing: it reads $(NAME) in words and variables."""
-    return text.replace("$", "$$") if "$(" in text or "$$" in text else text
 
 
 def words_of(request: Request, project: Project) -> list[str]:
@@ -102,12 +97,10 @@ def environment(job: Job) -> list[Inline]:
     if kind != TRAINJOB and request.nodes > 1:
         first = f"{request.name}-{NODE}-0-0" if kind == JOBSET else f"{request.name}-0"
         values.update(MASTER_ADDR=f"{first}.{request.name}", MASTER_PORT=str(MASTER_PORT))
+    values = {name: value for name, value in values.items() if value != ""}
+    # An empty one of the user's takes the value of the image away.
     values.update(variables(job))
-    return [
-        Inline(name=name, value=literal(str(value)))
-        for name, value in values.items()
-        if value != ""
-    ]
+    return [Inline(name=name, value=literal(str(value))) for name, value in values.items()]
 
 
 def limits(job: Job) -> Inline:

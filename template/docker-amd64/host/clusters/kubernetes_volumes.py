@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Iterator, Mapping, NamedTuple
 
 from .claims import HERE, PATH, on_no_claim, on_this_machine, place
 from .job import SSH
-from .kubernetes_site import LABEL
+from .kubernetes_site import LABEL, TRAINJOB, kind_of
 from .yaml_text import Inline, Note
 
 if TYPE_CHECKING:
@@ -107,11 +107,15 @@ def wanted_mounts(project: Project, site: Site, request: Request) -> list[Mount]
 
 def folders_here(site: Site, request: Request) -> list[str]:
     """Folders that a job writes to and that this machine sees."""
-    return [
-        source
+    claims = site["kubernetes"]["claims"]
+    # A TrainJob has no container that makes them in the cluster.
+    keys = (HERE, PATH) if kind_of(site, request) == TRAINJOB else (HERE,)
+    wanted = [
+        on_this_machine(claims, source, keys)
         for key, source, _, read_only in of_storage(site, request)
-        if source and not read_only and key != "mounts" and locate(site, source, (HERE,))
+        if source and not read_only and key != "mounts"
     ]
+    return [folder for folder in wanted if folder]
 
 
 def folders_there(project: Project, site: Site, request: Request) -> list[Mount]:

@@ -27,6 +27,7 @@ from .job_file import (
     about_time,
     for_entrypoint,
     limited,
+    literal,
     variables,
 )
 from .site import ENVIRONMENT_NAME, Key, Keys, wrong_value
@@ -207,7 +208,7 @@ def arguments(job: Job) -> Iterator[str]:
     for name, value in environment(job).items():
         if name == "CONTAINER_HOME":
             yield f"# {ABOUT_HOME if value.startswith(TEMPORARY) else ABOUT_KEPT_HOME}"
-        yield option("-e", f"{name}={value}")
+        yield option("-e", f"{name}={literal(value)}")
     if own["secrets"]:
         yield "# The values are in Secrets of Kubernetes, and not in this file."
     for name, value in own["secrets"].items():

@@ -115,7 +115,10 @@ def files(job: Job) -> dict[str, str]:
         "file_mounts": {one["path"]: bucket(one) for one in own["buckets"]} or None,
         "envs": environment(job) or None,
     }
-    text = "\n".join([*head(job), "", yaml_text(start)])
+    about_outputs = []
+    if not has_bucket(job.site, job.site["storage"]["outputs"]):
+        about_outputs = ["# Nothing keeps its outputs: site.toml names no bucket for them."]
+    text = "\n".join([*head(job), *about_outputs, "", yaml_text(start)])
     if own["secrets"]:
         text += "# Their values are of the shell that submits: --secret NAME.\nsecrets:\n"
         text += "".join(f"  {name}: null\n" for name in own["secrets"])
