@@ -7,7 +7,9 @@ import io
 import multiprocessing
 import os
 import re
+import shlex
 import stat
+import subprocess
 import tarfile
 from contextlib import suppress
 from pathlib import Path
@@ -530,6 +532,27 @@ def test_a_storage_that_cannot_be_used(work: Project, tmp_path: Path) -> None:
     ignored = work.root / "outputs"
     ignored.mkdir()
     assert checkout_of(work, ignored).parent == ignored
+
+
+def test_a_storage_that_is_full_is_named_and_not_each_file(
+    work: Project,
+    storage: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    true, lines = code.ask, "".join(f"error: unable to write file {at}\n" for at in range(200))
+
+    def ask(*words: Any, **options: Any) -> subprocess.CompletedProcess[bytes]:
+        if "worktree" in words:
+            return subprocess.CompletedProcess(words, 128, b"", lines.encode())
+        return true(*words, **options)
+
+    monkeypatch.setattr(code, "ask", ask)
+    with pytest.raises(StopError) as caught:
+        code_of(work, storage)
+    assert caught.value.name == "cluster-storage"
+    assert shlex.split(caught.value.command)[-1] == str(storage)
+    assert len(capsys.readouterr().err.splitlines()) < 10
 
 
 def test_a_storage_that_may_not_be_written(

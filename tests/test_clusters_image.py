@@ -302,8 +302,8 @@ def test_a_name_that_cannot_be_is_refused(work: Project, name: str) -> None:
 def put_file(folder: Path, of: Image, *, dev: bool = False) -> Path:
     """What sif leaves."""
     file = folder / f"demo-{'dev-' if dev else ''}{of.digest[7:19]}.sif"
-    file.write_bytes(b"")
-    image.about(file).write_text(image.about_text(of))
+    file.write_bytes(b"whole")
+    image.about(file).write_text(image.about_text(of, 5))
     return file
 
 
@@ -357,6 +357,17 @@ def test_where_nothing_can_be_asked_it_is_the_newest_file(
     file = put_file(files, Image(name_in(closed), OLDER, "sha256:abc"))
     assert image_of(work, "sif", **keys) == Image(name_in(closed), OLDER, "sha256:abc", file)
     assert str(file) in capsys.readouterr().err
+
+
+def test_a_file_that_was_copied_in_part_is_refused(
+    work: Project, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image, "image_id", {"demo:simple-runtime": LOCAL}.get)
+    monkeypatch.setattr(image, "label", lambda *_: "")
+    file = put_file(files, Image("", LOCAL))
+    file.write_bytes(b"who")
+    assert refused(work, "sif", files=str(files)) == "cluster-image-file"
+    assert image.of_file(file) is None
 
 
 @pytest.mark.parametrize("folder", ["", "images", "/no/such folder"])

@@ -272,6 +272,9 @@ def test_logs_of_another_job_ask_the_engine(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     submitted(project, "train")
+    here: list[Job] = []
+    monkeypatch.setattr(jobs, "engine_program", lambda: sys.executable)
+    monkeypatch.setattr(jobs, "local_jobs", lambda _: here)
     asked: list[str] = []
 
     def find(_: Project, name: str) -> None:
@@ -280,6 +283,10 @@ def test_logs_of_another_job_ask_the_engine(
 
     monkeypatch.setattr(work, "find_job", find)
     usual = {"follow": False, "tail": None, "timestamps": False, "on": ""}
+    with pytest.raises(StopError) as caught:
+        work.do_logs(project, Namespace(job="job-1", **usual))
+    assert (caught.value.name, asked) == ("cluster-job-missing", [])
+    here.append(Job("1", "job-1", "running", "Up", "true"))
     with pytest.raises(StopError):
         work.do_logs(project, Namespace(job="job-1", **usual))
     assert asked == ["job-1"]

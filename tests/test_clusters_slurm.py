@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -63,9 +64,8 @@ def project(tmp_path: Path) -> Project:
     """A project in a folder with a blank in its name."""
     folder = tmp_path / "my project" / "docker-amd64"
     folder.mkdir(parents=True)
-    keys = tmp_path / "keys.pub"
-    keys.write_text("ssh-ed25519 AAAA jane\n")
-    (folder / ".env").write_text(f"SSH_KEYS={keys}\n")
+    (folder / "keys.pub").write_text("ssh-ed25519 AAAA jane\n")
+    (folder / ".env").write_text(f"SSH_KEYS='{folder}/keys.pub'\n")
     return Project(folder, {**PROJECT, "clusters": ["slurm"]})
 
 
@@ -337,6 +337,22 @@ def test_the_entrypoint_of_nvidia_is_the_first(
     assert words[-4] == "/opt/nvidia/nvidia_entrypoint.sh"
 
 
+def test_a_server_that_nobody_may_enter_is_refused(
+    render: Callable[..., Job], project: Project
+) -> None:
+    (project.folder / "keys.pub").write_text("\n")
+    with pytest.raises(StopError) as caught:
+        render(train(command=(), door=SSH))
+    assert caught.value.name == "ssh-no-keys"
+
+
+def test_the_command_in_the_script_of_a_door_can_be_pasted(render: Callable[..., Job]) -> None:
+    job = render(train(command=(), door=SHELL))
+    lines = (job.folder / slurm_file.ENTER_FILE).read_text().splitlines()
+    (line,) = [one[2:] for one in lines if one.startswith("# srun")]
+    assert shlex.split(line)[-2:] == [str(job.folder / slurm_file.ENTER_FILE), "bash"]
+
+
 @pytest.mark.parametrize("door", [SHELL, SSH, JUPYTER])
 @pytest.mark.parametrize("container", ["apptainer", "pyxis", "edf"])
 def test_a_door_is_one_line(render: Callable[..., Job], door: str, container: str) -> None:
@@ -390,8 +406,8 @@ def test_a_notebook_has_a_token_that_nothing_prints(tmp_path: Path) -> None:
         for number in ("41", "42")
     ]
     file = tmp_path / ".jupyter-token-42"
-    token = file.read_text().strip()
-    assert len(token) == 48
+    token = file.read_text()
+    assert (len(token), token.split()) == (48, [token])  # Jupyter takes the file as it is
     assert token not in (tmp_path / ".jupyter-token-41").read_text()  # of a server that has ended
     assert file.stat().st_mode & 0o777 == 0o600
     assert "--port=10042" in every[1].stdout
@@ -417,6 +433,8 @@ PartitionName=cpu Default=NO MaxTime=UNLIMITED MaxNodes=4 TotalNodes=9"""
         ({"partition": "gpu,cpu"}, {"gpus": 8}, ""),
         ({"partition": "gpu,cpu"}, {"gpus": 9}, "slurm-no-gpus"),
         ({"partition": "cpu"}, {"nodes": 5}, "slurm-nodes"),
+        ({"partition": "gpu"}, {"cpus": 128}, ""),
+        ({"partition": "cpu"}, {"cpus": 65}, "slurm-nodes-unfit"),
         ({}, {"nodes": 3}, "slurm-nodes"),
         ({}, {"seconds": 86401}, "slurm-time"),
         ({"partition": "cpu"}, {"seconds": 86401}, ""),
@@ -433,8 +451,9 @@ def test_what_slurm_would_queue_for_ever_is_refused(
     failure: str,
 ) -> None:
     said = {"scontrol --oneliner": PARTITIONS}
-    said["sinfo --noheader --partition=gpu"] = "(null)\ngpu:a100:4(S:0-1),gpu:h100:4"
-    said["sinfo --noheader --partition=cpu"] = "(null)"
+    said["sinfo --noheader"] = "64 (null)"
+    if keys.get("partition") != "cpu":
+        said["sinfo --noheader"] += "\n128 gpu:a100:4(S:0-1),gpu:h100:4"
     monkeypatch.setenv("SAYS", json.dumps(said))
     site = make_site(slurm=keys)
     if not failure:
@@ -443,6 +462,22 @@ def test_what_slurm_would_queue_for_ever_is_refused(
     with pytest.raises(StopError) as raised:
         slurm.check(project, site, train(**asked))
     assert raised.value.name == failure
+
+
+def test_folders_that_this_machine_does_not_have_are_named(
+    project: Project,
+    machine: Machine,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("SAYS", json.dumps({"scontrol --oneliner": PARTITIONS}))
+    missing = ("/no/data", "/no/secrets", "/no/first", "/no/second")
+    mounts = [f"{missing[2]}:/first", f"{machine.folder}:/second:ro", f"{missing[3]}:/third"]
+    storage = {"data": missing[0], "secrets": missing[1], "mounts": mounts}
+    slurm.check(project, make_site(storage=storage), train())
+    told = capsys.readouterr().err
+    assert [one for one in missing if one not in told] == []
+    assert str(machine.folder) not in told
 
 
 @pytest.mark.usefixtures("machine")

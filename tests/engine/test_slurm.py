@@ -214,6 +214,9 @@ def test_torchrun_on_two_nodes_computes_a_right_sum(site: Site) -> None:
         ("n1", 0, [0, 3, 6]),
         ("n2", 1, [0, 3, 6]),
     ]
+    # What torchrun leaves among its temporary files is removed with the home of the job.
+    left = [one.name for one in site.slurm.folder.glob("n?/tmp/*")]
+    assert not [name for name in left if not name.startswith("job-")]
 
 
 def test_the_tasks_of_an_array_have_their_own_output_and_status(site: Site) -> None:

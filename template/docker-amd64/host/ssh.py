@@ -11,6 +11,7 @@ from .engine_words import ask_engine
 from .failures import failed
 from .files import write_file
 from .ports import account_here
+from .project import me
 
 if TYPE_CHECKING:
     import argparse
@@ -74,27 +75,33 @@ def config(project: Project, alias: str, address: str, port: str, user: str) -> 
     return f"{entry}    ProxyJump {jump}\n" if jump else entry
 
 
-def key_file(project: Project) -> Path:
-    """The file of the public keys that may log in. Raises StopError if nobody may."""
-    file = project.settings.path("SSH_KEYS")
-    if not file or not read_text(file).strip():
-        raise failed("ssh-no-keys", project)
-    return file
-
-
 def reach(project: Project) -> tuple[str, str, str]:
     """Address and port of the server, and its user; its key is written where clients look for it.
 
     Raises:
         StopError: nobody may log in, or no server runs.
     """
-    key_file(project)
+    login_keys(project, for_job=False)
     need_container(project)
     found = container(project)
     address, port = server(project, found)
     key, user = host_key(project, found)
     write_file(project.folder / KNOWN_HOSTS, f"{alias_of(project)} {key}\n")
     return address, port, user
+
+
+def login_keys(project: Project, *, for_job: bool = True) -> Path:
+    """The file of the public keys that may log in. Raises StopError if no key is in it.
+
+    Args:
+        project: the project.
+        for_job: whether a job has the server; else it is the dev container, which starts again.
+    """
+    file = project.settings.path("SSH_KEYS")
+    if not file or not read_text(file).strip():
+        remedy = f"ls ~/.ssh/*.pub || ssh-keygen -t ed25519; {me()} env --refresh SSH_KEYS"
+        raise failed("ssh-no-keys", project, **({"remedy": remedy} if for_job else {}))
+    return file
 
 
 def alias_of(project: Project) -> str:

@@ -48,6 +48,8 @@ REASON = "jobs of a cluster use it"
 USERS = "hearth-users"  # a file of git's folder of a checkout
 NO_PROGRAM = 127  # the status of a command that is not there, as shells have it
 SHORT = 12  # hexadecimal digits of a commit in the name of a folder
+SHOWN = 5  # lines of what git says when it cannot check a commit out
+FULL = re.compile("unable to (write|create) file|No space left on device|[Qq]uota exceeded")
 POINTER = "version https://git-lfs.github.com/spec/v1"
 ASK_ALL = ("--untracked-files=normal", "--ignore-submodules=none")
 # Variables that name another repository than that of the folder: `git rev-parse --local-env-vars`.
@@ -302,7 +304,12 @@ def storage(project: Project, of: Repository, folder: Path) -> Path:
     real = Path(os.path.realpath(str(folder)))
     inside = Path(os.path.realpath(str(of.top))) in (real, *real.parents)
     if inside and ask(of.top, "check-ignore", "--quiet", "--", str(real)).returncode:
-        raise failed("cluster-storage", project, **known, reason="the repository would have it")
+        raise failed(
+            "cluster-storage",
+            project,
+            **known,
+            reason="the repository is around it, and does not ignore it",
+        )
     if not os.access(str(folder), os.W_OK | os.X_OK):
         raise failed("cluster-storage", project, **known, reason="you may not write there")
     return folder
@@ -360,7 +367,21 @@ def add_checkout(top: Path, commit: str, folder: Path) -> None:
     It is locked when it is whole. Raises StopError.
     """
     # Twice: a folder that was deleted may be registered still, and locked.
-    git(top, "worktree", "add", "--force", "--force", "--detach", "--", str(folder), commit)
+    twice = ("--force", "--force")
+    said = ask(top, "worktree", "add", *twice, "--detach", "--", str(folder), commit)
+    if said.returncode:
+        lines = os.fsdecode(said.stderr).splitlines()
+        show("\n".join(lines[-SHOWN:]))  # it may name each file
+        if FULL.search("\n".join(lines)):
+            path = str(folder.parent)
+            raise failed(
+                "cluster-storage",
+                key="[storage] code",
+                path=path,
+                reason="git could not write all files there, so it may be full",
+                remedy=f"df -h {shlex.quote(path)}",
+            )
+        raise failed("cluster-git", path=str(top), command="git worktree")
     for path, wanted in submodules(top, commit).items():
         here = top / path
         if not (here / ".git").exists():

@@ -131,17 +131,23 @@ def about(file: Path) -> Path:
     return file.with_name(f"{file.name}.json")
 
 
-def about_text(image: Image) -> str:
-    """The text of that file."""
-    known = {"image": image.name, "digest": image.digest, "answers": image.answers}
+def about_text(image: Image, size: int) -> str:
+    """The text of that file; the size is that of the image's file in bytes."""
+    known = {"image": image.name, "digest": image.digest, "answers": image.answers, "size": size}
     return json.dumps(known, indent=1) + "\n"
+
+
+def is_whole(file: Path) -> bool:
+    """Whether a file is there with all its bytes: somebody may have copied a part of it."""
+    size = read_json(read_text(about(file))).get("size")
+    return file.is_file() and size in (None, file.stat().st_size)
 
 
 def of_file(file: Path) -> Image | None:
     """The image that a file was made of; None if that is not known."""
     known = read_json(read_text(about(file)))
     name, digest, answers = (str(known.get(key, "")) for key in ("image", "digest", "answers"))
-    if not DIGEST.fullmatch(digest) or not file.is_file():
+    if not DIGEST.fullmatch(digest) or not is_whole(file):
         return None
     return Image(name, digest, answers, file)
 
@@ -179,8 +185,9 @@ def file_of_job(project: Project, site: Site, target: str, kind: str) -> Image:
         show(f"{error.sentence} The job has the newest file, {newest.file}.")
         return newest
     file = folder / file_name(project, target, image.digest, kind)
-    if not file.is_file():
-        raise failed("cluster-image-file", project, path=str(file), remedy=command)
+    if not is_whole(file):
+        known = {"cause": f"{file} is not whole."} if file.is_file() else {}
+        raise failed("cluster-image-file", project, path=str(file), remedy=command, **known)
     return image._replace(file=file, answers=image.answers or (of_file(file) or image).answers)
 
 
@@ -215,10 +222,13 @@ def target_of_job(project: Project, site: Site, request: Request, kind: str) -> 
         if newest_file(project, site, DEV, kind):
             return DEV
     if request.door != SHELL:
-        remedy = f"{me()} {kind} dev" if kind != REGISTRY else ""
-        known = {"remedy": remedy} if remedy else {}
+        known = {}
+        if kind != REGISTRY:
+            cause = f"An interactive job with {request.door} has the dev image, of which there is "
+            known = {"cause": f"{cause}no file.", "remedy": f"{me()} {kind} dev"}
         raise failed("cluster-image-dev", project, door=request.door, **known)
-    show("The job has the runtime image: site.toml names no dev image.")
+    why = "site.toml names no dev image" if kind == REGISTRY else f"{me()} {kind} dev was not run"
+    show(f"The job has the runtime image: {why}.")
     return RUNTIME
 
 

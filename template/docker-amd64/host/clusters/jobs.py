@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from ..project import Project
 
 FILE = "job.json"
+DEV = "dev"  # the container, for `logs`
 HERE = "here"  # in place of a cluster: this machine, with its jobs of `run -d`
 ENDED, UNKNOWN = "ended", "unknown"  # its scheduler does not know it any more; does not answer
 # How the words begin that schedulers have for jobs in which nothing happens any more.
@@ -312,7 +313,9 @@ def logs_of_job(project: Project, options: argparse.Namespace) -> int | None:
     else:
         record = find_record(project, "logs", options.job, "")
     if not record:
-        return None
+        if options.job == DEV or not records(project) or is_local(project, options.job):
+            return None
+        record = need_record(project, "logs", options.job, "")
     if not options.on and is_local(project, record.name):
         raise twice(project, "logs", record.name, [record.cluster, HERE])
     if options.tail or options.timestamps:

@@ -63,7 +63,10 @@ def words_of(request: Request, project: Project) -> list[str]:
     if request.door == SSH:
         return ["/opt/container/sshd.sh"]
     if request.door == JUPYTER:
-        make = f"umask 077; python -c 'import secrets; print(secrets.token_hex(24))' >\"{TOKEN}\""
+        # Jupyter takes the file as it is: a line end would be a part of the token.
+        make = (
+            f"umask 077; python -c 'import secrets; print(end=secrets.token_hex(24))' >\"{TOKEN}\""
+        )
         own = f'SHELL=/bin/{project.shell} JUPYTER_TOKEN_FILE="{TOKEN}"'
         start = f"exec env {own} jupyter lab --no-browser --ip=127.0.0.1 --port={NOTEBOOK_PORT}"
         start += " --ServerApp.port_retries=0 --ServerApp.root_dir=/workspace"
@@ -437,9 +440,9 @@ def config_map(job: Job, name: str, content: dict[str, Any]) -> str:
 def ssh_data(job: Job) -> dict[str, Any]:
     """What the ssh server of an interactive job needs. Raises StopError: nobody may log in."""
     from ..ask import read_text  # noqa: PLC0415  few jobs have a server
-    from ..ssh import key_file  # noqa: PLC0415  only projects with ssh have it
+    from ..ssh import login_keys  # noqa: PLC0415  only projects with ssh have it
 
-    keys = read_text(key_file(job.project))
+    keys = read_text(login_keys(job.project))
     user, group = ids(job.project, job.site)
     entry = f"{account(job.site)}:*:{user}:{group}::{home_of(job)}:/bin/{job.project.shell}"
     return {

@@ -19,7 +19,18 @@ from ..engine_words import PODMAN, engine_command, engine_program
 from ..failures import failed
 from ..files import write_file
 from ..registry_client import Registry, is_this_machine
-from .image import DEV, RUNTIME, SIF, SQSH, about, about_text, file_name, files_folder, source
+from .image import (
+    DEV,
+    RUNTIME,
+    SIF,
+    SQSH,
+    about,
+    about_text,
+    file_name,
+    files_folder,
+    is_whole,
+    source,
+)
 from .site import read_site
 
 if TYPE_CHECKING:
@@ -182,7 +193,7 @@ def make_file(project: Project, options: argparse.Namespace, kind: str) -> None:
     name = program(project, kind)
     found = source(project, site, options.image)
     file = folder / file_name(project, options.image, found.image.digest, kind)
-    if file.is_file() and not options.force:
+    if is_whole(file) and not options.force:
         show(f"It is there already. To make it anew, add --force. It is from {found.image.digest}.")
         print(file)
         return
@@ -195,7 +206,7 @@ def make_file(project: Project, options: argparse.Namespace, kind: str) -> None:
         made.chmod(0o755 if kind == SIF else 0o644)
         # Renamed too: in a folder of several users, a link may be in its place.
         text = work / "about.json"
-        write_file(text, about_text(found.image))
+        write_file(text, about_text(found.image, made.stat().st_size))
         text.replace(about(file))
         made.replace(file)
     show(f"Made from {found.image.name or found.here}, {found.image.digest}.")

@@ -7,6 +7,7 @@ import shlex
 import sys
 import time
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..ask import capture, command
@@ -16,7 +17,7 @@ from ..ports import account_here
 from ..project import USAGE, StopError, me
 from .amounts import as_clock, duration
 from .job import JUPYTER, SSH, Record, Scheduler
-from .site import Key, wrong_value
+from .site import SITE_FILE, Key, editing, wrong_value
 from .slurm_file import (
     APPTAINER,
     EDF,
@@ -31,7 +32,6 @@ from .slurm_file import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
     from ..project import Project
     from .job import Job, Request
@@ -68,6 +68,7 @@ OF_SCRIPT = re.compile(
     re.ASCII,
 )
 NO_OUTPUT = re.compile(r"[\"\\\x00-\x1f\x7f]")  # in the name of the file of what a job prints
+GPU_COUNT = re.compile(r"(?:^|,)gpu(?::[^:,()]+)?:(\d+)")
 EXIT = re.compile(r"(\d+)(?::(\d+))?")
 
 
@@ -93,10 +94,16 @@ def check(project: Project, site: Site, request: Request) -> None:
     if name and not set(name.split(",")) <= set(known):
         missing = ", ".join(one for one in name.split(",") if one not in known)
         cause = f"This Slurm has no partition {missing}. It has: {', '.join(sorted(known))}."
-        raise failed("slurm-partition", project, cause=cause)
+        remedy = editing(project, site.line("slurm", "partition"))
+        if "CLUSTER_PARTITION" in project.settings.environ:  # it counts before the others
+            remedy = "unset CLUSTER_PARTITION"
+        elif project.settings.get("CLUSTER_PARTITION"):
+            remedy = f"{me()} env --set CLUSTER_PARTITION="
+        raise failed("slurm-partition", project, cause=cause, remedy=remedy)
     chosen = [known[one] for one in name.split(",")] if name else default_of(known)
     check_limits(project, request, chosen)
     check_account(project, site)
+    tell_of_missing(site)
 
 
 def check_values(project: Project, site: Site) -> None:
@@ -142,6 +149,17 @@ def check_folders(project: Project, site: Site) -> None:
         raise failed("slurm-folder", project, path=str(project.folder))
 
 
+def tell_of_missing(site: Site) -> None:
+    """Name the folders that this machine does not have: nodes mostly have the same ones."""
+    storage = site["storage"]
+    found = [(key, storage[key]) for key in ("data", "secrets")]
+    found += [("mounts", one.partition(":")[0]) for one in storage["mounts"]]
+    for key, path in found:
+        if path and not Path(path).exists():
+            show(f"This machine has no {path}, which is {key} of [storage] in {SITE_FILE}.")
+            show("  Nodes that do not have it either start no job.")
+
+
 def partitions() -> dict[str, dict[str, str]]:
     """The partitions by their names, as scontrol has them; nothing if it does not say."""
     said = command(["scontrol", "--oneliner", "show", "partition"], PATIENCE)
@@ -178,26 +196,27 @@ def refusal(project: Project, request: Request, partition: dict[str, str]) -> St
     if request.nodes > nodes:
         cause = f"A job in the partition {name} may have {nodes} nodes at most, and this one asks "
         return failed("slurm-nodes", project, cause=f"{cause}for {request.nodes}.")
-    found = gpus_of(name) if request.gpus else None
-    if found is not None and request.gpus > found:
-        has = f"has {found} GPUs for each node at most" if found else "has no GPUs"
+    known = nodes_of(name) if request.gpus or request.cpus else []
+    if not known:
+        return None
+    gpus, cpus = (max(one[at] for one in known) for at in (0, 1))
+    if request.gpus > gpus:
+        has = f"has {gpus} GPUs for each node at most" if gpus else "has no GPUs"
         cause = f"The partition {name} {has}, and this job asks for {request.gpus}."
         return failed("slurm-no-gpus", project, cause=cause)
+    if request.cpus > cpus:
+        cause = f"A node of the partition {name} has {cpus} CPUs at most, and this job asks for "
+        return failed("slurm-nodes-unfit", project, cause=f"{cause}{request.cpus}.")
     return None
 
 
-def gpus_of(partition: str) -> int | None:
-    """The most GPUs that a node of a partition has; None if it is not known."""
-    call = ["sinfo", "--noheader", f"--partition={partition}", "--format=%G"]
+def nodes_of(partition: str) -> list[tuple[int, int]]:
+    """The GPUs and CPUs of each kind of node of a partition; nothing if it is not known."""
+    call = ["sinfo", "--noheader", "--exact", f"--partition={partition}", "--format=%c %G"]
     said = command(call, PATIENCE)
-    if said.status or not said.out.strip():
-        return None
-    # gpu:a100:4(S:0-1),gpu:h100:4 or (null)
-    counts = [
-        sum(int(number) for number in re.findall(r"(?:^|,)gpu(?::[^:,()]+)?:(\d+)", line))
-        for line in said.out.split()
-    ]
-    return max(counts)
+    # 64 gpu:a100:4(S:0-1),gpu:h100:4 or 64 (null)
+    every = [] if said.status else re.findall(r"(?m)^(\d+) +(\S+)", said.out)
+    return [(sum(map(int, GPU_COUNT.findall(gres))), int(cpus)) for cpus, gres in every]
 
 
 def seconds_of(limit: str) -> int:

@@ -119,7 +119,7 @@ def mounts(job: Job) -> list[str]:
     Of the texts, only those of unpacked code and the user's entry have variables in them.
 
     Raises:
-        StopError: the name of a folder has what separates folders, or nobody may log in by ssh.
+        StopError: the name of a folder has what separates folders; nobody may log in by ssh.
     """
     storage = job.site["storage"]
     # Other jobs of the commit have the same folder.
@@ -132,9 +132,9 @@ def mounts(job: Job) -> list[str]:
         found.append(f"{storage['home']}:{storage['home']}")
     sources = [job.code.folder] if job.code.folder else []
     if job.request.door == SSH:
-        from ..ssh import key_file  # noqa: PLC0415  only projects with ssh have it
+        from ..ssh import login_keys  # noqa: PLC0415  only projects with ssh have it
 
-        keys = key_file(job.project)
+        keys = login_keys(job.project)
         found.append(f"{keys}:/run/ssh_keys:ro")
         sources.append(keys)
         if container_of(job) == APPTAINER:
@@ -280,10 +280,12 @@ def cleaning(job: Job) -> list[str]:
     """
     rm = " ".join(["rm -rf --", *(f'"{one}"' for one in temporary(job))])
     if job.request.nodes > 1:
-        rm = f"\n    srun --overlap {EACH_NODE} {rm} || {rm}\n"
+        rm = f"\n    srun --overlap {EACH_NODE} \\\n        {rm} || {rm}\n"
     else:
         rm = f" {rm} || true; "
-    reason = "# Nothing is left on the nodes. When the job is cancelled, its program ends first."
+    reason = (
+        "# The job's own folders are removed. When the job is cancelled, its program ends first."
+    )
     return [reason, f"clean() {{{rm}}}", "trap clean EXIT; trap : TERM"]
 
 
@@ -352,12 +354,13 @@ def srun(job: Job) -> list[str]:
 
 
 # The token is in a file of the user, and is not printed: Jupyter prints only those that it makes.
+# It takes the file as it is: a line end would be a part of the token.
 # Others who are on the node can reach the port, but have no token. If one of them takes the port
 # first, the browser shows them the token: so each job has its own, and this one has no server.
 JUPYTER_SCRIPT = """\
 umask 077
 export JUPYTER_TOKEN_FILE=$HOME/.jupyter-token-$SLURM_JOB_ID
-python -c "import secrets; print(secrets.token_hex(24))" >"$JUPYTER_TOKEN_FILE"
+python -c "import secrets; print(end=secrets.token_hex(24))" >"$JUPYTER_TOKEN_FILE"
 exec jupyter lab --no-browser --ip=127.0.0.1 --port=$((10000 + SLURM_JOB_ID % 20000)) \\
     --ServerApp.port_retries=0 --ServerApp.root_dir=/workspace"""
 
@@ -469,7 +472,7 @@ def enter_file(job: Job) -> str:
         comment(
             f"A command in the container of {job.request.name}, on the node of the job, such as:"
         ),
-        comment(f"srun --jobid=ID --overlap --pty bash {name} bash"),
+        f"# srun --jobid=ID --overlap --pty bash {name} bash",  # in one line, to be pasted
         *modules(job),
         "set -euo pipefail",
         *exports(job),
