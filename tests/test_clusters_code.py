@@ -638,6 +638,8 @@ def test_a_job_without_shared_storage_brings_the_commit_with_it(
     assert found.folder is None
     with tarfile.open(fileobj=io.BytesIO(found.archive)) as tar:
         assert sorted(tar.getnames()) == sorted([".gitignore", ODD, "train.py"])
+        committed = git(work.root, "show", "--no-patch", "--format=%ct", "HEAD").strip()
+        assert {str(int(one.mtime)) for one in tar} == {committed}  # the same archive each time
     assert found == code_of(work, "" if shares else storage, shares=shares, make=False)
     (work.root / "train.py").write_text("print(7)\n")
     dirty = code_of(work, dirty=True)

@@ -298,7 +298,7 @@ def test_no_label_of_an_image_becomes_a_line_of_a_file(tmp_path: Path, module: A
         (request("a"), {"credential": "a,b"}, "site-value"),
         (request("a"), {"cli": "v1", "priority": "high"}, "site-value"),
         (request("a"), {"storage": {"outputs": "/elsewhere"}}, "site-value"),
-        (request("a"), {"code": Code(None, COMMIT, archive=b"x")}, "cluster-code-unnamed"),
+        (request("a"), {"code": Code(None, COMMIT, archive=b"x")}, "cluster-code-folder"),
     ],
 )
 def test_what_run_ai_cannot_do_is_refused(
@@ -378,6 +378,38 @@ def test_folders_that_a_job_writes_to_are_made_where_this_machine_sees_them(
     elsewhere = make(tmp_path, request("true"), claims=claims, code=code, storage=storage)
     submitted(client, elsewhere)
     assert not gone.exists()  # the claim is not mounted on this machine
+
+
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [
+        ("HERE/jobs", ""),
+        ("/scratch/jobs", ""),
+        ("/gone/jobs", "cluster-code-folder"),  # not mounted on this machine
+        ("/pods/jobs", "cluster-code-folder"),  # of pods only
+        ("/elsewhere", "site-value"),
+        ("", "cluster-code-folder"),
+    ],
+)
+def test_code_is_in_a_folder_that_pods_and_this_machine_have(
+    tmp_path: Path, code: str, name: str
+) -> None:
+    here = tmp_path / "scratch"
+    here.mkdir()
+    claims = [
+        {"claim": "gone", "path": "/gone", "here": str(tmp_path / "gone")},
+        {"claim": "scratch", "path": "/scratch", "here": str(here)},
+        {"claim": "pods", "path": "/pods"},
+    ]
+    path = code.replace("HERE", str(here))
+    job = make(tmp_path, request("true"), claims=claims, storage={"code": path})
+    shared_code = runai.SCHEDULER.shared_code
+    if not name:
+        assert shared_code(job.project, job.site, job.request) == path
+        return
+    with pytest.raises(StopError) as caught:
+        shared_code(job.project, job.site, job.request)
+    assert caught.value.name == name
 
 
 def test_what_the_client_says_last_is_the_reason_of_a_failure(

@@ -198,7 +198,7 @@ def test_an_interactive_job_is_a_machine_that_deletes_itself(tmp_path: Path, doo
         (request("a"), {"buckets": [{**BUCKETS[0], "mode": "SYNC"}]}, "site-value"),
         (request("a"), {"secrets": ["HF_TOKEN=hf_abc"]}, "site-value"),
         (request(door=SHELL), {"extras": [], "image": {"dev": "x/dev"}}, "cluster-skypilot-sudo"),
-        (request("a"), {"code": Code(None, COMMIT, archive=b"x")}, "cluster-code-unnamed"),
+        (request("a"), {"code": Code(None, COMMIT, archive=b"x")}, "cluster-code-folder"),
     ],
 )
 def test_what_skypilot_cannot_do_is_refused(

@@ -64,6 +64,12 @@ def on_this_machine(claims: Claims, path: str, keys: tuple[str, ...] = (HERE, PA
     return str(PurePosixPath(root, found.inside)) if found and root and Path(root).is_dir() else ""
 
 
+def is_shared(claims: Claims, path: str) -> bool:
+    """Whether a folder is on a claim, and this machine has it."""
+    is_here = bool(on_this_machine(claims, path)) or Path(path).is_dir()
+    return is_here and place(claims, path) is not None
+
+
 def wrong_claims(claims: Claims) -> Iterator[str]:
     """What is wrong with the entries, for any scheduler; each continues a sentence."""
     for number, claim in enumerate(claims, 1):

@@ -540,9 +540,11 @@ def archive(project: Project, of: Repository, commit: str) -> bytes:
     if submodules(of.top, commit):
         show("The job does not have the submodules: it brings an archive of the commit with it.")
     packed = BytesIO()
-    words = git_words("-C", str(of.top), "archive", "--format=tar", f"{commit}:{of.inside}")
+    # Of a commit, files have its time; of a tree, such as COMMIT:FOLDER, that of the call:
+    # https://git-scm.com/docs/git-archive#_description
+    words = git_words("-C", str(of.top / of.inside), "archive", "--format=tar", commit)
     with subprocess.Popen(words, stdout=subprocess.PIPE, env=git_env()) as process:
-        # Without a time, so that the same commit is the same archive.
+        # Without a time of its own, so that the same commit is the same archive.
         with gzip.GzipFile(fileobj=packed, mode="wb", mtime=0) as file:
             while process.stdout and packed.tell() <= MOST:
                 block = process.stdout.read(2**20)
@@ -592,7 +594,7 @@ def code_of_job(
     of = repository(project)
     named = scheduler.shared_code(project, site, request)
     if not named and site["storage"]["code"]:
-        show("[storage] code is on no volume of the job: it brings an archive of its commit along.")
+        show("[storage] code is on no claim of the job: it brings an archive of its commit along.")
     here = as_here(site, request.cluster, named)
     place = storage(project, of, Path(here)) if here else None
     changed = commit_of_job(project, of, dirty=dirty, keep=make or not place)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..ask import Output, command, gather, read_json
 from ..compose import show
 from ..failures import failed
-from .claims import make_folders
+from .claims import is_shared, make_folders
 from .job import JUPYTER, SSH, Scheduler
 from .job_file import ENTRYPOINT, NOTEBOOK_PORT
 from .kubernetes_manifest import MAIN, NODE, TOKEN, files
@@ -29,7 +29,7 @@ from .kubernetes_site import (
     ids,
     kind_of,
 )
-from .kubernetes_volumes import folders_here, is_shared, wanted_mounts
+from .kubernetes_volumes import folders_here, wanted_mounts
 from .site import Key, Keys
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ def shared_code(project: Project, site: Site, request: Request) -> str:
         StopError: it is needed.
     """
     path = str(site["storage"]["code"])
-    if path and is_shared(site, path):
+    if path and is_shared(site["kubernetes"]["claims"], path):
         return path
     if kind_of(site, request) == TRAINJOB:
         raise failed("kubernetes-archive", project)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Iterator, Mapping, NamedTuple
 
 from .claims import HERE, PATH, on_no_claim, on_this_machine, place
@@ -58,13 +58,6 @@ def locate(site: Site, path: str, keys: tuple[str, ...] = (HERE, PATH)) -> Mount
     under = PurePosixPath(claim.get("sub_path", ""), found.inside)
     sub_path = str(under).strip("/") if under.parts else ""
     return Mount(volume_of(site, found.number), path, sub_path, is_read_only(claim))
-
-
-def is_shared(site: Site, path: str) -> bool:
-    """Whether a folder is on a claim that this machine has, too."""
-    claims = site["kubernetes"]["claims"]
-    is_on_claim = place(claims, path, (PATH,)) is not None
-    return bool(on_this_machine(claims, path)) or (is_on_claim and Path(path).is_dir())
 
 
 def is_read_only(claim: Mapping[str, str]) -> bool:

@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from ..failures import failed
-from .claims import make_folders, on_no_claim, on_this_machine, place, wrong_claims
+from .claims import is_shared, make_folders, on_no_claim, on_this_machine, place, wrong_claims
 from .clients import output_of, run_in_terminal, shown_call
 from .job import JUPYTER, SSH, Job, Scheduler
 from .job_file import (
@@ -276,16 +276,19 @@ def environment(job: Job) -> dict[str, str]:
 def code_folder(job: Job) -> str:
     """Where pods have the code. Raises StopError."""
     if job.code.folder is None:
-        raise failed("cluster-code-unnamed", job.project, cluster="Run:ai")
+        raise failed("cluster-code-folder", job.project, cluster="Run:ai")
     return in_pods(job.project, job.site, "code", str(job.code.folder))
 
 
 def shared_code(project: Project, site: Site, _: Request) -> str:
     """[storage] code. Raises StopError if there is none, or if it is on no claim."""
-    if not site["storage"]["code"]:
-        raise failed("cluster-code-unnamed", project, cluster="Run:ai")
-    in_pods(project, site, "code", site["storage"]["code"])
-    return str(site["storage"]["code"])
+    path = str(site["storage"]["code"])
+    if path:
+        in_pods(project, site, "code", path)
+    # Where a claim is not mounted, a folder of its name would be one of this machine alone.
+    if not path or not is_shared(site["runai"]["claims"], path):
+        raise failed("cluster-code-folder", project, cluster="Run:ai")
+    return path
 
 
 def in_pods(project: Project, site: Site, key: str, path: str) -> str:

@@ -79,7 +79,7 @@ def check(project: Project, site: Site, request: Request) -> None:
 def shared_code(project: Project, site: Site, _: Request) -> str:
     """[storage] code, from which SkyPilot copies. Raises StopError if there is none."""
     if not site["storage"]["code"]:
-        raise failed("cluster-code-unnamed", project, cluster="SkyPilot")
+        raise failed("cluster-code-folder", project, cluster="SkyPilot")
     return str(site["storage"]["code"])
 
 
@@ -106,7 +106,7 @@ def files(job: Job) -> dict[str, str]:
     """The task. Raises StopError if the code is not a folder."""
     request, own = job.request, job.site["skypilot"]
     if job.code.folder is None:
-        raise failed("cluster-code-unnamed", job.project, cluster="SkyPilot")
+        raise failed("cluster-code-folder", job.project, cluster="SkyPilot")
     start = {
         "name": request.name,
         "resources": resources(job),
