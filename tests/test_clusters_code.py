@@ -501,7 +501,9 @@ def test_without_git_its_absence_is_said(
     assert code_of(work, storage, folder="/shared/demo").folder == Path("/shared/demo")
 
 
-def test_an_interactive_job_edits_a_checkout_of_its_own(work: Project, storage: Path) -> None:
+def test_an_interactive_job_edits_a_checkout_of_its_own(
+    work: Project, storage: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     queued = checkout_of(work, storage)
     found = code_of(work, storage, request=Request("slurm", "desk", (), door="shell")).folder
     assert found == queued.with_name(f"{queued.name}-desk")
@@ -510,7 +512,13 @@ def test_an_interactive_job_edits_a_checkout_of_its_own(work: Project, storage: 
     site = Site(Path("site.toml"), {"storage": {"code": str(storage)}})
     assert code.unused_checkouts(work, site, []) == [queued]
     commit(found, "Work in the job")
+    capsys.readouterr()
     assert code.unused_checkouts(work, site, []) == [queued]
+    # It is named, with the command that removes it for good.
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert run("bash", "-c", line.partition("run: ")[2]).returncode == 0
+    assert not found.exists()
+    assert queued.exists()
 
 
 # --------------------------------------------------------------------------------- the storage

@@ -28,7 +28,7 @@ environment() {
 
 cat >"$folder/sshd_config" <<EOF
 Port 2222
-HostKey $host_key
+HostKey "$host_key"
 PidFile none
 UsePAM no
 PasswordAuthentication no

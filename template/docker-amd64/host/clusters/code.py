@@ -487,8 +487,8 @@ def checkout_of(project: Project, of: Repository, first: Path, commit: str, *, o
 def unused_checkouts(project: Project, site: Site, records: Iterable[Record]) -> list[Path]:
     """The checkouts of this repository on the site's storage that no job of `records` uses.
 
-    One with edits, or with a commit that nothing else has, is somebody's work and not among them;
-    nor is one that jobs of another folder of the repository have.
+    One with edits, or with a commit that nothing else has, is somebody's work: it is not among
+    them, and named. Nor is one that jobs of another folder of the repository have.
     """
     folder = os.path.realpath(str(site["storage"]["code"] or "/nowhere"))
     used = {one.dirty or one.commit for one in records}
@@ -506,6 +506,11 @@ def unused_checkouts(project: Project, site: Site, records: Iterable[Record]) ->
                 continue
             if is_whole(of.top, place, value) and ask(of.top, *kept).stdout:
                 found.append(place)
+            elif place.is_dir():
+                words = ("-C", str(of.top), "worktree", "remove", "--force", "--force", str(place))
+                remove = " ".join(map(shlex.quote, ("git", *words)))
+                show(f"Kept, because it has edits or commits of its own: {place}")
+                show(f"  To remove it for good, run: {remove}")
     return found
 
 
