@@ -466,6 +466,10 @@ def test_a_wrong_value_is_refused_with_its_place_and_what_to_write(
 def test_a_secret_is_refused_in_a_file_that_git_has(read: Read, name: str) -> None:
     stop = refusal(read, f'[environment]\n{name} = "x"')
     assert "[storage] secrets" in stop.sentence
+    for table in ("[environment]\nX", "[slurm]\naccount", "[storage]\ndata"):
+        token = f"hf_{'a' * 34}"
+        stop = refusal(read, f'{table} = "/{token}"')
+        assert token not in stop.sentence
     assert read('[environment]\nTOKENIZERS_PARALLELISM = "false"\nKEYBOARD = "us"')
 
 

@@ -29,6 +29,11 @@ SECRET = re.compile(
     r"(^|.*_)(TOKEN|API_?KEY|KEY|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?)S?|.*PASSWORD",
     re.IGNORECASE,
 )
+# Tokens by the forms that their makers give them, so that they can be found where they leaked.
+TOKEN = re.compile(
+    r"\bhf_[A-Za-z0-9]{30,}|\bgh[pousr]_[A-Za-z0-9]{30,}|\bgithub_pat_\w{30,}|\bglpat-[\w-]{20,}"
+    r"|\bAKIA[0-9A-Z]{16}\b|\bsk-[\w-]{32,}|\bxox[abprs]-[\w-]{20,}|-----BEGIN [A-Z ]*PRIVATE KEY"
+)
 # Where a job's container has something already: at the place itself, and also below it.
 PLACES = ("/", "/data", "/outputs", "/dev", "/opt")
 TREES = ("/workspace", "/run/secrets", "/opt/container", "/opt/venv", "/proc", "/sys")
@@ -127,6 +132,11 @@ def clean(text: Any) -> str:
         raise ValueError("must be a text in quotes")  # noqa: TRY004  a wrong value too
     if UNSEEN.search(text) or re.search(r"[\t\n]", text):
         raise ValueError("has a tab, a line end or a character that cannot be seen")
+    if TOKEN.search(text):
+        raise ValueError(
+            "has a token in it, and job files can be read by others. Write it into a file in the "
+            "folder that [storage] secrets of site.toml names; jobs have it in /run/secrets"
+        )
     if len(text) > LONGEST_TEXT:
         raise ValueError(f"has more than {LONGEST_TEXT} characters")
     return text
