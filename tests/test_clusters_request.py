@@ -176,6 +176,16 @@ def test_a_secret_does_not_come_into_a_job_file(
         assert secret not in str(stop)
 
 
+@pytest.mark.parametrize("cluster", ["kubernetes", "runai", "skypilot"])
+def test_a_refused_secret_is_sent_where_its_cluster_has_secrets(
+    project: Project, cluster: str
+) -> None:
+    other = Project(project.folder, {**PROJECT, "clusters": [cluster]})
+    with pytest.raises(StopError) as caught:
+        read_request(other, site(), parsed("-e", "HF_TOKEN=x", "python"))
+    assert f"[{cluster}]" in caught.value.sentence
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

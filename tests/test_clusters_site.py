@@ -470,6 +470,8 @@ def test_a_secret_is_refused_in_a_file_that_git_has(read: Read, name: str) -> No
         token = f"hf_{'a' * 34}"
         stop = refusal(read, f'{table} = "/{token}"')
         assert token not in stop.sentence
+    stop = refusal(read, f'[environment]\nURL = "https://jane:hf_{"a" * 34}@example.com"')
+    assert "hf_a" not in str(stop)
     assert read('[environment]\nTOKENIZERS_PARALLELISM = "false"\nKEYBOARD = "us"')
 
 

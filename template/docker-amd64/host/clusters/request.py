@@ -32,6 +32,13 @@ COUNT = re.compile(r"\d{1,9}", re.ASCII)
 # As Slurm has it: https://slurm.schedmd.com/sbatch.html#OPT_array
 INDICES = r"\d{1,6}(?:-\d{1,6}(?::\d{1,6})?)?"
 ARRAY = re.compile(rf"({INDICES}(?:,{INDICES})*)(%\d{{1,6}})?", re.ASCII)
+# Where tokens belong, as a part of a sentence; {name} is that of the variable.
+HOMES_OF_TOKENS = {
+    "slurm": "Write it into a file {name} in the folder that [storage] secrets of SITE names",
+    "kubernetes": "Make it the key {name} of the Secret that secret in [kubernetes] of SITE names",
+    "runai": "Name it in secrets of [runai] of SITE, from a Secret of Kubernetes",
+    "skypilot": "Name the variable of your shell in secrets of [skypilot] of SITE",
+}
 
 __all__ = ["as_clock", "duration", "read_request", "request_options", "size"]
 
@@ -83,7 +90,7 @@ def read_request(project: Project, site: Site, options: argparse.Namespace) -> R
     """
     cluster = cluster_of(project, options.on)
     door = door_of(project, options.interactive)
-    command = command_of(options.command, door)
+    command = command_of(options.command, door, cluster)
     given = site["defaults"]
     request = Request(
         cluster=cluster,
@@ -99,7 +106,7 @@ def read_request(project: Project, site: Site, options: argparse.Namespace) -> R
         door=door,
         verify=options.verify,
         requeue=count("--requeue", options.requeue, 0),
-        environment=environment_of(options.env),
+        environment=environment_of(options.env, cluster),
     )
     check_limits(site, request)
     check_together(project, request)
@@ -144,7 +151,7 @@ def door_of(project: Project, wanted: str | None) -> str:
     return wanted
 
 
-def command_of(words: list[str], door: str) -> tuple[str, ...]:
+def command_of(words: list[str], door: str, cluster: str) -> tuple[str, ...]:
     """The command without the -- that may be in front of it. Raises StopError."""
     if words[:1] == ["--"]:
         words = words[1:]
@@ -160,16 +167,19 @@ def command_of(words: list[str], door: str) -> tuple[str, ...]:
     if words and not words[0]:
         raise usage("The command of a job cannot be an empty word.")
     if any(TOKEN.search(word) for word in words):
-        refuse_token("The command")
+        refuse_token("The command", cluster)
     return tuple(words)
 
 
-def refuse_token(where: str) -> NoReturn:
+def home_of_token(cluster: str, name: str) -> str:
+    """Where a job's token belongs, as a sentence without its point."""
+    return HOMES_OF_TOKENS[cluster].format(name=name).replace("SITE", SITE_FILE)
+
+
+def refuse_token(where: str, cluster: str) -> NoReturn:
     """Raise StopError for a token in what everybody can read."""
-    raise usage(
-        f"{where} has a token in it, and job files can be read by others. Write it into a file in "
-        "the folder that [storage] secrets of site.toml names; jobs have it in /run/secrets."
-    )
+    home = home_of_token(cluster, "of a name that your program knows")
+    raise usage(f"{where} has a token in it, and job files can be read by others. {home}.")
 
 
 def name_of(project: Project, cluster: str, wanted: str | None) -> str:
@@ -241,7 +251,7 @@ def is_range(text: str) -> bool:
     return int(first) <= int(last or first) <= LARGEST_INDEX and int(step or 1) > 0
 
 
-def environment_of(words: Iterable[str]) -> dict[str, str]:
+def environment_of(words: Iterable[str], cluster: str) -> dict[str, str]:
     """The variables of -e. Raises StopError."""
     made: dict[str, str] = {}
     for word in words:
@@ -250,12 +260,14 @@ def environment_of(words: Iterable[str]) -> dict[str, str]:
             raise usage(f'-e takes NAME=VALUE or NAME, not "{word}".')
         if SECRET.fullmatch(name):
             raise usage(
-                f"{name} would be in the job's file, which others can read. Write it into a file "
-                f"{name} in the folder that [storage] secrets of {SITE_FILE} names."
+                f"{name} would be in the job's file, which others can read. "
+                f"{home_of_token(cluster, name)}."
             )
         if not sign and name not in os.environ:
             raise usage(f"-e {name} takes the value of your shell, which has none.")
         value = value if sign else os.environ[name]
+        if TOKEN.search(value):
+            refuse_token(f"The value of -e {name}", cluster)
         try:
             made[name] = clean(value)
         except ValueError as error:

@@ -24,15 +24,15 @@ LONGEST_TEXT = 1000
 LARGEST_NUMBER = 2**31
 VARIABLE = re.compile(r"\$(?:(\$)|([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})?", re.ASCII)
 ENVIRONMENT_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
-# Names of variables whose values are nobody's but their owner's.
-SECRET = re.compile(
-    r"(^|.*_)(TOKEN|API_?KEY|KEY|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?)S?|.*PASSWORD",
-    re.IGNORECASE,
-)
 # Tokens by the forms that their makers give them, so that they can be found where they leaked.
 TOKEN = re.compile(
     r"\bhf_[A-Za-z0-9]{30,}|\bgh[pousr]_[A-Za-z0-9]{30,}|\bgithub_pat_\w{30,}|\bglpat-[\w-]{20,}"
     r"|\bAKIA[0-9A-Z]{16}\b|\bsk-[\w-]{32,}|\bxox[abprs]-[\w-]{20,}|-----BEGIN [A-Z ]*PRIVATE KEY"
+)
+# Names of variables whose values are nobody's but their owner's.
+SECRET = re.compile(
+    r"(^|.*_)(TOKEN|API_?KEY|KEY|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?)S?|.*PASSWORD",
+    re.IGNORECASE,
 )
 # Where a job's container has something already: at the place itself, and also below it.
 PLACES = ("/", "/data", "/outputs", "/dev", "/opt")
@@ -261,9 +261,10 @@ def variable(name: str, value: Any, who: Person) -> str:
     """The value of a variable for jobs. Raises ValueError."""
     if not ENVIRONMENT_NAME.fullmatch(name):
         raise ValueError("is not a name for a variable: use letters, digits and _")
-    if SECRET.fullmatch(name):
+    if SECRET.fullmatch(name) or (isinstance(value, str) and TOKEN.search(value)):
         raise ValueError(
-            "would be in git and in every job file. Write it into a file of that name in the "
-            "folder that [storage] secrets names"
+            "would be in git and in every job file. Slurm takes tokens from the folder that "
+            "[storage] secrets names, Kubernetes from the Secret that [kubernetes] secret names, "
+            "and others from the secrets of their tables"
         )
     return expanded(clean(value), who)
