@@ -17,7 +17,7 @@ from typing import Any, cast
 
 import pytest
 
-from host.clusters import code
+from host.clusters import checkouts, code, code_repository
 from host.clusters.job import Code, Record, Request, Scheduler
 from host.clusters.schedulers import scheduler
 from host.clusters.site import Site
@@ -167,7 +167,7 @@ def test_nothing_that_git_cleans_up_is_a_commit_of_a_job(work: Project, storage:
     moved.rename(storage)
     assert git(found, "rev-parse", "HEAD").strip() == lost
     assert git(found, "status", "--porcelain") == ""
-    code.remove_checkout(found)
+    checkouts.remove_checkout(found)
     git(work.root, "gc", "--quiet", "--prune=now")
     assert git(work.root, "cat-file", "-t", lost).strip() == "commit"
 
@@ -455,7 +455,7 @@ def test_submodules_come_from_those_that_are_here(
     (work.root / "lib/lib.py").write_text("edited\n")
     assert refused(work, storage) == "cluster-code-changed"
     assert refused(work, storage, dirty=True) == "cluster-submodule-changed"
-    code.remove_checkout(found)
+    checkouts.remove_checkout(found)
     assert "prunable" not in git(work.root / "lib", "worktree", "list", "--porcelain")
     assert git(work.root / "lib/in side", "worktree", "list").count("\n") == 1
 
@@ -510,10 +510,10 @@ def test_an_interactive_job_edits_a_checkout_of_its_own(
     (found / "train.py").write_text("print('edited')\n")
     assert (queued / "train.py").read_text() == "print(1)\n"
     site = Site(Path("site.toml"), {"storage": {"code": str(storage)}})
-    assert code.unused_checkouts(work, site, []) == [queued]
+    assert checkouts.unused_checkouts(work, site, []) == [queued]
     commit(found, "Work in the job")
     capsys.readouterr()
-    assert code.unused_checkouts(work, site, []) == [queued]
+    assert checkouts.unused_checkouts(work, site, []) == [queued]
     # It is named, with the command that removes it for good.
     line = capsys.readouterr().err.splitlines()[-1]
     assert run("bash", "-c", line.partition("run: ")[2]).returncode == 0
@@ -548,14 +548,15 @@ def test_a_storage_that_is_full_is_named_and_not_each_file(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    true, lines = code.ask, "".join(f"error: unable to write file {at}\n" for at in range(200))
+    true = code_repository.ask
+    lines = "".join(f"error: unable to write file {at}\n" for at in range(200))
 
     def ask(*words: Any, **options: Any) -> subprocess.CompletedProcess[bytes]:
         if "worktree" in words:
             return subprocess.CompletedProcess(words, 128, b"", lines.encode())
         return true(*words, **options)
 
-    monkeypatch.setattr(code, "ask", ask)
+    monkeypatch.setattr(checkouts, "ask", ask)
     with pytest.raises(StopError) as caught:
         code_of(work, storage)
     assert caught.value.name == "cluster-storage"
@@ -589,10 +590,10 @@ def test_checkouts_that_no_job_uses_can_be_removed(work: Project, storage: Path)
     used = code_of(work, storage)
     record = Record("slurm", "a", "1", "", (), head, "", "", "", 1, 0, "", work.root)
     site = Site(Path("site.toml"), {"storage": {"code": str(storage)}})
-    unused = code.unused_checkouts(work, site, [record])
+    unused = checkouts.unused_checkouts(work, site, [record])
     assert set(unused) == {old, snapshot.folder}
     for one in unused:
-        code.remove_checkout(one)
+        checkouts.remove_checkout(one)
     assert [*storage.iterdir()] == [used.folder]
     assert git(work.root, "worktree", "list").count("\n") == 2
 
@@ -606,9 +607,9 @@ def test_a_checkout_that_another_worktree_has_jobs_with_is_used(
     (tree / "docker-amd64").mkdir()
     assert checkout_of(project_in(tree), storage) == found
     site = Site(Path("site.toml"), {"storage": {"code": str(storage)}})
-    assert code.unused_checkouts(work, site, []) == []
+    assert checkouts.unused_checkouts(work, site, []) == []
     git(work.root, "worktree", "remove", "--force", str(tree))
-    assert code.unused_checkouts(work, site, []) == [found]
+    assert checkouts.unused_checkouts(work, site, []) == [found]
 
 
 # ------------------------------------------------------------------------- without shared storage

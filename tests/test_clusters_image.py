@@ -303,7 +303,7 @@ def put_file(folder: Path, of: Image, *, dev: bool = False) -> Path:
     """What sif leaves."""
     file = folder / f"demo-{'dev-' if dev else ''}{of.digest[7:19]}.sif"
     file.write_bytes(b"whole")
-    image.about(file).write_text(image.about_text(of, 5))
+    image.description_of(file).write_text(image.about_text(of, 5))
     return file
 
 

@@ -145,7 +145,7 @@ def test_clean_removes_what_has_ended_and_no_checkout_that_a_job_may_have(
         asked.append({one.name for one in known})
         return [Path("/shared/old")]
 
-    code: Any = ModuleType("host.clusters.code")
+    code: Any = ModuleType("host.clusters.checkouts")
     code.unused_checkouts, code.remove_checkout = unused, removed.append
     monkeypatch.setitem(sys.modules, code.__name__, code)
     with pytest.raises(StopError, match="no terminal"):

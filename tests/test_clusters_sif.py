@@ -198,5 +198,5 @@ def test_what_a_file_was_made_of_is_beside_it(machine: Machine) -> None:
     file.touch()
     assert image.of_file(file) is None
     for text in ("", "[]", json.dumps({"digest": "latest"})):
-        image.about(file).write_text(text)
+        image.description_of(file).write_text(text)
         assert image.of_file(file) is None

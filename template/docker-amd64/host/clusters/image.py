@@ -126,7 +126,7 @@ def file_name(project: Project, target: str, digest: str, kind: str) -> str:
     return f"{start_of_name(project, target)}{digest.partition(':')[2][:SHORT]}.{kind}"
 
 
-def about(file: Path) -> Path:
+def description_of(file: Path) -> Path:
     """The file that says what an image's file was made of."""
     return file.with_name(f"{file.name}.json")
 
@@ -139,13 +139,13 @@ def about_text(image: Image, size: int) -> str:
 
 def is_whole(file: Path) -> bool:
     """Whether a file is there with all its bytes: somebody may have copied a part of it."""
-    size = read_json(read_text(about(file))).get("size")
+    size = read_json(read_text(description_of(file))).get("size")
     return file.is_file() and size in (None, file.stat().st_size)
 
 
 def of_file(file: Path) -> Image | None:
     """The image that a file was made of; None if that is not known."""
-    known = read_json(read_text(about(file)))
+    known = read_json(read_text(description_of(file)))
     name, digest, answers = (str(known.get(key, "")) for key in ("image", "digest", "answers"))
     if not DIGEST.fullmatch(digest) or not is_whole(file):
         return None

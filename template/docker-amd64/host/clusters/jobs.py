@@ -224,7 +224,7 @@ def clean(project: Project, ended: list[Record], *, yes: bool) -> None:
     Raises:
         StopError: there is no terminal to ask on, and `yes` is not set.
     """
-    from .code import remove_checkout, unused_checkouts  # noqa: PLC0415  only --clean needs it
+    from .checkouts import remove_checkout, unused_checkouts  # noqa: PLC0415  only --clean needs it
 
     own = [job.folder for job in ended]
     every = [one for name in project.clusters for one in jobs_folder(project, name).glob("*/")]

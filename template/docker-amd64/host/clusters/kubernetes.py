@@ -95,14 +95,14 @@ def kubectl_for(site: Site) -> str:
     return " ".join(shlex.quote(word) for word in client_words(site))
 
 
-def place(site: Site) -> dict[str, str]:
+def place_of_jobs(site: Site) -> dict[str, str]:
     """Which cluster and namespace a failure is about."""
     return {key: site["kubernetes"][key] for key in ("context", "namespace")}
 
 
 def silent(project: Project, site: Site, said: Output) -> StopError:
     """The failure of a cluster that cannot be asked."""
-    return failed("kubernetes-silent", project, line=reason(said), **place(site))
+    return failed("kubernetes-silent", project, line=reason(said), **place_of_jobs(site))
 
 
 # --------------------------------------------------------------------------------------- before it
@@ -142,7 +142,7 @@ def check(project: Project, site: Site, request: Request) -> None:
     if not which("kubectl"):
         return
     if command(["kubectl", "config", "get-contexts", table["context"], "-o", "name"], LIMIT).status:
-        raise failed("kubernetes-context", project, **place(site))
+        raise failed("kubernetes-context", project, **place_of_jobs(site))
     wanted = wanted_objects(site, request)
 
     def look(kind: str, name: str) -> Output:
@@ -155,12 +155,12 @@ def check(project: Project, site: Site, request: Request) -> None:
         if said.status != 0 and (said.timed_out or SILENT.search(said.err)):
             raise silent(project, site, said)
         if "doesn't have a resource type" in said.err:
-            raise failed("kubernetes-no-kind", project, kind=kind, **place(site))
+            raise failed("kubernetes-no-kind", project, kind=kind, **place_of_jobs(site))
         # Without the right to look, the cluster says so itself later.
         is_there = bool(said.out.strip()) if said.status == 0 else None
         is_new = kind in (JOBSETS, TRAINJOBS, "jobs.batch")
         if is_new and is_there:
-            raise failed("kubernetes-name-taken", project, job=name, **place(site))
+            raise failed("kubernetes-name-taken", project, job=name, **place_of_jobs(site))
         if not is_new and is_there is False:
             raise missing(project, site, kind, name)
 
@@ -181,7 +181,7 @@ def shared_code(project: Project, site: Site, request: Request) -> str:
 
 def missing(project: Project, site: Site, kind: str, name: str) -> StopError:
     """The failure of something that is not in the cluster."""
-    known = {"kind": kind, "thing": name, **place(site)}
+    known = {"kind": kind, "thing": name, **place_of_jobs(site)}
     if kind == "secrets" and name == site["kubernetes"]["secret"]:
         # From files, because every user of this machine sees the words of a command.
         folder = project.settings.path("SECRETS_DIR") or Path.home() / ".secrets"
@@ -233,7 +233,7 @@ def refused(job: Job, said: Output) -> StopError:
     """The failure of a manifest that the cluster did not take."""
     if said.timed_out or SILENT.search(said.err):
         return silent(job.project, job.site, said)
-    known = {"job": job.request.name, "line": reason(said), **place(job.site)}
+    known = {"job": job.request.name, "line": reason(said), **place_of_jobs(job.site)}
     if "AlreadyExists" in said.err:
         return failed("kubernetes-name-taken", job.project, **known)
     if len(said.err.splitlines()) > 1:
@@ -399,7 +399,7 @@ def cancel(project: Project, site: Site, record: Record) -> None:
     if said.status != 0:
         if said.timed_out or SILENT.search(said.err):
             raise silent(project, site, said)
-        raise failed("kubernetes-refused", project, line=reason(said), **place(site))
+        raise failed("kubernetes-refused", project, line=reason(said), **place_of_jobs(site))
 
 
 def enter(job: Job, number: str) -> tuple[str, ...]:

@@ -24,8 +24,8 @@ from .image import (
     RUNTIME,
     SIF,
     SQSH,
-    about,
     about_text,
+    description_of,
     file_name,
     files_folder,
     is_whole,
@@ -207,7 +207,7 @@ def make_file(project: Project, options: argparse.Namespace, kind: str) -> None:
         # Renamed too: in a folder of several users, a link may be in its place.
         text = work / "about.json"
         write_file(text, about_text(found.image, made.stat().st_size))
-        text.replace(about(file))
+        text.replace(description_of(file))
         made.replace(file)
     show(f"Made from {found.image.name or found.here}, {found.image.digest}.")
     print(file)
