@@ -124,25 +124,28 @@ def test_a_cluster_that_does_not_answer_hides_no_other(
     assert err.startswith("slurm ")
 
 
-@pytest.mark.parametrize("submitting", [True, False])
+@pytest.mark.parametrize("submitting", ["before", "while it asks", ""])
 def test_clean_removes_what_has_ended_and_no_checkout_that_a_job_may_have(
     project: Project,
     clusters: dict[str, Cluster],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    submitting: bool,
+    submitting: str,
 ) -> None:
     runs, ended = submitted(project, "runs"), submitted(project, "ended")
     submitted(project, "silent", "kubernetes")
     clusters["slurm"].states = {"runs": "RUNNING", "ended": "FAILED"}
     clusters["kubernetes"].states = StopError("The cluster does not answer.", "true")
-    if submitting:
-        (jobs_folder(project, "slurm") / "being-submitted").mkdir()
+    being = jobs_folder(project, "slurm") / "being-submitted"
+    if submitting == "before":
+        being.mkdir()
     asked: list[set[str]] = []
     removed: list[Path] = []
 
     def unused(_project: Project, _site: Site, known: list[Record]) -> list[Path]:
         asked.append({one.name for one in known})
+        if submitting == "while it asks" and len(asked) == 2:  # after the list, before the removal
+            being.mkdir()
         return [Path("/shared/old")]
 
     code: Any = ModuleType("host.clusters.checkouts")
@@ -156,8 +159,9 @@ def test_clean_removes_what_has_ended_and_no_checkout_that_a_job_may_have(
     assert not ended.folder.exists()
     assert {one.name for one in records(project)} == {"runs", "silent"}
     assert removed == ([] if submitting else [Path("/shared/old")])
-    assert asked == ([] if submitting else [{"runs", "silent"}] * 2)
-    assert ("being-submitted" in capsys.readouterr().err) == submitting  # also if it was killed
+    assert asked == [{"runs", "silent"}] * {"before": 0, "while it asks": 2, "": 3}[submitting]
+    said = capsys.readouterr().err
+    assert ("being-submitted" in said) == bool(submitting)  # it may have been killed
 
 
 def test_a_folder_without_a_record_is_no_job_and_a_damaged_one_is_named(

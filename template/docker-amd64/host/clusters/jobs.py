@@ -24,6 +24,7 @@ from ..jobs import NOTHING_CHANGED
 from ..jobs import jobs as local_jobs
 from ..plain import columns
 from ..project import USAGE, StopError, me
+from ..turn import turn
 from .job import Record
 from .request import NAME
 from .schedulers import scheduler
@@ -218,29 +219,38 @@ def damaged(project: Project, cluster: str) -> list[Path]:
     return [one for one in sorted(files) if read_record(one.parent) is None]
 
 
+def spare_checkouts(project: Project, ended: list[Path]) -> list[Path]:
+    """The checkouts that no job needs, when those of some folders have ended.
+
+    While one may be needed by a job of which that is not known, there are none, and it is said.
+    """
+    from .checkouts import unused_checkouts  # noqa: PLC0415  only --clean needs it
+
+    every = [one for name in project.clusters for one in jobs_folder(project, name).glob("*/")]
+    others = {one: read_record(one) for one in every if one not in ended}
+    # Of a job that is being submitted, or is damaged, it is not known which checkout it has.
+    unknown = [path for path, one in others.items() if not one]
+    if unknown:
+        show(
+            f"No checkout is removed: {listed([str(one) for one in unknown])} may need one, because its "
+            "submission goes on or was ended halfway. If no submit runs, remove that folder."
+        )
+        return []
+    with suppress(StopError):  # the code is in no repository
+        known = [one for one in others.values() if one]
+        return unused_checkouts(project, read_site(project), known)
+    return []
+
+
 def clean(project: Project, ended: list[Record], *, yes: bool) -> None:
     """Remove jobs that have ended, and the checkouts that no other job has, after a question.
 
     Raises:
         StopError: there is no terminal to ask on, and `yes` is not set.
     """
-    from .checkouts import remove_checkout, unused_checkouts  # noqa: PLC0415  only --clean needs it
+    from .checkouts import remove_checkout  # noqa: PLC0415  only --clean needs it
 
-    own = [job.folder for job in ended]
-    every = [one for name in project.clusters for one in jobs_folder(project, name).glob("*/")]
-    others = {one: read_record(one) for one in every if one not in own}
-    known = [one for one in others.values() if one]
-    spare: list[Path] = []
-    # Of a job that is being submitted, or is damaged, it is not known which checkout it has.
-    unknown = [path for path, one in others.items() if not one]
-    if unknown:
-        show(
-            f"Checkouts stay: {listed([str(one) for one in unknown])} may need one, because its "
-            "submission goes on or was ended halfway. If no submit runs, remove that folder."
-        )
-    else:
-        with suppress(StopError):  # the code is in no repository
-            spare = unused_checkouts(project, read_site(project), known)
+    spare = spare_checkouts(project, [job.folder for job in ended])
     if not ended and not spare:
         show("No job has ended, and no checkout is left over.")
         return
@@ -257,8 +267,12 @@ def clean(project: Project, ended: list[Record], *, yes: bool) -> None:
         return
     for record in ended:
         shutil.rmtree(str(record.folder))
-    for path in spare:
-        remove_checkout(path)
+    if not spare:
+        return
+    with turn(spare[0].parent, "jobs"):  # submit waits for it
+        still = spare_checkouts(project, [])  # a job was perhaps submitted before the answer
+        for path in [one for one in spare if one in still]:
+            remove_checkout(path)
 
 
 def table(every: tuple[Record, ...], found: dict[Path, str]) -> list[str]:
