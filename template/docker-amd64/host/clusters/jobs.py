@@ -232,8 +232,8 @@ def spare_checkouts(project: Project, ended: list[Path]) -> list[Path]:
     unknown = [path for path, one in others.items() if not one]
     if unknown:
         show(
-            f"No checkout is removed: {listed([str(one) for one in unknown])} may need one, because "
-            "its submission is not finished. If no submit runs, remove that folder."
+            f"No checkout is removed: {listed([str(one) for one in unknown])} may need one, "
+            "because its submission is not finished. If no submit runs, remove that folder."
         )
         return []
     with suppress(StopError):  # the code is in no repository
