@@ -88,6 +88,7 @@ LAST_CHOICES = (
     "Keep C and C++ compilers in the runtime image",
     "zsh: suggests and colours",
     "ci: checks, builds",
+    "skypilot: clouds",
 )
 
 
