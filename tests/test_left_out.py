@@ -20,6 +20,7 @@ from host.checkout import HOST_FILES
 from host.failures import read_rows, table
 from tests.conftest import ROOT, Generate, InGit
 from tests.fakes.machine import environment
+from tests.support.entrypoint import entrypoint
 
 KINDS: dict[str, dict[str, Any]] = {
     "cpu": {"accelerator": "cpu"},
@@ -124,6 +125,12 @@ def test_a_project_for_the_cpu_has_no_line_about_gpus(kinds: dict[str, Path]) ->
     assert lines_with(GPU_WORDS, kinds["cpu"], NAMES_GPUS) == []
     for name in NAMES_GPUS:
         assert GPU_WORDS.search((kinds["cpu"] / name).read_text()), f"{name} has no such word"
+
+
+def test_the_entrypoint_has_no_line_about_clusters_where_none_was_chosen() -> None:
+    words = r"cluster|scheduler|slurm|ranks|\bCODE_DIR|CONTAINER_HOME|VERIFY_FIRST"
+    assert not re.search(words, entrypoint(), re.IGNORECASE)
+    assert re.search(words, entrypoint("slurm"), re.IGNORECASE)
 
 
 def test_a_project_has_no_line_about_the_other_package_manager(kinds: dict[str, Path]) -> None:
