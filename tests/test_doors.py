@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from host.doors import OWN, differences
+from host.doors import OWN, differences, reason
 
 
 def room(*, umask: str = "0022", **environment: str) -> dict[str, Any]:
@@ -32,3 +32,10 @@ def test_every_door_is_named_for_what_is_not_the_same() -> None:
 def test_one_door_alone_differs_from_nothing() -> None:
     assert differences({"exec": room()}, OWN) == []
     assert differences({}, OWN) == []
+
+
+def test_a_closed_door_has_the_line_that_says_why() -> None:
+    assert reason("\nhearth: dev does not run\n  hint\n") == "hearth: dev does not run"
+    traceback = 'Traceback (most recent call last):\n  File "x"\nRuntimeError: no kernel\n'
+    assert reason(f"warning\n{traceback}") == "RuntimeError: no kernel"
+    assert reason(" \n") == ""

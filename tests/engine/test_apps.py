@@ -26,6 +26,13 @@ value = Summary.Value(tag="loss", simple_value=0.25)
 writer.add_event(Event(step=7, wall_time=time.time(), summary=Summary(value=[value])))
 writer.close()
 """
+# A kernel that is busy with its start, and for three seconds has no turn at the processor.
+SLOW = """
+import os, signal, subprocess, time
+time.sleep(1)
+subprocess.Popen(["sh", "-c", f"sleep 3; kill -CONT {os.getpid()}"])
+os.kill(os.getpid(), signal.SIGSTOP)
+"""
 OWN = """
 [own]
 command = cd /outputs && exec python -m http.server 9000
@@ -82,7 +89,11 @@ def test_a_notebook_has_the_environment_and_the_python_of_exec(
     served: Project, lab: tuple[str, str]
 ) -> None:
     address, token = lab
+    startup = "~/.ipython/profile_default/startup"
+    write = f'mkdir -p {startup} && printf %s "$1" >{startup}/slow.py'
+    served.ok("exec", "sh", "-c", write, "", SLOW)
     found = json.loads(served.sh("doors", "--json").stdout)
+    served.ok("exec", "sh", "-c", f"rm {startup}/slow.py")
     assert (found["closed"], found["differences"]) == ({}, [])
     assert found["rooms"].keys() == {"exec", "bash", "bash -l", "notebook", "app"}
     room = found["rooms"]["notebook"]

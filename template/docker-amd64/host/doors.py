@@ -28,7 +28,7 @@ OWN = {
     *("HOSTNAME", "LS_COLORS", "MAIL", "OLDPWD", "PS1", "PWD", "SHELL", "SHLVL", "TEMPLATE_SH"),
     *("PROJECT_VERSION", "SSH_AUTH_SOCK", "SSH_CLIENT", "SSH_CONNECTION", "SSH_TTY", "TERM", "_"),
 }
-LIMIT = 60  # seconds for one way in
+LIMIT = 100  # seconds for one way in: a notebook may wait for its kernel three times
 
 
 def doors_options(parser: argparse.ArgumentParser) -> None:
@@ -74,8 +74,14 @@ def enter(project: Project, words: list[str]) -> tuple[Room | None, str]:
     room = read_room(done.stdout.splitlines())
     if room:
         return room, ""
-    said = [line for line in done.stderr.splitlines() if line.strip()]
-    return None, said[0] if said else f"exit status {done.returncode}"
+    return None, reason(done.stderr) or f"exit status {done.returncode}"
+
+
+def reason(said: str) -> str:
+    """The line of stderr that says why a command failed: the first, or the last of a traceback."""
+    lines = [line for line in said.splitlines() if line.strip()]
+    of_python = any(line.startswith("Traceback ") for line in lines)
+    return lines[-1 if of_python else 0] if lines else ""
 
 
 def enter_as_app(project: Project) -> tuple[Room | None, str]:
@@ -150,7 +156,7 @@ def do_doors(project: Project, options: argparse.Namespace) -> int:
     answers = {way: enter(project, words) for way, words in ways(project).items()}
     answers["app"] = enter_as_app(project)
     rooms = {way: room for way, (room, _) in answers.items() if room}
-    shut = {way: reason for way, (room, reason) in answers.items() if not room}
+    shut = {way: why for way, (room, why) in answers.items() if not room}
     found = differences(rooms, ignored_variables(project, rooms))
     if options.json:
         print(json.dumps({"rooms": rooms, "closed": shut, "differences": found}))
@@ -158,8 +164,8 @@ def do_doors(project: Project, options: argparse.Namespace) -> int:
     for room in [*rooms.values()][:1]:
         shown = [(key, value) for key, value in facts(room).items() if not key.startswith("$")]
         print(*columns([*shown, ("PATH", room["environment"].get("PATH", ""))]), sep="\n")
-    for way, reason in shut.items():
-        print(f"\n{way} does not work: {reason}")
+    for way, why in shut.items():
+        print(f"\n{way} does not work: {why}")
     if found:
         print("", *columns([("differs", "by", "value"), *found]), sep="\n")
     elif rooms:

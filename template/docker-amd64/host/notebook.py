@@ -27,7 +27,8 @@ with open_url(ask, timeout=20) as answer:
 try:
     client = BlockingKernelClient(connection_file=find_connection_file(kernel))
     client.load_connection_file()
-    client.start_channels()
+    # Without the heartbeat, which takes a kernel that is silent for a second for a dead one.
+    client.start_channels(hb=False)
     client.wait_for_ready(timeout=30)
     client.execute_interactive(code, timeout=30)
     client.stop_channels()
