@@ -78,7 +78,7 @@ format: .venv/installed-dev ## rewrite Python and shell files the way lint wants
 .PHONY: lock
 lock: .venv/installed-dev ## all requirement files from pyproject.toml; ARGS=--upgrade moves the versions
 	@compile() { \
-	  UV_CUSTOM_COMPILE_COMMAND="make lock" "$(BIN)/uv" pip compile --quiet pyproject.toml --universal --python-version "$$@" \
+	  UV_CUSTOM_COMPILE_COMMAND="make lock" "$(BIN)/uv" pip compile --quiet --universal --python-version "$$@" \
 	    --only-binary :all: --generate-hashes --no-emit-index-url --no-emit-build-options --no-annotate; }; \
 	compile 3.10 $$ARGS --group dev --output-file requirements-dev.txt && \
 	compile 3.10 --group generate --constraint requirements-dev.txt --output-file requirements.txt && \
