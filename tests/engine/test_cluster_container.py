@@ -19,10 +19,12 @@ UID, GID = 12345, 6789
 SEVERAL = 8
 ENTRYPOINT = "/opt/container/entrypoint.sh"
 BARE = ("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
+# Each task writes its line with one call: unbuffered, `print` writes the newline with a second
+# one, and lines of tasks side by side run together.
 SEEN = """
-import json, os, my_project
+import json, os, sys, my_project
 names = ("HOME", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
-print(json.dumps({name: os.environ.get(name, "") for name in names}))
+sys.stdout.write(json.dumps({name: os.environ.get(name, "") for name in names}) + "\\n")
 """
 CHECKPOINT = """
 import signal, sys, time
