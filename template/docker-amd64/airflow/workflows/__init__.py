@@ -1,1 +1,0 @@
-"""What DAGs of this project import beside airflow.sdk."""
