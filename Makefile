@@ -84,15 +84,16 @@ lock: .venv/installed-dev ## all requirement files from pyproject.toml; ARGS=--u
 	compile 3.10 --group generate --constraint requirements-dev.txt --output-file requirements.txt && \
 	compile 3.9 $$ARGS --no-header --group torch-build --output-file template/docker-amd64/image/torch-build.txt && \
 	compile 3.9 $$ARGS --no-header --group tools --output-file template/docker-amd64/image/tools.txt && \
-	compile 3.9 $$ARGS --no-header --no-deps --group torch-build-mkl --output-file template/docker-amd64/image/torch-build-mkl.txt
+	compile 3.9 $$ARGS --no-header --no-deps --group torch-build-mkl --output-file template/docker-amd64/image/torch-build-mkl.txt && \
+	compile 3.10 $$ARGS --no-header --group airflow --output-file template/docker-amd64/airflow/requirements.txt
 
 .PHONY: bench
 bench: .venv/installed-dev ## the measurements of docs/developing.md as a table and JSON
 	@eval "\"$(BIN)/python\" -m tests.bench $$ARGS"
 
 .PHONY: pictures
-pictures: .venv/installed-dev ## take the pictures of docs/pictures, of a real project in a real browser
-	@"$(BIN)/python" -m tests.pictures
+pictures: .venv/installed-dev ## take the pictures of docs/pictures, of real projects in a real browser; ARGS=workflows: one page
+	@"$(BIN)/python" -m tests.pictures $(ARGS)
 
 .PHONY: smoke
 smoke: .venv/installed-dev ## build a sample of all projects that there are: smoke.md; ARGS=--help says what can be chosen

@@ -557,6 +557,52 @@ PY
     rm -rf "$work"
 }
 
+# PostgreSQL's official image: its variables, its user of any id, its place for data. The release is Debian's.
+import_postgres() { # TAG
+    missing "$1" || return 0
+    local work
+    work=$(mktemp -d)
+    cat >"$work/docker-entrypoint.sh" <<'SH'
+#!/bin/bash
+# As the official one: makes the database of POSTGRES_DB once, then becomes the server.
+set -euo pipefail
+export PATH=$PATH:$(echo /usr/lib/postgresql/*/bin)
+if ! getent passwd "$(id -u)" >/dev/null; then # a user whom the image does not know
+    library=$(echo /usr/lib/*/libnss_wrapper.so)
+    NSS_WRAPPER_PASSWD=$(mktemp) NSS_WRAPPER_GROUP=$(mktemp)
+    export LD_PRELOAD=$library NSS_WRAPPER_PASSWD NSS_WRAPPER_GROUP
+    echo "postgres:x:$(id -u):$(id -g):PostgreSQL:$PGDATA:/bin/false" >"$NSS_WRAPPER_PASSWD"
+    echo "postgres:x:$(id -g):" >"$NSS_WRAPPER_GROUP"
+fi
+if [[ ! -s $PGDATA/PG_VERSION ]]; then
+    mkdir -p "$PGDATA"
+    initdb --encoding=UTF8 --username="$POSTGRES_USER" --pwfile="$POSTGRES_PASSWORD_FILE" --auth-local=trust --auth-host=scram-sha-256 >/dev/null
+    echo 'host all all all scram-sha-256' >>"$PGDATA/pg_hba.conf"
+    pg_ctl --wait --options='-c listen_addresses=' start >/dev/null
+    [[ $POSTGRES_DB == postgres ]] || createdb --username="$POSTGRES_USER" "$POSTGRES_DB"
+    pg_ctl --wait stop >/dev/null
+fi
+unset LD_PRELOAD NSS_WRAPPER_PASSWD NSS_WRAPPER_GROUP
+exec "$@"
+SH
+    chmod 755 "$work/docker-entrypoint.sh"
+    cat >"$work/Dockerfile" <<'DOCKERFILE'
+FROM debian:bookworm-slim
+RUN apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qqy --no-install-recommends postgresql libnss-wrapper >/dev/null && \
+    rm -rf /var/lib/apt/lists/* /var/lib/postgresql/* && \
+    install --directory --owner=postgres --group=postgres --mode=1777 /var/lib/postgresql/data && chmod 1777 /var/run/postgresql && \
+    ln -s /usr/lib/postgresql/*/bin/* /usr/local/bin/
+COPY docker-entrypoint.sh /usr/local/bin/
+ENV PGDATA=/var/lib/postgresql/data
+VOLUME /var/lib/postgresql/data
+STOPSIGNAL SIGINT
+EXPOSE 5432
+ENTRYPOINT ["docker-entrypoint.sh"]
+CMD ["postgres", "-c", "listen_addresses=*"]
+DOCKERFILE
+    stand_in "$1" "$work"
+}
+
 # --- stand-ins for NVIDIA's and PyTorch's images ---------------------------------------------------------------
 # Each is a Linux of above with what the generated Dockerfile relies on: variables, entrypoint, Python packages.
 
@@ -744,6 +790,7 @@ make_images() {
     import_ubuntu debian:bookworm-slim ubuntu:22.04
     import_uv "$uv"
     import_micromamba "$micromamba"
+    import_postgres "$(pinned postgres_image)"
     make_python_images
     wait "$trixie"
     lend debian:bookworm-slim debian:trixie-slim ubuntu:22.04 ubuntu:24.04 "$uv" "$micromamba"

@@ -1,11 +1,12 @@
-"""The pictures of docs/inside.md: `make pictures` takes them of a real project.
+"""The pictures of docs/inside.md and docs/workflows.md: `make pictures` takes them.
 
-Needs what the engine tests need, and Chromium.
+Needs what the engine tests need, and Chromium. `ARGS=workflows` takes those of one page.
 """
 
 from __future__ import annotations
 
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from playwright.sync_api import Page
 
 from tests.bench import project, snapshot
 from tests.conftest import ROOT
+from tests.support import airflow_page as airflow
 from tests.support.browser import browsing, open_terminal, plot_in_notebook, take
 from tests.support.project import Project
 
@@ -41,8 +43,18 @@ def picture_of_terminal(page: Page, address: str) -> None:
     take(page, PICTURES / "prompt.png")
 
 
-def take_all(made: Project) -> None:
-    """All pictures of a project whose dev container runs."""
+def take_inside(folder: Path) -> None:
+    """The pictures of notebooks, TensorBoard and the prompt."""
+    with project(folder, extras='["jupyter", "tensorboard"]') as (made, _):
+        packages = made.docker / "dependencies/pyproject.toml"
+        packages.write_text(packages.read_text().replace('"pytest",', '"pytest", "matplotlib",'))
+        made.ok("build", "dev")
+        made.ok("up")
+        take_apps(made)
+
+
+def take_apps(made: Project) -> None:
+    """The pictures of a project whose dev container runs."""
     made.ok("exec", "git", "init", "--quiet", "--initial-branch", "main")
     made.ok("exec", "python", "-c", TRAIN)
     address = made.ok("jupyter").strip()
@@ -56,26 +68,51 @@ def take_all(made: Project) -> None:
         take(page, PICTURES / "tensorboard.png")
 
 
-def main() -> None:
-    """Make a project, and take the pictures of it."""
-    folder = Path(tempfile.mkdtemp(prefix="hearth-pictures-"))
-    folder.chmod(0o755)
+def take_workflows(folder: Path) -> None:
+    """The pictures of the example of workflows."""
+    with project(folder, torch=False, extras='["airflow"]') as (made, _):
+        address = airflow.address_of(made)
+        try:
+            take_runs(made, address)
+        finally:
+            made.ok("airflow", "down")
+
+
+def take_runs(made: Project, address: str) -> None:
+    """The pictures of two runs, and of what their tasks wait for."""
+    with browsing(1200, 600) as page:
+        airflow.log_in(page, address, made)
+        airflow.is_inside(page, address)
+        for _ in range(2):
+            run = airflow.trigger(page, address, "example")
+            airflow.wait_for_state(page, "Success")
+        airflow.show_grid(page)
+        page.wait_for_timeout(3000)  # it fills its list of tasks
+        take(page, PICTURES / "workflows.png")
+        page.set_viewport_size({"width": 1200, "height": 560})
+        airflow.visit(page, run)
+        airflow.show_graph(page)
+        page.wait_for_timeout(3000)
+        take(page, PICTURES / "workflows-graph.png")
+
+
+PAGES = {"inside": take_inside, "workflows": take_workflows}
+
+
+def main(names: list[str]) -> None:
+    """Make projects, and take the pictures of these pages of docs/, or of all."""
     PICTURES.mkdir(exist_ok=True)
-    try:
-        snapshot(folder / "hearth")
-        with project(folder, extras='["jupyter", "tensorboard"]') as (made, _):
-            packages = made.docker / "dependencies/pyproject.toml"
-            packages.write_text(
-                packages.read_text().replace('"pytest",', '"pytest", "matplotlib",')
-            )
-            made.ok("build", "dev")
-            made.ok("up")
-            take_all(made)
-    finally:
-        shutil.rmtree(folder)
+    for name in names or PAGES:
+        folder = Path(tempfile.mkdtemp(prefix="hearth-pictures-"))
+        folder.chmod(0o755)
+        try:
+            snapshot(folder / "hearth")
+            PAGES[name](folder)
+        finally:
+            shutil.rmtree(folder)
     for file in sorted(PICTURES.glob("*.png")):
         print(f"{file.relative_to(ROOT)}: {file.stat().st_size // 1000} kB")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

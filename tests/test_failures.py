@@ -67,6 +67,7 @@ def project(tmp_path: Path) -> Project:
         "answers_file": ".copier-answers.yml",
         "shell": "bash",
         "extras": [],
+        "services": {"code": ["runtime", "dev"]},
         "base_images": {"BASE_IMAGE": "debian:bookworm-slim", "UV_IMAGE": "ghcr.io/astral-sh/uv:1"},
         "builds": ["dev"],
     }

@@ -25,6 +25,8 @@ from tests.support.entrypoint import entrypoint
 KINDS: dict[str, dict[str, Any]] = {
     "cpu": {"accelerator": "cpu"},
     "cuda": {"accelerator": "cuda"},
+    "airflow": {"accelerator": "cpu", "extras": ["airflow"]},
+    "airflow-slurm": {"accelerator": "cpu", "extras": ["airflow"], "clusters": ["slurm"]},
     "ci": {"accelerator": "cpu", "extras": ["ci"]},
     "data": {"accelerator": "cpu", "extras": ["data"]},
     "devcontainer": {"accelerator": "cpu", "extras": ["devcontainer"]},

@@ -22,6 +22,7 @@ from host.project import EDITOR_FILE
 from tests import smoke
 from tests.conftest import ROOT, Generate
 from tests.support.pairs import cover_items
+from tests.support.program import AIRFLOW
 from tests.support.questionnaire import Answers, Questionnaire, Row
 
 if sys.version_info >= (3, 11):
@@ -91,7 +92,7 @@ PIP: dict[str, list[Any]] = {"package_manager": ["pip"]}
 CONDA: dict[str, list[Any]] = {"package_manager": ["conda"], "python_version": ["3.12"]}
 # Every kind of project with everything that is extra, on either host.
 EXTRA: dict[str, list[Any]] = {
-    "extras": [["ci", "data", "devcontainer", "jupyter", "ssh", "sudo", "tensorboard"]],
+    "extras": [["ci", "data", "devcontainer", "jupyter", "ssh", "sudo", "tensorboard", "airflow"]],
     "clusters": [["slurm", "kubernetes", "runai", "skypilot"]],
     "shell": ["zsh"],
     "torch_version": ["2.13.0", "none"],
@@ -637,10 +638,10 @@ def test_compose_accepts_every_project_as_the_example_describes_it(
         services = config["services"]
         compiles = "BUILD_IMAGE=" in (folder / ".env").read_text()
         conda = "MICROMAMBA_IMAGE=" in (folder / ".env").read_text()
-        more = {"wheels": compiles, "pip-tools": conda}
-        assert services.keys() - {"runtime", "dev", "publish", "tools"} == {
-            name for name, there in more.items() if there
-        }
+        more = {name for name, there in {"wheels": compiles, "pip-tools": conda}.items() if there}
+        if "AIRFLOW_PORT=" in (folder / ".env").read_text():
+            more |= {*AIRFLOW}
+        assert services.keys() - {"runtime", "dev", "publish", "tools"} == more
         for name in ("runtime", "dev"):
             assert services[name]["init"] is True
             assert services[name]["build"]["target"] == name
@@ -659,7 +660,7 @@ def test_no_service_opens_the_host_or_names_a_gpu(
             assert not service.get("privileged")
             namespaces = ("network_mode", "ipc", "pid", "uts", "userns_mode")
             assert "host" not in {service.get(key) for key in namespaces}
-            assert service["build"].get("network") != "host"
+            assert service.get("build", {}).get("network") != "host"
             assert not service.keys() & {"gpus", "devices", "deploy", "runtime"}
             assert not service.keys() & {"cap_add", "container_name"}
             for port in service.get("ports", []):
@@ -734,6 +735,7 @@ def test_existing_code_gets_no_file_beside_docker_amd64_but_the_answers(
             of_ci = {"github": {".github"}, "gitlab": {".gitlab", ".gitlab-ci.yml"}}
             more = of_ci.get(answers.get("ci_host", ""), set())
             more |= {".devcontainer"} if "devcontainer" in answers["extras"] else set()
+            more |= {"workspaces"} if "airflow" in answers["extras"] else set()
             assert names == {"docker-amd64", ".copier-answers.yml"} | more
 
 

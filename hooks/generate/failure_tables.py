@@ -20,13 +20,15 @@ MANUAL = ROOT / "template" / "docker-amd64" / "README.md.jinja"
 MARK, END = "failures: made by python -m hooks.generate.failure_tables", "end of failures"
 # The answers with which a project can meet the rows of a kind, in the manual's template.
 MET = {
+    "airflow": "'airflow' in extras",
+    "airflow-submit": "'airflow' in extras and clusters",
     "base-torch": "given",
     "ci": "'ci' in extras",
     "clusters": "clusters",
     "conda": "conda",
     "devcontainer": "'devcontainer' in extras",
     "cuda": "accelerator == 'cuda'",
-    "data": "'data' in extras",
+    "data": "data_folders",
     "pip": "not conda",
     "pytorch-index": "torch_index",
     "source": "source",

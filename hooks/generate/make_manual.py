@@ -37,15 +37,17 @@ MARKS = {
 HEAD = "| verb | does |\n|---|---|"
 # Which projects have a module that others do not have, in the words of docs/work.md.
 NEEDS = {
+    "airflow": "with `extras: airflow`",
     "ci": "with `extras: ci`",
     "clusters": "with `clusters`",
     "clusters.sif": "with `clusters: slurm`",
     "conda_packages": "conda",
+    "import_results": "with `extras: data` or `airflow`",
     "jupyter": "with `extras: jupyter`",
     "devcontainer": "with `extras: devcontainer`",
     "load": "with `accelerator: cuda`",
     "measure": "with PyTorch",
-    "pack": "with `extras: data`",
+    "pack": "with `extras: data` or `airflow`",
     "pip_packages": "pip",
     "ssh": "with `extras: ssh`",
     "tensorboard": "with `extras: tensorboard`",

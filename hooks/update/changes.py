@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 SIMILAR = 0.5  # of two texts, from which on one is the other under a new name; git has the same
 BESIDE = ".new"  # the template's version, beside a file of the user's that git does not have
+EXAMPLES = "workspaces/"  # code that belongs to the user from the start
 
 
 class Conflict(NamedTuple):
@@ -144,6 +145,8 @@ def plan_of(
         UpdateError: something of the user's is in the way.
     """
     plan = Plan()
+    if has_examples(base) and has_examples(theirs):
+        base, theirs = without_examples(base), without_examples(theirs)
     renames = find_renames(project, base, theirs, carried)
     for old, new in renames.items():
         plan.deletes.append(old)
@@ -165,6 +168,16 @@ def plan_of(
         else:
             settle(plan, project, Conflict(name, was, ours, now))
     return plan
+
+
+def has_examples(files: Mapping[str, File]) -> bool:
+    """Whether a rendering has an example for the user to change."""
+    return any(name.startswith(EXAMPLES) for name in files)
+
+
+def without_examples(files: Mapping[str, File]) -> dict[str, File]:
+    """A rendering without its examples: whoever has one already gets no other version of it."""
+    return {name: file for name, file in files.items() if not name.startswith(EXAMPLES)}
 
 
 def drop(plan: Plan, found: Conflict, *, goes: bool) -> None:

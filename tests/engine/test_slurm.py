@@ -6,12 +6,15 @@ import json
 import os
 import re
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from workflows import cluster_requests as requests
 
 from tests.engine.conftest import MakeProject, give
 from tests.support.engine import need
@@ -152,7 +155,12 @@ def site(slurm: Slurm, open_folder: Path, project: MakeProject, torch_version: s
     for name in ("images", "code", "outputs"):
         (shared / name).mkdir(parents=True)
     give(shared, user)
-    new = project(owner=user, existing=CODE, clusters=["slurm"], torch_version=torch_version)
+    answers: dict[str, Any] = {
+        "clusters": ["slurm"],
+        "extras": ["airflow"],
+        "torch_version": torch_version,
+    }
+    new = project(owner=user, existing=CODE, **answers)
     new.write("docker-amd64/deploy/site.toml", SITE.format(shared=shared))
     new.build("runtime")
     new.ok("sif")
@@ -235,6 +243,65 @@ def test_a_cancelled_job_gets_the_signal(site: Site) -> None:
     site.end(record, "CANCELLED")
     wait_for(site.output("cancelled"))
     assert "CANCELLED" in site.project.ok("jobs")
+
+
+@contextmanager
+def submitter(site: Site) -> Iterator[Path]:
+    """`airflow submitter` of the user, until Ctrl-C; the folder that tasks of Airflow share."""
+    user, folder = site.slurm.user, site.project.docker / ".airflow/jobs"
+    words = [*user.prefix(), str(site.project.docker / "template.sh"), "airflow", "submitter"]
+    with subprocess.Popen(words, cwd=site.project.folder, env=user.environment()) as process:
+        try:
+            wait_for(folder / requests.SERVING)
+            yield folder
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 130
+        finally:
+            process.kill()
+
+
+def airflow_task(folder: Path, *command: str) -> str:
+    """What the operator does in a task; the name of the job."""
+    key = requests.key_of(command[-1].rpartition(".")[2], "1")
+    requests.ask(folder, key, requests.request_of(command, key, on="slurm"))
+    return key
+
+
+def end_of_task(folder: Path, key: str) -> tuple[list[str], dict[str, Any]]:
+    """What the trigger tells of a job until its end: the lines of the log, and the last state."""
+    watch, told = requests.Watch(folder, key), []
+    end = time.monotonic() + 240
+    while True:
+        lines, state = watch.look()
+        told += lines
+        if state:
+            return told, state
+        assert time.monotonic() < end, told
+        time.sleep(0.5)
+
+
+def test_tasks_of_airflow_submit_jobs_and_get_their_ends(site: Site) -> None:
+    with submitter(site) as folder:
+        key = airflow_task(folder, "python", "-m", "demo.place")
+        cancelled = airflow_task(folder, "python", "-m", "demo.train", "airflow")
+        failing = airflow_task(folder, "sh", "-c", "echo $(( 40 + 2 )); exit 7")
+        wait_for(site.output("airflow-started"))
+        requests.cancel(folder, cancelled)
+    with submitter(site):  # another one goes on where the first one was ended
+        told, state = end_of_task(folder, key)
+        result = requests.result_of(key, state)
+        assert (result["state"], result["status"]) == ("COMPLETED", 0)
+        (seen,) = [json.loads(line) for line in told if line.startswith("{")]
+        assert seen["version"] == "committed"
+        told, state = end_of_task(folder, failing)
+        assert (state["outcome"], state["status"]) == ("failed", 7)
+        assert "42" in told
+        _, state = end_of_task(folder, cancelled)
+        assert state["outcome"] == "cancelled"
+    wait_for(site.output("airflow"))  # what the program writes at the signal
+    for name in (key, failing, cancelled):
+        number = json.loads((site.folder(name) / "job.json").read_text())["id"]
+        assert site.slurm.job(number)["JobName"] == name
 
 
 def test_what_slurm_would_refuse_or_never_start_is_refused(site: Site) -> None:

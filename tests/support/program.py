@@ -14,6 +14,10 @@ from pathlib import Path
 import host
 
 PACKAGE = Path(host.__file__).parent
+AIRFLOW = (
+    *("airflow-database", "airflow-init", "airflow-api-server", "airflow-scheduler"),
+    *("airflow-dag-processor", "airflow-triggerer", "airflow-worker"),
+)
 # What project.json says of a project that has every verb.
 PROJECT = {
     "name": "demo",
@@ -31,6 +35,11 @@ PROJECT = {
     "answers_file": ".copier-answers.yml",
     "shell": "bash",
     "extras": [],
+    "services": {
+        "code": ["runtime", "dev", "airflow-worker"],
+        "project": list(AIRFLOW[1:]),
+        "airflow": list(AIRFLOW),
+    },
     "clusters": ["slurm", "kubernetes", "runai", "skypilot"],
     "base_images": {"BASE_IMAGE": "ubuntu:24.04"},
     "builds": ["runtime", "dev"],

@@ -70,6 +70,7 @@ GROUPS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
             Verb("logs", "work", "show what the dev container or a job prints"),
             Verb("stop", "work", "stop the dev container, or end a job"),
             Verb("start", "work", "start the stopped one again"),
+            Verb("airflow", "airflow", "workflows in the browser: start and stop what they need"),
             Verb("down", "work", "remove the containers and jobs; your home volume is kept"),
         ),
     ),
@@ -95,6 +96,7 @@ GROUPS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
             Verb("record", "record", "write down what a result is made with"),
             Verb("reproduce", "record", "say what differs here from a record"),
             Verb("pack", "pack", "put a folder of data into an archive that others can use"),
+            Verb("import-results", "import_results", "unpack and check what others have packed"),
             Verb("pin", "images", "pin the base images to what their tags mean now"),
             Verb("publish", "registry", "build the user-agnostic image and push it to a registry"),
             Verb("pull", "registry", "take that image from a registry instead of building it"),
@@ -156,6 +158,7 @@ OF_WORKSPACE = (
     *("ls", "root", "clean"),
 )
 READING = ("check", "json", "show")
+MIXED = ("airflow",)  # their words may be on both sides of an option
 
 
 class Parser(argparse.ArgumentParser):
@@ -341,7 +344,8 @@ def call_verb(name: str, *words: str, project: Project | None = None) -> int:
         ProbeError: something the user can put right.
     """
     verb = find_verb(name)
-    options = parser_of(verb).parse_args(words)
+    parser = parser_of(verb)
+    options = (parser.parse_intermixed_args if name in MIXED else parser.parse_args)(words)
     project = project or first_look(name)
     if verb.needs_env:
         need_env(project)

@@ -236,7 +236,12 @@ def need_image(project: Project, target: str) -> None:
 
 def container(project: Project) -> str:
     """The id of the running dev container, "" if it does not run."""
-    return "".join(containers(project, "dev", "oneoff=False")[:1])
+    return container_of(project, "dev")
+
+
+def container_of(project: Project, service: str) -> str:
+    """The id of the running container of a service, "" if there is none."""
+    return "".join(containers(project, service, "oneoff=False")[:1])
 
 
 def containers(project: Project, service: str, label: str, *, running: bool = True) -> list[str]:

@@ -28,7 +28,8 @@ def override_files(subject: Subject) -> Iterator[Finding]:
         yield Finding(
             "gpu-files-both", ERROR, f"{len(named)} in COMPOSE_FILE", {"files": files}, mend
         )
-    wanted = override_texts(settings.get("GPU_IDS"), gpu_facts(subject.facts))
+    gpu_ids, services = settings.get("GPU_IDS"), project.services["code"]
+    wanted = override_texts(gpu_ids, gpu_facts(subject.facts), services=services)
     stale = [name for name in named if read_text(project.folder / name) != wanted[name]]
     if stale and subject.facts.engine.reachable and gpu_facts(subject.facts).gpus:
         known = {"files": " and ".join(stale)}

@@ -111,7 +111,7 @@ def make_folder(path: Path, owner: tuple[int, int] | None = None) -> list[Path]:
 
 
 @contextmanager
-def new_file(path: Path) -> Iterator[BinaryIO]:
+def new_file(path: Path, mode: int = PUBLIC) -> Iterator[BinaryIO]:
     """A file to write, which has its name when it is whole, and never replaces another.
 
     Raises:
@@ -119,7 +119,7 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
         OSError: it cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
-    handle = os.open(str(temporary), os.O_WRONLY | os.O_CREAT | os.O_EXCL, PUBLIC)
+    handle = os.open(str(temporary), os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         with os.fdopen(handle, "wb") as file:
             yield file

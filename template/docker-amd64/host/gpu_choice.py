@@ -258,7 +258,8 @@ def choose_gpus(
     lease = Taking(wished, purpose(project, what), container=current.id).take(patience)
     os.environ["GPU_IDS"] = ",".join(lease.gpus)  # of which the container finds it has got them
     label = f'  labels:\n    {LABEL}: "{os.environ["GPU_IDS"]}"\n'
-    give(project, override_texts(os.environ["GPU_IDS"], facts, more=label)[OVERRIDE_FILES[kind]])
+    texts = override_texts(os.environ["GPU_IDS"], facts, label, project.services["code"])
+    give(project, texts[OVERRIDE_FILES[kind]])
     return lease
 
 

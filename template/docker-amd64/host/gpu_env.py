@@ -27,7 +27,7 @@ from .nvidia import (
     kernel_module,
     secure_boot,
 )
-from .project import me
+from .project import code_services, me
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -141,7 +141,8 @@ class NvidiaGpus(Accelerator):
         ]
         if found.wsl and len(chosen_gpus(found, gpu_ids).gpus) < len(found.gpus):
             notes.append("GPU_IDS does not choose in WSL: containers there have all GPUs.")
-        for name, text in override_texts(gpu_ids, found).items():
+        texts = override_texts(gpu_ids, found, services=code_services(folder))
+        for name, text in texts.items():
             write_file(folder / name, text, owner=owner)
         return notes
 

@@ -20,6 +20,7 @@ from .accelerator import OVERRIDE_FILES, override_in
 from .ask import read_json, read_text
 from .failures import remedy_for, row
 from .gpu_facts import Access
+from .project import same_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -307,10 +308,12 @@ def access_kind(files: Iterable[str]) -> str:
     return kinds.get(override_in(files), "none")
 
 
-def override_texts(gpu_ids: str, facts: GpuFacts, more: str = "") -> dict[str, str]:
+def override_texts(
+    gpu_ids: str, facts: GpuFacts, more: str = "", services: Sequence[str] = ("runtime", "dev")
+) -> dict[str, str]:
     """The texts of both override files for the GPUs of GPU_IDS, by file name.
 
-    `more` is YAML: what else both services get.
+    `more` is YAML: what else these services get.
     """
     gpu_ids = re.sub(r"[^\w,:./ -]", "", gpu_ids)  # no id has what could break these files
     # In WSL a container has all GPUs, whatever it asks for:
@@ -344,8 +347,8 @@ def override_texts(gpu_ids: str, facts: GpuFacts, more: str = "") -> dict[str, s
             device_ids:{listed(devices, 14)}
 """
     return {
-        OVERRIDE_FILES["nvidia"]: override_text("nvidia", gpu_ids, more + request),
-        OVERRIDE_FILES["cdi"]: override_text("cdi", gpu_ids, more + cdi_request),
+        OVERRIDE_FILES["nvidia"]: override_text("nvidia", gpu_ids, more + request, services),
+        OVERRIDE_FILES["cdi"]: override_text("cdi", gpu_ids, more + cdi_request, services),
     }
 
 
@@ -362,7 +365,7 @@ HEALTH = f"""\
 """
 
 
-def override_text(kind: str, gpu_ids: str, request: str) -> str:
+def override_text(kind: str, gpu_ids: str, request: str, services: Sequence[str]) -> str:
     """The text of an override file; template.sh and the entrypoint read GPUS_GIVEN."""
     return f"""\
 # This machine's GPUs for the containers, by {ACCESS_NAMES[kind]}. ./template.sh writes this file
@@ -371,10 +374,7 @@ x-gpus: &gpus
   environment:
     GPUS_GIVEN: "{gpu_ids}"
 {HEALTH}{request}
-services:
-  runtime: *gpus
-  dev: *gpus
-"""
+{same_for(services, "gpus")}"""
 
 
 def unknown_ids(gpu_ids: str, gpus: Sequence[Gpu]) -> list[str]:

@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 
 KEY = "CONTAINERS_SEE"  # protected, or all
 # With the secrets of .dockerignore. No container needs files of this host that come and go.
-HIDDEN = (".env*", ".ssh_known_hosts", *START_FILES)
+HIDDEN = (".env*", ".airflow", ".ssh_known_hosts", *START_FILES)
 SHOWN = (".env.example",)
+READ_ONLY = "/project"  # where some services have the code, which they only read
 EMPTY = "size=64k,mode=0555,notmpcopyup"  # of a tmpfs, where an engine fills it otherwise
 HEAD = """\
 # What containers cannot change in the code folder: docker-amd64, of which they see what is listed,
@@ -108,21 +109,50 @@ def data_mount(project: Project, source: Path, target: str) -> list[dict[str, An
     return [bind(data, "/".join((target, *data.relative_to(source).parts)), read_only=True)]
 
 
+def protected(project: Project, source: Path, target: str) -> list[dict[str, Any]]:
+    """The volumes that protect what is in a folder of code, where containers have that."""
+    is_open = project.settings.get(KEY) == "all"
+    if target == READ_ONLY:  # nothing there needs a file of docker-amd64
+        volumes = [] if is_open else mounts(project.folder, source, target)
+        return [one for one in volumes if one["type"] == "tmpfs"]
+    volumes = [] if is_open else mounts(project.folder, source, target, *beside(project))
+    return [*volumes, *data_mount(project, source, target)]
+
+
+def cover_text(project: Project, source: Path, service: str) -> str:
+    """A Compose file that hides docker-amd64 from a service with the code at /project; or ""."""
+    volumes = protected(project, source, READ_ONLY)
+    return f"x-cover: &cover\n{body(volumes)}\nservices:\n  {service}: *cover\n" if volumes else ""
+
+
 def guard_text(project: Project) -> str:
     """The text of the override file, "" where there is nothing to protect."""
-    volumes = data_mount(project, code_folder(project), "/workspace")
-    if project.settings.get(KEY) != "all":
-        protected = mounts(project.folder, code_folder(project), "/workspace", *beside(project))
-        volumes = [*protected, *volumes]
-    if not volumes:
-        return ""
+    wanted: dict[str, list[dict[str, Any]]] = {}
+    places = {"/workspace": [*project.services["code"], "tools"]}
+    places[READ_ONLY] = project.services.get("project", [])
+    for target, services in places.items():
+        for name in services:
+            wanted.setdefault(name, []).extend(protected(project, code_folder(project), target))
+    bodies: dict[str, list[str]] = {}
+    for name, volumes in wanted.items():
+        if volumes:
+            bodies.setdefault(body(volumes), []).append(name)
+    anchors = rows = ""
+    for number, (text, names) in enumerate(bodies.items()):
+        anchor = f"guard{number or ''}"
+        anchors += f"x-{anchor}: &{anchor}\n{text}\n"
+        rows += "".join(f"  {name}: *{anchor}\n" for name in names)
+    return f"{HEAD}{anchors}services:\n{rows}" if bodies else ""
+
+
+def body(volumes: list[dict[str, Any]]) -> str:
+    """The YAML of volumes in a service."""
     covers: list[str] = []
     if abilities(engine_program()).fills_tmpfs:
         covers = [f"{one['target']}:{EMPTY}" for one in volumes if one["type"] == "tmpfs"]
         volumes = [one for one in volumes if one["type"] != "tmpfs"]
-    lines = listed(volumes) + (f"  tmpfs:\n{listed(covers)}" if covers else "")
-    services = "".join(f"  {name}: *guard\n" for name in ("runtime", "dev", "tools"))
-    return f"{HEAD}x-guard: &guard\n  volumes:\n{lines}\nservices:\n{services}"
+    lines = f"  volumes:\n{listed(volumes)}" if volumes else ""
+    return lines + (f"  tmpfs:\n{listed(covers)}" if covers else "")
 
 
 def listed(values: Iterable[Any]) -> str:

@@ -87,16 +87,30 @@ def build_tools(project: Project) -> None:
     refuse_passwords(project)
     pin_all(project)
     guard(project)
+    refresh_images(project, {"tools": "tools"})
+
+
+def refresh_images(project: Project, services: Mapping[str, str]) -> None:
+    """Bring images up to date: if all are there, a build that succeeds says nothing.
+
+    Args:
+        project: the project.
+        services: of compose.yaml, which are built, with the ends of their images' names.
+
+    Raises:
+        StopError: a build failed.
+    """
+    there = all(image_id(project.image(target)) for target in services.values())
     if not abilities(engine_program()).compose_builds:
         from .podman_build import build  # noqa: PLC0415
 
-        build(project, "tools", quiet=bool(image_id(project.image("tools"))))
+        build(project, *services, quiet=there)
         return
-    if image_id(project.image("tools")):
-        quiet = capture(*compose("--progress", "quiet", "build", "tools"), cwd=project.folder)
+    if there:
+        quiet = capture(*compose("--progress", "quiet", "build", *services), cwd=project.folder)
         if not quiet.returncode:
             return
-    build_images(project, "tools")  # shows what goes wrong, which a quiet build does not
+    build_images(project, *services)  # shows what goes wrong, which a quiet build does not
 
 
 def packages_of(project: Project) -> ModuleType:

@@ -43,6 +43,10 @@ def edit(file: str, line: int = 0) -> str:
 # ------------------------------------------------------------------------------- this machine
 
 
+# What chooses another port for a key of .env.
+OF_KEYS = {"SSH_PORT": "{me} env --refresh SSH_PORT && {me} up", "AIRFLOW_PORT": "{me} airflow up"}
+
+
 def port(case: Case) -> Seen:
     """Which port it is, and which container or process has it."""
     found = re.search(
@@ -55,9 +59,9 @@ def port(case: Case) -> Seen:
     held = command(asked, LIMIT).out.split()
     who = f"the container {held[0]}" if held else process_on(int(number))
     cause = f"Port {number} of this machine is taken by {who or 'a process of another user'}."
-    if number == case.project.settings.get("SSH_PORT"):
-        remedy = f"{me()} env --refresh SSH_PORT && {me()} up"
-        return {"cause": f"{cause} It is SSH_PORT in .env.", "remedy": remedy}
+    for key, remedy in OF_KEYS.items():
+        if number == case.project.settings.get(key):
+            return {"cause": f"{cause} It is {key} in .env.", "remedy": remedy.format(me=me())}
     if f'"published": "{number}"' in read_text(case.project.folder / APPS_FILE):
         cause += " It was free when it was chosen for an app; up chooses another one."
         return {"cause": cause, "remedy": f"{me()} up"}
@@ -169,12 +173,14 @@ def certificates(case: Case) -> Seen:
 
 def base_image(case: Case) -> Seen:
     """The key of .env that replaces the image, and the base image that is built on."""
+    from .images import full_name  # noqa: PLC0415  most failures need no more
+
     seen = {
         "base": case.project.settings.get("BASE_IMAGE") or case.project.base_images["BASE_IMAGE"]
     }
     short = case.known.get("image", "").partition("@")[0]
     for key, default in case.project.base_images.items():
-        if short and (case.project.settings.get(key) or default).endswith(short):
+        if short and full_name(case.project.settings.get(key) or default).endswith(short):
             return {**seen, "key": key}
     return {**seen, "key": "BASE_IMAGE"}
 

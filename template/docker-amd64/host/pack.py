@@ -10,14 +10,24 @@ import hashlib
 import io
 import json
 import os
-import re
-import stat
 import tarfile
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, BinaryIO, Iterator, NamedTuple
 
 from .compose import show
+from .exchange import (
+    FOLDERS,
+    MANIFEST,
+    MOUNTS,
+    SUMS,
+    absolute_paths,
+    files_in,
+    problem_of,
+    read_manifest,
+    sha256_of,
+    sums_of,
+)
 from .failures import failed
 from .files import new_file
 from .project import USAGE, StopError, called_from, code_folder, me
@@ -26,17 +36,12 @@ from .work import refuse_link
 
 if TYPE_CHECKING:
     import argparse
+    import re
 
     from .project import Project
 
-# In the data folder. Programs only read the first, use the second as they like, and put into the
-# third what is for others.
-FOLDERS = ("downloaded", "generated", "uploadable")
-SUMS = "SHA256SUMS"
 OURS = (SUMS, NAME)  # what pack adds to a folder's files
-LARGEST_TEXT = 1024**2  # bytes; a larger file is data, in which nobody writes paths
 SHOWN = 20
-CONTROL = re.compile(r"[\x00-\x1f\x7f\\]")  # sha256sum writes such names in another way
 
 
 class Problem(NamedTuple):
@@ -73,57 +78,14 @@ def source(project: Project, name: str) -> Path:
     return (parent / name).resolve()
 
 
-def files_in(folder: Path) -> Iterator[Path]:
-    """All files, links and empty folders in a folder, in one order everywhere. Raises OSError."""
-
-    def stop(error: OSError) -> None:
-        raise error
-
-    for place, folders, files in os.walk(str(folder), onerror=stop):
-        folders.sort()
-        links = [name for name in folders if Path(place, name).is_symlink()]
-        yield from (Path(place, name) for name in sorted([*files, *links]))
-        if not files and not folders and place != str(folder):
-            yield Path(place)
-
-
 def paths_of_this_machine(project: Project) -> re.Pattern[bytes]:
     """Absolute paths that are another folder, or none, on another machine."""
     home = Path.home()
-    places = ["/workspace", "/data", "/outputs", "/home/user", str(project.root)]
+    places = [*MOUNTS, str(project.root)]
     keys = ("LOCAL_CODE_DIR", "LOCAL_DATA_DIR", "LOCAL_OUTPUTS_DIR", "SHARED_CACHE_DIR")
     places += [os.path.normpath(str(path)) for path in map(project.settings.path, keys) if path]
     places += [str(home)] if home != Path("/") else []
-    text = "|".join(map(re.escape, places))
-    end = r"""(?=[/\s'"<>)\]},;]|$)(?:/[\w./-]*)?"""
-    return re.compile(f"(?<![\\w./~:-])(?:{text}){end}".encode())
-
-
-def problem_of_link(path: Path, folder: Path) -> str:
-    """Why others could not use a link, "" if they can."""
-    target = os.readlink(str(path))
-    if Path(target).is_absolute() or folder not in (path.parent / target).resolve().parents:
-        return f"it is a link that leads out of the folder: {target}"
-    return "" if path.exists() else f"it is a link to nothing: {target}"
-
-
-def problem_of(path: Path, folder: Path, foreign: re.Pattern[bytes]) -> str:
-    """Why others could not use one file, "" if they can. Raises OSError if it cannot be read."""
-    status = path.lstat()
-    if CONTROL.search(path.relative_to(folder).as_posix()):
-        return "its name has a control character or a backslash"
-    if stat.S_ISLNK(status.st_mode):
-        return problem_of_link(path, folder)
-    if stat.S_ISDIR(status.st_mode):
-        return ""
-    if not stat.S_ISREG(status.st_mode):
-        return "it is neither a file nor a folder nor a link"
-    content = path.read_bytes() if status.st_size <= LARGEST_TEXT else b""
-    found = None if b"\0" in content else foreign.search(content)
-    if not found:
-        return ""
-    line = content.count(b"\n", 0, found.start()) + 1
-    return f"line {line} has a path of this machine: {found[0].decode('utf-8', 'replace')}"
+    return absolute_paths(places)
 
 
 def problems(project: Project, folder: Path) -> list[Problem]:
@@ -139,10 +101,29 @@ def problems(project: Project, folder: Path) -> list[Problem]:
             except OSError as error:
                 reason = f"it cannot be read: {error.strerror or error}"
             found += [Problem(name, reason)] if reason else []
+        found += [] if found else problems_of_results(folder)
     except OSError as error:
         name = Path(error.filename or folder).relative_to(folder).as_posix()
         found.append(Problem(name, f"it cannot be read: {error.strerror or error}"))
     return found
+
+
+def problems_of_results(folder: Path) -> Iterator[Problem]:
+    """What the manifest of results says, and is not so. Raises OSError if a file cannot be read."""
+    file = folder / MANIFEST
+    if not file.is_file():
+        return
+    try:
+        outputs = sums_of(read_manifest(file.read_bytes()), "outputs")
+    except ValueError as error:
+        yield Problem(MANIFEST, str(error))
+        return
+    names = {path.relative_to(folder).as_posix(): path for path in files_in(folder)}
+    for name in sorted({*outputs, *names} - {MANIFEST}):
+        if name not in outputs:
+            yield Problem(name, f"{MANIFEST} does not list it")
+        elif name not in names or sha256_of(names[name]) != outputs[name]:
+            yield Problem(name, "it was changed since it was published")
 
 
 class HashingReader:

@@ -108,26 +108,28 @@ def build_image(project: Project, config: Mapping[str, Any], service: str, *, qu
     """Build the image of one service. Raises StopError."""
     known = config["services"][service]
     given = known["build"]
-    dockerfile = project.folder / given.get("dockerfile", "Dockerfile")
+    context = Path(plain(given["context"]))
+    dockerfile = context / given.get("dockerfile", "Dockerfile")
     # Neither .env nor the shell has those without a value.
     values = {k: plain(v) for k, v in (given.get("args") or {}).items() if v is not None}
     for key, name in project.base_images.items():
         if not project.settings.get(key):  # a name of the user's own may be any
             values[key] = full_name(values.get(key, name))
-    words = ["--target", given["target"], "--tag", known["image"]]
+    words = ["--target", given["target"]] if "target" in given else []
+    words += ["--tag", known["image"]]
     labels = {f"{LABEL}.project": config["name"], f"{LABEL}.service": service}
     for key, value in {**labels, **(given.get("labels") or {})}.items():
         words += ["--label", f"{key}={plain(value)}"]
     for key in values:
         words += ["--build-arg", key]
-    for name, context in (given.get("additional_contexts") or {}).items():
-        words += ["--build-context", f"{name}={plain(context)}"]
+    for name, folder in (given.get("additional_contexts") or {}).items():
+        words += ["--build-context", f"{name}={plain(folder)}"]
     for secret in given.get("secrets") or ():
         file = plain(config["secrets"][secret["source"]]["file"])
         words += ["--secret", f"id={secret['source']},src={file}"]
     if quiet:
         words.append("--quiet")
-    run_build(project, dockerfile, Path(plain(given["context"])), words, values)
+    run_build(project, dockerfile, context, words, values)
 
 
 def run_build(

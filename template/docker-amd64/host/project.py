@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .env_file import ProbeError, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 SCRIPT = "./docker-amd64/template.sh"
 # Override files that COMPOSE_FILE names where they are used: what `pin` writes, certificates, what
@@ -90,6 +90,8 @@ class Project:
         answers_file: relative to the project's root.
         shell: the login shell of the user in dev, bash or zsh.
         extras: what else was chosen; with ci, `ci_host` is github or gitlab.
+        services: of compose.yaml, by what they are: `code` have the code at /workspace and what
+            override files bring, `project` the code at /project; others by their answer.
         clusters: the schedulers that get its jobs: slurm, kubernetes, runai, skypilot.
         base_images: the images of the Dockerfile by the build argument that replaces them.
         sources: what is compiled, by the start of its build arguments: repository and tag.
@@ -119,6 +121,7 @@ class Project:
         self.shell: str = data["shell"]
         self.extras: tuple[str, ...] = tuple(data["extras"])
         self.ci_host: str = data.get("ci_host", "")
+        self.services: dict[str, list[str]] = data["services"]
         self.clusters: tuple[str, ...] = tuple(data.get("clusters", ()))
         self.base_images: dict[str, str] = data["base_images"]
         self.sources: dict[str, list[str]] = data.get("sources", {})
@@ -169,6 +172,24 @@ def code_folder(project: Project) -> Path:
     return project.settings.path("LOCAL_CODE_DIR") or project.root
 
 
+def code_services(folder: Path) -> list[str]:
+    """The services with the code at /workspace, which override files of a docker-amd64 are about.
+
+    It has no project.json where a test made it, or before the first copy has ended.
+    """
+    try:
+        text = (folder / "host" / "project.json").read_text("utf-8")
+        found: list[str] = json.loads(text)["services"]["code"]
+    except (OSError, ValueError, KeyError):
+        return ["runtime", "dev"]
+    return found
+
+
+def same_for(services: Iterable[str], anchor: str) -> str:
+    """The end of an override file: the same YAML for each of these services."""
+    return "services:\n" + "".join(f"  {name}: *{anchor}\n" for name in services)
+
+
 def read_project(folder: Path) -> Project:
     """The project of docker-amd64.
 
@@ -209,6 +230,7 @@ RULES = {
     "MEMORY": (SIZE, "a size such as 64gb"),
     "SSH_PORT": (r"\d{0,5}", "a number of a port"),
     "SSH_ADDRESS": (ADDRESS, "an IP address of this machine such as 127.0.0.1"),
+    "AIRFLOW_PORT": (r"\d{0,5}", "a number of a port"),
     "APPS_ADDRESS": (ADDRESS, "an IP address of this machine such as 127.0.0.1"),
     "TZ": (r"\S*", "the name of a time zone such as Europe/Berlin"),
     "GPU_IDS": (r"[\w:./=,\s-]*", "the ids of GPUs, separated by commas"),

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from .compose import keep_or_say, show
 from .failures import failed
-from .project import SECRETS_FILE, code_folder, me
+from .project import SECRETS_FILE, code_folder, me, same_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -117,7 +117,7 @@ def secrets_text(project: Project) -> str:
     return (
         f"{HEAD}x-secrets: &secrets\n  labels: {{ secrets: {json.dumps(label)} }}\n"
         f"  secrets: {json.dumps(list(found))}\n\n"
-        f"services:\n  runtime: *secrets\n  dev: *secrets\n\nsecrets:\n{rows}"
+        f"{same_for(project.services['code'], 'secrets')}\nsecrets:\n{rows}"
     )
 
 

@@ -14,7 +14,7 @@ from .abilities import abilities
 from .ask import read_text
 from .compose import keep_file
 from .engine_words import engine_program
-from .project import SELINUX_FILE
+from .project import SELINUX_FILE, same_for
 
 if TYPE_CHECKING:
     from .project import Project
@@ -26,10 +26,6 @@ TEXT = """\
 x-selinux: &selinux
   security_opt: ["label=disable"]
 
-services:
-  runtime: *selinux
-  dev: *selinux
-  tools: *selinux
 """
 
 
@@ -41,4 +37,6 @@ def is_enforcing() -> bool:
 def open_mounts(project: Project) -> None:
     """Let containers read what they mount, where the engine and SELinux would not."""
     wanted = abilities(engine_program()).labels_mounts and is_enforcing()
-    keep_file(project, SELINUX_FILE, TEXT if wanted else "")
+    names = dict.fromkeys(name for names in project.services.values() for name in names)
+    text = TEXT + same_for([*names, "tools"], "selinux")
+    keep_file(project, SELINUX_FILE, text if wanted else "")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from .compose import keep_or_say, show
 from .failures import failed
-from .project import CACHE_FILE
+from .project import CACHE_FILE, same_for
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,7 +79,7 @@ def cache_text(project: Project) -> str:
         f"  {key}: {json.dumps(row, ensure_ascii=False).replace('$', '$$')}\n"
         for key, row in rows.items()
     )
-    return f"{HEAD}x-cache: &cache\n{body}\nservices:\n  runtime: *cache\n  dev: *cache\n"
+    return f"{HEAD}x-cache: &cache\n{body}\n{same_for(project.services['code'], 'cache')}"
 
 
 def share_cache(project: Project) -> None:

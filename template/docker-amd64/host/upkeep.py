@@ -11,6 +11,7 @@ from .files import status_of, write_file
 from .jobs import jobs, remove_jobs, table
 from .place import keep_apart
 from .project import RULES, USAGE, StopError, is_bad, me
+from .work import remove_workers
 
 if TYPE_CHECKING:
     import argparse
@@ -201,6 +202,7 @@ def do_clean(project: Project, options: argparse.Namespace) -> int:
     keep_apart(project)
     if not remove_jobs(project, "clean", yes=options.yes):
         return 1
+    remove_workers(project)
     words = ["--volumes"] if options.all else []
     call(project, compose("--profile", "*", "down", "--remove-orphans", "--rmi", "all", *words))
     return 0

@@ -87,7 +87,7 @@ def mounted_folders(project: Project) -> dict[str, Path]:
         paths = ((key, settings.path(key)) for key in FOLDERS)
         found = {key: path for key, path in paths if path}
         if "data" in project.extras and "LOCAL_DATA_DIR" in found:
-            from .pack import FOLDERS as OF_DATA  # noqa: PLC0415  only such projects have it
+            from .exchange import FOLDERS as OF_DATA  # noqa: PLC0415  only such projects have it
 
             found.update({name: found["LOCAL_DATA_DIR"] / name for name in OF_DATA})
         return found
@@ -417,8 +417,17 @@ def do_down(project: Project, options: argparse.Namespace) -> int:
     keep_apart(project)
     if not remove_jobs(project, "down", yes=options.yes):
         return 1
+    remove_workers(project)
     call(project, compose("--profile", "*", "down"))
     return 0
+
+
+def remove_workers(project: Project) -> None:
+    """Remove Airflow's workers of workspaces, which are in the network of the project."""
+    if "airflow" in project.extras and not project.workspace:
+        from .airflow_workers import stop_workers  # noqa: PLC0415  only such projects have it
+
+        stop_workers(project)
 
 
 def freeze_options(parser: argparse.ArgumentParser) -> None:

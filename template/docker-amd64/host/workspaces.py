@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from .abilities import abilities
 from .ask import read_text
-from .compose import call, show
+from .compose import call, image_id, show
 from .engine_words import ask_engine, engine_command, engine_program
 from .failures import failed
 from .files import write_file
@@ -88,17 +88,26 @@ def enter(project: Project, name: str, verb: str) -> Path:
     return folder
 
 
-def build_workspace(project: Project, name: str) -> None:
+def build_workspace(project: Project, name: str, *, quiet: bool = False) -> None:
     """Build the image of a workspace on the dev image of the project, and keep its lock.
+
+    With `quiet`, a build of images that are there says nothing unless it fails.
 
     Raises:
         StopError: there is no such workspace, or a build failed.
     """
-    from .images import before_build, build_images  # noqa: PLC0415  it imports this module
+    from .images import (  # noqa: PLC0415  it imports this module
+        before_build,
+        build_images,
+        refresh_images,
+    )
 
     find(project, name)
     before_build(project)
-    build_images(project, "dev")
+    if quiet:
+        refresh_images(project, {"dev": "dev"})
+    else:
+        build_images(project, "dev")
     environment = project.image("dev")
     folder = enter(project, name, "build")
     arguments = {key: project.settings.get(key) for key in ARGUMENTS if key in project.settings}
@@ -120,18 +129,25 @@ def build_workspace(project: Project, name: str) -> None:
             ]
     dockerfile = project.folder / "workspace.Dockerfile"
     if docker:
-        start = engine_command("build", "--file", str(dockerfile))
-        call(project, [*start, *words, str(folder)], to_stderr=True, env=arguments)
+        quiet = quiet and bool(image_id(project.image("dev")))
+        start = engine_command("build", *(["--quiet"] if quiet else []), "--file", str(dockerfile))
+        words += [str(folder)]
+        call(project, [*start, *words], to_stderr=not quiet, capture=quiet, env=arguments)
     else:
         from .podman_build import run_build  # noqa: PLC0415
 
         run_build(project, dockerfile, folder, words, arguments)
     keep_lock(project, folder)
+    if not quiet:
+        tell_unread(folder, name)
+        show(f"Built: the workspace {name}. Run: {me()} up -W {quote(name)}")
+
+
+def tell_unread(folder: Path, name: str) -> None:
+    """Name the lists of a workspace that a build does not read."""
     for unread in ("environment.yml", "environment.yaml"):
         if (folder / unread).is_file():
             show(f"{FOLDER}/{name}/{unread} is not read: requirements.txt and pyproject.toml are.")
-    after = f"{me()} up -W {quote(name)}"
-    show(f"Built: the workspace {name}. Run: {after}")
 
 
 def keep_lock(project: Project, folder: Path) -> None:

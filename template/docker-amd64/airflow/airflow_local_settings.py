@@ -1,0 +1,119 @@
+"""What Airflow asks of every DAG that it reads: in which environment its tasks run, and its name.
+
+https://airflow.apache.org/docs/apache-airflow/stable/administration-and-deployment/cluster-policies.html
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from airflow.exceptions import AirflowClusterPolicyViolation
+
+__all__ = ["dag_policy", "get_airflow_context_vars", "task_policy"]
+
+HOME = Path(os.environ.get("AIRFLOW_HOME", "/airflow"))
+DAGS = HOME / "dags"
+IDS = HOME / "dag-ids"  # a file for each id, with the path of the DAG's file and its time
+DROPPED = "files"  # in DAGS: what is made from files that people drop, by environment
+GRACE = 120  # seconds in which a changed file is read again
+
+
+def relative(path: str) -> Path | None:
+    """The path of a DAG's file below the folder of all DAGs; None for another file."""
+    with suppress(ValueError):
+        return Path(path).relative_to(DAGS)
+    return None
+
+
+def environment(path: str) -> str:
+    """The environment of a DAG's file: project, or the name of a workspace; "" if it has none."""
+    below = relative(path)
+    parts = below.parts if below else ()
+    if parts[:1] == (DROPPED,):
+        parts = parts[1:]
+    return parts[0] if len(parts) > 1 else ""
+
+
+def task_policy(task: Any) -> None:
+    """Give a task to the worker of the environment that its file belongs to."""
+    queue = environment(task.dag.fileloc)
+    if queue:
+        task.queue = queue
+
+
+def get_airflow_context_vars(context: Any) -> dict[str, str]:
+    """What workflows.results writes down of a run, as variables of the task: AIRFLOW_CTX_PARAMS.
+
+    A task in the environment of its worker has no other way to know it.
+    """
+    return {
+        "params": json.dumps({**context["params"]}, default=str),
+        "environment": environment(context["dag"].fileloc),
+    }
+
+
+def dag_policy(dag: Any) -> None:
+    """Let a name mean one DAG only: the file that had it first keeps it.
+
+    Raises:
+        AirflowClusterPolicyViolation: another file has a DAG of this id.
+    """
+    below = relative(dag.fileloc)
+    if not below:
+        return
+    other = claim(dag.dag_id, str(below))
+    if other:
+        raise AirflowClusterPolicyViolation(
+            f"The file {other} already has a DAG with the id {dag.dag_id}: give one of the two "
+            "another dag_id."
+        )
+
+
+def claim(dag_id: str, path: str) -> str:
+    """Take an id for a file below DAGS; the path of the other file that has it, "" if none does."""
+    file = IDS / sha256(dag_id.encode()).hexdigest()
+    owner = {"path": path, "changed": changed(path)}
+    try:
+        known = json.loads(file.read_text())
+    except (OSError, ValueError):
+        known = {}
+    if known == owner:
+        return ""
+    if known and known["path"] != path and holds(known):
+        return str(known["path"])
+    IDS.mkdir(exist_ok=True)
+    mine = file.with_name(f"{file.name}.{os.getpid()}")
+    mine.write_text(json.dumps(owner))
+    try:
+        if known:
+            mine.replace(file)
+        else:
+            os.link(mine, file)  # of two processes, one takes the id
+    except FileExistsError:
+        return claim(dag_id, path)
+    finally:
+        mine.unlink(missing_ok=True)
+    return ""
+
+
+def changed(path: str) -> float:
+    """When a file below DAGS was written, in seconds; 0 if there is none."""
+    with suppress(OSError):
+        return (DAGS / path).stat().st_mtime
+    return 0
+
+
+def holds(owner: dict[str, Any]) -> bool:
+    """Whether a file still has the id that it took.
+
+    A file that was changed takes its ids again when it is read, and loses those that it does not
+    take.
+    """
+    now = changed(owner["path"])
+    return bool(now) and (now == owner["changed"] or time.time() - now < GRACE)

@@ -1,0 +1,1 @@
+"""What DAGs of this project import beside airflow.sdk."""

@@ -1,0 +1,547 @@
+"""airflow submitter: what tasks of Airflow ask for is given to clusters, until Ctrl-C.
+
+It calls what `submit`, `jobs`, `logs` and `cancel` call. Tasks write requests into .airflow/jobs;
+workflows/cluster_requests.py has their form. Any program in their container can write there, so
+nothing in that folder is trusted: no link is followed, and only the job of a request's own name is
+touched.
+
+A job has the name of its request, and the folder of a job is made before it is handed over. So what
+was submitted is known after any end of this program, and no request is submitted twice.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import select
+import stat
+import subprocess
+import sys
+import time
+from argparse import Namespace
+from collections import Counter
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Callable, Iterator, NamedTuple
+
+from .ask import kill_group, read_json
+from .clusters.jobs import (
+    ENDED,
+    UNKNOWN,
+    do_cancel,
+    has_ended,
+    jobs_folder,
+    read_record,
+    states,
+)
+from .clusters.request import LONGEST_NAME, NAME, cluster_of
+from .clusters.submit import ENDING, do_submit, handling
+from .compose import end_by_signal, show
+from .env_file import ProbeError
+from .failures import failed
+from .files import give_away, make_folder
+from .project import USAGE, StopError, me
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .clusters.job import Record
+    from .project import Project
+
+FOLDERS = (".airflow", "jobs")  # of docker-amd64; compose.yaml names them
+LOCK, SERVING = "submitter.lock", "serving"
+REQUEST, CANCEL, STATE, LOG = ".request.json", ".cancel", ".state.json", ".log"
+CONTROL = re.compile(r"[\0-\x08\x0b-\x1f\x7f-\x9f]")  # all but tabs and line ends
+KEY = re.compile(r"airflow-[a-z0-9-]{1,20}-[0-9a-f]{10}", re.ASCII)
+PAUSE = 2.0  # seconds between two looks at the folder
+LOOK = 10.0  # seconds between two questions to the schedulers
+LOOKS = 3  # at which a scheduler does not know a job: a new one may not be listed yet
+LEASE = 600.0  # seconds after the last sign that somebody waits for a job
+KEPT = 30 * 86400.0  # seconds that files are kept which no task has removed
+LARGEST = 1 << 18  # bytes of a request or a state
+HEAD, TAIL = 1 << 20, 1 << 16  # bytes of a job's output that its task shows
+PATIENCE = 60.0  # seconds for the output of a job
+MOST = 100  # jobs at a time
+MOST_WORDS = 1000  # of a command, and variables
+SUCCESS = ("complete", "succeeded")  # how a scheduler's words for it begin
+STATUS = re.compile(r"\bstatus (\d{1,3})\b")
+
+
+# -------------------------------------------------------------------------------------- the folder
+
+
+class Shared:
+    """The folder that containers write to, by its descriptor: no link in it leads anywhere."""
+
+    def __init__(self, project: Project) -> None:
+        """Make it where it is missing, and open it. Raises StopError."""
+        self.project = project
+        path = folder_of(project)
+        try:
+            make_folder(path)
+            for one in (path.parent, path):
+                if one.is_symlink():
+                    raise NotADirectoryError(20, f"{one} is a link")
+                one.chmod(0o700)
+            give_away(path)
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+            self.handle = os.open(str(path), flags)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise failed("airflow-jobs-folder", project, path=str(path), reason=reason) from error
+
+    def names(self) -> list[str]:
+        """What is in it."""
+        return sorted(os.listdir(self.handle))  # noqa: PTH208  Path has no descriptor
+
+    def read(self, name: str, most: int = LARGEST) -> bytes:
+        """The content of a regular file that is not larger than `most` bytes. Raises OSError."""
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        with os.fdopen(os.open(name, flags, dir_fd=self.handle), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode) or status.st_size > most:
+                raise OSError(22, "it is too large, or not a regular file")
+            return file.read(most)
+
+    def age(self, name: str) -> float | None:
+        """Seconds since a file was written or touched; None if there is none."""
+        try:
+            status = os.stat(name, dir_fd=self.handle, follow_symlinks=False)
+        except OSError:
+            return None
+        return time.time() - status.st_mtime
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file in one step; what has its name is replaced. Raises OSError."""
+        temporary = f".{name}.{os.urandom(4).hex()}.tmp"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            with os.fdopen(os.open(temporary, flags, 0o644, dir_fd=self.handle), "wb") as file:
+                file.write(data)
+                owner = os.fstat(self.handle)
+                if os.geteuid() == 0:  # the containers run as the user whose folder this is
+                    os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
+            os.rename(temporary, name, src_dir_fd=self.handle, dst_dir_fd=self.handle)
+        except OSError:
+            self.remove(temporary)
+            raise
+
+    def remove(self, name: str) -> None:
+        """Remove a file or a link, if it is there."""
+        with suppress(OSError):
+            os.unlink(name, dir_fd=self.handle)
+
+
+def folder_of(project: Project) -> Path:
+    """Where requests are."""
+    return project.folder.joinpath(*FOLDERS)
+
+
+def make_jobs_folder(project: Project) -> None:
+    """Make the folder that compose.yaml names, before a container starts. Raises StopError."""
+    os.close(Shared(project).handle)
+
+
+# ------------------------------------------------------------------------------------ the requests
+
+
+def is_text(most: int) -> Callable[[Any], bool]:
+    """A check: a text that a file can have, and a terminal can show: `submit` shows the job."""
+
+    def check(value: Any) -> bool:
+        if type(value) is not str or len(value) > most or CONTROL.search(value):
+            return False
+        try:
+            value.encode()
+        except UnicodeEncodeError:  # half of a character
+            return False
+        return True
+
+    return check
+
+
+def is_count(value: Any) -> bool:
+    """Whether a value is a number of something."""
+    return type(value) is int and 0 <= value < 10**9
+
+
+def is_flag(value: Any) -> bool:
+    """Whether a value is true or false."""
+    return type(value) is bool
+
+
+def is_command(value: Any) -> bool:
+    """Whether a value is the words of a command, of which the first one is no option."""
+    word = is_text(1 << 16)
+    return (
+        type(value) is list
+        and 0 < len(value) <= MOST_WORDS
+        and all(map(word, value))
+        and not value[0].startswith("-")
+    )
+
+
+def is_environment(value: Any) -> bool:
+    """Whether a value is variables; `submit` looks at their names."""
+    name, text = is_text(200), is_text(1 << 16)
+    return (
+        type(value) is dict
+        and len(value) <= MOST_WORDS
+        and all(name(key) and "=" not in key and text(one) for key, one in value.items())
+    )
+
+
+# The fields of a request, with what each must be; `submit` then reads them as it reads its options.
+FIELDS: dict[str, Callable[[Any], bool]] = {
+    "task": is_text(2000),
+    "command": is_command,
+    "on": is_text(20),
+    "memory": is_text(20),
+    "time": is_text(20),
+    "environment": is_environment,
+    **dict.fromkeys(("gpus", "cpus", "nodes", "tasks", "requeue"), is_count),
+    **dict.fromkeys(("verify", "dirty"), is_flag),
+}
+
+
+def refusal(sentence: str) -> StopError:
+    """The failure of a request that no task of Hearth has written."""
+    return StopError(sentence, f"{me()} submit --help", name=USAGE)
+
+
+def checked(data: bytes) -> dict[str, Any]:
+    """The fields of a request. Raises StopError for anything that is not one."""
+    try:
+        request = read_json(data.decode())
+    except UnicodeDecodeError:
+        request = {}
+    for name, value in request.items():
+        if name not in FIELDS:
+            raise refusal(f"A request has the field {name[:40]!r}, which submit does not know.")
+        if not FIELDS[name](value):
+            raise refusal(f"The field {name} of a request has a value that it cannot have.")
+    if "command" not in request:
+        raise refusal("A request is not a JSON object with a command.")
+    return request
+
+
+def options_of(request: dict[str, Any], key: str, cluster: str) -> Namespace:
+    """The options of `submit` that a request asks for; those that name a folder or image, never."""
+    texts = {name: request.get(name) for name in ("memory", "time")}
+    counts = ("gpus", "cpus", "nodes", "tasks", "requeue")
+    numbers = {name: str(request[name]) if name in request else None for name in counts}
+    return Namespace(
+        **texts,
+        **numbers,
+        on=cluster,
+        name=key,
+        command=request["command"],
+        env=[f"{name}={value}" for name, value in request.get("environment", {}).items()],
+        verify=request.get("verify", False),
+        dirty=request.get("dirty", False),
+        array=None,
+        image=None,
+        interactive=None,
+        code="",
+        force=False,
+        dry_run=False,
+    )
+
+
+# ---------------------------------------------------------------------------------------- the jobs
+
+
+class Submitter:
+    """What is done again and again."""
+
+    def __init__(self, project: Project, shared: Shared) -> None:
+        """Start; what happened before is in the folders of jobs."""
+        self.project, self.shared = project, shared
+        self.looked = -LOOK
+        self.cancelled: set[str] = set()
+        self.harmed: set[str] = set()
+        self.missed: Counter[str] = Counter()
+
+    def step(self) -> None:
+        """Look at all requests once, and now and then at the jobs."""
+        with self.unharmed(SERVING):
+            self.shared.write(SERVING, b"")
+        names = self.shared.names()
+        keys = [name[: -len(REQUEST)] for name in names if name.endswith(REQUEST)]
+        live: dict[str, Record] = {}
+        for key in filter(is_key, keys):
+            with self.unharmed(key):
+                record = None
+                if not self.state(key).get("ended"):
+                    record = self.job(key, room=len(live) < MOST)
+                if record:
+                    live[key] = record
+                    self.end_if_wanted(key, record)
+        if time.monotonic() - self.looked >= LOOK or not live.keys() <= self.missed.keys():
+            self.look(live)
+            self.looked = time.monotonic()
+            self.clean(names, live)
+
+    @contextmanager
+    def unharmed(self, name: str) -> Iterator[None]:
+        """Go on with the other requests if one cannot be read or answered; say so once."""
+        try:
+            yield
+        except OSError as error:
+            if name not in self.harmed:
+                show(f"{name}: {sentence(error)}")
+            self.harmed.add(name)
+
+    def state(self, key: str) -> dict[str, Any]:
+        """What was written about a request."""
+        try:
+            return read_json(self.shared.read(f"{key}{STATE}").decode())
+        except (OSError, UnicodeDecodeError):
+            return {}
+
+    def tell(self, key: str, state: str, **more: Any) -> None:
+        """Write what has become of a request, if it is new."""
+        said = {"job": key, "state": state, **more}
+        if said != self.state(key):
+            self.shared.write(f"{key}{STATE}", json.dumps(said, indent=1).encode())
+            show(f"{key}: {said.get('message') or state}")
+
+    def end(self, key: str, outcome: str, message: str, **more: Any) -> None:
+        """Write that no more happens to a request."""
+        state = more.pop("state", outcome)
+        self.tell(key, state, ended=True, outcome=outcome, message=message, **more)
+
+    def job(self, key: str, *, room: bool) -> Record | None:
+        """The job of a request, which is submitted if it was not yet; None if there is none."""
+        try:
+            request = checked(self.shared.read(f"{key}{REQUEST}"))
+            cluster = cluster_of(self.project, request.get("on"))
+        except FileNotFoundError:  # its task was ended just now
+            return None
+        except (OSError, StopError) as error:
+            self.end(key, "refused", f"The request was refused. {sentence(error)}")
+            return None
+        folder = jobs_folder(self.project, cluster) / key
+        record = read_record(folder)
+        if record:
+            return record
+        age = self.shared.age(f"{key}{REQUEST}")
+        if os.path.lexists(str(folder)):
+            self.end(
+                key,
+                "unknown",
+                f"It is not known whether {cluster} has the job {key}: the submitter was killed "
+                "while it handed the job over. Look into the queue, then clear the task.",
+            )
+        elif self.shared.age(f"{key}{CANCEL}") is not None:
+            self.end(key, "cancelled", f"The job {key} was cancelled before it was submitted.")
+        elif age is None or age > LEASE:
+            self.end(key, "refused", "No task waits for this request any more.")
+        elif not room:
+            self.tell(key, f"waits, because {MOST} jobs are not done yet")
+        else:
+            return self.submit(key, request, cluster)
+        return None
+
+    def submit(self, key: str, request: dict[str, Any], cluster: str) -> Record | None:
+        """Hand a job over; None, with the reason for its task, if that fails."""
+        self.tell(key, f"is being submitted to {cluster}")
+        self.project.forget_settings()  # site.toml and .env may have changed
+        try:
+            do_submit(self.project, options_of(request, key, cluster))
+        except (ProbeError, OSError, ValueError) as error:
+            self.end(key, "refused", f"The job {key} was not submitted. {sentence(error)}")
+            return None
+        record = read_record(jobs_folder(self.project, cluster) / key)
+        if record:
+            self.tell(key, "was submitted", cluster=cluster, id=record.id)
+        return record
+
+    def end_if_wanted(self, key: str, record: Record) -> None:
+        """Cancel a job if its task wants that."""
+        if key in self.cancelled or self.shared.age(f"{key}{CANCEL}") is None:
+            return
+        try:
+            do_cancel(self.project, Namespace(job=record.name, on=record.cluster))
+        except (ProbeError, OSError) as error:
+            show(f"{key} cannot be cancelled, and will be tried again. {sentence(error)}")
+            return
+        self.cancelled.add(key)
+
+    def look(self, live: dict[str, Record]) -> None:
+        """Ask the schedulers, and write what the jobs do and have printed."""
+        found, _ = states(self.project, tuple(live.values()))
+        for key, record in live.items():
+            words = found[record.folder]
+            self.missed[key] = self.missed[key] + 1 if words == ENDED else 0
+            if words == UNKNOWN or 0 < self.missed[key] < LOOKS:
+                continue
+            with self.unharmed(key):
+                self.report(key, record, words)
+
+    def report(self, key: str, record: Record, words: str) -> None:
+        """Write what a job has printed, and its state."""
+        ended = has_ended(words)
+        if ended or words.lower().startswith("running"):
+            self.take_output(key, record, ended=ended)
+        more: dict[str, Any] = {"cluster": record.cluster, "id": record.id}
+        if not ended:
+            self.tell(key, words, **more)
+            return
+        outcome = outcome_of(words, cancelled=key in self.cancelled)
+        more.update(state=words, status=status_of(words, outcome))
+        self.end(key, outcome, message_of(record, words, outcome), **more)
+
+    def take_output(self, key: str, record: Record, *, ended: bool) -> None:
+        """Write what a job has printed."""
+        try:
+            before = self.shared.read(f"{key}{LOG}", 4 * (HEAD + TAIL))
+        except OSError:
+            before = b""
+        if len(before) >= HEAD and not ended:
+            return
+        more = f"{me()} logs {key}"
+        now = grown(before, output_of(self.project, record), more, ended=ended)
+        if now != before:
+            self.shared.write(f"{key}{LOG}", now)
+
+    def clean(self, names: list[str], live: dict[str, Record]) -> None:
+        """Remove what no task has removed for a long time, but not what a job needs."""
+        for name in names:
+            if name.partition(".")[0] not in live and (self.shared.age(name) or 0) > KEPT:
+                self.shared.remove(name)
+
+
+def is_key(name: str) -> bool:
+    """Whether a request has a name that its job can have; jobs of people have others."""
+    return bool(KEY.fullmatch(name) and NAME.fullmatch(name)) and len(name) <= LONGEST_NAME
+
+
+def sentence(error: Exception) -> str:
+    """An error in one line, with the command that helps."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def outcome_of(words: str, *, cancelled: bool) -> str:
+    """What a scheduler's last words about a job mean."""
+    if words.lower().startswith(SUCCESS):
+        return "succeeded"
+    if cancelled or words.lower().startswith(("cancel", "deleted", "stopped")):
+        return "cancelled"
+    return "unknown" if words == ENDED else "failed"
+
+
+def status_of(words: str, outcome: str) -> int | None:
+    """The exit status of a job; None if its scheduler does not say it."""
+    found = STATUS.search(words)
+    return int(found.group(1)) if found else 0 if outcome == "succeeded" else None
+
+
+def message_of(record: Record, words: str, outcome: str) -> str:
+    """A sentence about the end of a job."""
+    name = f"The job {record.name} ({record.id} of {record.cluster})"
+    if outcome == "unknown":
+        return f"{name} is no longer known there, so nobody knows whether it succeeded."
+    verb = {"succeeded": "has succeeded", "cancelled": "was cancelled"}.get(outcome, "has failed")
+    return f"{name} {verb}: {words}."
+
+
+# ------------------------------------------------------------------------------------- their output
+
+
+class Output(NamedTuple):
+    """The start and the end of what a program printed, and how many bytes it was."""
+
+    head: bytes
+    tail: bytes
+    size: int
+
+
+def logs_command(record: Record) -> list[str]:
+    """The call of `logs` for a job: it has its own stdout, and can be ended."""
+    return [sys.executable, "-B", "-m", "host", "logs", "--on", record.cluster, record.name]
+
+
+def output_of(project: Project, record: Record) -> Output:
+    """What a job has printed until now, as far as its scheduler says it in time."""
+    head, tail, size = bytearray(), b"", 0
+    process = subprocess.Popen(
+        logs_command(record),
+        cwd=str(project.folder),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + PATIENCE
+    try:
+        while (
+            process.stdout
+            and select.select([process.stdout], [], [], max(deadline - time.monotonic(), 0))[0]
+        ):
+            data = os.read(process.stdout.fileno(), TAIL)
+            if not data:
+                break
+            size += len(data)
+            head += data[: HEAD - len(head)]
+            tail = (tail + data)[-TAIL:]
+    finally:
+        kill_group(process.pid)
+        process.wait()
+        if process.stdout:
+            process.stdout.close()
+    return Output(bytes(head), tail, size)
+
+
+def grown(before: bytes, now: Output, more: str, *, ended: bool) -> bytes:
+    """The output of a job as its task has it: only ever longer, so that each line is shown once."""
+    text = now.head
+    if ended and now.size > HEAD:
+        rest = min(now.size - HEAD, TAIL)
+        left = now.size - HEAD - rest
+        note = f"\n... {left} bytes are left out; {more} has all of it ...\n" if left else ""
+        text += note.encode() + now.tail[-rest:]
+    if text.startswith(before):
+        return text
+    if not ended:
+        return before
+    return before + b"\n(All of the output, which is not what it was before:)\n" + text
+
+
+# ----------------------------------------------------------------------------------------- the verb
+
+
+@contextmanager
+def alone(project: Project) -> Iterator[None]:
+    """Keep a second submitter from the same project. Raises StopError."""
+    import fcntl  # noqa: PLC0415  Windows has none
+
+    file = folder_of(project).parent / LOCK
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    handle = os.open(str(file), flags, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise failed("airflow-submitter-runs", project) from None
+        yield
+    finally:
+        os.close(handle)
+
+
+def serve(project: Project) -> int:
+    """Give requests to clusters until Ctrl-C; jobs go on without it. Raises StopError."""
+    shared = Shared(project)
+    with alone(project), handling(end_by_signal, *ENDING):
+        submitter = Submitter(project, shared)
+        where = ", ".join(project.clusters)
+        show(f"Tasks of Airflow can submit jobs to {where} while this runs. Ctrl-C ends it.")
+        try:
+            while True:
+                submitter.step()
+                time.sleep(PAUSE)
+        except KeyboardInterrupt:
+            show(f"Nobody submits jobs of Airflow now. Run: {me()} airflow submitter")
+            return 130
+        finally:
+            shared.remove(SERVING)

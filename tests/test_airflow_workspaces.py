@@ -1,0 +1,251 @@
+"""DAGs of workspaces: where their tasks run, whose name counts, and the example."""
+
+from __future__ import annotations
+
+import ast
+import os
+import sys
+import types
+from collections.abc import Callable
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hooks.update.changes import Project as Files
+from hooks.update.changes import plan_of
+from hooks.update.renderings import File
+from host import airflow_workers
+from host.project import Project, StopError
+from tests.conftest import ROOT, Generate
+from tests.support.program import PROJECT
+
+AIRFLOW = ROOT / "template/docker-amd64/airflow"
+
+
+class ViolationError(Exception):
+    """Airflow's AirflowClusterPolicyViolation."""
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
+    """Give a module of the image, whose Airflow this environment has not."""
+    for name, value in (
+        ("exceptions.AirflowClusterPolicyViolation", ViolationError),
+        ("plugins_manager.AirflowPlugin", object),
+    ):
+        module, _, what = name.partition(".")
+        made = types.ModuleType(f"airflow.{module}")
+        setattr(made, what, value)
+        monkeypatch.setitem(sys.modules, f"airflow.{module}", made)
+    monkeypatch.setitem(sys.modules, "airflow", types.ModuleType("airflow"))
+
+    def give(path: str) -> Any:
+        spec = spec_from_file_location(Path(path).stem, AIRFLOW / path)
+        assert spec
+        assert spec.loader
+        module = module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return give
+
+
+@pytest.fixture
+def policies(load: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The module of policies, with a folder of DAGs of its own."""
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    module = load("airflow_local_settings.py")
+    for name in ("project", "first", "files/first"):
+        (tmp_path / "dags" / name).mkdir(parents=True)
+    return module
+
+
+def dag(policies: Any, path: str, dag_id: str = "clean") -> Any:
+    """A DAG of a file that is there, with one task."""
+    file = policies.DAGS / path
+    file.touch()
+    new = types.SimpleNamespace(dag_id=dag_id, fileloc=str(file))
+    new.task = types.SimpleNamespace(dag=new, queue="default")
+    return new
+
+
+@pytest.mark.parametrize(
+    ("path", "queue"),
+    [
+        ("project/a.py", "project"),
+        ("first/below/a.py", "first"),
+        ("files/first/a.py", "first"),
+        ("alone.py", "default"),
+    ],
+)
+def test_a_task_runs_where_its_file_belongs(
+    policies: Any, tmp_path: Path, path: str, queue: str
+) -> None:
+    (tmp_path / "dags" / path).parent.mkdir(exist_ok=True)
+    task = dag(policies, path).task
+    policies.task_policy(task)
+    assert task.queue == queue
+
+
+def test_a_name_belongs_to_the_file_that_had_it_first(policies: Any) -> None:
+    first, second = dag(policies, "first/a.py"), dag(policies, "project/b.py")
+    for _ in range(2):
+        policies.dag_policy(first)
+        with pytest.raises(ViolationError, match=r"^The file first/a\.py already has .* clean: "):
+            policies.dag_policy(second)
+    policies.dag_policy(dag(policies, "project/b.py", "another"))
+
+
+@pytest.mark.parametrize("how", ["deleted", "edited"])
+def test_a_name_is_free_when_its_file_has_it_no_more(policies: Any, how: str) -> None:
+    first, second = dag(policies, "first/a.py"), dag(policies, "project/b.py")
+    policies.dag_policy(first)
+    file = Path(first.fileloc)
+    if how == "deleted":
+        file.unlink()
+    else:  # long ago: it was read again since, and did not take the name
+        now = file.stat().st_mtime
+        os.utime(file, (now + 1, now + 1))
+        with pytest.raises(ViolationError):
+            policies.dag_policy(second)
+        os.utime(file, (now - 1000, now - 1000))
+    policies.dag_policy(second)
+    if how == "edited":
+        with pytest.raises(ViolationError, match=r"project/b\.py"):
+            policies.dag_policy(first)
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A project with workspaces of several kinds."""
+    for key in ("COMPOSE_PROJECT_NAME", "COMPOSE_FILE"):
+        monkeypatch.setenv(key, "")
+        monkeypatch.delenv(key)
+    docker = tmp_path / "docker-amd64"
+    docker.mkdir()
+    (docker / ".env").write_text("COMPOSE_PROJECT_NAME=demo-jane\nCOMPOSE_FILE=compose.yaml\n")
+    for name in ("b/dags", "a/loaders", "no/src", "project/dags", "of jane/dags"):
+        (tmp_path / "workspaces" / name).mkdir(parents=True)
+    (tmp_path / "workspaces/note").touch()
+    (tmp_path / "workspaces/linked").symlink_to(tmp_path / "workspaces/b")
+    return Project(docker, PROJECT)
+
+
+def test_each_workspace_with_workflows_has_a_worker(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that does not build stops no other, and is named with what to run."""
+    calls: list[tuple[str, str, str]] = []
+    removed: list[str] = []
+
+    def build(project: Project, name: str, *, quiet: bool) -> None:
+        assert quiet
+        os.environ["COMPOSE_PROJECT_NAME"] = f"demo-jane-{name}"
+        project.forget_settings()
+        if name == "a":
+            raise StopError("No solution found.")
+
+    def call(project: Project, words: list[str], *, stdin: str, env: dict[str, str]) -> str:
+        assert "/project/docker-amd64" in stdin  # which it does not see
+        assert env["COMPOSE_FILE"].endswith(":-")
+        calls.append((words[-1], os.environ["AIRFLOW_OF"], os.environ["AIRFLOW_QUEUE"]))
+        assert project.settings.files()[-1] == airflow_workers.OVERRIDE_FILE
+        return ""
+
+    monkeypatch.setattr(airflow_workers, "build_workspace", build)
+    monkeypatch.setattr(airflow_workers, "refresh_images", lambda *_: None)
+    monkeypatch.setattr(airflow_workers, "call", call)
+    monkeypatch.setattr(airflow_workers, "workers", lambda _: [("1", "b"), ("2", "gone")])
+    monkeypatch.setattr(airflow_workers, "stop", removed.extend)
+    before = {**os.environ}
+    assert airflow_workers.start_workers(project) == ["a"]
+    assert calls == [("airflow-worker", "demo-jane", "b")]
+    assert removed == ["2"]
+    assert {**os.environ} == before
+    assert project.settings.get("COMPOSE_PROJECT_NAME") == "demo-jane"
+    said = capsys.readouterr().err
+    assert "No solution found." in said
+    assert "build -W a && " in said
+    for name in ("linked", "of jane", "project"):
+        assert f"workspaces/{name} " in said
+
+
+@pytest.mark.parametrize("torch", ["none", "2.13.0"])
+def test_the_example_is_python_and_uses_torch_where_it_is(
+    generate: Generate, tmp_path: Path, torch: str
+) -> None:
+    generate(tmp_path / "new", accelerator="cpu", torch_version=torch, extras=["airflow"])
+    folder = tmp_path / "new/workspaces/example"
+    imported = set()
+    for file in folder.rglob("*.py"):
+        tree = ast.parse(file.read_text())
+        if file.name == "model.py":
+            of = [one for one in ast.walk(tree) if isinstance(one, ast.Import)]
+            imported = {alias.name for one in of for alias in one.names}
+    assert imported == {"numpy", "torch"} - ({"torch"} if torch == "none" else set())
+    assert (folder / "dags/example.py").is_file()
+    assert "!/workspaces/example/" in (tmp_path / "new/.gitignore").read_text()
+
+
+def test_an_update_leaves_the_example_to_its_owner(tmp_path: Path) -> None:
+    """What was edited has no conflict, and what was deleted does not return."""
+    name, other = "workspaces/example/energy.py", "workspaces/example/new.py"
+    (tmp_path / "workspaces/example").mkdir(parents=True)
+    (tmp_path / name).write_text("mine\n")
+    old, new = {name: File(b"old\n")}, {name: File(b"new\n"), other: File(b"")}
+
+    def plan(base: dict[str, File], theirs: dict[str, File]) -> Any:
+        return plan_of(Files(tmp_path, [name]), base, theirs, lambda _: False)
+
+    assert plan(old, new).touched == []
+    assert plan(old, {}).kept == [name]
+    (tmp_path / name).unlink()
+    assert plan(old, new).touched == []
+    assert plan({}, new).touched == [name, other]
+
+
+def test_the_page_shows_what_tasks_wrote_and_nothing_else(
+    load: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    for name in ("generated/a <b>", "uploadable", "downloaded"):
+        (tmp_path / name).mkdir(parents=True)
+    generated = tmp_path / "generated"
+    (tmp_path / "downloaded/secret").touch()
+    (generated / "out").symlink_to(tmp_path / "downloaded")
+    (generated / "a <b>/plot.svg").touch()
+    os.mkfifo(generated / "pipe")
+    data = load("workflows/plugins/data_page.py")
+    for path in (
+        "downloaded",
+        "generated/../downloaded/secret",
+        "generated/out/secret",
+        "..",
+        "generated/pipe",
+        "generated/nothing",
+        "generated/\0",
+        "/etc/passwd",
+    ):
+        assert data.find(path) is None, path
+    assert data.find("generated/a <b>/plot.svg") == generated / "a <b>/plot.svg"
+    found = data.page("generated/a <b>", generated / "a <b>")
+    assert '<img src="/data/generated/a%20%3Cb%3E/plot.svg" alt="">' in found
+    assert '<a href="/data/generated">..</a>' in found
+    assert "<b>" not in found
+    assert data.page("", tmp_path).count("<a ") == 2
+
+
+def test_a_worker_starts_again_after_a_crash_and_beside_others(
+    load: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    start, left = load("start.py"), tmp_path / "worker.pid"
+    left.write_text("7\n")
+    monkeypatch.setattr(start, "PID", str(left))
+    worker = ["edge", "worker", "--queues", "lake"]
+    started = [start.arguments_of(worker) for _ in range(2)]
+    assert [one[:-1] for one in started] == [[*worker, "--pid", str(left), "--edge-hostname"]] * 2
+    assert started[0][-1] != started[1][-1]
+    assert not left.exists()
+    assert start.arguments_of(["scheduler"]) == ["scheduler"]
