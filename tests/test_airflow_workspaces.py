@@ -159,6 +159,9 @@ def test_each_workspace_with_workflows_has_a_worker(
     monkeypatch.setattr(airflow_workers, "call", call)
     monkeypatch.setattr(airflow_workers, "workers", lambda _: [("1", "b"), ("2", "gone")])
     monkeypatch.setattr(airflow_workers, "stop", removed.extend)
+    states = iter(["Up 1 second (health: starting)", *["Up 2 hours (healthy)"] * 3])
+    monkeypatch.setattr(airflow_workers, "health_of", lambda _: next(states))
+    monkeypatch.setattr(airflow_workers, "STEP", 0)
     before = {**os.environ}
     assert airflow_workers.start_workers(project) == ["a"]
     assert calls == [("airflow-worker", "demo-jane", "b")]
@@ -170,6 +173,23 @@ def test_each_workspace_with_workflows_has_a_worker(
     assert "build -W a && " in said
     for name in ("linked", "of jane", "project"):
         assert f"workspaces/{name} " in said
+    # All of them answer before `up` ends.
+    assert [*states] == []
+    assert "does not answer" not in said
+
+
+def test_a_worker_that_does_not_start_is_named(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(airflow_workers, "workspaces_with_workflows", lambda _: [])
+    monkeypatch.setattr(airflow_workers, "workers", lambda _: [("0123456789abcdef", "lake")])
+    monkeypatch.setattr(airflow_workers, "stop", lambda _: None)
+    monkeypatch.setattr(airflow_workers, "health_of", lambda _: "Restarting (1) 2 seconds ago")
+    monkeypatch.setattr(airflow_workers, "START_LIMIT", 0)
+    airflow_workers.start_workers(project)
+    said = capsys.readouterr().err
+    assert "The worker of the workspace lake does not answer yet." in said
+    assert said.rstrip().endswith("run: docker logs 0123456789ab")
 
 
 @pytest.mark.parametrize("torch", ["none", "2.13.0"])

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Callable
 from .airflow_backup import backup, before_migration, reset, restore
 from .airflow_results import rerun, tell_workers
 from .airflow_secrets import PASSWORDS, make_secrets, user_and_password
-from .airflow_workers import start_workers, stop_workers, workers
+from .airflow_workers import HEALTHY, health_of, start_workers, stop_workers, workers
 from .apps_file import engine_ports
 from .ask import capture, read_json
 from .compose import call, check_engine, container_of, image_id, published, show
@@ -236,18 +236,12 @@ def status(project: Project, options: argparse.Namespace) -> int:
     for number, name in workers(project):
         health = health_of(number)
         rows.append((f"airflow-worker of {FOLDER}/{name}", health))
-        bad |= "(healthy)" not in health
+        bad |= HEALTHY not in health
     print("\n".join(columns(rows)))
     errors = import_errors(project)
     for one in errors:
         print(f"Import error: {one.get('filename')}: {last_line(one.get('stack_trace') or '')}")
     return int(bad)
-
-
-def health_of(number: str) -> str:
-    """What the engine says of a container, such as: Up 5 minutes (healthy)."""
-    words = ("ps", "--all", "--filter", f"id={number}", "--format", "{{.Status}}")
-    return capture(*engine_command(*words)).stdout.strip()
 
 
 def last_line(text: str) -> str:

@@ -7,13 +7,14 @@ at the places where the project's worker has the project's. It takes the tasks o
 from __future__ import annotations
 
 import os
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Iterator
 
 from .compose import call, show, with_stdin
-from .engine_words import ask_engine, compose
+from .engine_words import ask_engine, compose, engine_command
 from .guard import cover_text
 from .images import refresh_images
 from .project import StopError, code_folder, me
@@ -28,17 +29,40 @@ SERVICE = "airflow-worker"
 HAVE_WORKFLOWS = ("dags", "loaders")  # folders of a workspace
 TAKEN = ("project", "files")  # the project's queue, and the folder of what dropped files make
 LABEL, LABEL_NAME = "hearth.airflow", "hearth.workspace"  # of the containers
+HEALTHY = "(healthy)"  # in the status of such a container
+SHORT = 12  # digits of a container's number that people type
+START_LIMIT, STEP = 120.0, 1.0  # seconds until all are healthy, and between two questions
 
 
 def start_workers(project: Project) -> list[str]:
     """Build and start a worker for each workspace with workflows; the names of those without one.
 
-    A workspace that fails stops no other.
+    A workspace that fails stops no other, and one that starts slowly is named.
     """
     names = workspaces_with_workflows(project)
     running = workers(project)
     stop([number for number, name in running if name not in names])
-    return [name for name in names if not start_worker(project, name)]
+    failing = [name for name in names if not start_worker(project, name)]
+    for number, name in not_healthy(project):
+        log = " ".join(engine_command("logs", number[:SHORT]))
+        show(f"The worker of the workspace {name} does not answer yet. For its log, run: {log}")
+    return failing
+
+
+def not_healthy(project: Project) -> list[tuple[str, str]]:
+    """The workers that do not work after some time; usually none, as soon as all of them do."""
+    deadline = time.monotonic() + START_LIMIT
+    while True:
+        found = [one for one in workers(project) if HEALTHY not in health_of(one[0])]
+        if not found or time.monotonic() > deadline:
+            return found
+        time.sleep(STEP)
+
+
+def health_of(number: str) -> str:
+    """What the engine says of a container, such as: Up 5 minutes (healthy)."""
+    words = ("ps", "--all", "--filter", f"id={number}", "--format", "{{.Status}}")
+    return ask_engine(*words).stdout.strip()
 
 
 def start_worker(project: Project, name: str) -> bool:

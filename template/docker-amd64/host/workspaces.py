@@ -110,6 +110,20 @@ def build_workspace(project: Project, name: str, *, quiet: bool = False) -> None
         build_images(project, "dev")
     environment = project.image("dev")
     folder = enter(project, name, "build")
+    run_build(project, folder, environment, quiet=quiet and bool(image_id(project.image("dev"))))
+    if keep_lock(project, folder):
+        # From the lock, the same packages make another image. The next build would replace this one
+        # by it, and its containers, although nothing has changed.
+        unlocked = image_id(project.image("dev"))
+        run_build(project, folder, environment, quiet=True)
+        ask_engine("image", "rm", unlocked)
+    if not quiet:
+        tell_unread(folder, name)
+        show(f"Built: the workspace {name}. Run: {me()} up -W {quote(name)}")
+
+
+def run_build(project: Project, folder: Path, environment: str, *, quiet: bool) -> None:
+    """Build the image of the workspace in a folder on another image. Raises StopError."""
     arguments = {key: project.settings.get(key) for key in ARGUMENTS if key in project.settings}
     if any((folder / one).is_file() for one in LISTS) and not (folder / LOCK).is_file():
         arguments["LOCKED"] = f"not yet at {time.time()}"
@@ -117,7 +131,8 @@ def build_workspace(project: Project, name: str, *, quiet: bool = False) -> None
     words = ["--build-context", f"image={project.folder / 'image'}"]
     for tag in ("dev", "runtime"):  # `run` uses the same image
         words += ["--tag", project.image(tag)]
-    for value in (f"ENVIRONMENT={environment}", f"WORKSPACE={project.name}/{name}", *arguments):
+    workspace = f"{project.name}/{project.workspace}"
+    for value in (f"ENVIRONMENT={environment}", f"WORKSPACE={workspace}", *arguments):
         words += ["--build-arg", value]
     for secret, key in (("ca", "CA_BUNDLE"), ("netrc", "NETRC_FILE")):
         path = project.settings.path(key)
@@ -129,18 +144,13 @@ def build_workspace(project: Project, name: str, *, quiet: bool = False) -> None
             ]
     dockerfile = project.folder / "workspace.Dockerfile"
     if docker:
-        quiet = quiet and bool(image_id(project.image("dev")))
         start = engine_command("build", *(["--quiet"] if quiet else []), "--file", str(dockerfile))
         words += [str(folder)]
         call(project, [*start, *words], to_stderr=not quiet, capture=quiet, env=arguments)
     else:
-        from .podman_build import run_build  # noqa: PLC0415
+        from .podman_build import run_build as podman_build  # noqa: PLC0415
 
-        run_build(project, dockerfile, folder, words, arguments)
-    keep_lock(project, folder)
-    if not quiet:
-        tell_unread(folder, name)
-        show(f"Built: the workspace {name}. Run: {me()} up -W {quote(name)}")
+        podman_build(project, dockerfile, folder, words, arguments)
 
 
 def tell_unread(folder: Path, name: str) -> None:
@@ -150,11 +160,15 @@ def tell_unread(folder: Path, name: str) -> None:
             show(f"{FOLDER}/{name}/{unread} is not read: requirements.txt and pyproject.toml are.")
 
 
-def keep_lock(project: Project, folder: Path) -> None:
-    """Write the lock of an image into its workspace; an image without packages has none."""
+def keep_lock(project: Project, folder: Path) -> bool:
+    """Write the lock of an image into its workspace, if it is new; whether it was.
+
+    An image without packages has none.
+    """
     words = ("run", "--rm", "--network=none", "--entrypoint=cat", project.image("dev"))
     lock = ask_engine(*words, IN_IMAGE)
     if lock.returncode or lock.stdout == read_text(folder / LOCK):
-        return
+        return False
     write_file(folder / LOCK, lock.stdout)
     show(f"Wrote {FOLDER}/{project.workspace}/{LOCK}: the versions of its packages, with hashes.")
+    return True
