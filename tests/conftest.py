@@ -9,7 +9,7 @@ import random
 import shutil
 import signal
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
@@ -19,6 +19,7 @@ import pytest
 import yaml
 from copier import run_copy
 from copier._main import Worker
+from xdist.scheduler import LoadFileScheduling
 
 from host.place import compose_project_name
 from host.trusted import trust
@@ -115,7 +116,31 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(SharedServer(), "shared-server")
 
 
-# Files of long tests, in the order in which they start: those at the end of a run are short, so
+def unit_of(node: str) -> str:
+    """The file of a test, or the folder of files that share what they have started.
+
+    Args:
+        node: its id, such as tests/engine/airflow/test_files.py::test_a_name.
+    """
+    file = PurePosixPath(node.partition("::")[0])
+    own = [one for one in file.parent.parts if one not in ("tests", "engine")]
+    return own[0] if own else file.stem
+
+
+class Units(LoadFileScheduling):  # type: ignore[misc]  # its package has no types
+    """Gives tests of one unit to one process."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return unit_of(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Units:
+    """Distribute by units, with --dist=loadfile, too."""
+    return Units(config, log)
+
+
+# Units of long tests, in the order in which they start: those at the end of a run are short, so
 # that all processes have something to do to the end.
 LONG_FAST = (
     "test_update_releases",
@@ -127,6 +152,7 @@ LONG_FAST = (
     "test_ci",
 )
 LONG_ENGINE = (
+    "airflow",
     "test_source_build",
     "test_conda",
     "test_base_image",
@@ -144,8 +170,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     def place(item: pytest.Item) -> tuple[int, int]:
         engine = item.get_closest_marker("engine") is not None
         long = LONG_ENGINE if engine else LONG_FAST
-        if item.path.stem in long:
-            return int(engine), long.index(item.path.stem)
+        unit = unit_of(item.nodeid)
+        if unit in long:
+            return int(engine), long.index(unit)
         return 2 if engine else 3, 0
 
     items.sort(key=place)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 import urllib.request
 from collections.abc import Callable
@@ -14,8 +13,6 @@ import pytest
 
 from tests.support.project import Project
 
-# Of every project with Airflow, so that the layers of their images are made once.
-NAME = "flows"
 WAIT = 240  # seconds on a busy machine; a worker that was lost is noticed after half a minute
 
 
@@ -33,12 +30,6 @@ def until(answer: Callable[[], Any]) -> Any:
             return found
         assert time.monotonic() < deadline, why
         time.sleep(1)
-
-
-def without_example(project: Project) -> Project:
-    """The same project; the image of the example is for its own tests."""
-    shutil.rmtree(project.folder / "workspaces/example")
-    return project
 
 
 class Airflow:

@@ -10,98 +10,26 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page
 
-from tests.engine.conftest import MakeProject
+from tests.engine.airflow.conftest import Flows
 from tests.support import airflow_page
-from tests.support.airflow import NAME, Airflow, until
+from tests.support.airflow import until
 from tests.support.browser import browsing
-from tests.support.index import PackageIndex
 from tests.support.process import run
-from tests.support.project import Project
 
-DAG = """\
-from airflow.sdk import dag
-from workflows.tasks import task
-
-
-@task
-def about(names: list[str]) -> dict:
-    import importlib.metadata as metadata
-    import os
-    import sys
-
-    import here  # of the code of the workspace
-
-    found = [one.metadata["Name"].lower() for one in metadata.distributions()]
-    secrets = [one for one in os.environ if one.startswith("AIRFLOW__")]
-    return {"prefix": sys.prefix, "has": sorted(set(names) & set(found)), "here": here.WHERE,
-            "cwd": os.getcwd(), "secrets": secrets, "user": os.getuid()}
-
-
-@dag(schedule=None)
-def of_NAME():
-    about(["near-lake", "apache-airflow", "pytest"])
-
-
-of_NAME()
-"""
 TWICE = "from airflow.sdk import DAG\nwith DAG('of_lake'):\n    pass\n"
-# A task that fails until a file is there.
-MENDED = """\
-from airflow.sdk import dag
-from workflows.tasks import task
-
-
-@task
-def work() -> str:
-    from pathlib import Path
-
-    return Path("/data/generated/word.txt").read_text()
-
-
-@dag(schedule=None)
-def mended():
-    work()
-
-
-mended()
-"""
 TASKS = ["clean", "transform", "train", "evaluate", "plot", "share"]  # of the example
 
 
 @pytest.fixture(scope="module")
-def shared(project: MakeProject, index: PackageIndex) -> Iterator[tuple[Project, Airflow, str]]:
-    """A project with the example and two other workspaces, of which one does not build."""
-    index.add("near-lake", "1.0")
-    new = project(NAME, light=True, extras=["airflow"])
-    new.write("dags/mended.py", MENDED)
-    new.write("workspaces/lake/requirements.txt", "near-lake\n")
-    new.write("workspaces/broken/requirements.txt", "there-is-no-such-package\n")
-    for name in ("lake", "broken"):
-        new.write(f"workspaces/{name}/dags/{name}.py", DAG.replace("NAME", name))
-        new.write(f"workspaces/{name}/here.py", f"WHERE = {name!r}\n")
-    for name in ("workspaces", "dags"):
-        run("chown", "-R", f"{new.owner.uid}:{new.owner.gid}", str(new.folder / name))
-    try:
-        result = new.sh("airflow", "up")
-        said = result.stdout + result.stderr
-        assert result.returncode == 0, said
-        yield new, Airflow(new), said
-    finally:
-        new.sh("airflow", "down")
-        for name in ("example", "lake", "broken"):
-            new.sh("clean", "--all", "--yes", "-W", name)
-
-
-@pytest.fixture(scope="module")
-def example(shared: tuple[Project, Airflow, str]) -> dict[str, Any]:
+def example(flows: Flows) -> dict[str, Any]:
     """The tasks of a run of the example, which has ended."""
-    return shared[1].run("example", epochs=200)
+    return flows.airflow.run("example", epochs=200)
 
 
 @pytest.fixture(scope="module")
-def page(shared: tuple[Project, Airflow, str]) -> Iterator[Page]:
+def page(flows: Flows) -> Iterator[Page]:
     """The page of Airflow in a browser whose user has logged in, not at the first try."""
-    project, airflow, _ = shared
+    project, airflow, _ = flows
     with browsing(1280, 720) as opened:
         airflow_page.log_in(opened, airflow.url, project, password="another")
         opened.get_by_text("Invalid credentials").wait_for()
@@ -111,9 +39,9 @@ def page(shared: tuple[Project, Airflow, str]) -> Iterator[Page]:
 
 
 def test_tasks_have_the_packages_and_the_code_of_their_workspace(
-    shared: tuple[Project, Airflow, str],
+    flows: Flows,
 ) -> None:
-    project, airflow, _ = shared
+    project, airflow, _ = flows
     found = airflow.run("of_lake")
     assert airflow.result(found, "about") == {
         "prefix": "/opt/venv",
@@ -127,9 +55,9 @@ def test_tasks_have_the_packages_and_the_code_of_their_workspace(
 
 
 def test_a_workspace_that_does_not_build_is_named_and_stops_no_other(
-    shared: tuple[Project, Airflow, str],
+    flows: Flows,
 ) -> None:
-    project, airflow, said = shared
+    project, airflow, said = flows
     assert "(failure: workspace-packages)" in said
     assert "The workspace broken has no new worker" in said
     label = f"label=hearth.airflow={project.engine_name}"
@@ -138,21 +66,20 @@ def test_a_workspace_that_does_not_build_is_named_and_stops_no_other(
     assert "of_broken" in airflow.dags()
 
 
-def test_an_id_that_is_taken_is_an_import_error(shared: tuple[Project, Airflow, str]) -> None:
-    project, airflow, _ = shared
+def test_an_id_that_is_taken_is_an_import_error(flows: Flows) -> None:
+    project, airflow, _ = flows
     airflow.run("of_lake")
     file = project.write("workspaces/example/dags/twice.py", TWICE)
-    ((name, text),) = until(airflow.errors).items()
-    assert name == "example/twice.py"
+    text = until(lambda: airflow.errors().get("example/twice.py"))
     assert "The file lake/lake.py already has a DAG with the id of_lake" in text
     file.unlink()
     assert "about -1" in airflow.run("of_lake")
 
 
 def test_the_example_runs_from_a_file_to_results_with_a_plot(
-    shared: tuple[Project, Airflow, str], example: dict[str, Any]
+    flows: Flows, example: dict[str, Any]
 ) -> None:
-    project, airflow, _ = shared
+    project, airflow, _ = flows
     assert {f"transform {n}" for n in range(3)} <= {*example}
     scores = airflow.result(example, "evaluate")
     assert scores["error"] < scores["spread"] / 2
@@ -173,9 +100,9 @@ def test_the_example_runs_from_a_file_to_results_with_a_plot(
 
 
 def test_a_browser_shows_the_graph_the_grid_and_the_plot_of_the_example(
-    shared: tuple[Project, Airflow, str], example: dict[str, Any], page: Page
+    flows: Flows, example: dict[str, Any], page: Page
 ) -> None:
-    _, airflow, _ = shared
+    _, airflow, _ = flows
     airflow_page.visit(page, f"{airflow.url}/dags/example")
     boxes = airflow_page.show_graph(page)
     assert [text.split()[0] for text in boxes.all_inner_texts()] == TASKS
@@ -189,9 +116,9 @@ def test_a_browser_shows_the_graph_the_grid_and_the_plot_of_the_example(
 
 
 def test_a_run_started_in_a_browser_fails_says_why_and_succeeds_when_it_is_cleared(
-    shared: tuple[Project, Airflow, str], page: Page
+    flows: Flows, page: Page
 ) -> None:
-    project, airflow, _ = shared
+    project, airflow, _ = flows
     airflow_page.trigger(page, airflow.url, "mended")
     airflow_page.open_task(page, "work")
     airflow_page.wait_for_state(page, "Failed")

@@ -5,119 +5,46 @@ from __future__ import annotations
 import json
 import time
 import urllib.error
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.engine.conftest import MakeProject, give
-from tests.support.airflow import NAME, Airflow, until, without_example
+from tests.engine.airflow.conftest import Flows
+from tests.support.airflow import Airflow, until
 from tests.support.process import run
 from tests.support.project import Project
 
-DAGS = """\
-from datetime import timedelta
-
-from airflow.sdk import dag
-from workflows.tasks import task
-
-
-@dag(schedule=None)
-def here():
-    @task
-    def about():
-        import importlib.metadata as metadata
-        import sys
-
-        import numpy
-
-        has = {one.metadata["Name"].lower() for one in metadata.distributions()}
-        return {"prefix": sys.prefix, "numpy": numpy.__file__, "airflow": "apache-airflow" in has}
-
-    about()
-
-
-@dag(schedule=None)
-def tried():
-    @task(retries=2, retry_delay=timedelta(seconds=1))
-    def second(run_id=None):
-        from pathlib import Path
-
-        mark = Path("/data/generated", run_id.replace(":", "_"))
-        if not mark.exists():
-            mark.touch()
-            raise RuntimeError("not yet")
-        return mark.name
-
-    second()
-
-
-@dag(schedule=None)
-def long():
-    @task(retries=3, retry_delay=timedelta(seconds=1))
-    def first(seconds: int):
-        import time
-
-        time.sleep(seconds)
-        return "first"
-
-    @task(retries=3, retry_delay=timedelta(seconds=1))
-    def last(word: str):
-        return f"{word} and last"
-
-    last(first(15))
-
-
-here()
-tried()
-long()
-"""
 SERVICES = ("airflow-api-server", "airflow-database", "airflow-scheduler")
 
 
-@pytest.fixture(scope="module")
-def started(project: MakeProject) -> Iterator[tuple[Project, float]]:
-    """A project whose Airflow runs, and the seconds that it took after the images were built."""
-    new = without_example(project(NAME, light=True, extras=["airflow"]))
-    lists = new.docker / "dependencies/pyproject.toml"
-    lists.write_text(lists.read_text().replace("dependencies = [", 'dependencies = ["numpy",', 1))
-    new.write("dags/mine.py", DAGS)
-    new.write("dags/broken.py", "import airflow, there_is_no_such_dag\n")
-    give(new.folder, new.owner)
-    new.ok("airflow", "up")
-    new.ok("airflow", "down")
-    start = time.monotonic()
-    new.ok("airflow", "up")
-    yield new, time.monotonic() - start
-    new.ok("airflow", "down")
-
-
 def containers(project: Project) -> dict[str, dict[str, Any]]:
-    """What the engine knows of Airflow's containers, by service."""
-    label = f"label=com.docker.compose.project={project.engine_name}"
-    ids = run("docker", "ps", "--all", "--quiet", "--filter", label).stdout.split()
-    found = json.loads(run("docker", "inspect", *ids).stdout)
-    return {one["Config"]["Labels"]["com.docker.compose.service"]: one for one in found}
+    """What the engine knows of Airflow's containers, by service, and by workspace for workers."""
+    found = {}
+    for label in ("com.docker.compose.project", "hearth.airflow"):
+        chosen = f"label={label}={project.engine_name}"
+        ids = run("docker", "ps", "--all", "--quiet", "--filter", chosen).stdout.split()
+        for one in json.loads(run("docker", "inspect", *ids).stdout):
+            labels = one["Config"]["Labels"]
+            name = labels.get("hearth.workspace") or labels["com.docker.compose.service"]
+            found[name] = one
+    return found
 
 
-def test_a_second_up_changes_nothing(started: tuple[Project, float]) -> None:
-    project, seconds = started
+def test_a_second_up_changes_nothing(flows: Flows) -> None:
+    project = flows.project
     before = containers(project)
-    start = time.monotonic()
     address = project.ok("airflow", "up").strip()
-    print(f"up: {seconds:.1f} s, again: {time.monotonic() - start:.1f} s")
     after = containers(project)
+    assert {"airflow-scheduler", "example", "lake"} <= {*before}
     assert {n: (c["Id"], c["State"]["StartedAt"]) for n, c in before.items()} == {
         n: (c["Id"], c["State"]["StartedAt"]) for n, c in after.items()
     }
     assert project.ok("airflow", "status")
-    assert address.rstrip("/") == Airflow(project).url
+    assert address.rstrip("/") == flows.airflow.url
 
 
-def test_only_this_machine_reaches_it_and_only_by_its_password(
-    started: tuple[Project, float],
-) -> None:
-    project, _ = started
+def test_only_this_machine_reaches_it_and_only_by_its_password(flows: Flows) -> None:
+    project = flows.project
     found = containers(project)
     bound = [
         one["HostIp"]
@@ -147,33 +74,30 @@ def test_only_this_machine_reaches_it_and_only_by_its_password(
         assert not {".airflow", ".env"} & set(project.compose(*look).split())
 
 
-def test_a_task_runs_in_the_environment_of_the_project(started: tuple[Project, float]) -> None:
-    project, _ = started
-    airflow = Airflow(project)
+def test_a_task_runs_in_the_environment_of_the_project(flows: Flows) -> None:
+    project, airflow, _ = flows
     about = airflow.result(airflow.run("here"), "about")
     assert about["prefix"] == "/opt/venv"
     assert about["numpy"].startswith("/opt/venv/")
     assert not about["airflow"]
     # The file that cannot be read has stopped none of this, and is named.
-    errors = until(airflow.errors)
-    assert [*errors] == ["project/broken.py"]
+    errors = until(lambda: (found := airflow.errors()).get("project/broken.py") and found)
     assert "there_is_no_such_dag" in errors["project/broken.py"]
     assert "project/broken.py" in project.ok("airflow", "status")
 
 
-def test_a_task_that_fails_is_tried_again(started: tuple[Project, float]) -> None:
-    project, _ = started
-    found = Airflow(project).run("tried")
+def test_a_task_that_fails_is_tried_again(flows: Flows) -> None:
+    project, airflow, _ = flows
+    found = airflow.run("tried")
     assert found["second -1"]["try_number"] == 2
     marks = [*(project.folder / "data/generated").iterdir()]
     assert {one.stat().st_uid for one in marks} == {project.owner.uid}
 
 
 def test_services_that_are_killed_in_the_middle_of_a_run_come_back_and_lose_nothing(
-    started: tuple[Project, float],
+    flows: Flows,
 ) -> None:
-    project, _ = started
-    airflow = Airflow(project)
+    project, airflow, _ = flows
     name = airflow.ask("/api/v2/dags/long/dagRuns", {"logical_date": None})["dag_run_id"]
     path = f"/api/v2/dags/long/dagRuns/{name}"
 
@@ -194,34 +118,18 @@ def test_services_that_are_killed_in_the_middle_of_a_run_come_back_and_lose_noth
     until(lambda: project.sh("airflow", "status").returncode == 0)
 
 
-def test_the_state_outlives_the_containers_and_nothing_is_roots(
-    started: tuple[Project, float],
-) -> None:
-    project, _ = started
-    airflow = Airflow(project)
-    airflow.ask("/api/v2/variables", {"key": "rate", "value": "0.1"})
+def test_the_state_outlives_the_containers_and_nothing_is_roots(flows: Flows) -> None:
+    project, airflow, _ = flows
+    airflow.ask("/api/v2/variables", {"key": "kept", "value": "0.1"})
     runs = airflow.ask("/api/v2/dags/~/dagRuns")["total_entries"]
     project.ok("down", "--yes")
     assert project.sh("airflow", "status").returncode == 1
+    start = time.monotonic()
     address = project.ok("airflow", "up").strip()
+    print(f"airflow up: {time.monotonic() - start:.1f} s")
     again = Airflow(project)
     assert again.url == airflow.url == address.rstrip("/")
-    assert again.ask("/api/v2/variables/rate")["value"] == "0.1"
+    assert again.ask("/api/v2/variables/kept")["value"] == "0.1"
     assert again.ask("/api/v2/dags/~/dagRuns")["total_entries"] == runs
     owners = {one.lstat().st_uid for one in project.folder.rglob("*")}
     assert owners == {project.owner.uid}
-
-
-def test_only_clean_all_removes_what_airflow_knows(started: tuple[Project, float]) -> None:
-    project, _ = started
-
-    def volumes() -> set[str]:
-        label = f"label=com.docker.compose.project={project.engine_name}"
-        listed = run("docker", "volume", "ls", "--filter", label, "--format", "{{.Name}}")
-        return {one for one in listed.stdout.split() if "airflow" in one}
-
-    project.ok("clean", "--yes")
-    assert len(volumes()) == 2
-    assert run("docker", "image", "inspect", "postgres:17.7-bookworm").returncode == 0
-    project.ok("clean", "--all", "--yes")
-    assert volumes() == set()

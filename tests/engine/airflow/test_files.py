@@ -3,61 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.engine.conftest import MakeProject, give
-from tests.support.airflow import NAME, Airflow, until, without_example
+from tests.engine.airflow.conftest import Flows
+from tests.support.airflow import Airflow, until
 from tests.support.project import Project
 
-LOADER = """\
-from airflow.sdk import DAG, task
-
-
-def workflow(path):
-    with DAG("table", schedule="@once") as dag:
-
-        @task
-        def lines():
-            with open(path) as file:
-                return file.read().split()
-
-        lines()
-    return dag
-"""
-RAISES = "def workflow(path):\n    raise ValueError('no header')\n"
-WAITS = """\
-from airflow.sdk import DAG, task
-from workflows.events import dag_finished, file_changed, payloads, variable_changed
-
-for name, event in {
-    "on_file": file_changed("*.txt"),
-    "on_variable": variable_changed("rate"),
-    "on_dag": dag_finished("first"),
-    "on_failure": dag_finished("second", "failed"),
-}.items():
-    with DAG(name, schedule=[event]):
-
-        @task
-        def told(triggering_asset_events=None):
-            return payloads(triggering_asset_events)
-
-        told()
-
-for name in ("first", "second"):
-    with DAG(name, schedule=None):
-
-        @task
-        def end(name):
-            assert name == "first"
-
-        end(name)
-"""
-NAMES = ("a b.csv", "Ünï 'x' $y.csv", "plain.csv")
+NAMES = ("a b.table", "Ünï 'x' $y.table", "plain.table")
 
 
 def drop(project: Project, name: str, text: str) -> Path:
@@ -87,23 +43,8 @@ def results(airflow: Airflow, dag: str, task: str) -> list[Any]:
     return [airflow.result({"path": one}, task) for one in paths]
 
 
-@pytest.fixture(scope="module")
-def shared(project: MakeProject) -> Iterator[tuple[Project, Airflow]]:
-    """A project with two loaders and DAGs that wait; its Airflow runs."""
-    new = without_example(project(NAME, light=True, extras=["airflow"]))
-    new.write("loaders/csv.py", LOADER)
-    new.write("loaders/bad.py", RAISES)
-    new.write("dags/waits.py", WAITS)
-    give(new.folder, new.owner)
-    new.ok("airflow", "up")
-    yield new, Airflow(new)
-    new.ok("airflow", "down")
-
-
-def test_a_dropped_file_becomes_a_dag_that_runs_and_ends_with_the_file(
-    shared: tuple[Project, Airflow],
-) -> None:
-    project, airflow = shared
+def test_a_dropped_file_becomes_a_dag_that_runs_and_ends_with_the_file(flows: Flows) -> None:
+    project, airflow, _ = flows
     files = {name: drop(project, name, f"{name[0]} 1\n") for name in NAMES}
     drop(project, "x y.bad", "")
     drop(project, "of no loader.png", "")
@@ -111,7 +52,7 @@ def test_a_dropped_file_becomes_a_dag_that_runs_and_ends_with_the_file(
     for name in NAMES:
         (lines,) = until(partial(results, airflow, ids[name], "lines"))
         assert lines == [name[0], "1"]
-    (error,) = until(airflow.errors).values()
+    (error,) = until(lambda: [one for one in airflow.errors().values() if "loaders/bad.py" in one])
     assert error.rstrip().endswith("loaders/bad.py raised for x y.bad: ValueError: no header")
     for path in files.values():
         path.unlink()
@@ -119,9 +60,9 @@ def test_a_dropped_file_becomes_a_dag_that_runs_and_ends_with_the_file(
 
 
 def test_a_file_a_variable_and_a_dag_start_what_waits_for_them_also_after_a_crash(
-    shared: tuple[Project, Airflow],
+    flows: Flows,
 ) -> None:
-    project, airflow = shared
+    project, airflow, _ = flows
     until(lambda: {"on_file", "on_variable", "on_dag"} <= set(shown(airflow)))
     # A watcher knows what there was before: its memory is there once it has looked.
     memory = ("exec", "airflow-triggerer", "sh", "-c", "ls /airflow/events | grep -c json || true")

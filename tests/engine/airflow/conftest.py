@@ -1,0 +1,62 @@
+"""The projects with Airflow, which all tests of this folder share: to start one takes a minute."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pytest
+
+from tests.engine.conftest import MakeProject, give
+from tests.support.airflow import Airflow
+from tests.support.airflow_dags import OF_PROJECT, OF_WORKSPACES, PACKAGES, TRAIN
+from tests.support.index import PackageIndex
+from tests.support.project import Project
+
+# Of both projects, so that the layers of their images are made once.
+NAME = "flows"
+
+
+class Flows(NamedTuple):
+    """A project whose Airflow runs, the owner of its page, and what the first start has said."""
+
+    project: Project
+    airflow: Airflow
+    said: str
+
+
+def new_project(project: MakeProject, files: dict[str, str]) -> Project:
+    """A project with Airflow, and with files of its owner; nothing is built."""
+    new = project(NAME, light=True, extras=["airflow"], shared=True)
+    lists = new.docker / "dependencies/pyproject.toml"
+    lists.write_text(lists.read_text().replace("dependencies = [", 'dependencies = ["numpy",', 1))
+    for path, text in files.items():
+        new.write(path, text)
+    give(new.folder, new.owner)
+    return new
+
+
+@pytest.fixture(scope="session")
+def flows(project: MakeProject, index: PackageIndex) -> Iterator[Flows]:
+    """A project with the example and two other workspaces, of which one does not build."""
+    index.add("near-lake", "1.0")
+    new = new_project(project, OF_PROJECT | OF_WORKSPACES)
+    try:
+        result = new.sh("airflow", "up")
+        said = result.stdout + result.stderr
+        assert result.returncode == 0, said
+        yield Flows(new, Airflow(new), said)
+    finally:
+        new.sh("airflow", "down")
+        for name in ("example", *PACKAGES):
+            new.sh("clean", "--all", "--yes", "-W", name)
+
+
+@pytest.fixture(scope="session")
+def second(project: MakeProject) -> Project:
+    """Another project of the same user, which has one of the DAGs; nothing is built."""
+    files = {path: text for path, text in OF_PROJECT.items() if text == TRAIN or "data" in path}
+    new = new_project(project, files)
+    shutil.rmtree(new.folder / "workspaces/example")
+    return new
