@@ -99,6 +99,10 @@ pictures: .venv/installed-dev ## take the pictures of docs/pictures, of real pro
 smoke: .venv/installed-dev ## build a sample of all projects that there are: smoke.md; ARGS=--help says what can be chosen
 	@eval "\"$(BIN)/python\" -m tests.smoke $$ARGS"
 
+.PHONY: site
+site: .venv/installed-dev ## the documentation as a site, in website/out; a dead link or an unknown option is named
+	@"$(BIN)/python" -B -m website.build
+
 .PHONY: release
 release: .venv/installed-dev ## check, test, record and tag a version: make release VERSION=1.2.3  (pushes nothing)
 	@PYTHONPATH="$(CURDIR)" "$(BIN)/python" .ci/release.py release "$$VERSION"

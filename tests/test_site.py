@@ -1,0 +1,238 @@
+"""The site: what its build refuses, and its pages in a real browser, from a folder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page
+
+from tests.conftest import ROOT
+from tests.support.browser import browsing
+from tests.support.git import git
+from website.build import DOCS, main
+from website.links import Page as Html
+
+# All with pictures, and the longest.
+PAGES = ("index", "inside", "workflows", "operate")
+NARROW = 360  # CSS pixels of a small phone
+
+# A folder of docs in which each page has one fault, and the sentence that names it.
+FAULTS = {
+    "dead_link": ("[x](nowhere.md)", r"dead_link\.md:3: .*'nowhere\.md'"),
+    "dead_anchor": ("[x](#nowhere)", r"dead_anchor\.md:3: .*'nowhere'"),
+    "anchor_elsewhere": ("[x](index.md#nowhere)", r"anchor_elsewhere\.md:3: .*'nowhere'"),
+    "no_image": ("![A plot](plot.png)", r"no_image\.md:3: .*plot\.png"),
+    "jump": ("### Too deep", r"jump\.md\S*: .*H1 to H3"),
+    "no_option": ("```{note}\n:nonsense: 1\nx\n```", r"no_option\.md\S*: .*nonsense"),
+    "no_page": ("```{toctree}\nmissing\n```", r"no_page\.md:3: .*missing"),
+    "dead_html": ('<a href="nowhere/">x</a>', r"dead_html\.html: the link nowhere/ leads to no"),
+    "dead_place": ('<a href="#nowhere">x</a>', r"dead_place\.html: the link #nowhere leads to no"),
+    "outside": ('<a href="../x">x</a>', r"outside\.html: the link \.\./x leads out of the site"),
+    "host": ('<script src="https://x.example/x.js"></script>', r"host\.html: .* another host"),
+    "silent": ('<img src="_static/furo.css">', r"silent\.html: .* has no alternative text"),
+    "verb": ("    template.sh buidl dev", r"verb\.md:3: template\.sh has no verb buidl"),
+    "option": ("`template.sh run -d --gups 1 x`", r"option\.md:3: .* run has no option --gups"),
+    "match": ("    hearth match 5090 --drive 570", r"match\.md:3: hearth match has no .* --drive"),
+    "question": ("`copier copy --data servise=ngc`", r"question\.md:3: servise is not a question"),
+}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("site") / "out"
+    assert main([str(out), "--without-python"]) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def refused(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What a build with all faults says."""
+    docs = tmp_path_factory.mktemp("faults") / "docs"
+    docs.mkdir()
+    names = "\n".join(FAULTS)
+    (docs / "index.md").write_text(f"# Faults\n\n```{{toctree}}\n{names}\n```\n")
+    for name, (text, _) in FAULTS.items():
+        (docs / f"{name}.md").write_text(f"# Page\n\n{text}\n")
+    (docs / "orphan.md").write_text("# In no toctree\n")
+    with pytest.MonkeyPatch.context() as patch, (docs.parent / "said").open("w") as said:
+        patch.setattr("sys.stderr", said)
+        assert main([str(docs.parent / "out"), "--docs", str(docs)]) == 1
+    return (docs.parent / "said").read_text()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Page]:
+    with browsing() as page:
+        yield page
+
+
+@pytest.fixture
+def faults(browser: Page) -> Iterator[list[str]]:
+    """Errors of the console, and requests that leave the folder; none after each test."""
+    seen: list[str] = []
+    listeners = {
+        "console": lambda one: seen.append(one.text) if one.type == "error" else None,
+        "pageerror": lambda one: seen.append(str(one)),
+        "request": lambda one: None if local(one.url) else seen.append(one.url),
+        "requestfailed": lambda one: seen.append(one.url),
+    }
+    for event, listener in listeners.items():
+        browser.on(event, listener)  # type: ignore[call-overload]
+    yield seen
+    for event, listener in listeners.items():
+        browser.remove_listener(event, listener)
+    assert seen == []
+
+
+def local(url: str) -> bool:
+    return url.startswith(("file:", "data:"))
+
+
+@pytest.mark.parametrize(("name", "sentence"), [(name, one[1]) for name, one in FAULTS.items()])
+def test_each_fault_of_a_page_is_named_with_its_place(
+    refused: str, name: str, sentence: str
+) -> None:
+    assert re.search(rf"(?m)^.*{sentence}.*$", refused), name
+
+
+def test_a_page_in_no_toctree_is_refused(refused: str) -> None:
+    assert re.search(r"orphan\.md: .*toctree", refused)
+    assert refused.endswith("above: mend these pages, then build again.\n")
+
+
+def test_a_build_does_not_replace_a_folder_with_other_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "thesis.tex").write_text("years")
+    assert main([str(tmp_path)]) == 1
+    assert "name another folder" in capsys.readouterr().err
+    assert [*tmp_path.iterdir()] == [tmp_path / "thesis.tex"]
+
+
+def toctree() -> list[str]:
+    """The pages in their order, the one place of which is docs/index.md."""
+    trees = re.findall(r"(?s)```\{toctree\}(.*?)```", (DOCS / "index.md").read_text())
+    return re.findall(r"(?m)^[a-z]+$", "\n".join(trees))
+
+
+def test_the_readme_lists_the_pages_in_their_order() -> None:
+    text = (ROOT / "README.md").read_text().split("\n## More\n")[1]
+    assert re.findall(r"(?m)^- \[.*?\]\(docs/([a-z]+)\.md\)", text) == toctree()
+
+
+def test_the_quick_start_is_the_same_in_the_readme_and_on_its_page() -> None:
+    readme, page = (ROOT / "README.md").read_text(), (DOCS / "start.md").read_text()
+    block = re.compile(r"(?m)(?:^    .*\n)+")
+    start = block.search(readme.split("\n## Quick start\n")[1])
+    assert start
+    assert start == block.search(page) or start[0] == block.findall(page)[0]
+
+
+@pytest.mark.parametrize("name", sorted({*toctree()} - {"decisions"}))
+def test_a_page_begins_with_what_the_reader_wants_and_the_command(name: str) -> None:
+    first = (DOCS / f"{name}.md").read_text().partition("\n## ")[0]
+    assert re.match(r"# .+\n\nYou ", first)
+    assert re.search(r"(?m)^(?:    |```sh\n)[\w$.]", first)
+
+
+@pytest.mark.parametrize("name", ["README.md", "CHANGELOG.md", "SECURITY.md"])
+def test_links_of_pages_outside_of_the_site_lead_somewhere(site: Path, name: str) -> None:
+    places: dict[str, set[str]] = {}
+    for target in re.findall(r"\]\((?!\w+:)([^)#]*(?:#[^)]*)?)\)", (ROOT / name).read_text()):
+        path, _, place = target.partition("#")
+        assert (ROOT / path).exists(), target
+        if place:
+            page = path.replace("docs/", "").replace(".md", ".html")
+            places.setdefault(page, Html((site / page).read_text()).places)
+            assert place in places[page], target
+
+
+def test_each_page_of_docs_that_a_file_names_exists() -> None:
+    named = re.compile(r"(?<![\w/.:-])docs/(?:decisions/)?[a-z0-9-]+\.md\b")
+    mine = Path(__file__).relative_to(ROOT).as_posix()
+    for path in git(ROOT, "ls-files").split():
+        if path not in ("CHANGELOG.md", mine) and (ROOT / path).is_file():
+            for page in named.findall((ROOT / path).read_text(errors="replace")):
+                assert (ROOT / page).is_file(), f"{path} names {page}"
+
+
+def test_no_page_reports_an_error_or_asks_another_host(
+    site: Path, browser: Page, faults: list[str]
+) -> None:
+    for name in PAGES:
+        browser.goto((site / f"{name}.html").as_uri())
+        assert browser.locator("h1").first.inner_text().strip("¶# \n"), name
+        broken = "[...document.images].filter(one => !one.alt || !one.naturalWidth).length"
+        assert browser.evaluate(broken) == 0, name
+    assert faults == []
+
+
+def test_search_finds_a_word_in_a_folder(site: Path, browser: Page, faults: list[str]) -> None:
+    browser.goto((site / "index.html").as_uri())
+    browser.locator("input[name=q]").fill("watchdog")
+    browser.keyboard.press("Enter")
+    found = browser.locator("#search-results li a")
+    found.first.wait_for()
+    assert any("gpus.html" in (one.get_attribute("href") or "") for one in found.all())
+    assert faults == []
+
+
+@pytest.mark.parametrize("name", ["index", "compatibility", "work"])
+def test_a_phone_scrolls_in_one_direction(
+    site: Path, browser: Page, faults: list[str], name: str
+) -> None:
+    browser.set_viewport_size({"width": NARROW, "height": 640})
+    browser.goto((site / f"{name}.html").as_uri())
+    assert browser.evaluate("document.documentElement.scrollWidth") <= NARROW
+    browser.locator("label.nav-overlay-icon").click()
+    assert browser.locator(".sidebar-tree a", has_text="Start in five").is_visible()
+    browser.set_viewport_size({"width": 1100, "height": 640})
+    assert faults == []
+
+
+def test_without_javascript_pages_and_their_order_can_be_read(site: Path, browser: Page) -> None:
+    assert browser.context.browser
+    page = browser.context.browser.new_page(java_script_enabled=False)
+    page.goto((site / "start.html").as_uri())
+    assert page.get_by_text("You want PyTorch in a container").is_visible()
+    page.locator(".sidebar-tree a", has_text="GPUs").first.click()
+    assert page.url == (site / "gpus.html").as_uri()
+    page.close()
+
+
+# WCAG 2, contrast ratio: https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio
+CONTRAST = """() => {
+    const parse = color => color.match(/[\\d.]+/g).map(Number);
+    const light = ([r, g, b]) => {
+        const part = one => (one /= 255) <= 0.04045 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4;
+        return 0.2126 * part(r) + 0.7152 * part(g) + 0.0722 * part(b);
+    };
+    const behind = one => {
+        for (; one; one = one.parentElement) {
+            const color = parse(getComputedStyle(one).backgroundColor);
+            if (color.length === 3 || color[3] > 0) return color;
+        }
+        return [255, 255, 255];
+    };
+    const ratio = one => {
+        const both = [parse(getComputedStyle(one).color), behind(one)].map(light);
+        return (Math.max(...both) + 0.05) / (Math.min(...both) + 0.05);
+    };
+    const words = "article p, article a, article code, article td, article pre, .sidebar-tree a";
+    return Math.min(...[...document.querySelectorAll(words)].map(ratio));
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_has_contrast_in_light_and_dark(
+    site: Path, browser: Page, faults: list[str], scheme: str
+) -> None:
+    browser.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    browser.goto((site / "start.html").as_uri())
+    assert browser.evaluate(CONTRAST) >= 4.5
+    background = browser.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (background == "rgb(255, 255, 255)") == (scheme == "light")
+    assert faults == []
