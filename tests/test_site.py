@@ -103,6 +103,30 @@ def test_a_page_in_no_toctree_is_refused(refused: str) -> None:
     assert refused.endswith("above: mend these pages, then build again.\n")
 
 
+def test_links_that_work_on_github_lead_to_the_site_or_to_the_repository(tmp_path: Path) -> None:
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    up = "../" * (len(docs.parts) - 1) + ROOT.relative_to("/").as_posix()
+    blob, site = "https://github.com/org/hearth/blob/HEAD", "https://org.github.io/hearth"
+    links = {
+        f"[a]({up}/SECURITY.md#b)": f"{blob}/SECURITY.md#b",
+        f"[a]({up}/pyproject.toml)": f"{blob}/pyproject.toml",
+        f"[a]({up}/hooks/)": "https://github.com/org/hearth/tree/HEAD/hooks",
+        f"[a]({up}/README.md)": "index.html",
+        f"[a]({up}/README.md#words)": "index.html#words",
+        f"[a]({site}/)": "index.html",
+        f"[a]({site}/index.html#words)": "index.html#words",
+        "[index.md](index.md#words)": "index.html#words",
+    }
+    (docs / "index.md").write_text("# A\n\n## Words\n\n```{toctree}\nother\n```\n")
+    (docs / "other.md").write_text("# Other\n\n" + "".join(f"- {link}\n" for link in links))
+    assert main([str(tmp_path / "out"), "--docs", str(docs)]) == 0
+    text = (tmp_path / "out/other.html").read_text()
+    made = re.findall(r'<li><p><a [^>]*href="([^"]*)"', text)
+    assert made == [*links.values()]
+    assert ">Words</span></a></p></li>" in text  # in place of index.md
+
+
 def test_a_build_does_not_replace_a_folder_with_other_files(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -131,7 +155,11 @@ def test_the_quick_start_is_the_same_in_the_readme_and_on_its_page() -> None:
     assert start == block.search(page) or start[0] == block.findall(page)[0]
 
 
-@pytest.mark.parametrize("name", sorted({*toctree()} - {"decisions"}))
+# The first lists what somebody may want, the second all decisions.
+LISTS = {"compare", "decisions"}
+
+
+@pytest.mark.parametrize("name", sorted({*toctree()} - LISTS))
 def test_a_page_begins_with_what_the_reader_wants_and_the_command(name: str) -> None:
     first = (DOCS / f"{name}.md").read_text().partition("\n## ")[0]
     assert re.match(r"# .+\n\nYou ", first)

@@ -12,8 +12,10 @@ import yaml
 from markdown_it import MarkdownIt
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "template" / "docker-amd64"))
-sys.dont_write_bytecode = True  # nothing is written beside what projects get
+DOCKER = ROOT / "template" / "docker-amd64"
+if str(DOCKER) not in sys.path:
+    sys.path.insert(0, str(DOCKER))
+    sys.dont_write_bytecode = True  # nothing is written beside what projects get
 
 from hooks.matcher.command import _parser as match_parser  # noqa: E402  see above
 from host.command import GROUPS, parser_of  # noqa: E402

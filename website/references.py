@@ -28,30 +28,35 @@ class References(SphinxTransform):
     def apply(self, **_: Any) -> None:
         """Change the links of one page."""
         for node in [*self.document.findall(download_reference)]:
-            self.lead_to_repository(node, "blob")
+            lead_to_repository(node, self.path_of(node), "blob")
         for node in [*self.document.findall(pending_xref)]:
             if node.get("refdomain") is None and self.path_of(node).is_dir():
-                self.lead_to_repository(node, "tree")
+                lead_to_repository(node, self.path_of(node), "tree")
+            elif node["reftarget"] == str(ROOT / "README"):  # the first page has its text
+                node["reftarget"] = "index"
             elif Path(node["reftarget"]).is_absolute():  # a page, but not of docs/
-                node["reftarget"] += ".md"
-                self.lead_to_repository(node, "blob")
+                lead_to_repository(node, Path(f"{node['reftarget']}.md"), "blob")
             else:
                 name_page(node)
         for link in self.document.findall(nodes.reference):
             if str(link.get("refuri", "")).startswith(SITE):
+                path, mark, place = link["refuri"][len(SITE) :].partition("#")
+                file = f"{path}index.html" if path.endswith("/") or not path else path
                 here = self.app.builder.get_target_uri(self.env.docname)
-                link["refuri"] = relative_uri(here, link["refuri"][len(SITE) :])
+                link["refuri"] = relative_uri(here, file) + mark + place
 
     def path_of(self, node: nodes.Element) -> Path:
         """The file or folder that a link names."""
         return Path(self.env.relfn2path(node["reftarget"], self.env.docname)[1]).resolve()
 
-    def lead_to_repository(self, node: nodes.Element, kind: str) -> None:
-        """Replace a link by one to the repository; outside of it, Sphinx warns."""
-        path = self.path_of(node)
-        if path.is_relative_to(ROOT):
-            uri = f"{REPOSITORY}/{kind}/HEAD/{path.relative_to(ROOT).as_posix()}"
-            node.replace_self(nodes.reference("", "", *node.children, refuri=uri))
+
+def lead_to_repository(node: nodes.Element, path: Path, kind: str) -> None:
+    """Replace a link by one to the repository; of a file outside of it, Sphinx makes a copy."""
+    if path.is_relative_to(ROOT):
+        uri = f"{REPOSITORY}/{kind}/HEAD/{path.relative_to(ROOT).as_posix()}"
+        if node.get("reftargetid"):
+            uri += f"#{node['reftargetid']}"
+        node.replace_self(nodes.reference("", "", *node.children, refuri=uri))
 
 
 def name_page(node: nodes.Element) -> None:
