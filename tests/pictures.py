@@ -1,6 +1,7 @@
-"""The pictures of docs/inside.md and docs/workflows.md: `make pictures` takes them.
+"""The pictures of README.md and docs/: `make pictures` takes them.
 
-Needs what the engine tests need, and Chromium. `ARGS=workflows` takes those of one page.
+Those of terminals that TERMINALS names need nothing. The others need what the engine tests need, or
+the site, and Chromium. `ARGS='doctor gpus'` takes the pictures of some scenes.
 """
 
 from __future__ import annotations
@@ -8,17 +9,92 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from playwright.sync_api import Page
 
-from tests.bench import project, snapshot
-from tests.conftest import ROOT
+from tests.bench import must, project, snapshot
+from tests.conftest import ROOT, SNAPSHOT_TAG
 from tests.support import airflow_page as airflow
+from tests.support import scenes
 from tests.support.browser import browsing, open_terminal, plot_in_notebook, take
 from tests.support.project import Project
+from tests.support.terminal import Terminal
 
 PICTURES = ROOT / "docs/pictures"
+
+
+class Picture(NamedTuple):
+    """A file of docs/pictures, its alternative text, and the pages that show it."""
+
+    scene: str
+    file: str
+    alt: str
+    pages: tuple[str, ...]
+
+
+TABLE = (
+    Picture(
+        "questions",
+        "questions.svg",
+        "Copier asks for CUDA: for the chosen PyTorch, versions that cannot work are greyed, each"
+        " with its reason",
+        ("docs/generate.md",),
+    ),
+    Picture(
+        "match",
+        "match.svg",
+        "hearth match 5090 --driver 570: the newest that works in each service, lines to paste",
+        ("docs/match.md",),
+    ),
+    Picture(
+        "doctor",
+        "doctor.svg",
+        "The doctor judges a server by a file: the driver is too old, and GPUs will be lost; each"
+        " with the command that helps",
+        ("docs/doctor.md",),
+    ),
+    Picture(
+        "gpus",
+        "gpus.svg",
+        "template.sh gpus lists two GPUs with memory, load, user and UUID, and marks those that"
+        " containers get",
+        ("docs/gpus.md",),
+    ),
+    Picture(
+        "inside",
+        "prompt.png",
+        "The prompt, in a terminal of JupyterLab",
+        ("docs/inside.md",),
+    ),
+    Picture(
+        "inside",
+        "notebook.png",
+        "A notebook in which a cell computes with PyTorch and plots",
+        ("docs/inside.md",),
+    ),
+    Picture(
+        "inside",
+        "tensorboard.png",
+        "TensorBoard with the losses of two runs",
+        ("docs/inside.md",),
+    ),
+    Picture(
+        "workflows",
+        "workflows.png",
+        "A run of the example: a row for each task, and the state of each",
+        ("docs/workflows.md",),
+    ),
+    Picture(
+        "workflows",
+        "workflows-graph.png",
+        "Its graph: tasks, and what they wait for",
+        ("docs/workflows.md",),
+    ),
+)
 # A loss that falls, as a training writes it.
 TRAIN = """
 import math, os, time
@@ -32,6 +108,16 @@ for run, rate in (("lr-0.1", 9), ("lr-0.01", 30)):
         writer.add_event(Event(step=step, wall_time=time.time(), summary=Summary(value=[value])))
     writer.close()
 """
+
+
+def save(name: str, terminal: Terminal) -> None:
+    """Write the picture of a terminal."""
+    (PICTURES / f"{name}.svg").write_text(terminal.svg(name))
+
+
+def take_terminal(folder: Path, *, name: str) -> None:
+    """The picture of a scene that needs no engine."""
+    save(name, scenes.SCENES[name](folder / "hearth", folder))
 
 
 def picture_of_terminal(page: Page, address: str) -> None:
@@ -96,22 +182,40 @@ def take_runs(made: Project, address: str) -> None:
         take(page, PICTURES / "workflows-graph.png")
 
 
-PAGES = {"inside": take_inside, "workflows": take_workflows}
+TAKERS: dict[str, Callable[[Path], None]] = {
+    **{name: partial(take_terminal, name=name) for name in scenes.SCENES},
+    "inside": take_inside,
+    "workflows": take_workflows,
+}
 
 
 def main(names: list[str]) -> None:
-    """Make projects, and take the pictures of these pages of docs/, or of all."""
+    """Make projects, and take the pictures of these scenes, or of all.
+
+    Raises:
+        SystemExit: there is no scene of one of the names.
+    """
+    unknown = sorted({*names} - {*TAKERS})
+    if unknown:
+        raise SystemExit(
+            f"There is no scene {', '.join(unknown)}. Choose from {', '.join(TAKERS)}."
+        )
     PICTURES.mkdir(exist_ok=True)
-    for name in names or PAGES:
-        folder = Path(tempfile.mkdtemp(prefix="hearth-pictures-"))
-        folder.chmod(0o755)
-        try:
-            snapshot(folder / "hearth")
-            PAGES[name](folder)
-        finally:
-            shutil.rmtree(folder)
-    for file in sorted(PICTURES.glob("*.png")):
-        print(f"{file.relative_to(ROOT)}: {file.stat().st_size // 1000} kB")
+    folder = Path(tempfile.mkdtemp(prefix="hearth-pictures-"))
+    try:
+        for name in names or TAKERS:
+            scratch = folder / name
+            scratch.mkdir()
+            hearth = snapshot(scratch / "hearth")
+            must("git", "tag", SNAPSHOT_TAG, cwd=hearth)
+            folder.chmod(0o755)
+            TAKERS[name](scratch)
+    finally:
+        shutil.rmtree(folder)
+    for picture in TABLE:
+        if not names or picture.scene in names:
+            size = (PICTURES / picture.file).stat().st_size
+            print(f"docs/pictures/{picture.file}: {size // 1000} kB")
 
 
 if __name__ == "__main__":
