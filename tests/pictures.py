@@ -1,7 +1,8 @@
 """The pictures of README.md and docs/: `make pictures` takes them.
 
-Those of terminals that TERMINALS names need nothing. The others need what the engine tests need, or
-the site, and Chromium. `ARGS='doctor gpus'` takes the pictures of some scenes.
+The terminals of tests/support/scenes.py need nothing, but for `build`. That and the pictures of a
+browser need what the engine tests need, and Chromium; the configurator needs the site, which
+`make site` builds. `ARGS='doctor gpus'` takes the pictures of some scenes.
 """
 
 from __future__ import annotations
@@ -63,6 +64,12 @@ TABLE = (
         "template.sh gpus lists two GPUs with memory, load, user and UUID, and marks those that"
         " containers get",
         ("docs/gpus.md",),
+    ),
+    Picture(
+        "build",
+        "build.svg",
+        "A first build: template.sh build dev, and its last steps, each with the time that it took",
+        ("docs/work.md",),
     ),
     Picture(
         "inside",
@@ -139,6 +146,12 @@ def take_inside(folder: Path) -> None:
         take_apps(made)
 
 
+def take_build(folder: Path) -> None:
+    """The picture of a first build, of packages that are small."""
+    with project(folder, torch=False) as (made, _):
+        save("build", scenes.build(made))
+
+
 def take_apps(made: Project) -> None:
     """The pictures of a project whose dev container runs."""
     made.ok("exec", "git", "init", "--quiet", "--initial-branch", "main")
@@ -184,6 +197,7 @@ def take_runs(made: Project, address: str) -> None:
 
 TAKERS: dict[str, Callable[[Path], None]] = {
     **{name: partial(take_terminal, name=name) for name in scenes.SCENES},
+    "build": take_build,
     "inside": take_inside,
     "workflows": take_workflows,
 }

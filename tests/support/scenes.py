@@ -95,8 +95,8 @@ def gpus(template: Path, folder: Path) -> Terminal:
 
 
 def build(made: Project) -> Terminal:
-    """The end of a first build of dev, as its user sees it."""
-    terminal = Terminal(columns=100, lines=40)
+    """A first build of dev, as its user sees it."""
+    terminal = Terminal(columns=100)
     command = ["./docker-amd64/template.sh", "build", "dev"]
     terminal.run(
         " ".join(command),

@@ -19,6 +19,8 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
+ROWS = 40  # what a program is told of the terminal's height, and what a picture shows
+LINES = 1000  # kept all the same, so that no scene loses its first line
 NARROWEST = 100  # so that letters have about the same size in all pictures
 # rich's own form, without the fonts that it takes from another host, and without its address.
 SVG_FORMAT = re.sub(
@@ -39,10 +41,10 @@ class Step(NamedTuple):
 class Terminal:
     """A terminal without a screen, in which one command after the other is typed."""
 
-    def __init__(self, columns: int = 130, lines: int = 60) -> None:
-        """Show nothing yet; of more than `lines`, the last are kept."""
-        self._size = (lines, columns)
-        self._screen = pyte.Screen(columns, lines)
+    def __init__(self, columns: int = 130) -> None:
+        """Show nothing yet."""
+        self._columns = columns
+        self._screen = pyte.Screen(columns, LINES)
         self._stream = pyte.Stream(self._screen)
 
     def write(self, text: str) -> None:
@@ -78,7 +80,7 @@ class Terminal:
             cwd=str(cwd),
             env={**env, **settings},
             encoding="utf-8",
-            dimensions=self._size,
+            dimensions=(ROWS, self._columns),
             timeout=timeout,
         )
         child.logfile_read = self
@@ -115,8 +117,11 @@ class Terminal:
             color_system="truecolor",
         )
         for number in range(len(shown)):
-            text = Text.assemble(*self._pieces(number, width))
-            console.print(text, no_wrap=True, crop=True)
+            if len(shown) - number < ROWS or not number:
+                text = Text.assemble(*self._pieces(number, width))
+                console.print(text, no_wrap=True, crop=True)
+            elif number == 1:
+                console.print("...")  # the command and the end of a long text are enough
         console.print()  # the frame cuts the last line at its feet
         picture = console.export_svg(title="", code_format=SVG_FORMAT, unique_id=name)
         return "".join(f"{line.rstrip()}\n" for line in picture.splitlines() if line.strip())
