@@ -7,11 +7,13 @@ browser need what the engine tests need, and Chromium; the configurator needs th
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable
 from functools import partial
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,9 +25,11 @@ from tests.support import airflow_page as airflow
 from tests.support import scenes
 from tests.support.browser import browsing, open_terminal, plot_in_notebook, take
 from tests.support.project import Project
+from tests.support.serving import listening
 from tests.support.terminal import Terminal
 
 PICTURES = ROOT / "docs/pictures"
+SITE = ROOT / "website/out"  # what `make site` builds
 
 
 class Picture(NamedTuple):
@@ -70,6 +74,12 @@ TABLE = (
         "build.svg",
         "A first build: template.sh build dev, and its last steps, each with the time that it took",
         ("docs/work.md",),
+    ),
+    Picture(
+        "configurator",
+        "configurator.png",
+        "The configurator: a GPU and a driver are typed; the verdict, and the line to paste",
+        ("docs/match.md",),
     ),
     Picture(
         "inside",
@@ -152,6 +162,36 @@ def take_build(folder: Path) -> None:
         save("build", scenes.build(made))
 
 
+class SiteHandler(SimpleHTTPRequestHandler):
+    """Answers with the files of the site."""
+
+    def translate_path(self, path: str) -> str:
+        """The file of an address."""
+        self.directory = str(SITE)
+        return super().translate_path(path)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing of each file."""
+
+
+def take_configurator(folder: Path) -> None:
+    """The picture of the configurator, in which a GPU and a driver are typed.
+
+    Raises:
+        SystemExit: the site is not built.
+    """
+    del folder
+    if not (SITE / "configurator/index.html").is_file():
+        raise SystemExit("The site is not built yet. Run: make site")
+    with listening(SiteHandler, "127.0.0.1") as address, browsing(1100, 900) as page:
+        page.goto(f"{address}/configurator/index.html")
+        page.get_by_label(re.compile("GPU", re.IGNORECASE)).first.fill("5090")
+        page.get_by_label(re.compile("driver", re.IGNORECASE)).first.fill("570")
+        page.get_by_text("copier copy").first.wait_for()
+        page.wait_for_timeout(1000)  # each change is judged in a worker
+        take(page, PICTURES / "configurator.png")
+
+
 def take_apps(made: Project) -> None:
     """The pictures of a project whose dev container runs."""
     made.ok("exec", "git", "init", "--quiet", "--initial-branch", "main")
@@ -198,6 +238,7 @@ def take_runs(made: Project, address: str) -> None:
 TAKERS: dict[str, Callable[[Path], None]] = {
     **{name: partial(take_terminal, name=name) for name in scenes.SCENES},
     "build": take_build,
+    "configurator": take_configurator,
     "inside": take_inside,
     "workflows": take_workflows,
 }
