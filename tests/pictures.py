@@ -53,14 +53,14 @@ TABLE = (
         "match",
         "match.svg",
         "hearth match 5090 --driver 570: the newest that works in each service, lines to paste",
-        ("docs/match.md",),
+        ("README.md", "docs/match.md"),
     ),
     Picture(
         "doctor",
         "doctor.svg",
         "The doctor judges a server by a file: the driver is too old, and GPUs will be lost; each"
         " with the command that helps",
-        ("docs/doctor.md",),
+        ("README.md", "docs/doctor.md"),
     ),
     Picture(
         "gpus",
