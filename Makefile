@@ -92,7 +92,7 @@ bench: .venv/installed-dev ## the measurements of docs/developing.md as a table 
 	@eval "\"$(BIN)/python\" -m tests.bench $$ARGS"
 
 .PHONY: pictures
-pictures: .venv/installed-dev ## take the pictures of docs/pictures, of real projects in a real browser; ARGS=workflows: one page
+pictures: .venv/installed-dev ## take the pictures of docs/pictures, of commands and pages that really run; ARGS=doctor: one scene
 	@"$(BIN)/python" -m tests.pictures $(ARGS)
 
 .PHONY: smoke
