@@ -47,7 +47,7 @@ TABLE = (
         "questions.svg",
         "Copier asks for CUDA: for the chosen PyTorch, versions that cannot work are greyed, each"
         " with its reason",
-        ("docs/generate.md",),
+        ("docs/choose.md",),
     ),
     Picture(
         "match",
