@@ -14,6 +14,7 @@ from tests.support.browser import browsing
 from tests.support.git import git
 from website.build import DOCS, main
 from website.links import Page as Html
+from website.links import problems
 
 # All with pictures, and the longest.
 PAGES = ("index", "inside", "workflows", "operate")
@@ -125,6 +126,15 @@ def test_links_that_work_on_github_lead_to_the_site_or_to_the_repository(tmp_pat
     made = re.findall(r'<li><p><a [^>]*href="([^"]*)"', text)
     assert made == [*links.values()]
     assert ">Words</span></a></p></li>" in text  # in place of index.md
+
+
+def test_links_into_a_folder_that_was_left_out_are_not_judged(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/index.html").write_text('<script src="../b/x.js"></script><a href="../c/">c</a>')
+    assert len([*problems(tmp_path)]) == 2
+    assert [*problems(tmp_path, left_out="b")] == [
+        "a/index.html: the link ../c/ leads to no file; a link to a folder needs its index.html."
+    ]
 
 
 def test_a_build_does_not_replace_a_folder_with_other_files(

@@ -24,6 +24,8 @@ DOCS = HERE.parent / "docs"
 OUT = HERE / "out"
 # Pages beside those of docs/, as they are.
 PLAIN = ("configurator", "explain")
+# The Python that runs in them.
+PYTHON = "python"
 # What each build writes first, and only a build: such a folder may be replaced.
 MARK = ".buildinfo"
 
@@ -56,7 +58,7 @@ def add_python(out: Path) -> list[str]:
         return []
     bundle = import_module("website.python.bundle")
     try:
-        bundle.make_bundle(out / "python")
+        bundle.make_bundle(out / PYTHON)
     except bundle.BundleError as error:
         return [str(error)]
     return []
@@ -91,7 +93,8 @@ def main(arguments: list[str]) -> int:
     if options.docs == DOCS:
         add_plain(options.out)
         found += [] if options.without_python else add_python(options.out)
-    found += [*problems(options.out), *unknown_words(options.docs)]
+    left_out = PYTHON if options.without_python else ""
+    found += [*problems(options.out, left_out), *unknown_words(options.docs)]
     print("\n".join(found), end="\n" if found else "", file=sys.stderr)
     if not fine or found:
         print(

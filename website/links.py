@@ -41,14 +41,18 @@ class Page(HTMLParser):
             self.silent.append(target or "a picture")
 
 
-def problems(out: Path) -> Iterator[str]:
-    """A sentence for each dead link, each file of another host, each picture without a text."""
+def problems(out: Path, left_out: str = "") -> Iterator[str]:
+    """A sentence for each dead link, each file of another host, each picture without a text.
+
+    Of a folder that was left out of the site, it is not known which files it would have.
+    """
     files = sorted(out.rglob("*.html"))
     pages = {file.resolve(): Page(file.read_text(encoding="utf-8")) for file in files}
     for file, page in pages.items():
         name = file.relative_to(out.resolve()).as_posix()
         for target in dict.fromkeys([*page.links, *page.loaded]):
-            yield from (f"{name}: {one}" for one in _wrong(file, target, pages, out.resolve()))
+            if not (left_out and f"{left_out}/" in target):
+                yield from (f"{name}: {one}" for one in _wrong(file, target, pages, out.resolve()))
         for target in page.loaded:
             if urlsplit(target).netloc:
                 yield f"{name}: {target} is loaded from another host; put it into the site."
