@@ -58,6 +58,7 @@ def refused(tmp_path_factory: pytest.TempPathFactory) -> str:
     for name, (text, _) in FAULTS.items():
         (docs / f"{name}.md").write_text(f"# Page\n\n{text}\n")
     (docs / "orphan.md").write_text("# In no toctree\n")
+    (docs.parent / "README.md").write_text("    template.sh up --nonsense\n")
     with pytest.MonkeyPatch.context() as patch, (docs.parent / "said").open("w") as said:
         patch.setattr("sys.stderr", said)
         assert main([str(docs.parent / "out"), "--docs", str(docs)]) == 1
@@ -102,6 +103,10 @@ def test_each_fault_of_a_page_is_named_with_its_place(
 def test_a_page_in_no_toctree_is_refused(refused: str) -> None:
     assert re.search(r"orphan\.md: .*toctree", refused)
     assert refused.endswith("above: mend these pages, then build again.\n")
+
+
+def test_commands_of_the_first_page_are_those_of_the_readme(refused: str) -> None:
+    assert "README.md:1: template.sh up has no option --nonsense" in refused
 
 
 def test_links_that_work_on_github_lead_to_the_site_or_to_the_repository(tmp_path: Path) -> None:

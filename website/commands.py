@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # A call ends with its line, at a comment, at what the shell takes, or before words in a column.
-CALL = r"(?:^|[\s/]){0}[ \t]+(\S.*?)(?=\s*(?:$|&&|\||;|[ \t]#|[ \t]{{2,}}|\.\.\.))"
+CALL = r"(?:^|[\s/]){0} (\S.*?)(?=\s*(?:$|&&|\||;|[ \t]#|[ \t]{{2,}}|\.\.\.))"
 TEMPLATE = re.compile(CALL.format(r"template\.sh"), re.MULTILINE)
 MATCH = re.compile(CALL.format(r"hearth match"), re.MULTILINE)
 DATA = re.compile(r"--data\s+['\"]?([a-z_]+)=")
@@ -106,8 +106,11 @@ def unknown_in(code: str) -> Iterator[str]:
 
 
 def unknown_words(docs: Path) -> Iterator[str]:
-    """A sentence for each word of a command in the pages that the command does not know."""
-    for page in sorted(docs.rglob("*.md")):
+    """A sentence for each word of a command in the pages that the command does not know.
+
+    README.md beside the folder counts, because the first page has its text.
+    """
+    for page in sorted([*docs.parent.glob("README.md"), *docs.rglob("*.md")]):
         for line, code in code_of(page.read_text(encoding="utf-8")):
             for problem in unknown_in(code):
                 yield f"{page.relative_to(docs.parent)}:{line}: {problem}"
