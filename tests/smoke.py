@@ -44,7 +44,8 @@ from tests.support.questionnaire import Answers, Questionnaire, Row
 from tests.support.torch_source import make_magma, make_torch_sources
 
 # Texts that anybody may type: one of each stands for all.
-GIVEN = {"project_name": ["a-name"], "code_dir": ["my code"]}
+# The language of the manual changes no image.
+GIVEN = {"project_name": ["a-name"], "code_dir": ["my code"], "language": ["en"]}
 # What the stand-ins of base images have, or the tests' own index: the more of the matrix can be
 # built on a machine without registries.
 HERE = {"python_version": "3.11", "torch_version": "2.13.0"}

@@ -37,6 +37,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "ssh": {"accelerator": "cpu", "extras": ["ssh"]},
     "sudo": {"accelerator": "cpu", "extras": ["sudo"]},
     "zsh": {"accelerator": "cpu", "shell": "zsh"},
+    "german": {"accelerator": "cpu", "language": "de"},
     "jupyter": {"accelerator": "cpu", "extras": ["jupyter"]},
     "tensorboard": {"accelerator": "cpu", "extras": ["tensorboard"]},
     "conda": {"accelerator": "cpu", "package_manager": "conda"},

@@ -89,7 +89,9 @@ FEW: dict[str, list[Any]] = NEW | {
     "python_version": ["3.12"],
 }
 PIP: dict[str, list[Any]] = {"package_manager": ["pip"]}
-CONDA: dict[str, list[Any]] = {"package_manager": ["conda"], "python_version": ["3.12"]}
+CONDA: dict[str, list[Any]] = {"package_manager": ["conda"], "python_version": ["3.12"]} | {
+    "language": ["de"]
+}
 # Every kind of project with everything that is extra, on either host.
 EXTRA: dict[str, list[Any]] = {
     "extras": [["ci", "data", "devcontainer", "jupyter", "ssh", "sudo", "tensorboard", "airflow"]],
@@ -97,13 +99,14 @@ EXTRA: dict[str, list[Any]] = {
     "shell": ["zsh"],
     "torch_version": ["2.13.0", "none"],
     "python_version": ["3.12"],
+    "language": ["de"],
 }
 PLAIN: dict[str, list[Any]] = {"extras": [[]], "clusters": [[]], "shell": ["bash"]}
 COMBINATIONS: list[dict[str, list[Any]]] = [
     {"service": ["simple"], "python_version": ["3.12"], **PIP, **PLAIN},
     {"service": ["simple"], "linux_distro": ["debian-13"], "jit": [True], **NEW, **PIP, **PLAIN},
     {"service": ["train", "devel"], **FEW, **PIP, **PLAIN},
-    {"service": ["ngc", "hub"], **NEW, **PLAIN},
+    {"service": ["ngc", "hub"], **NEW, **PLAIN, "language": ["de"]},
     {"service": ["simple"], "linux_distro": ["ubuntu-24.04"], **NEW, **CONDA, **PLAIN},
     {"service": ["train", "devel"], "torch_version": ["2.13.0", "none"], **NEW, **CONDA, **PLAIN},
     {
@@ -122,10 +125,10 @@ COMBINATIONS: list[dict[str, list[Any]]] = [
         **PIP,
     }
     | {"extras": [["ci", "data"]], "shell": ["zsh"], "python_version": ["3.12"]}
-    | {"clusters": [["slurm"], ["kubernetes"]]},
+    | {"clusters": [["slurm"], ["kubernetes"]], "language": ["de"]},
     {"service": ["ngc"], "ngc_release": ["26.08"], **NEW}
     | {"extras": [["ci", "data", "devcontainer", "ssh"]], "shell": ["zsh"]}
-    | {"clusters": [["runai"], ["skypilot"]]},
+    | {"clusters": [["runai"], ["skypilot"]], "language": ["de"]},
 ]
 GIVEN = ("ngc", "hub")  # their images bring Python and PyTorch
 

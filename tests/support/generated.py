@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from hooks.compat import make_choices, make_docs, table
-from hooks.generate import failure_tables, make_computed, make_manual
+from hooks.generate import failure_tables, make_computed, make_manual, make_translations
 
 # A file, the module that makes it (python -m MODULE writes it), and the text that it must have.
 GENERATED: dict[Path, tuple[str, Callable[[], str]]] = {
@@ -22,6 +22,13 @@ GENERATED: dict[Path, tuple[str, Callable[[], str]]] = {
     **{
         file: ("hooks.generate.make_manual", partial(make_manual.text_of, file))
         for file in (make_manual.MANUAL, make_manual.DOCS)
+    },
+    **{
+        make_translations.page_of(language): (
+            make_translations.MODULE,
+            partial(make_translations.text, language),
+        )
+        for language in make_translations.languages()
     },
 }
 
