@@ -125,7 +125,7 @@ COMBINATIONS: list[dict[str, list[Any]]] = [
         **PIP,
     }
     | {"extras": [["ci", "data"]], "shell": ["zsh"], "python_version": ["3.12"]}
-    | {"clusters": [["slurm"], ["kubernetes"]], "language": ["de"]},
+    | {"clusters": [["slurm"], ["kubernetes"]], "language": ["fr"]},
     {"service": ["ngc"], "ngc_release": ["26.08"], **NEW}
     | {"extras": [["ci", "data", "devcontainer", "ssh"]], "shell": ["zsh"]}
     | {"clusters": [["runai"], ["skypilot"]], "language": ["de"]},
