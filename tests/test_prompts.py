@@ -89,7 +89,7 @@ LAST_CHOICES = (
     "zsh: suggests and colours",
     "ci: checks, builds",
     "skypilot: clouds",
-    "Français",
+    "日本語",
 )
 
 

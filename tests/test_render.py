@@ -128,7 +128,7 @@ COMBINATIONS: list[dict[str, list[Any]]] = [
     | {"clusters": [["slurm"], ["kubernetes"]], "language": ["fr"]},
     {"service": ["ngc"], "ngc_release": ["26.08"], **NEW}
     | {"extras": [["ci", "data", "devcontainer", "ssh"]], "shell": ["zsh"]}
-    | {"clusters": [["runai"], ["skypilot"]], "language": ["de"]},
+    | {"clusters": [["runai"], ["skypilot"]], "language": ["ja"]},
 ]
 GIVEN = ("ngc", "hub")  # their images bring Python and PyTorch
 
