@@ -89,7 +89,7 @@ LAST_CHOICES = (
     "zsh: suggests and colours",
     "ci: checks, builds",
     "skypilot: clouds",
-    "日本語",
+    "한국어",
 )
 
 

@@ -90,7 +90,7 @@ FEW: dict[str, list[Any]] = NEW | {
 }
 PIP: dict[str, list[Any]] = {"package_manager": ["pip"]}
 CONDA: dict[str, list[Any]] = {"package_manager": ["conda"], "python_version": ["3.12"]} | {
-    "language": ["de"]
+    "language": ["ko"]
 }
 # Every kind of project with everything that is extra, on either host.
 EXTRA: dict[str, list[Any]] = {
