@@ -131,7 +131,7 @@ def test_a_person_at_a_terminal_is_asked_what_data_does_not_answer(clone: Path) 
         "zsh: suggests",
         "ci: checks",
         "skypilot: clouds",
-        "한국어",
+        "中文",
     )
     for question in (*questions, *last):
         child.expect_exact(question)

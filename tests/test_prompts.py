@@ -89,7 +89,7 @@ LAST_CHOICES = (
     "zsh: suggests and colours",
     "ci: checks, builds",
     "skypilot: clouds",
-    "한국어",
+    "中文",
 )
 
 

@@ -106,7 +106,7 @@ COMBINATIONS: list[dict[str, list[Any]]] = [
     {"service": ["simple"], "python_version": ["3.12"], **PIP, **PLAIN},
     {"service": ["simple"], "linux_distro": ["debian-13"], "jit": [True], **NEW, **PIP, **PLAIN},
     {"service": ["train", "devel"], **FEW, **PIP, **PLAIN},
-    {"service": ["ngc", "hub"], **NEW, **PLAIN, "language": ["de"]},
+    {"service": ["ngc", "hub"], **NEW, **PLAIN, "language": ["zh"]},
     {"service": ["simple"], "linux_distro": ["ubuntu-24.04"], **NEW, **CONDA, **PLAIN},
     {"service": ["train", "devel"], "torch_version": ["2.13.0", "none"], **NEW, **CONDA, **PLAIN},
     {
