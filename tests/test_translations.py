@@ -12,10 +12,21 @@ from typing import Any
 import pytest
 
 from hooks.generate import make_translations as translations
-from hooks.generate.messages import CODE, TARGET, Piece, faults, pieces, wrapped
+from hooks.generate.messages import (
+    CODE,
+    ITEM_OF_LIST,
+    PARAGRAPH,
+    TARGET,
+    Piece,
+    faults,
+    pieces,
+    wrapped,
+)
+from tests.conftest import ROOT
 from tests.support.questionnaire import Questionnaire
 
 LANGUAGES = [*translations.languages()]
+SOURCE = translations.MANUAL.pages[0]
 MANUAL = "docker-amd64/README.md"
 EVERYTHING: dict[str, list[Any]] = {
     "extras": [["ci", "data", "devcontainer", "jupyter", "ssh", "sudo", "tensorboard", "airflow"]],
@@ -79,7 +90,7 @@ def test_a_page_is_split_into_messages_and_what_stays() -> None:
 
 
 def test_all_of_the_english_manual_is_in_its_pieces() -> None:
-    page = translations.ENGLISH.read_text("utf-8")
+    page = (ROOT / SOURCE).read_text("utf-8")
     assert "".join(piece.text for piece in pieces(page)) == page
     assert all(not piece.text.startswith("    ") for piece in pieces(page) if piece.message)
 
@@ -91,14 +102,15 @@ def test_a_statement_inside_a_paragraph_is_refused() -> None:
 
 def test_a_paragraph_is_broken_at_blanks_of_words_only() -> None:
     kept = "`some code`", "{{ 'a text' if one else 'other text' }}", "[a link](README.md)"
-    lines = wrapped(" ".join(["word", *kept] * 9)).split("\n")
+    lines = wrapped(" ".join(["word", *kept] * 9), PARAGRAPH).split("\n")
     assert len(lines) > 5
     assert Counter(
         word for line in lines for word in re.findall("|".join(map(re.escape, kept)), line)
     ) == dict.fromkeys(kept, 9)
     assert all(len(line) <= 120 for line in lines)
     # A number with a full stop at the start of a line would begin a list.
-    assert "\n" not in wrapped(f"{'x' * 118} 12. more words")
+    assert "\n" not in wrapped(f"{'x' * 118} 12. more words", PARAGRAPH)
+    assert re.fullmatch(r"x+\n  word", wrapped(f"{'x' * 118} word", ITEM_OF_LIST))
 
 
 WRONG: dict[str, tuple[str, str, str]] = {
@@ -149,29 +161,32 @@ def test_all_catalogues_and_pages_are_fresh(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_every_language_of_the_question_has_its_files_and_its_notice() -> None:
-    files = {file.name for file in translations.CATALOGUES.iterdir()}
-    assert files == {f"manual.{language}.po" for language in LANGUAGES}
-    found = {file.name for file in translations.ENGLISH.parent.glob("README.*.md.jinja")}
-    assert found == {f"README.{language}.md.jinja" for language in LANGUAGES}
-    for language in LANGUAGES:
-        notice = translations.usable(translations.read(language))[translations.NOTICE]
-        page = translations.page_of(language).read_text("utf-8").split("\n\n")
-        assert re.fullmatch(rf"> {re.escape(notice)} \(\d{{4}}-\d\d-\d\d\)", page[1])
+    files = {file.name for file in (ROOT / "translations").iterdir()}
+    books = translations.BOOKS
+    assert files == {f"{book.name}.{language}.po" for book in books for language in LANGUAGES}
+    found = {*ROOT.glob("template/docker-amd64/README.*.md.jinja"), *ROOT.glob("docs/??/*")}
+    made = [translations.made(book, language) for book in books for language in LANGUAGES]
+    assert found == {file for files in made for file in files}
+    for book in books:
+        for language in LANGUAGES:
+            notice = translations.usable(translations.read(book, language))[translations.NOTICE]
+            words = re.escape(notice).replace(r"\(ENGLISH\)", r"\([\w./]+\.md\)")
+            for file in translations.made(book, language):
+                lines = file.read_text("utf-8").split("\n\n")
+                assert re.fullmatch(rf"> {words} \(\d{{4}}-\d\d-\d\d\)", lines[1])
 
 
 @pytest.fixture
 def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The English manual of a copy of what the translations are made of; German is the only one."""
-    english = tmp_path / translations.ENGLISH.relative_to(translations.ROOT)
-    shutil.copytree(translations.CATALOGUES, tmp_path / "translations")
-    english.parent.mkdir(parents=True)
-    for page in (translations.ENGLISH, translations.page_of("de")):
-        shutil.copy(page, english.parent)
-    monkeypatch.setattr(translations, "ENGLISH", english)
-    monkeypatch.setattr(translations, "CATALOGUES", tmp_path / "translations")
+    shutil.copytree(ROOT / "translations", tmp_path / "translations")
+    for name in [*sum((book.pages for book in translations.BOOKS), ())]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
     monkeypatch.setattr(translations, "ROOT", tmp_path)
     monkeypatch.setattr(translations, "languages", lambda: {"de": "Deutsch"})
-    return english
+    assert translations.main([]) == 0
+    return tmp_path / SOURCE
 
 
 def replaced(file: Path, old: str, new: str) -> None:
@@ -191,9 +206,9 @@ def replaced(file: Path, old: str, new: str) -> None:
 def test_what_changes_in_english_is_known_and_in_english_alone(
     copied: Path, capsys: pytest.CaptureFixture[str], old: str, new: str, fuzzy: bool
 ) -> None:
-    page = translations.page_of("de")
+    page = translations.page_of(SOURCE, "de")
     before = page.read_text("utf-8")
-    (message,) = (one for one in translations.messages(copied.read_text("utf-8")) if old in one)
+    (message,) = (one for one in translations.messages(translations.MANUAL) if old in one)
     replaced(copied, old, new)
     assert translations.main(["--check"]) == 1
     assert f"stale: run python -m {translations.MODULE} --update" in capsys.readouterr().out
@@ -214,7 +229,7 @@ def test_what_changes_in_english_is_known_and_in_english_alone(
     assert "\n".join(now[start:end]) in copied.read_text("utf-8")
     assert new in now[start]
 
-    catalogue = translations.read("de")
+    catalogue = translations.read(translations.MANUAL, "de")
     assert message not in dict(translations.entries(catalogue))
     entry = catalogue[message.replace(old, new)]
     assert entry is not None
@@ -226,13 +241,13 @@ def test_a_wrong_translation_is_named_and_nothing_is_written(
     copied: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     del copied
-    page = translations.page_of("de")
+    page = translations.page_of(SOURCE, "de")
     before = page.read_bytes()
-    catalogue = translations.read("de")
+    catalogue = translations.read(translations.MANUAL, "de")
     entry = catalogue["With everything committed:"]
     assert entry is not None
     entry.string = "Wenn `alles` committet ist:"
-    translations.write("de", catalogue)
+    translations.write(translations.MANUAL, "de", catalogue)
     assert translations.main([]) == 1
     assert (
         "manual.de.po, 'With everything committed:': code is lost or changed: `alles`"
@@ -240,6 +255,36 @@ def test_a_wrong_translation_is_named_and_nothing_is_written(
     )
     assert translations.main(["--check"]) == 1
     assert page.read_bytes() == before
+
+
+def test_links_lead_from_the_folder_of_a_translation() -> None:
+    links = {
+        "choose.md": "choose.md",
+        "work.md": "../work.md",
+        "work.md#data": "../work.md#data",
+        "choose.md#the-questions": "../choose.md#the-questions",
+        "#into-git": "../start.md#into-git",
+        "../README.md": "../../README.md",
+        "https://a.example/x.md": "https://a.example/x.md",
+    }
+    for english, other in links.items():
+        assert translations.linked(f"[x]({english})", "docs/start.md", "de") == f"[x]({other})"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_page_has_the_commands_and_the_parts_of_the_english_one(language: str) -> None:
+    for file, text in translations.made(translations.PAGES, language).items():
+        name = f"docs/{file.name}"
+        before, after = translations.parts(translations.PAGES, (ROOT / name).read_text("utf-8"))
+        english, other = (outline(page) for page in (before + after, text))
+        del (
+            other["links"][f"../{file.name}"],
+            other["code"]["`python -m hooks.generate.make_translations`"],
+        )
+        for page in (english, other):
+            page["links"] = Counter({Path(link).name: n for link, n in page["links"].items()})
+            page["paragraphs"] -= page is other
+        assert english == other
 
 
 # --- a project -----------------------------------------------------------------------------------
@@ -306,5 +351,6 @@ def test_the_projects_here_have_every_part_of_the_manual(questionnaire: Question
 
 def parts_without_expressions() -> list[Piece]:
     """The messages of the English manual that are the same wherever they are."""
-    page = "".join(translations.parts(translations.ENGLISH.read_text("utf-8")))
+    english = (ROOT / SOURCE).read_text("utf-8")
+    page = "".join(translations.parts(translations.MANUAL, english))
     return [piece for piece in pieces(page) if piece.message and "{{" not in piece.message]

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from jinja2 import Environment, TemplateSyntaxError, nodes
 
 JINJA = Environment(autoescape=True)  # it only parses
-STATEMENT = re.compile(r"\s*(\{%.*%\}|\{#.*#\})\s*")
+STATEMENT = re.compile(r"\s*(\{%.*%\}|\{#.*#\}|<!--.*-->)\s*")  # a comment of Markdown, too
 HEADING = re.compile(r"(#+ )(.*)")
 COMMENT = re.compile(r"( {4}.*?\s# )(.*)")
 ITEM = re.compile(r"([-*] |\d+\. )(.*)")
@@ -32,6 +32,7 @@ LETTER = re.compile(r"[^\W\d_]")
 NOT_WORDS = re.compile(r"[#|>]|[-*+] |\d+[.)] |```|~~~")
 UNBROKEN = re.compile(rf"\{{\{{.*?\}}\}}|{CODE.pattern}|\[[^]]*\]\([^)]*\)")
 WIDTH = 120
+PARAGRAPH, ITEM_OF_LIST, CELL_OF_TABLE = "paragraph", "item of a list", "cell of a table"
 
 
 class Piece(NamedTuple):
@@ -108,7 +109,7 @@ def _row(line: str) -> Iterator[Piece]:
         inner = cell.group().strip()
         start = cell.start() + cell.group().find(inner)
         yield Piece(line[at:start])
-        yield _piece(inner, "cell of a table")
+        yield _piece(inner, CELL_OF_TABLE)
         at = start + len(inner)
     yield Piece(line[at:])
 
@@ -141,7 +142,7 @@ def pieces(page: str) -> Iterator[Piece]:
             item = ITEM.match(text)
             mark = item[1] if item else ""
             yield Piece(mark)
-            yield _piece(text[len(mark) :], "item of a list" if item else "paragraph")
+            yield _piece(text[len(mark) :], ITEM_OF_LIST if item else PARAGRAPH)
             yield Piece("\n")
             paragraph.clear()
 
@@ -187,17 +188,18 @@ def faults(message: str, translation: str, kind: str) -> Iterator[str]:
         yield f"a number is lost: {', '.join(lost)}"
     if "\n" in translation or translation != translation.strip():
         yield "it has a line end, or a blank around it"
-    if kind == "cell of a table":
+    if kind == CELL_OF_TABLE:
         if not re.fullmatch(rf"(?:{CELL.pattern})+", translation):
             yield r"a bar would end the cell: write \|"
     elif NOT_WORDS.match(translation):
         yield "Markdown reads its start as something else than words"
 
 
-def wrapped(translation: str) -> str:
-    """A paragraph in lines, unless that would change what Markdown or Jinja reads."""
+def wrapped(translation: str, kind: str) -> str:
+    """A paragraph or an item in lines, unless that would change what Markdown or Jinja reads."""
     kept = UNBROKEN.sub(lambda found: found.group().replace(" ", "\0"), translation)
     lines = textwrap.wrap(kept, WIDTH, break_long_words=False, break_on_hyphens=False)
     if any(NOT_WORDS.match(line) for line in lines):
         return translation
-    return "\n".join(lines).replace("\0", " ")
+    indent = "  " if kind == ITEM_OF_LIST else ""
+    return f"\n{indent}".join(lines).replace("\0", " ")

@@ -24,11 +24,13 @@ GENERATED: dict[Path, tuple[str, Callable[[], str]]] = {
         for file in (make_manual.MANUAL, make_manual.DOCS)
     },
     **{
-        make_translations.page_of(language): (
+        make_translations.page_of(page, language): (
             make_translations.MODULE,
-            partial(make_translations.text, language),
+            partial(make_translations.text, book, page, language),
         )
         for language in make_translations.languages()
+        for book in make_translations.BOOKS
+        for page in book.pages
     },
 }
 
