@@ -24,6 +24,8 @@ from hooks.generate.messages import (
 )
 from tests.conftest import ROOT
 from tests.support.questionnaire import Questionnaire
+from website.build import build_pages
+from website.links import Page
 
 LANGUAGES = [*translations.languages()]
 SOURCE = translations.MANUAL.pages[0]
@@ -285,6 +287,17 @@ def test_a_page_has_the_commands_and_the_parts_of_the_english_one(language: str)
             page["links"] = Counter({Path(link).name: n for link, n in page["links"].items()})
             page["paragraphs"] -= page is other
         assert english == other
+
+
+def test_on_the_site_a_page_has_its_language_and_needs_no_list(tmp_path: Path) -> None:
+    docs, out = tmp_path / "docs", tmp_path / "out"
+    (docs / "ko").mkdir(parents=True)
+    (docs / "index.md").write_text("# Pages\n\n[ko](ko/start.md)\n")
+    (docs / "ko/start.md").write_text("<!-- Made. -->\n# 시작\n\n[en](../index.md)\n")
+    assert build_pages(docs, out)
+    for name, language in (("index", "en"), ("ko/start", "ko")):
+        assert f' lang="{language}"' in (out / f"{name}.html").read_text("utf-8")
+    assert "../index.html" in Page((out / "ko/start.html").read_text("utf-8")).links
 
 
 # --- a project -----------------------------------------------------------------------------------

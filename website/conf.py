@@ -9,7 +9,7 @@ author = "Hearth's maintainers"
 html_title = "Hearth"
 language = "en"
 
-extensions = ["myst_parser"]
+extensions = ["myst_parser", "website.languages"]
 # As on GitHub, each heading is a place that links can lead to.
 myst_heading_anchors = 4
 nitpicky = True
