@@ -1,0 +1,1 @@
+"""The matcher, the questions and the tables in the browser: what Pyodide runs, unchanged."""
