@@ -183,7 +183,7 @@ def take_configurator(folder: Path) -> None:
     del folder
     if not (SITE / "configurator/index.html").is_file():
         raise SystemExit("The site is not built yet. Run: make site")
-    with listening(SiteHandler, "127.0.0.1") as address, browsing(1100, 900) as page:
+    with listening(SiteHandler, "127.0.0.1") as address, browsing(1100, 760) as page:
         page.goto(f"{address}/configurator/index.html")
         page.get_by_label(re.compile("GPU", re.IGNORECASE)).first.fill("5090")
         page.get_by_label(re.compile("driver", re.IGNORECASE)).first.fill("570")

@@ -20,7 +20,7 @@ from rich.style import Style
 from rich.text import Text
 
 ROWS = 40  # what a program is told of the terminal's height, and what a picture shows
-LINES = 1000  # kept all the same, so that no scene loses its first line
+LINES = 4000  # kept all the same, so that no scene loses its first line
 NARROWEST = 100  # so that letters have about the same size in all pictures
 # rich's own form, without the fonts that it takes from another host, and without its address.
 SVG_FORMAT = re.sub(
