@@ -223,7 +223,7 @@ def test_without_node_the_bundle_says_what_to_install(
 
 
 def test_the_command_of_the_page_is_that_of_the_documentation() -> None:
-    text = (ROOT / "docs/generate.md").read_text("utf-8")
+    text = (ROOT / "docs/start.md").read_text("utf-8")
     first = answer({})["command"].split(" --data ")[0].split(" \\")[0]
     assert f"{first} {TEMPLATE} myproj" in text
 

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.project import Project
 
-WAIT = 240  # seconds on a busy machine; a worker that was lost is noticed after half a minute
+WAIT = 600  # seconds on a busy machine; a worker that was lost is noticed after half a minute
 
 
 def until(answer: Callable[[], Any]) -> Any:
