@@ -12,7 +12,7 @@ import pytest
 from host.clusters.site import read_site
 from host.clusters.submit import submit_options
 from host.command import GROUPS
-from host.failures import table
+from host.failure_rows import table
 from host.project import Project
 from tests.conftest import ROOT
 from tests.support.program import PROJECT

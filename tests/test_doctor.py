@@ -21,7 +21,7 @@ from host import description, doctor, doctor_gpu_facts, doctor_gpus, doctor_host
 from host.abilities import OLDEST_PODMAN, dotted
 from host.description import written
 from host.doctor_facts import clock_off, pool_size
-from host.failures import row
+from host.failure_rows import row
 from host.findings import ERROR, WARNING, Finding, Results, Subject, examine
 from host.gpu_facts import gpu_facts
 from host.project import Project, StopError, read_project

@@ -14,10 +14,11 @@ import pytest
 
 from hooks.generate import failure_tables
 from hooks.generate.after_render import host_lines
-from host import failures, pip_packages, probe
+from host import failure_rows, failures, pip_packages, probe
 from host.ask import Output
 from host.engine import broken
-from host.failures import FOLDER, Failure, explain, matches, remedy_for, table
+from host.failure_rows import FOLDER, Failure, matches, table
+from host.failures import explain, remedy_for
 from host.gpu_facts import GpuFacts as Facts
 from host.project import Project
 
@@ -104,14 +105,15 @@ def test_what_a_row_names_is_there() -> None:
 
 
 def test_nothing_is_read_before_something_has_failed() -> None:
-    program = "from host import ci, failures, probe; print(failures.table.cache_info().currsize)"
+    program = "from host import ci, failure_rows as rows, failures, probe; "
+    program += "print(rows.table.cache_info().currsize)"
     command = [sys.executable, "-B", "-c", program]
     folder = FOLDER.parent.parent
     assert subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, check=True).stdout == b"0\n"
 
 
 def test_an_engine_is_restarted_in_one_way() -> None:
-    rows = {name: failures.row(name).run for name in ("engine-silent", "daemon-certificate")}
+    rows = {name: failure_rows.row(name).run for name in ("engine-silent", "daemon-certificate")}
     assert rows["engine-silent"].keys() == rows["daemon-certificate"].keys()
     for kind, command in rows["daemon-certificate"].items():
         assert command.endswith(rows["engine-silent"][kind])
@@ -152,7 +154,7 @@ def test_a_real_text_is_recognised_as_its_row(name: str, text: str) -> None:
     for said in (text, f"#1 0.1 before\n{text}\nafter it\n"):
         registry = name.startswith("registry-")
         assert recognise(said, registry=registry) == name
-        assert recognise(said, failures.row(name).only, registry=registry) == name
+        assert recognise(said, failure_rows.row(name).only, registry=registry) == name
 
 
 @pytest.mark.parametrize(
@@ -193,7 +195,7 @@ def test_env_the_hook_and_a_verb_say_the_same(project: Project, name: str) -> No
 
 
 def test_a_stopped_engine_is_started_as_its_kind_wants_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    row = failures.row("engine-not-running")
+    row = failure_rows.row("engine-not-running")
 
     def command(kind: str, *hosts: str) -> str:
         monkeypatch.setattr(failures, "hosts", lambda: iter(hosts))

@@ -17,7 +17,8 @@ import gpu_health
 from gpu_health import CAUSES, Illness, look, look_within
 from host import gpu_trouble, gpus, look_gpus
 from host.ask import Output
-from host.failures import explain, row
+from host.failure_rows import row
+from host.failures import explain
 from host.gpu_facts import GpuFacts
 from host.project import Project, read_project
 from tests.fakes.driver import Driver, make_files

@@ -17,7 +17,7 @@ import pytest
 from hooks.matcher import from_probe
 from host.accelerator import OVERRIDE_FILES
 from host.checkout import HOST_FILES
-from host.failures import read_rows, table
+from host.failure_rows import read_rows, table
 from tests.conftest import ROOT, Generate, InGit
 from tests.fakes.machine import environment
 from tests.support.entrypoint import entrypoint

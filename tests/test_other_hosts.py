@@ -15,7 +15,8 @@ import yaml
 from host import engine, failures, gpus, probe
 from host.ask import Output
 from host.facts import Engine, Facts, Person
-from host.failures import engine_address, engine_kind, kind_of_address, remedy_for, row
+from host.failure_rows import row
+from host.failures import engine_address, engine_kind, kind_of_address, remedy_for
 from host.fill import env_values
 from host.gpu_facts import Gpu, GpuFacts
 

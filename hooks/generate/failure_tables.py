@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "template" / "docker-amd64"))
 
-from host.failures import Failure, fill_in, table
+from host.failure_rows import Failure, fill_in, table
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs" / "operate.md"

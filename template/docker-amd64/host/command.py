@@ -129,6 +129,12 @@ GROUPS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
                 "find what is wrong, and the command that helps",
                 needs_env=False,
             ),
+            Verb(
+                "explain",
+                "explain",
+                "say what an error text means, and the command that helps",
+                needs_env=False,
+            ),
             Verb("ls", "upkeep", "list the containers, jobs, images and volumes of this project"),
             Verb("doors", "doors", "compare what each way into the containers leads to"),
             Verb("config", "upkeep", "print the effective Compose file"),

@@ -13,7 +13,8 @@ from .ask import read_text
 from .checkout import recorded
 from .description import hardware_module, read_description, this_machine
 from .env_file import ProbeError
-from .failures import everywhere, row, speak
+from .failure_rows import row
+from .failures import everywhere, speak
 from .findings import ERROR, Results, Subject, examine
 from .project import called_from
 from .versions import address

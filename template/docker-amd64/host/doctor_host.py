@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from .abilities import OLDEST_PODMAN, PODMAN, abilities, dotted, numbers
 from .compose import image_id
-from .failures import table
+from .failure_rows import table
 from .findings import ERROR, WARNING, Finding
 from .images import end_of_updates
 from .limits import size

@@ -1,8 +1,8 @@
-"""What helps against a failure: recognises it in what a program said, and words cause and command.
+"""What helps against a failure: cause and command for this engine and this machine.
 
-The table of failures is in known_failures/, where all.txt says what a row is. Every verb, the hook,
-`env --show` and the tables in the documentation speak from it. What a program said is shown first,
-always; a text that no row knows is the last word. It is read when something has failed.
+Every verb, the hook and `env --show` speak from the table of failures (failure_rows.py). What a
+program said is shown first, always; a text that no row knows is the last word. The table is read
+when something has failed.
 """
 
 from __future__ import annotations
@@ -13,137 +13,21 @@ import shlex
 import shutil
 import sys
 from contextlib import suppress
-from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Dict, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from .ask import read_json, read_text
 from .engine_words import PODMAN, engine_program
 from .env_file import ProbeError
+from .failure_rows import fill_in, matches, row
 from .project import StopError, called_from, me
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from .failure_rows import Failure, Known
     from .project import Project
-
-FOLDER = Path(__file__).parent / "known_failures"
-EDIT = '"${EDITOR:-vi}" {folder}/'  # a file of docker-amd64 in the user's editor
-
-
-class Failure:
-    """A row of the table; known_failures/all.txt says what its fields are.
-
-    Attributes:
-        name: the id.
-        only: the kind of project that can meet it, "all" for all: the name of the row's file.
-        says: what programs say.
-        cause: sentences.
-        run: commands by engine and host, "" for all others.
-        look: the function that looks at this machine, as module.function; "" for none.
-        when: "" if it can be known always.
-        status: an exit status that means it.
-        before: the row that is asked after this one.
-    """
-
-    def __init__(self, name: str, only: str):
-        """Start a row, which has nothing yet."""
-        self.name, self.only = name, only
-        self.says: list[str] = []
-        self.run: dict[str, str] = {}
-        self.cause = self.look = self.when = self.status = self.before = ""
-
-
-def read_rows(file: Path) -> list[Failure]:
-    """The rows of a file."""
-    rows: list[Failure] = []
-    for line in file.read_text("utf-8").splitlines():
-        if not line or line.startswith("#"):
-            continue
-        if not line.startswith(" "):
-            rows.append(Failure(line, file.stem))
-            continue
-        field, _, value = (part.strip() for part in line.strip().partition("  "))
-        word, _, kind = field.partition(" ")
-        if word == "says":
-            rows[-1].says.append(value)
-        elif word == "cause":
-            rows[-1].cause = f"{rows[-1].cause} {value}".strip()
-        elif word in ("run", "edit"):
-            command = value if word == "run" else EDIT + value
-            before = rows[-1].run.get(kind)
-            rows[-1].run[kind] = f"{before} && {command}" if before else command
-        else:
-            setattr(rows[-1], word, value)
-    return rows
-
-
-@lru_cache(maxsize=None)
-def table() -> tuple[Failure, ...]:
-    """The rows that this project can meet, in the order in which they are asked."""
-    files = sorted(FOLDER.glob("*.txt"), key=lambda file: (file.stem != "all", file.name))
-    rows: list[Failure] = []
-    for row in (row for file in files for row in read_rows(file)):
-        names = [one.name for one in rows]
-        rows.insert(names.index(row.before) if row.before in names else len(rows), row)
-    return tuple(rows)
-
-
-# ------------------------------------------------------------------------------- recognising one
-
-Known = Dict[str, str]
-CLOSING = "`')]\""
-# Words that may have blanks in them.
-WORDS = {"{said}": ".+", "{advice}": ".+", "{path}": "[^\n`'\"]+"}
-
-
-def pattern(text: str) -> str:
-    """The regular expression of a text of the table."""
-    parts = re.split(r"(\.\.\.|\{\w+\})", text)
-    made = ""
-    for at, part in enumerate(parts):
-        if at % 2 == 0:
-            made += re.escape(part)
-        elif part == "...":
-            made += ".*?"
-        else:
-            until = parts[at + 1][:1]
-            word = f"[^\n{re.escape(until)}]+" if until and until in CLOSING else r"[^\s`'\",]+"
-            made += f"(?P<{part[1:-1]}>{WORDS.get(part, word)})"
-    return made
-
-
-def words_of(failure: Failure, text: str) -> Known | None:
-    """What a text says of a failure; None if it is not about it. What is said last counts."""
-    known: Known = {}
-    for one in failure.says:
-        every = list(re.finditer(pattern(one), text, re.IGNORECASE))
-        if every:
-            found = every[-1]
-            line = text[text.rfind("\n", 0, found.start()) + 1 :].partition("\n")[0]
-            known.setdefault("line", re.sub(r"^#\d+ [\d.]+ |^[\d.]+ ", "", line).strip())
-            for name, value in found.groupdict().items():
-                known.setdefault(name, value.strip())
-    return known or None
-
-
-def matches(
-    text: str, *, registry: bool = False, status: int = 0
-) -> Iterator[tuple[Failure, Known]]:
-    """The rows that a text or an exit status may be about, the likeliest first."""
-    for failure in table():
-        known = words_of(failure, text) if registry or not failure.when else None
-        if known is None and status and str(status) == failure.status:
-            known = {"line": ""}
-        if known is not None:
-            yield failure, known
-
-
-def row(name: str) -> Failure:
-    """The row of an id."""
-    return next(failure for failure in table() if failure.name == name)
-
 
 # --------------------------------------------------------------------------- what helps, and where
 
@@ -213,9 +97,13 @@ def engine_kind(text: str) -> str:
 
 def remedy_for(failure: Failure, kind: str, here: Sequence[str] = ()) -> str:
     """The command for a kind of engine on a machine that is `here`, in the words of `hosts`."""
-    here = here or [*hosts()]
+    return best_of(failure.run, kind, here or [*hosts()])
+
+
+def best_of(run: Mapping[str, str], kind: str, here: Sequence[str]) -> str:
+    """Of the commands of a row, by engines and hosts, that for this engine and this host."""
     words = [*(f"{kind} {host}" for host in here), kind, *here, ""]
-    return next(failure.run[word] for word in words if word in failure.run)
+    return next(run[word] for word in words if word in run)
 
 
 def everywhere(project: Project | None) -> Known:
@@ -227,11 +115,6 @@ def everywhere(project: Project | None) -> Known:
     if project:
         known.update(root=str(project.root), project=project.name)
     return known
-
-
-def fill_in(text: str, known: Mapping[str, str]) -> str:
-    """A text of the table with what is known in it; a word that is not known in capitals."""
-    return re.sub(r"(?<!\$)\{(\w+)\}", lambda word: known.get(word[1], word[1].upper()), text)
 
 
 def speak(

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 from .abilities import abilities, numbers
 from .accelerator import OVERRIDE_FILES, override_in
 from .ask import read_json, read_text
-from .failures import remedy_for, row
+from .failure_rows import row
+from .failures import remedy_for
 from .gpu_facts import Access
 from .project import same_for
 

@@ -30,7 +30,7 @@ from .failures import failed, words_of_image
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .failures import Known
+    from .failure_rows import Known
     from .project import Project
 
 LIMIT = 15.0  # seconds that a registry may be silent
