@@ -134,7 +134,7 @@ def as_words(start: bytes, end: bytes, cut: bool, name: str) -> str:
     """
     coding = next((coding for mark, coding in MARKS if start.startswith(mark)), "")
     if not coding and b"\0" in start + end:
-        raise refused(f"{name[0].upper()}{name[1:]} is binary, not a text.")
+        raise refused(f"There is no text in {name}: it is binary.")
     text = end.decode(coding or "utf-8", "replace")
     if not text.strip("\ufeff \t\r\n"):
         raise refused(f"There is no text in {name}.")

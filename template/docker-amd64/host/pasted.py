@@ -11,6 +11,7 @@ import json
 import re
 from bisect import bisect_right
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, NamedTuple
@@ -27,8 +28,9 @@ MOST = 1 << 20  # characters that are read, from the end
 LONGEST = 1500  # characters of a line; a longer one is looked at in pieces
 OVERLAP = 300  # characters that two pieces share
 SOME = 8  # different lines that are looked at for a text of the table, from the end
-WRAPPED = 40  # characters: no terminal, and nobody, wraps shorter lines
+WRAPPED = range(40, 300)  # characters of a line that a terminal or a person wraps
 MANY = 1000  # lines with the same words, most of them equal
+NARROWEST = 72  # characters that fit into such lines
 AROUND = 4  # lines before and after one that may belong to it
 
 # What terminals do, as they read it; as programs print it; as it is left when ESC gets lost.
@@ -49,7 +51,7 @@ PREFIX = re.compile(
 )
 # Lines of a Dockerfile that BuildKit repeats: what they would print was not printed.
 REPEATED = re.compile(r"(?:#\d+ | ?=> (?:CACHED |ERROR )?| > )\[|\s*\d+ \| ")
-COMMAND = re.compile(r'process ".*" did not complete')
+COMMAND = ('process "', '" did not complete')  # what is between them was not printed either
 # A line is about a registry that images are pushed to; the words of its rows are common ones.
 OF_REGISTRY = re.compile(
     r"(?i)^(?!.*(?:source metadata|manifest for|pull access denied)).*(?:/v2/|manifest|registry"
@@ -115,13 +117,25 @@ def clean(text: str) -> str:
 
 def is_said(says: str, text: str) -> bool:
     """Whether a line says a text of the table."""
-    return literal(says) in text.lower() and bool(re.search(pattern(says), text, re.IGNORECASE))
+    return has_parts(says, text) and bool(re.search(pattern(says), text, re.IGNORECASE))
+
+
+def has_parts(says: str, line: str) -> bool:
+    """Whether a line has what is always the same in a text of the table; the rest takes longer."""
+    small = line.lower()
+    return all(part in small for part in parts_of(says))
+
+
+@lru_cache(maxsize=None)
+def parts_of(says: str) -> list[str]:
+    """What is always the same in a text of the table, in small letters."""
+    return [part.lower() for part in re.split(PARTS, says)[::2]]
 
 
 @lru_cache(maxsize=None)
 def literal(says: str) -> str:
-    """The longest part of a text of the table that is always the same, in small letters."""
-    return max(re.split(PARTS, says)[::2], key=len).lower()
+    """The longest of these parts."""
+    return max(parts_of(says), key=len)
 
 
 class Pasted:
@@ -145,7 +159,9 @@ class Pasted:
             while found:
                 line = line[found.end() :]  # noqa: PLW2901
                 found = PREFIX.match(line)
-            line = COMMAND.sub('process "..." did not complete', line)  # noqa: PLW2901
+            start, end = line.find(COMMAND[0]), line.rfind(COMMAND[1])
+            if 0 <= start < end:
+                line = line[:start] + "...".join(COMMAND) + line[end + len(COMMAND[1]) :]  # noqa: PLW2901
             self.lines.append(line[:LONGEST])
             for at in range(LONGEST - OVERLAP, len(line) - OVERLAP, LONGEST - OVERLAP):
                 self.lines.append(line[at : at + LONGEST])
@@ -161,25 +177,36 @@ class Pasted:
         seen: set[str] = set()
         for at in self.indexes[0].places(literal(says)):
             line = self.lines[at]
-            if line not in seen and wanted.search(line):
-                hits.append(Hit(line, range(at, at + 1)))
+            if line in seen or not has_parts(says, line):
+                continue
             seen.add(line)
+            if wanted.search(line):
+                hits.append(Hit(line, range(at, at + 1)))
             if len(seen) == SOME:
                 break
         if not hits:
             for index in self.indexes[1:]:
-                places = index.places(literal(says))
+                places = islice(index.places(literal(says)), SOME)
                 hits += filter(None, (self.wrapped(wanted, at, index.between) for at in places))
         return hits
 
     def wrapped(self, wanted: re.Pattern[str], at: int, between: str) -> Hit | None:
-        """Some lines around this one that say it together, if they seem to be one line."""
+        """The lines around this one that seem to be one line, if they say it together."""
+        lines = self.whole(at)
+        if len(lines) == 1:
+            return None
+        parts = self.lines[lines.start : lines.stop]
+        joined = between.join(part.strip() for part in parts) if between else "".join(parts)
+        return Hit(joined, lines) if wanted.search(joined) else None
+
+    def whole(self, at: int) -> range:
+        """The lines that seem to be one line with this one: the next word had no room in each."""
         first, last = max(0, at - AROUND), min(len(self.lines), at + AROUND + 1)
-        width = max(self.widths[first:last])
+        width = max(NARROWEST, *self.widths[first:last])
 
         def goes_on(one: int) -> bool:
-            """Whether a line is followed by its own rest: the next word had no room in it."""
-            if one + 1 >= last or self.widths[one] < WRAPPED:
+            """Whether the next line is the rest of a line."""
+            if one + 1 >= last or self.widths[one] not in WRAPPED:
                 return False
             word = len(self.lines[one + 1].strip().partition(" ")[0])
             return word > 0 and self.widths[one] + 1 + word > width
@@ -189,11 +216,13 @@ class Pasted:
             start -= 1
         while goes_on(end - 1):
             end += 1
-        if end - start == 1:
-            return None
-        parts = self.lines[start:end]
-        joined = between.join(part.strip() for part in parts) if between else "".join(parts)
-        return Hit(joined, range(start, end)) if wanted.search(joined) else None
+        return range(start, end)
+
+    def is_of_registry(self, hit: Hit) -> bool:
+        """Whether it is a registry of images that is spoken of where a text was found."""
+        lines = self.whole(hit.lines.start)
+        joined = "".join(self.lines[lines.start : max(lines.stop, hit.lines.stop)])
+        return bool(OF_REGISTRY.search(joined))
 
 
 class Index:
@@ -209,6 +238,8 @@ class Index:
 
     def places(self, word: str) -> Iterator[int]:
         """The numbers of the lines in which a word begins, from the end."""
+        if word not in self.text:  # this is quicker than to search from the end
+            return
         end = len(self.text)
         for _ in range(MANY):
             found = self.text.rfind(word, 0, end)
@@ -219,21 +250,20 @@ class Index:
             end = self.starts[at] + len(word) - 1
 
 
-def said_by_us(text: str) -> Iterator[tuple[str, Known]]:
+def said_by_us(text: str) -> dict[str, Known]:
     """The ids that Hearth itself has said in a text, with its sentences and its command."""
-    for found in SAID.finditer(text):
+    said: dict[str, Known] = {}
+    for name, found in {one[1]: one for one in SAID.finditer(text)}.items():
         before = text[max(0, found.start() - SENTENCES) : found.start()]
         sentence = " ".join(before.rpartition("\n\n")[2].split())
-        yield found[1], {"line": sentence, "cause": sentence, "remedy": (found[2] or "").strip()}
-    for found in FOUND.finditer(text):
+        remedy = (found[2] or "").strip()
+        said[name] = {"line": sentence, "cause": sentence, "remedy": remedy}
+    for name, found in {one[1]: one for one in FOUND.finditer(text)}.items():
         told, _, command = found[2].partition("  Run: ")
         cause, _, seen = " ".join(told.split()).partition(" Seen: ")
-        known = {
-            "line": seen or cause,
-            "cause": cause,
-            "remedy": command.partition("\n")[0].strip(),
-        }
-        yield found[1], known
+        remedy = command.partition("\n")[0].strip()
+        said[name] = {"line": seen or cause, "cause": cause, "remedy": remedy}
+    return said
 
 
 def shown_by(pasted: Pasted) -> Iterator[tuple[Failure, Known]]:
@@ -247,7 +277,7 @@ def shown_by(pasted: Pasted) -> Iterator[tuple[Failure, Known]]:
         hits = {says: pasted.find(says) for says in failure.says}
         if failure.when == REGISTRY:
             hits = {
-                says: [hit for hit in found if OF_REGISTRY.search(hit.text)]
+                says: [hit for hit in found if pasted.is_of_registry(hit)]
                 for says, found in hits.items()
             }
         new = [
@@ -275,7 +305,7 @@ def explanations(text: str, known: Mapping[str, str] = USUAL) -> list[Explanatio
     pasted = Pasted(clean(text))
     rows = {one.name: one for one in table()}
     found: dict[str, Explanation] = {}
-    for name, said in said_by_us("\n".join(pasted.lines)):
+    for name, said in said_by_us("\n".join(pasted.lines)).items():
         if name in rows:
             found[name] = explanation(rows[name], {**known, **said})
     for failure, said in shown_by(pasted):
@@ -307,8 +337,12 @@ def explanation(failure: Failure, known: Known) -> Explanation:
 
 def libraries(known: Known) -> Known:
     """The package of the distribution that brings a missing library, if that is known."""
-    name = known.get("library", "")
-    if not name or not PACKAGES.is_file():
-        return {}
-    package = json.loads(PACKAGES.read_text("utf-8"))["packages"].get(name)
+    package = packages().get(known.get("library", ""))
     return {"packages": package} if package else {}
+
+
+@lru_cache(maxsize=None)
+def packages() -> dict[str, str]:
+    """The packages of the distribution by the libraries that they bring."""
+    found: dict[str, str] = json.loads(PACKAGES.read_text("utf-8"))["packages"]
+    return found
