@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import pty
 import re
@@ -9,17 +10,22 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from playwright.sync_api import Page
 
 from host.failure_rows import Failure, table
 from host.pasted import MOST, USUAL, explanations
 from tests.conftest import ROOT, Generate
+from tests.support.browser import browsing
+from tests.support.serving import listening
 from tests.test_failures import TEXTS
+from website.python.explain_answers import explained
 
 WORDS = re.compile(r"(?<!\$)\{(\w+)\}")
 LONG = (ROOT / "docs/work.md").read_text()
@@ -343,3 +349,81 @@ def test_a_terminal_is_told_how_a_paste_ends(project: Path) -> None:
     os.close(ours)
     assert said == "Paste the text, then press Enter and Ctrl-D.\n"
     assert out.splitlines()[0] == "docker-missing"
+
+
+# ------------------------------------------------------------------------------------- the page
+
+
+def test_the_page_reads_no_file_after_its_start() -> None:
+    """In the browser there are none: what is needed is read before Python's memory is taken."""
+    program = (
+        "import pathlib, website.python.explain_answers as page; page.warm();"
+        "pathlib.Path.read_text = pathlib.Path.glob = None;"
+        "print([one['name'] for one in page.explained('libGL.so.1: cannot open shared object file')"
+        "['found']], page.explained('x'))"
+    )
+    path = os.pathsep.join(map(str, (ROOT, ROOT / "template/docker-amd64")))
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", program],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    empty = {"known": len(table()), "found": []}
+    assert done.stdout == f"['system-library-missing'] {empty}\n"
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """The page is asked, not the server."""
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Page]:
+    """The page, with Python beside the browser in place of that in it."""
+    handler = functools.partial(Quiet, directory=str(ROOT / "website"))
+    with listening(handler, "127.0.0.1") as url, browsing() as page:  # type: ignore[arg-type]
+        said: list[str] = []
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on(
+            "request", lambda asked: said.extend([] if asked.url.startswith(url) else [asked.url])
+        )
+        page.route("**/python/*.js", lambda route: route.fulfill(body=""))
+        page.expose_function("hearthAsk", lambda name, text: FUNCTIONS[name](text))
+        page.goto(f"{url}/explain/index.html")
+        yield page
+        assert said == []
+
+
+FUNCTIONS = {"website.python.explain_answers:explained": explained}
+
+
+def test_a_text_is_explained_on_the_page(page: Page) -> None:
+    page.get_by_label("Text").fill("\n".join([TEXTS["engine-not-running"][0], "(no more)"]))
+    page.get_by_role("status").get_by_text("1 failure is known").wait_for()
+    answer = page.get_by_role("article")
+    assert answer.get_by_role("heading").inner_text() == "engine-not-running"
+    assert answer.locator("pre").first.inner_text() == "sudo systemctl start docker"
+    assert not answer.get_by_text("podman.socket").is_visible()
+    answer.get_by_text("On other engines").click()
+    assert answer.get_by_text("podman.socket").is_visible()
+    page.get_by_label("Text").fill("<b>Segmentation fault</b>")
+    page.get_by_role("button", name="Explain").click()
+    page.get_by_role("status").get_by_text("No known failure fits this text.").wait_for()
+    assert page.get_by_role("link", name=f"all {len(table())} failures").is_visible()
+    page.get_by_label("Text").fill("")
+    page.get_by_role("status").get_by_text("No text yet.").wait_for()
+    assert not page.get_by_role("article").count()
+
+
+def test_a_log_is_read_on_the_page(page: Page, tmp_path: Path) -> None:
+    log = tmp_path / "a.log"
+    log.write_bytes(b"fine\n" * MOST + TEXTS["no-network"][0].encode("utf-8"))
+    page.get_by_label("or a log").set_input_files(log)
+    page.get_by_text("Only the last megabyte of a.log was read.").wait_for()
+    assert page.get_by_role("heading", name="no-network").is_visible()
+    log.write_bytes(b"\0" * 9)
+    page.get_by_label("or a log").set_input_files(log)
+    page.get_by_role("alert").get_by_text("a.log is binary, not a text.").wait_for()

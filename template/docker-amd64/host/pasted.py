@@ -28,7 +28,7 @@ MOST = 1 << 20  # characters that are read, from the end
 LONGEST = 1500  # characters of a line; a longer one is looked at in pieces
 OVERLAP = 300  # characters that two pieces share
 SOME = 8  # different lines that are looked at for a text of the table, from the end
-WRAPPED = range(40, 300)  # characters of a line that a terminal or a person wraps
+WIDEST = 300  # characters of a line that was wrapped
 MANY = 1000  # lines with the same words, most of them equal
 NARROWEST = 72  # characters that fit into such lines
 AROUND = 4  # lines before and after one that may belong to it
@@ -206,7 +206,7 @@ class Pasted:
 
         def goes_on(one: int) -> bool:
             """Whether the next line is the rest of a line."""
-            if one + 1 >= last or self.widths[one] not in WRAPPED:
+            if one + 1 >= last or self.widths[one] > WIDEST:
                 return False
             word = len(self.lines[one + 1].strip().partition(" ")[0])
             return word > 0 and self.widths[one] + 1 + word > width
