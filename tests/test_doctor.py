@@ -461,9 +461,9 @@ def test_an_engine_that_fails_is_found_in_time(
 @pytest.mark.parametrize(
     ("source", "page"),
     [
-        ("gh:org/hearth", "https://github.com/org/hearth/blob/HEAD/docs/operate.md"),
-        ("https://git.example/t.git", "https://git.example/t/blob/HEAD/docs/operate.md"),
-        ("../hearth", "docs/operate.md of the template"),
+        ("gh:org/hearth", "https://github.com/org/hearth/blob/HEAD/docs/troubleshoot.md"),
+        ("https://git.example/t.git", "https://git.example/t/blob/HEAD/docs/troubleshoot.md"),
+        ("../hearth", "docs/troubleshoot.md of the template"),
     ],
 )
 def test_findings_name_the_page_that_explains_them(

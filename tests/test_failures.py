@@ -27,7 +27,7 @@ HOSTS = ("mac", "wsl", "no-systemd", "docker-ce", "fedora", "rhel", "ubuntu")
 LINE = re.compile(
     r"#.*||[a-z-]+|  (says|cause|run|edit|look|status|before)  \S.*\S"
     rf"|  run ({'|'.join(ENGINES)})?( ?({'|'.join(HOSTS)}))?  \S.*\S"
-    "|  when  an image is pushed or pulled"
+    f"|  when  ({failure_rows.REGISTRY}|{failure_rows.ASKED})"
 )
 IMAGE = "registry.example:5000/team/work:1"
 
@@ -141,9 +141,9 @@ def test_the_ids_are_unique_and_every_row_with_words_has_a_real_text() -> None:
     assert {failure.name for failure in table() if failure.says} == {*TEXTS, "mount-missing"}
 
 
-def recognise(text: str, only: str = "", *, registry: bool = False) -> str:
+def recognise(text: str, only: str = "", *, registry: bool = False, asked: bool = False) -> str:
     """The row that a text is about, in a project that has the rows for all and of one kind."""
-    rows = (row for row, _ in matches(text, registry=registry))
+    rows = (row for row, _ in matches(text, registry=registry, asked=asked))
     return next((row.name for row in rows if not only or row.only in ("all", only)), "")
 
 
@@ -152,9 +152,13 @@ def recognise(text: str, only: str = "", *, registry: bool = False) -> str:
 )
 def test_a_real_text_is_recognised_as_its_row(name: str, text: str) -> None:
     for said in (text, f"#1 0.1 before\n{text}\nafter it\n"):
-        registry = name.startswith("registry-")
-        assert recognise(said, registry=registry) == name
-        assert recognise(said, failure_rows.row(name).only, registry=registry) == name
+        row = failure_rows.row(name)
+        when = {
+            "registry": row.when == failure_rows.REGISTRY,
+            "asked": row.when == failure_rows.ASKED,
+        }
+        assert recognise(said, **when) == name
+        assert recognise(said, row.only, **when) == name
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Makes the tables of failures in the documentation from the rows of host/known_failures/.
 
-python -m hooks.generate.failure_tables            write docs/operate.md and the project's manual
+python -m hooks.generate.failure_tables            write docs/troubleshoot.md and the project's manual
 python -m hooks.generate.failure_tables --check    say whether both are fresh (exit status 1 if not)
 """
 
@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "template" / "docker-amd64"))
 from host.failure_rows import Failure, fill_in, table
 
 ROOT = Path(__file__).parents[2]
-DOCS = ROOT / "docs" / "operate.md"
+DOCS = ROOT / "docs" / "troubleshoot.md"
 MANUAL = ROOT / "template" / "docker-amd64" / "README.md.jinja"
 MARK, END = "failures: made by python -m hooks.generate.failure_tables", "end of failures"
 # The answers with which a project can meet the rows of a kind, in the manual's template.
@@ -124,7 +124,7 @@ def with_table(file: Path, begin: str, rows: str, end: str) -> str:
 
 
 def docs() -> str:
-    """The text that docs/operate.md must have."""
+    """The text that docs/troubleshoot.md must have."""
     return with_table(DOCS, f"<!-- {MARK} -->", f"\n{docs_table()}\n", f"<!-- {END} -->")
 
 

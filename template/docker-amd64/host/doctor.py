@@ -32,7 +32,7 @@ OF_FILES = (
     *("doctor_pip", "doctor_gpu_files"),
 )
 WIDTH = 80
-PAGE = "docs/operate.md"  # of the template
+PAGE = "docs/troubleshoot.md"  # of the template
 
 
 def doctor_options(parser: argparse.ArgumentParser) -> None:

@@ -118,11 +118,11 @@ def words_of(failure: Failure, text: str) -> Known | None:
 
 
 def matches(
-    text: str, *, registry: bool = False, status: int = 0
+    text: str, *, registry: bool = False, asked: bool = False, status: int = 0
 ) -> Iterator[tuple[Failure, Known]]:
     """The rows that a text or an exit status may be about, the likeliest first."""
     for failure in table():
-        now = not failure.when or (registry and failure.when == REGISTRY)
+        now = {"": True, REGISTRY: registry, ASKED: asked}[failure.when]
         known = words_of(failure, text) if now else None
         if known is None and status and str(status) == failure.status:
             known = {"line": ""}
