@@ -42,16 +42,22 @@ FILES = [
     "hooks/matcher/**/*.py",
     "hooks/pins/pins.yml",
     "copier.yml",
+    "template/docker-amd64/host/__init__.py",
+    "template/docker-amd64/host/failure_rows.py",
+    "template/docker-amd64/host/known_failures/*.txt",
+    "template/docker-amd64/host/pasted.py",
+    "template/docker-amd64/image/system_packages.json",
     "website/__init__.py",
     "website/python/__init__.py",
     "website/python/answers.py",
     "website/python/calls.py",
+    "website/python/explain_answers.py",
     "website/python/machines.py",
     "website/python/questions.py",
 ]
 # What is called once, without arguments, before the memory is taken: module and function. A page
 # has no files, so such a function reads all that later calls need.
-WARM = ["website.python.answers:warm"]
+WARM = ["website.python.answers:warm", "website.python.explain_answers:warm"]
 # What else is imported then, since it is needed only where something fails.
 IMPORTS = ["website.python.calls", "jinja2.debug"]
 # Where modules are found, below the repository.
