@@ -50,8 +50,8 @@ def hard_wrapped(text: str) -> str:
 
 def word_wrapped(text: str) -> str:
     """As a mail or a chat shows it."""
-    options = {"break_long_words": False, "break_on_hyphens": False}
-    return "\n".join(textwrap.fill(line, 72, **options) for line in text.splitlines())
+    mail = textwrap.TextWrapper(72, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(map(mail.fill, text.splitlines()))
 
 
 def quotes_made_fair(text: str) -> str:
@@ -345,7 +345,10 @@ def test_a_terminal_is_told_how_a_paste_ends(project: Path) -> None:
         assert process.stderr
         said = process.stderr.readline()
         os.write(ours, b"docker: command not found\n\x04")
-        out = process.communicate(timeout=30)[0]
+        try:
+            out = process.communicate(timeout=30)[0]
+        finally:
+            process.kill()
     os.close(ours)
     assert said == "Paste the text, then press Enter and Ctrl-D.\n"
     assert out.splitlines()[0] == "docker-missing"

@@ -153,12 +153,9 @@ def recognise(text: str, only: str = "", *, registry: bool = False, asked: bool 
 def test_a_real_text_is_recognised_as_its_row(name: str, text: str) -> None:
     for said in (text, f"#1 0.1 before\n{text}\nafter it\n"):
         row = failure_rows.row(name)
-        when = {
-            "registry": row.when == failure_rows.REGISTRY,
-            "asked": row.when == failure_rows.ASKED,
-        }
-        assert recognise(said, **when) == name
-        assert recognise(said, row.only, **when) == name
+        registry, asked = row.when == failure_rows.REGISTRY, row.when == failure_rows.ASKED
+        assert recognise(said, registry=registry, asked=asked) == name
+        assert recognise(said, row.only, registry=registry, asked=asked) == name
 
 
 @pytest.mark.parametrize(

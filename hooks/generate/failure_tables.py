@@ -1,6 +1,6 @@
 """Makes the tables of failures in the documentation from the rows of host/known_failures/.
 
-python -m hooks.generate.failure_tables            write docs/troubleshoot.md and the project's manual
+python -m hooks.generate.failure_tables            write them: docs/troubleshoot.md and the manual
 python -m hooks.generate.failure_tables --check    say whether both are fresh (exit status 1 if not)
 """
 

@@ -118,8 +118,9 @@ def last_of(file: BinaryIO) -> tuple[bytes, bytes, bool]:
             file.seek(size - MOST)
             return start, file.read(MOST), True
         return start, start + file.read(), False
-    end, cut = start, False
-    for chunk in iter(lambda: file.read(CHUNK), b""):
+    chunk, end, cut = start, start, False
+    while len(chunk) == CHUNK:  # else it has ended; a terminal would wait for another Ctrl-D
+        chunk = file.read(CHUNK)
         end += chunk
         if len(end) > 2 * MOST:
             end, cut = end[-MOST:], True
