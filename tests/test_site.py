@@ -177,7 +177,8 @@ LISTS = {"compare", "decisions"}
 @pytest.mark.parametrize("name", sorted({*toctree()} - LISTS))
 def test_a_page_begins_with_what_the_reader_wants_and_the_command(name: str) -> None:
     first = (DOCS / f"{name}.md").read_text().partition("\n## ")[0]
-    assert re.match(r"# .+\n\nYou ", first)
+    # A page that is translated names its languages first.
+    assert re.match(r"# .+\n\n(<!--[^>]+-->\n\n.+\n\n<!--[^>]+-->\n\n)?You ", first)
     assert re.search(r"(?m)^(?:    |```sh\n)[\w$.]", first)
 
 
