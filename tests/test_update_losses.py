@@ -370,10 +370,10 @@ def test_what_a_person_would_not_call_a_conflict_is_none(
         with source.open("a") as file:
             file.write(f"{theirs}\n")
     compose = f"{DOCKER}/compose.yaml"
-    place = "  stop_grace_period: 60s\n"
+    place = "; the default is 10 seconds.\n  stop_grace_period: 60s\n"
     replace(project / compose, place, f"{place}  mem_limit: 8g\n")
     template = own_template / "template" / f"{compose}.jinja"
-    replace(template, place, "  stop_grace_period: 90s\n")
+    replace(template, place, place.replace("60s", "90s"))
     in_git(project)
     release(own_template)
     done = template_sh(project, "update")
