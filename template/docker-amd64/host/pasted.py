@@ -77,8 +77,10 @@ UNKNOWN = (
     ("{package} needs", "A program needs"),
     ("{said}", "Compiling PyTorch was stopped; the text says why"),
 )
-# Where a command needs a word that only a project or a machine knows.
 USUAL = {"me": "./docker-amd64/template.sh", "folder": "docker-amd64"}
+# A command of the script of a project, with plain or quoted words alone.
+OF_SCRIPT = re.compile(r"(?:\S*/)?template\.sh((?: (?:[\w./:@%+=,~*-]+|'[^']*'))*)")
+# Where a command needs a word that only a project or a machine knows.
 SUPPOSED = {"key": "BASE_IMAGE", "number": "1", "port": "5000"}
 
 
@@ -324,8 +326,12 @@ def explanation(failure: Failure, known: Known) -> Explanation:
             cause = cause.replace(words, instead)
     cause = fill_in(cause, known)
     cause = cause if cause.endswith((".", "?", "!")) else f"{cause}."
-    if known.get("remedy"):
-        return Explanation(failure.name, known["line"], cause, {"": known["remedy"]})
+    told = own_command(known.get("remedy", ""), known["me"])
+    if told:
+        return Explanation(failure.name, known["line"], cause, {"": told})
+    if "advice" in known:
+        advice = own_command(known["advice"], known["me"]) or f"{known['me']} build"
+        known = {**known, "advice": advice}
     known = {**SUPPOSED, **libraries(known), **known}
     # These two are commands themselves.
     quoted = {k: v if k in ("advice", "me") else quote(v) for k, v in known.items()}
@@ -333,6 +339,15 @@ def explanation(failure: Failure, known: Known) -> Explanation:
     names = (name for run in failure.run.values() for name in re.findall(r"(?<!\$)\{(\w+)\}", run))
     unknown = dict.fromkeys(name.upper() for name in names if name not in known)
     return Explanation(failure.name, known["line"], cause, commands, tuple(unknown))
+
+
+def own_command(told: str, script: str) -> str:
+    """A command that a text gives, for the script of this project; "" if it is of another program.
+
+    A text may be anybody's, so what else it wants to be run is not repeated as advice.
+    """
+    parts = [OF_SCRIPT.fullmatch(part) for part in told.split(" && ")]
+    return " && ".join(f"{script}{part[1]}" for part in parts if part) if all(parts) else ""
 
 
 def libraries(known: Known) -> Known:
