@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sys
@@ -147,6 +148,43 @@ def test_a_file_of_the_future_is_complete(places: Places) -> None:
     drop(places, "a.csv", age=-1e6)
     refresh(places, now=NOW)
     assert len(stubs_in(places)) == 1
+
+
+def away(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a folder be one of a disk that does not answer."""
+    real = os.listdir
+
+    def listdir(path: Any) -> list[str]:
+        if Path(path) == folder:
+            raise OSError(errno.EIO, "Input/output error")
+        return real(path)
+
+    monkeypatch.setattr(os, "listdir", listdir)
+
+
+def test_a_disk_that_is_away_deletes_no_dag(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = drop(places, "a.csv")
+    refresh(places, now=NOW)
+    away(places.data / "downloaded", monkeypatch)
+    (places.environments()["plain"] / "dags").mkdir()
+    refresh(places, now=NOW)
+    assert [*stubs_in(places)] == [str(path)]
+    assert "plain" in links_in(places)
+    monkeypatch.undo()
+    path.unlink()
+    refresh(places, now=NOW)
+    assert not stubs_in(places)
+
+
+def test_a_disk_that_is_away_is_no_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seen, "DOWNLOADED", str(tmp_path))
+    (tmp_path / "a").mkdir()
+    away(tmp_path / "a", monkeypatch)
+    for pattern in ("a/*.csv", "a/**/*.csv", "a/x.csv"):
+        with pytest.raises(OSError, match="Input/output"):
+            seen.find(pattern)
 
 
 def test_links_are_followed_within_the_data_only(places: Places) -> None:

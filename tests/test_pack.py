@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import tarfile
 from argparse import Namespace
 from pathlib import Path
@@ -106,12 +107,21 @@ def test_links_that_lead_out_and_what_is_no_file_are_refused(
     assert (folder / "SHA256SUMS").read_text() == "mine"
 
 
+def test_names_that_are_one_on_some_machines_are_refused(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder_of(project) / "List.csv").touch()
+    assert packed(project, check=True) == 1
+    assert "list.csv: List.csv is the same name on some machines" in capsys.readouterr().err
+
+
 def test_an_archive_is_never_replaced_and_a_failed_one_leaves_nothing(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert packed(project, "mine.tar") == 0
-    with pytest.raises(StopError, match="exists already"):
+    with pytest.raises(StopError, match="exists already") as stopped:
         packed(project, "mine.tar")
+    assert "set é 1" in shlex.split(stopped.value.command)
     monkeypatch.setattr(pack.HashingReader, "read", lambda *_: b"")  # a file that became shorter
     with pytest.raises(StopError, match="cannot be written"):
         packed(project, "other.tar")

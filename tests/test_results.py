@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import io
 import json
+import os
+import shlex
 import shutil
 import sys
 import tarfile
@@ -237,6 +239,49 @@ def test_others_import_what_was_published_and_packed(
     assert downloaded(project) == ["a.csv", "m", "other name"]
 
 
+def test_a_folder_whose_name_containers_cannot_have_needs_another_one(
+    project: Project, data: Path
+) -> None:
+    folder = data / "uploadable/faces (v1)"
+    folder.mkdir()
+    (folder / "line\u2028end.txt").write_text("1")
+    os.link(folder / "line\u2028end.txt", folder / "twice.txt")
+    archive = packed(project, "faces (v1)")
+    with pytest.raises(StopError, match="letters and digits, in NAME") as stopped:
+        imported(project, archive)
+    assert shlex.split(stopped.value.command)[-1] == str(archive)
+    imported(project, archive, "faces")
+    assert (data / "downloaded/faces/twice.txt").read_text() == "1"
+    (data / "downloaded/faces/SHA256SUMS").unlink()
+    with pytest.raises(StopError) as stopped:
+        imported(project, archive, "faces")
+    assert shlex.split(stopped.value.command)[-1] == "faces-2"
+
+
+def test_an_archive_of_nothing_but_headers_is_refused(project: Project, tmp_path: Path) -> None:
+    file = tmp_path / "x.tar"
+    file.write_bytes(entry("m/a", tarfile.XHDTYPE).tobuf(tarfile.USTAR_FORMAT) * 5000)
+    with pytest.raises(StopError, match="not an archive"):
+        imported(project, file)
+
+
+def test_a_folder_may_have_empty_ones_and_inputs_any_name(
+    module: ModuleType, project: Project, data: Path
+) -> None:
+    (data / "generated/model/empty").mkdir()
+    (data / "downloaded/others").mkdir()
+    for name in ("environment.json", "A.csv", "a.csv"):
+        (data / "downloaded/others" / name).write_text(name)
+    module.publish("m", "model", inputs="others")
+    found = manifest_of(data / "uploadable/m")["inputs"]
+    assert [one["path"] for one in found] == [
+        "others/A.csv",
+        "others/a.csv",
+        "others/environment.json",
+    ]
+    packed(project)
+
+
 def test_an_import_never_replaces_other_files(
     module: ModuleType, project: Project, data: Path
 ) -> None:
@@ -313,7 +358,6 @@ NOT_ITS = sha256(b"2").hexdigest()
         ([(entry("m/a/b"), b"1"), (entry("m/A/c"), b"1")], None, "same name"),
         ([GOOD, (entry("m/a/b"), b"1")], None, "file and a folder"),
         ([GOOD, (entry("n/b"), b"1")], None, "several folders"),
-        ([(entry(".m/a"), b"1")], None, "letters and digits"),
         ([(entry("m"), b"1")], None, "outside of a folder"),
         ([GOOD], "", "does not list a"),
         ([GOOD], f"{NOT_ITS}  a\n", "was changed"),
@@ -388,6 +432,7 @@ def manifest_with(**changes: object) -> str:
         {"outputs": None},
         {"dag": "a\x1b[2J"},
         {"dag": 1},
+        {"dag": "\ud800"},
         {"name": ""},
         {"code": []},
         {"parameters": []},

@@ -12,7 +12,6 @@ import urllib.error
 import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING, Any, Dict, Iterable, Iterator
 from urllib.parse import quote as in_address
 
@@ -174,9 +173,7 @@ def manifest_of(project: Project, name: str) -> Answer:
         reason = error.strerror or str(error)
     except ValueError as error:
         reason = str(error)
-    raise failed(
-        "manifest-refused", project, path=str(file), quoted=quote(str(file)), reason=reason
-    )
+    raise failed("manifest-refused", project, path=str(file), quoted=str(file), reason=reason)
 
 
 def environment_of(dag: Answer) -> str:
@@ -200,6 +197,8 @@ def differences(project: Project, manifest: Answer, environment: str) -> Iterato
         yield f"The commit was {code['commit']}, and is {commit} here. The Python files {same}."
     elif code["files"] != here["files"]:
         yield "The commit is the same, but the Python files differ from those of then."
+    if here["commit"] and here["changed"] == "true":
+        yield "The code here is not all in a commit."
     if manifest["image"] != here["image"]:
         yield f"The image was {manifest['image']}, and is {here['image'] or 'none'} here."
     for name, digest in sums_of(manifest, "inputs").items():
@@ -317,7 +316,7 @@ def repeat(project: Project, name: str) -> bool:
     try:
         equal = compare(manifest, folder)
     except (ValueError, OSError) as error:
-        known = {"path": str(folder), "quoted": quote(str(folder)), "reason": str(error)}
+        known = {"path": str(folder), "quoted": str(folder), "reason": str(error)}
         raise failed("manifest-refused", project, **known) from error
     show(f"The results are {'equal' if equal else 'not equal'}. The new ones: {folder}")
     return equal

@@ -32,7 +32,7 @@ LARGEST_TEXT = 1024**2  # bytes; a larger file is data, in which nobody writes p
 NAME = re.compile(r"\w(?:[\w .+=-]{0,98}[\w+=-])?")  # of a folder of results
 # sha256sum writes such names in another way, and not each file system has names that are not UTF-8.
 CONTROL = re.compile("[\x00-\x1f\x7f\\\\\ud800-\udfff]")
-SHOWABLE = re.compile("[^\x00-\x1f\x7f-\x9f]{1,300}")  # on a terminal, in a line
+SHOWABLE = re.compile("[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,300}")  # on a terminal, in a line
 DEEPEST = 100  # folders around a file
 NO_CODE = ("data", "outputs", "workspaces", "docker-amd64")  # at the top of a folder of code
 

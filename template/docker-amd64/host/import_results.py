@@ -14,7 +14,6 @@ import tarfile
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING, BinaryIO, Dict, Iterator
 
 from .compose import show
@@ -74,8 +73,6 @@ def member_name(info: tarfile.TarInfo, known: dict[str, str]) -> tuple[str, str]
     if other:
         raise BadArchiveError(f"{other} and {name} are the same name on some machines")
     top, _, path = name.partition("/")
-    if not NAME.fullmatch(top):
-        raise BadArchiveError(f'its folder has the name "{top}": use letters and digits')
     return top, path
 
 
@@ -140,7 +137,7 @@ def check(folder: Path, found: Sums) -> None:
         BadArchiveError: a checksum is missing, or is another one.
     """
     said: Sums = {}
-    for line in text_of(folder, SUMS).splitlines():
+    for line in filter(None, text_of(folder, SUMS).split("\n")):
         match = LINE.fullmatch(line)
         if not match or match[2] in said:
             raise BadArchiveError(f"{SUMS} has a line that is not a checksum, or is there twice")
@@ -201,16 +198,19 @@ def import_file(project: Project, file: BinaryIO, parent: Path, options: argpars
             # Without compression, an archive cannot become larger than it is.
             with tarfile.open(fileobj=file, mode="r:") as archive:
                 top, sums = unpack(archive, folder)
-        except (tarfile.TarError, EOFError, ValueError) as error:
+        except (tarfile.TarError, EOFError, RecursionError, ValueError) as error:
             raise BadArchiveError(f"it is not an archive of pack ({error})") from error
         check(folder, sums)
         name = options.name or top
+        if not NAME.fullmatch(name):
+            reason = "use letters and digits, in NAME after the archive"
+            raise BadArchiveError(f'its folder has the name "{name}": {reason}')
         target = parent / name
         if os.path.lexists(str(target)):
             if not target.is_symlink() and same(folder, target):
                 return f"{target} has these files already."
-            known = {"path": str(target), "archive": quote(options.file)}
-            raise failed("results-exist", project, **known, other=quote(f"{name}-2"))
+            known = {"path": str(target), "archive": options.file}
+            raise failed("results-exist", project, **known, other=f"{name}-2")
         folder.chmod(0o755)
         folder.rename(target)
     give_away(target)
@@ -224,7 +224,7 @@ def do_import_results(project: Project, options: argparse.Namespace) -> None:
     refuse_link(project, code_folder(project), data, "LOCAL_DATA_DIR")
     refuse_link(project, data, parent)
     path = called_from() / options.file
-    known = {"path": str(path), "archive": quote(str(path))}
+    known = {"path": str(path), "archive": str(path)}
     if options.name and not NAME.fullmatch(options.name):
         reason = f'"{options.name}" cannot be the name of its folder: use letters and digits'
         raise failed("archive-refused", project, reason=reason, **known)

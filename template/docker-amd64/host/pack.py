@@ -22,6 +22,7 @@ from .exchange import (
     MOUNTS,
     SUMS,
     absolute_paths,
+    clash,
     files_in,
     problem_of,
     read_manifest,
@@ -91,6 +92,7 @@ def paths_of_this_machine(project: Project) -> re.Pattern[bytes]:
 def problems(project: Project, folder: Path) -> list[Problem]:
     """What others could not use, by its path in the folder."""
     foreign = paths_of_this_machine(project)
+    names: dict[str, str] = {}
     found = [Problem(name, "pack writes a file of this name") for name in OURS]
     found = [one for one in found if (folder / one.path).exists()]
     try:
@@ -98,6 +100,8 @@ def problems(project: Project, folder: Path) -> list[Problem]:
             name = path.relative_to(folder).as_posix()
             try:
                 reason = problem_of(path, folder, foreign)
+                other = clash(name, names)
+                reason = reason or (other and f"{other} is the same name on some machines")
             except OSError as error:
                 reason = f"it cannot be read: {error.strerror or error}"
             found += [Problem(name, reason)] if reason else []
@@ -159,13 +163,13 @@ def write_archive(file: BinaryIO, folder: Path, top: str, more: dict[str, bytes]
     with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for path in files_in(folder):
             name = path.relative_to(folder).as_posix()
+            archive.inodes = {}  # type: ignore[attr-defined]  # each is whole, also one of two names
             info = for_everybody(archive.gettarinfo(str(path), f"{top}/{name}"))
             count += 1
             if not info.isreg():
                 archive.addfile(info)
                 continue
-            # Each is whole in the archive, also a file that has two names here. It may have become
-            # a link meanwhile.
+            # It may have become a link meanwhile.
             with os.fdopen(os.open(str(path), os.O_RDONLY | os.O_NOFOLLOW), "rb") as content:
                 reader = HashingReader(content)
                 info.size = os.fstat(content.fileno()).st_size
@@ -198,7 +202,7 @@ def do_pack(project: Project, options: argparse.Namespace) -> int:
     file = called_from() / options.file if options.file else outputs / f"{options.name}.tar"
     # Without the changes themselves, which may be of no concern to others.
     record = json.dumps(document(project, changes(project)), indent=1, ensure_ascii=False) + "\n"
-    known = {"path": str(file), "folder_name": quote(options.name)}
+    known = {"path": str(file), "folder_name": options.name}
     try:
         with new_file(file) as out:
             count = write_archive(out, folder, options.name, {NAME: record.encode()})
@@ -206,10 +210,13 @@ def do_pack(project: Project, options: argparse.Namespace) -> int:
         raise failed("archive-exists", project, **known) from error
     except OSError as error:
         reason = error.strerror or str(error)
-        parent = quote(str(next(one for one in file.parents if one.exists())))
+        parent = str(next(one for one in file.parents if one.exists()))
         raise failed(
             "archive-not-written", project, reason=reason, parent=parent, **known
         ) from error
+    links = sum(path.is_symlink() for path in files_in(folder))
+    if links:
+        show(f"{links} of the files are links, which import-results refuses; tar unpacks them.")
     show(f"Packed {count} files. To check them after unpacking, run there: sha256sum -c {SUMS}")
     print(file)
     return 0

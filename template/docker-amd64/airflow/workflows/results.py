@@ -109,14 +109,17 @@ def sources(paths: Paths | str | Path, kind: str) -> Iterator[tuple[str, Path]]:
         # Inputs keep their place in the folder, by which they are found again.
         base = top if kind == FOLDERS[0] else path if path.is_dir() else path.parent
         for one in files_in(path) if path.is_dir() else [path]:
+            if one.is_dir() and not one.is_symlink():
+                continue  # an empty folder is no file
             real = one.resolve()
             if top not in real.parents:
                 raise NotPublishedError(f"{one} is not in {top}.")
             if not real.is_file():
                 raise NotPublishedError(f"{one} is not a file.")
             key = one.relative_to(base).as_posix()
-            # Others may have a file system that does not tell A from a.
-            if known.setdefault(key, real) != real or clash(key, names) or key in RESERVED:
+            # Others may have a file system that does not tell A from a. Inputs are not handed on.
+            refused = kind != FOLDERS[0] and (clash(key, names) or key in RESERVED)
+            if known.setdefault(key, real) != real or refused:
                 raise NotPublishedError(f"{one} cannot be {key}: another file has this name.")
             yield key, real
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import fnmatch
 import json
 import os
+import re
 import stat
 from contextlib import suppress
 from glob import glob
@@ -88,8 +89,16 @@ def check_pattern(pattern: str) -> None:
 
 
 def find(pattern: str) -> dict[str, str]:
-    """The mark of each file that a pattern finds. ** follows no links to folders."""
+    """The mark of each file that a pattern finds. ** follows no links to folders.
+
+    Raises:
+        OSError: the folder of the pattern cannot be read.
+    """
     path = os.path.join(DOWNLOADED, pattern)  # noqa: PTH118  the pattern may be absolute
+    # glob finds nothing in a folder that cannot be read, as on a disk that is away: no file of it
+    # was deleted.
+    with suppress(FileNotFoundError, NotADirectoryError):
+        os.listdir(re.split(r"[*?[]", path)[0].rpartition("/")[0] or "/")  # noqa: PTH208
     above, _, name = path.rpartition("/")
     if above.endswith("/**"):
         tops = glob(above.removesuffix("/**"))  # noqa: PTH207

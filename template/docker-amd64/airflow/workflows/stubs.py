@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,6 +50,10 @@ class Places:
                 if NAME.fullmatch(entry.name) and entry.is_dir():
                     found[entry.name] = entry
         return found
+
+
+class UnreadableError(Exception):
+    """The data cannot be read now."""
 
 
 def refresh(
@@ -87,9 +91,12 @@ def refresh(
                     links[name] = dags
             for loader in loaders_in(folder / "loaders"):
                 loaders.setdefault(loader.stem, []).append((name, loader))
-        if loaders:
-            stubs.update(stubs_of(places, loaders, time.time() if now is None else now))
         put_links(places.bundle, links)
+        try:
+            if loaders:
+                stubs.update(stubs_of(places, loaders, time.time() if now is None else now))
+        except UnreadableError:
+            return  # as on a disk that is away: no file of it was deleted
         put_stubs(places.bundle / FILES, stubs)
 
 
@@ -154,20 +161,30 @@ def loaders_in(folder: Path) -> list[Path]:
     ]
 
 
+def names_in(folder: Path, loaders: dict[str, Any]) -> list[str]:
+    """The names of files with one of these loaders. Raises UnreadableError."""
+    try:
+        return sorted(one for one in os.listdir(folder) if loader_of(one) in loaders)  # noqa: PTH208
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise UnreadableError(str(error)) from error
+
+
 def stubs_of(
     places: Places, loaders: dict[str, list[tuple[str, Path]]], now: float
 ) -> dict[str, str | None]:
     """The text of the stub of each dropped file, by its path; None leaves one as it is.
 
     One folder is listed and only files with a loader are looked at, so 100,000 others cost 0.1 s.
+
+    Raises:
+        UnreadableError: the folder is there, and cannot be read.
     """
     stubs: dict[str, str | None] = {}
     folder, top = places.data / "downloaded", os.path.realpath(places.data)
     marks = {one: mark(one.stat()) for each in loaders.values() for _, one in each}
-    try:
-        names = sorted(one for one in os.listdir(folder) if loader_of(one) in loaders)  # noqa: PTH208
-    except OSError:
-        return {}
+    names = names_in(folder, loaders)
     if len(names) > MOST_FILES:
         why = f"More than {MOST_FILES} files in {folder} have a loader. The others have no DAG."
         stubs[f"{PROJECT}/{REFUSED}"] = refusal(why)
