@@ -16,7 +16,7 @@ from copier._main import Worker
 
 from hooks.generate.after_render import Answers, chosen
 from tests.conftest import ROOT
-from tests.support.configurator import SMI_LIST, asked, some_answers
+from tests.support.configurator import SMI_LIST, SMI_WSL, asked, some_answers
 from website.python import bundle
 from website.python.answers import PLACES, TEMPLATE, answer, choice_of, given, more, opened
 from website.python.machines import split_names
@@ -125,6 +125,7 @@ def test_a_greyed_choice_has_its_reason_and_a_possible_one_has_none() -> None:
         ("2x 4090, A100 80GB", ["4090", "4090", "A100 80GB"]),
         ("RTX 4090 A100", ["RTX 4090", "A100"]),
         (SMI, ["NVIDIA GeForce RTX 5090"]),
+        (SMI_WSL, ["NVIDIA GeForce RTX 4090", "NVIDIA RTX A2000"]),
     ],
 )
 def test_gpus_as_people_write_them(text: str, names: list[str]) -> None:
@@ -138,6 +139,7 @@ def test_what_nvidia_smi_prints_is_read() -> None:
         "gpus": "NVIDIA GeForce RTX 5090",
         "driver": "570.86.15",
     }
+    assert opened(SMI_WSL)["gpus"] == "NVIDIA GeForce RTX 4090, NVIDIA RTX A2000"
 
 
 @pytest.mark.parametrize(("state", "field"), NONSENSE.values(), ids=NONSENSE)
@@ -158,18 +160,63 @@ def test_a_file_of_something_else_gets_one_sentence(text: str) -> None:
     assert found["refused"][-1] == "."
 
 
-def test_a_report_of_doctor_is_read_as_text_and_as_json() -> None:
-    rows = [
-        {"id": "gpu-engine-not-restarted", "level": "error", "cause": "It was not restarted."}
-        | {"evidence": "1 GPU", "command": "sudo systemctl restart docker", "mendable": False}
-    ]
-    text = (
-        "fine: 40 checks\n\nerror: gpu-engine-not-restarted\n  It was not\n  restarted.\n"
-        "  Seen: 1 GPU\n  Run: sudo systemctl restart docker\n\nEach is explained by its id:\n  x"
+PROMPT = "me@gpu-1:~/my proj$ ./docker-amd64/template.sh doctor\n"
+REPORT = """\
+fine: 40 checks
+
+error: gpu-engine-not-restarted
+  It was not
+  restarted.
+  Seen: 1 GPU
+  Run: sudo systemctl restart docker
+
+warning: env-out-of-date
+  It is out of date.
+  Seen: it lacks a
+  key
+  Mended: the key was
+  added
+
+Each is explained by its id:
+  x
+"""
+FINDINGS = [
+    {"id": "gpu-engine-not-restarted", "level": "error", "cause": "It was not restarted."}
+    | {"evidence": "1 GPU", "command": "sudo systemctl restart docker", "mended": ""},
+    {"id": "env-out-of-date", "level": "warning", "cause": "It is out of date."}
+    | {"evidence": "it lacks a key", "command": "env", "mended": "the key was added"},
+]
+DOCUMENT = json.dumps({"status": 2, "findings": FINDINGS, "fine": []}, indent=2)
+
+
+@pytest.mark.parametrize("before", ["", "\ufeff", PROMPT, "[me@gpu-1 proj]$ template.sh\n"])
+@pytest.mark.parametrize("after", ["", "\nme@gpu-1:~$ "])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("text", [REPORT, DOCUMENT], ids=["text", "JSON"])
+def test_a_report_of_doctor_is_read_as_it_is_copied(
+    text: str, before: str, after: str, end: str
+) -> None:
+    found = opened(f"{before}{text}{after}".replace("\n", end))
+    first, second = found["findings"]
+    assert first == {
+        "id": "gpu-engine-not-restarted",
+        "level": "error",
+        "cause": "It was not restarted.",
+        "seen": "1 GPU",
+        "mended": "",
+        "run": "sudo systemctl restart docker",
+    }
+    assert (second["seen"], second["mended"], second["run"]) == (
+        "it lacks a key",
+        "the key was added",
+        "",
     )
-    by_json = opened(json.dumps({"status": 2, "findings": rows, "fine": [], "unchecked": []}))
-    assert by_json == opened(text)
-    assert by_json["findings"][0]["run"] == "sudo systemctl restart docker"
+
+
+def test_a_host_is_read_as_it_is_copied() -> None:
+    host = (ROOT / "tests/fakes/hosts/t4-cloud-vm.json").read_text("utf-8")
+    assert opened(host)["gpus"] == "Tesla T4"
+    assert opened(f"{PROMPT}{host}\n{PROMPT}") == opened(host)
 
 
 def test_the_questions_are_those_that_copier_asks(template: Path, tmp_path: Path) -> None:

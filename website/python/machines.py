@@ -12,12 +12,21 @@ from hooks.matcher.hosts import parse_driver
 from hooks.matcher.names import is_virtual
 
 # The table of nvidia-smi: | 0  NVIDIA GeForce RTX 4090  Off | 00000000:01:00.0 Off | ...
-_SMI_ROW = re.compile(r"^\|\s+\d+\s+(\S.*?)\s+(?:On|Off|N/A|WDDM|TCC|MCDM)\s*\|", re.MULTILINE)
+# The bus behind the name tells a GPU from a process, which has N/A at its end in Windows and WSL.
+_SMI_ROW = re.compile(
+    r"^\|\s+\d+\s+(\S.*?)\s+(?:On|Off|N/A|WDDM|TCC|MCDM)\s*"
+    r"\| *(?:[0-9A-F]+:[0-9A-F]+:[0-9A-F]+\.[0-9A-F]|N/A)",
+    re.MULTILINE | re.IGNORECASE,
+)
 _SMI_DRIVER = re.compile(r"(?:Driver|KMD) Version:\s*([0-9][0-9.]+)")
 _SMI_MIG = re.compile(r"\s*MIG .*Device\s+[0-9]+:.*")
-_BLOCK = re.compile(r"^(error|warning): ([a-z0-9-]+)$", re.MULTILINE)
+PARTS = ("Seen", "Mended", "Run")  # of a finding of doctor, behind its cause
+_REPORT = re.compile(r"^fine: [0-9]+ checks", re.MULTILINE)
+_BLOCK = re.compile(r"^(error|warning): ([a-z0-9-]+)[ \t]*$", re.MULTILINE)
+_PART = re.compile(rf"^[ \t]*({'|'.join(PARTS)}): ", re.MULTILINE)
+_JSON = re.compile(r"^\s*(?=\{)", re.MULTILINE)
 UNKNOWN_GPU = "is not an NVIDIA GPU in the table: name it as nvidia-smi -L does"
-MOST_TEXT = 1_000_000  # characters of a dropped file
+MOST_TEXT = 1 << 20  # characters; the page reads no longer file
 MOST_GPUS = 64
 FORMS = "the output of `template.sh env --json`, of `template.sh doctor` or of `nvidia-smi`"
 
@@ -112,20 +121,25 @@ def read_file(text: str) -> dict[str, Any]:
     """
     if len(text) > MOST_TEXT:
         return _nothing(f"The file is too long: drop {FORMS}.")
-    stripped = text.lstrip("\ufeff \t\r\n")
-    if stripped[:1] in {"{", "["}:
-        try:
-            document = json.loads(stripped)
-        except (ValueError, RecursionError):
-            return _nothing(f"The file is not valid JSON: drop {FORMS} as it was printed.")
-        return _document(document)
-    findings = _findings_of_text(stripped)
-    if findings is not None:
-        return {"kind": "doctor", "findings": findings}
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n")  # as Windows writes it
+    report, document = _REPORT.search(text), _JSON.search(text)
+    if report:
+        return {"kind": "doctor", "findings": _findings_of_text(text[report.start() :])}
     if _SMI_ROW.search(text) or re.search(r"^\s*GPU [0-9]+:", text, re.MULTILINE):
         driver = next(iter(_SMI_DRIVER.findall(text)), "")
         return {"kind": "names", "gpus": _named(split_names(text)), "driver": driver}
+    if document:
+        return _read_json(text[document.end() :])
     return _nothing(f"The file is none that this page can judge: drop {FORMS}.")
+
+
+def _read_json(text: str) -> dict[str, Any]:
+    """A document, behind which a prompt may be left."""
+    try:
+        document, _ = json.JSONDecoder().raw_decode(text)
+    except (ValueError, RecursionError):
+        return _nothing(f"The file is not valid JSON: drop {FORMS} as it was printed.")
+    return _document(document)
 
 
 def _nothing(said: str) -> dict[str, Any]:
@@ -137,9 +151,7 @@ def _named(lines: list[str]) -> str:
     return ", ".join(re.sub(r"^GPU [0-9]+:\s*|\s*\(UUID:.*", "", line) for line in lines)
 
 
-def _document(document: Any) -> dict[str, Any]:
-    if not isinstance(document, dict):
-        return _nothing(f"The file is not of a machine: drop {FORMS}.")
+def _document(document: dict[str, Any]) -> dict[str, Any]:
     if isinstance(document.get("findings"), list) and "gpus" not in document:
         rows = [row for row in document["findings"] if isinstance(row, dict)]
         keys = {
@@ -147,9 +159,12 @@ def _document(document: Any) -> dict[str, Any]:
             "level": "level",
             "cause": "cause",
             "seen": "evidence",
+            "mended": "mended",
             "run": "command",
         }
         found = [{key: str(row.get(name, "")) for key, name in keys.items()} for row in rows]
+        for one in found:
+            one["run"] = "" if one["mended"] else one["run"]  # as the report has it
         return {"kind": "doctor", "findings": found}
     if not {"gpus", "driver", "engine"} & document.keys():
         return _nothing(f"The file does not describe a machine: drop {FORMS}.")
@@ -164,15 +179,14 @@ def _document(document: Any) -> dict[str, Any]:
     return {"kind": "host", "facts": document, "gpus": names, "driver": machine.host.driver or ""}
 
 
-def _findings_of_text(text: str) -> list[dict[str, str]] | None:
-    """The findings of a doctor's report as it is printed; None for another text."""
-    if not re.match(r"fine: [0-9]+ checks", text):
-        return None
+def _findings_of_text(text: str) -> list[dict[str, str]]:
+    """The findings of a doctor's report as it is printed."""
     parts = _BLOCK.split(text)
     found = []
     for level, name, body in zip(parts[1::3], parts[2::3], parts[3::3], strict=True):
-        said = " ".join(body.partition("\n\n")[0].split())
-        cause, _, rest = said.partition(" Seen: ")
-        seen, _, run = rest.partition(" Run: ")
-        found.append({"id": name, "level": level, "cause": cause, "seen": seen, "run": run})
+        cause, *rest = _PART.split(body.strip("\n").partition("\n\n")[0])
+        said = dict(zip(rest[::2], rest[1::2], strict=True))
+        texts = {"cause": cause} | {key.lower(): said.get(key, "") for key in PARTS}
+        joined = {key: " ".join(value.split()) for key, value in texts.items()}
+        found.append({"id": name, "level": level, **joined})
     return found
