@@ -383,7 +383,7 @@ def test_nonsense_in_the_page_gets_a_sentence(site: Site) -> None:
     site.page.locator("#file-error:not(:empty)").wait_for()
     assert "none that this page can judge" in site.text("file-error")
     site.open("#servise=train")
-    assert "Did you mean service?" in site.text("file-error")
+    assert "Did you mean service?" in site.text("why")
 
 
 def test_it_works_from_a_file(site: Site) -> None:

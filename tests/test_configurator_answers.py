@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -18,8 +19,9 @@ from hooks.generate.after_render import Answers, chosen
 from tests.conftest import ROOT
 from tests.support.configurator import SMI_LIST, SMI_WSL, asked, some_answers
 from website.python import bundle
-from website.python.answers import PLACES, TEMPLATE, answer, choice_of, given, more, opened
+from website.python.answers import PLACES, answer, choice_of, given, more, opened
 from website.python.machines import split_names
+from website.python.project_command import HIDDEN, TEMPLATE
 from website.python.questions import DRIVER, questionnaire
 
 SMI = """\
@@ -105,6 +107,28 @@ def test_each_service_of_the_overview_works_when_it_is_taken() -> None:
         told = answer({**state, "answers": row["answers"]})
         assert told["verdict"].startswith("works"), row
         assert not [one for one in told["questions"] if one["refused"]], row
+
+
+SERVICES = ("simple", "conda", "train", "devel", "ngc", "hub")
+# What somebody may have chosen before, of which nothing may be left that a verdict rests on.
+BEFORE = {"pytorch_build": "source", "cca": "8.6", "hub_image": "devel", "python_version": "3.10"}
+
+
+@pytest.mark.parametrize(("first", "then"), [*itertools.permutations(SERVICES, 2)])
+def test_a_service_that_is_taken_leaves_nothing_of_the_one_before(first: str, then: str) -> None:
+    machine = {"gpus": "RTX 3090", "driver": "550.54.15"}
+    rows = {row["name"]: row for row in more(machine)["services"]}
+    assert {*rows} == {*SERVICES}
+    answers: dict[str, str] = {**BEFORE}
+    for name in (first, then):
+        answers |= rows[name]["answers"]
+        told = answer({**machine, "answers": answers})
+        assert (told["verdict"], told["why"]) == (rows[name]["verdict"], rows[name]["why"])
+        assert told["command"], told["problem"]
+        # More than the verdict: the versions that the row names.
+        alone = answer({**machine, "answers": rows[name]["answers"]})
+        assert told["what"] == alone["what"]
+        assert told["command"] == alone["command"]
 
 
 def test_a_greyed_choice_has_its_reason_and_a_possible_one_has_none() -> None:
@@ -217,6 +241,74 @@ def test_a_host_is_read_as_it_is_copied() -> None:
     host = (ROOT / "tests/fakes/hosts/t4-cloud-vm.json").read_text("utf-8")
     assert opened(host)["gpus"] == "Tesla T4"
     assert opened(f"{PROMPT}{host}\n{PROMPT}") == opened(host)
+
+
+def copiers_name(template: Path, folder: str, **data: str) -> str:
+    """What Copier calls the project in a folder; ValueError where it takes no name."""
+    worker = Worker(
+        src_path=str(template), dst_path=Path(folder), data=data, defaults=True, quiet=True
+    )
+    worker._ask()
+    return str(worker.answers.combined["project_name"])
+
+
+FOLDERS = {"MyProj": "myproj", "../my proj": "my-proj", "/srv/Über": "ber", "a/..": "project"}
+
+
+@pytest.mark.parametrize(("folder", "name"), FOLDERS.items())
+def test_a_folder_has_the_name_that_copier_derives(template: Path, folder: str, name: str) -> None:
+    assert questionnaire().answer({}, folder=folder)[1]["project_name"] == name
+    assert copiers_name(template, folder) == name
+    assert copiers_name(template, folder, project_name=name) == name  # the default is checked, too
+    told = answer({"folder": folder})
+    assert told["folder_refused"] == ""
+    assert shlex.split(told["command"].splitlines()[-1]) == [TEMPLATE, folder]
+
+
+def test_this_folder_can_be_named() -> None:
+    assert answer({"folder": "."})["command"].endswith(f"{TEMPLATE} .")
+
+
+def test_a_folder_that_copier_refuses_is_refused(template: Path) -> None:
+    told = answer({"folder": "100%"})
+    with pytest.raises(ValueError, match=re.escape(told["folder_refused"].rstrip("."))):
+        copiers_name(template, "100%", project_name="100")
+    assert (told["command"], told["problem"]) == ("", told["folder_refused"])
+
+
+@pytest.mark.parametrize(
+    ("folder", "words"),
+    [("-x", "./-x"), ("a\nb", "be seen"), ("a\u200bb", "be seen"), ("\ud800", "be seen")],
+)
+def test_a_folder_that_no_shell_can_have_gets_one_sentence(folder: str, words: str) -> None:
+    told = answer({"folder": folder})
+    assert words in told["folder_refused"]
+    assert told["folder_refused"][-1] == "."
+    assert (told["command"], told["problem"]) == ("", told["folder_refused"])
+
+
+def test_a_shell_finds_the_home_of_a_folder() -> None:
+    assert answer({"folder": " ~/my proj "})["command"].endswith(f"{TEMPLATE} ~/'my proj'")
+
+
+def test_a_link_gives_no_answer_that_the_page_does_not_show() -> None:
+    link = dict.fromkeys(HIDDEN, "x-y")
+    told = answer({"folder": "Other", "answers": link})
+    assert told["refused"] == ""
+    assert told["left_out"] == [*link]
+    assert told["command"] == answer({"folder": "Other"})["command"]
+    assert not {*link} & {one["name"] for one in told["questions"]}
+
+
+@pytest.mark.parametrize("wrong", [{"servise": "train"}, {"jit": "maybe"}, {"flavour": "base"}])
+def test_a_link_that_is_refused_has_neither_command_nor_lines(wrong: dict[str, str]) -> None:
+    state = {"gpus": "5090", "driver": "570", "answers": {**wrong, "shell": "zsh"}}
+    told = answer(state)
+    assert told["left_out"] == [*wrong]
+    assert next(iter(wrong)) in told["why"]
+    assert (told["command"], told["plain"]) == ("", [])
+    assert more(state) == {"changes": [], "marks": {}, "services": []}
+    assert asked(told)["shell"] == "zsh"
 
 
 def test_the_questions_are_those_that_copier_asks(template: Path, tmp_path: Path) -> None:

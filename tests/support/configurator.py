@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from website.python.answers import HIDDEN, given
+from website.python.answers import given
+from website.python.project_command import OF_CODE
 from website.python.questions import questionnaire
 
 SMI_LIST = """\
@@ -45,7 +46,7 @@ def some_answers(randomly: random.Random) -> dict[str, str]:
     found: dict[str, str] = {}
     for _ in range(randomly.randrange(5)):
         questions, _ = questionnaire().answer(given(found))
-        name = randomly.choice([one for one in questions if one not in HIDDEN])
+        name = randomly.choice([one for one in questions if one not in OF_CODE])
         one = questions[name]
         if one.kind == "switch":
             found[name] = randomly.choice(["yes", "no"])

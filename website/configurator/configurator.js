@@ -3,9 +3,11 @@
 
 (() => {
     const { element, setText, showQuestions, showChanges, showServices, showFindings } = globalThis.hearthLists;
+    const { MOST, read } = globalThis.hearthTextFile;
     const byId = (id) => document.getElementById(id);
     const build = globalThis.hearthBuild ?? { gpus: [], drivers: [], first: null, kilobytes: {}, tables: "" };
     const FIELDS = ["gpus", "driver", "folder"];
+    const NOTHING_MORE = { changes: [], marks: {}, services: [] };
     const LINK = { gpus: "gpu", driver: "driver", folder: "folder" };
 
     const state = { gpus: "", driver: "", folder: "", elsewhere: false, answers: {}, facts: null };
@@ -27,7 +29,7 @@
         parts.delete("elsewhere");
         byId("elsewhere").checked = state.elsewhere;
         state.answers = Object.fromEntries(parts);
-        state.facts = null;
+        forgetFile();
         for (const field of FIELDS) byId(field).value = state[field];
     }
 
@@ -49,8 +51,7 @@
             setText(byId(`${field}-error`), own);
             byId(field).setAttribute("aria-invalid", String(Boolean(own)));
         }
-        setText(byId("file-error"), answer.field === "link" ? `The link says: ${answer.refused}` : "");
-        byId("could-be").replaceChildren(...(answer.could_be ?? []).map((name) => {
+        byId("could-be").replaceChildren(...answer.could_be.map((name) => {
             const button = element("button", { type: "button", textContent: name });
             button.addEventListener("click", () => {
                 byId("gpus").value = name;
@@ -59,7 +60,6 @@
             });
             return button;
         }));
-        if (!answer.questions) return;
         const result = byId("result");
         result.dataset.verdict = answer.verdict;
         result.classList.remove("waiting");
@@ -74,9 +74,21 @@
         setText(byId("problem"), answer.problem);
         setText(byId("plain"), answer.plain.join("\n"));
         setText(byId("plain-note"), answer.plain_note);
-        setText(byId("folder-error"), answer.project_refused);
+        setText(byId("folder-error"), answer.folder_refused);
+        byId("folder").setAttribute("aria-invalid", String(Boolean(answer.folder_refused)));
         byId("copy").hidden = !answer.command;
         showQuestions(answer.questions, marks, choose);
+    }
+
+    // In place of an answer. Nothing of an older one may be left beside it.
+    function showFailure(error) {
+        show({
+            verdict: "none", word: "Python does not run in this browser", layer: "", what: "", machine: "",
+            why: `${error.message}. On a terminal, hearth match gives the same answers.`,
+            instead: "", notes: [], command: "", problem: "", plain: [], plain_note: "", folder_refused: "",
+            could_be: [], questions: shown?.questions ?? [],
+        });
+        showMore(NOTHING_MORE);
     }
 
     function showMore(more) {
@@ -93,31 +105,50 @@
             + " only. Nothing that you type or drop leaves this browser.");
     }
 
+    // Whether the answer was shown; else somebody has asked for another one by then.
     async function ask() {
         asked += 1;
         const mine = asked;
         times.settled = false;
         const began = performance.now();
+        setText(byId("file-error"), "");
         writeLink();
         try {
             const answer = await globalThis.hearthAsk("website.python.answers:answer", state);
-            if (mine !== asked) return;
+            if (mine !== asked) return false;
+            for (const name of answer.left_out) delete state.answers[name];
             show(answer);
             const now = performance.now();
             times.first ??= now;
             if (times.python === null) times.python = now;
             else times.answers.push(now - began);
             status(`Answered in ${Math.round(now - began)} ms.`);
+            if (answer.field === "link") {
+                showMore(NOTHING_MORE);
+                times.settled = true;
+            } else {
+                askMore(mine, began);
+            }
+            return true;
+        } catch (error) {
+            if (mine !== asked) return false;
+            showFailure(error);
+            times.settled = true;
+            return true;
+        }
+    }
+
+    async function askMore(mine, began) {
+        try {
             const more = await globalThis.hearthAsk("website.python.answers:more", state);
             if (mine !== asked) return;
-            if (shown.questions) showMore(more);
+            showMore(more);
             times.more.push(performance.now() - began);
-            times.settled = true;
         } catch (error) {
-            byId("result").classList.remove("waiting");
-            setText(byId("verdict"), "Python does not run in this browser");
-            setText(byId("why"), `${error.message}. On a terminal, hearth match gives the same answers.`);
+            if (mine !== asked) return;
+            showFailure(error);
         }
+        times.settled = true;
     }
 
     // WHAT PEOPLE DO
@@ -134,14 +165,14 @@
         ask();
     }
 
-    function take(answers, driver) {
+    async function take(answers, driver) {
         Object.assign(state.answers, answers);
         if (driver) {
+            forgetFile(); // that machine has another one
             state.driver = driver;
             byId("driver").value = driver;
         }
-        ask();
-        byId("command").focus();
+        if (await ask()) byId(shown.command ? "command" : "verdict").focus(); // the button is gone
     }
 
     function forgetFile() {
@@ -173,6 +204,21 @@
         await ask();
     }
 
+    async function openFile(file) {
+        let text;
+        try {
+            if (file.size > MOST) {
+                throw new Error(`${file.name} is larger than 1 MB: drop one of the files that are named above.`);
+            }
+            text = await read(file);
+        } catch (error) {
+            byId("doctor").hidden = true;
+            setText(byId("file-error"), error.message);
+            return;
+        }
+        await open(text, file.name);
+    }
+
     async function copy(text, said) {
         try {
             await navigator.clipboard.writeText(text);
@@ -198,16 +244,17 @@
             if (byId("pasted").value.trim()) open(byId("pasted").value, "the text");
             else setText(byId("file-error"), "");
         });
-        byId("file").addEventListener("change", async () => {
+        byId("file").addEventListener("change", () => {
             const [file] = byId("file").files;
-            if (file) open(await file.text(), file.name);
+            if (file) openFile(file);
         });
         document.addEventListener("dragover", (event) => event.preventDefault());
-        document.addEventListener("drop", async (event) => {
+        document.addEventListener("drop", (event) => {
             event.preventDefault();
             const [file] = event.dataTransfer.files;
-            const text = file ? await file.text() : event.dataTransfer.getData("text");
-            if (text) open(text, file ? file.name : "the text");
+            const text = event.dataTransfer.getData("text");
+            if (file) openFile(file);
+            else if (text) open(text, "the text");
         });
         byId("forget").addEventListener("click", () => {
             forgetFile();

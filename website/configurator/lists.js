@@ -81,6 +81,7 @@ globalThis.hearthLists = (() => {
             set.append(element("label", {}, box, ` ${offer.label}`));
         }
         set.append(element("p", { className: "error", id: `q-${question.name}-error` }));
+        set.setAttribute("aria-describedby", `q-${question.name}-error`);
         return set;
     }
 
@@ -160,16 +161,18 @@ globalThis.hearthLists = (() => {
     }
 
     function showFindings(findings) {
-        const errors = findings.filter((finding) => finding.level === "error").length;
-        const summary = findings.length === 0 ? "Nothing is wrong with that machine."
-            : `${errors} error${errors === 1 ? "" : "s"} and ${findings.length - errors} other finding${
-                findings.length - errors === 1 ? "" : "s"}. ${errors ? "What is named by an error will not work."
-                : "It works, but may fail later."}`;
+        const left = findings.filter((finding) => !finding.mended);
+        const errors = left.filter((finding) => finding.level === "error").length;
+        const others = left.length - errors;
+        const summary = left.length === 0 ? "Nothing is wrong with that machine."
+            : `${errors} error${errors === 1 ? "" : "s"} and ${others} other finding${others === 1 ? "" : "s"}. ${
+                errors ? "What is named by an error will not work." : "It works, but may fail later."}`;
         setText(document.getElementById("doctor-summary"), summary);
         document.getElementById("findings").replaceChildren(...findings.flatMap((finding) => [
             element("dt", { textContent: `${finding.level}: ${finding.id}` }),
             element("dd", { textContent: finding.cause }),
             ...(finding.seen ? [element("dd", { textContent: `Seen: ${finding.seen}` })] : []),
+            ...(finding.mended ? [element("dd", { textContent: `Mended: ${finding.mended}` })] : []),
             ...(finding.run ? [element("dd", {}, element("pre", { tabIndex: 0, textContent: finding.run }))] : []),
         ]));
         document.getElementById("doctor").hidden = false;

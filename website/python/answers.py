@@ -7,7 +7,6 @@ the matcher's, all choices and refusals those of the questions in copier.yml.
 from __future__ import annotations
 
 import functools
-import shlex
 from typing import TYPE_CHECKING, Any
 
 from hooks.compat.table import load
@@ -20,6 +19,7 @@ from hooks.matcher.this_machine import Place
 from hooks.matcher.verdicts import Verdict
 
 from .machines import described, read_file
+from .project_command import ALWAYS, HIDDEN, command, folder_of, folder_refused, spelt
 from .questions import questionnaire
 
 if TYPE_CHECKING:
@@ -31,15 +31,6 @@ if TYPE_CHECKING:
     from .machines import Machine
     from .questions import Answered
 
-TEMPLATE = "gh:org/hearth"
-# The folder of the command is the name of the project; nothing else about code is asked here.
-HIDDEN = ("project_name", "project_kind", "package_name", "code_dir")
-# What a verdict rests on is always in the command: Copier's own defaults follow the machine that
-# it runs on, the files of the folder and the newest version of the template.
-ALWAYS = (
-    *("service", "accelerator", "package_manager", "ngc_release", "torch_version"),
-    *("cuda_version", "python_version"),
-)
 # The answers that follow the machine until somebody chooses them, by the field of a choice.
 FOLLOW = {
     "torch": "torch_version",
@@ -70,27 +61,24 @@ def answer(state: Mapping[str, Any]) -> Json:
 
     Args:
         state: gpus and driver as typed; answers, texts by the names of questions (a list has
-            commas); folder, the name of the project; elsewhere, whether the command runs on another
+            commas); folder, that of the project; elsewhere, whether the command runs on another
             machine than that of the GPUs; facts, a host that was dropped, or None.
     """
-    machine = described(
-        str(state.get("gpus", "")), str(state.get("driver", "")), state.get("facts")
-    )
-    wanted = _wanted(state, machine.host)
-    folder = str(state.get("folder") or "myproj")
-    refused = questionnaire().refused(given(wanted))
-    if refused:
-        return {"refused": refused, "field": "link", "could_be": []}
-    followed, instead = _followed(machine.host, wanted, folder)
-    questions, known = _answers({**wanted, **followed}, folder)
+    machine = _machine(state)
+    wanted, left_out, refused = _wanted(state, machine.host)
+    folder = folder_of(state)
+    no_folder = folder_refused(folder)
+    followed, instead = _followed(machine.host, wanted)
+    questions, known = _answers({**wanted, **followed})
     made = choice_of(known)
     said = _judgement(machine.host, made, known)
-    problems = [one.refused for one in questions.values() if one.refused]
+    problems = [why for why in (no_folder, *(one.refused for one in questions.values())) if why]
     if said and said.verdict is Verdict.FAILS:
         problems.append("This choice fails on that machine: take a change that works, above.")
-    return {
+    told = {
         "refused": machine.refused,
         "field": machine.field,
+        "left_out": left_out,
         "could_be": list(machine.could_be),
         "machine": _machine_line(machine.host),
         "named": gpus_of(machine.host) if machine.host else "",
@@ -101,21 +89,54 @@ def answer(state: Mapping[str, Any]) -> Json:
             for name, one in questions.items()
             if name not in HIDDEN
         ],
-        "project_refused": questions["project_name"].refused,
+        "folder_refused": no_folder,
         **_verdict(machine, made, said),
         "command": "" if problems else command(questions, folder),
         "problem": problems[0] if problems else "",
         **_plain(machine.host, made),
     }
+    return {**told, **_no_link(refused)} if refused else told
 
 
-def _wanted(state: Mapping[str, Any], machine: Host | None) -> dict[str, str]:
-    """The answers that somebody chose; with `elsewhere`, the GPUs are those of another machine."""
-    wanted = {str(name): str(value) for name, value in (state.get("answers") or {}).items()}
+def _machine(state: Mapping[str, Any]) -> Machine:
+    gpus, driver = str(state.get("gpus", "")), str(state.get("driver", ""))
+    return described(gpus, driver, state.get("facts"))
+
+
+def _no_link(refused: str) -> Json:
+    """What replaces an answer where a link is refused: whoever made it meant something else."""
+    return {
+        "refused": refused,
+        "field": "link",
+        "could_be": [],
+        "instead": "",
+        **_said("unknown", "The link is refused", refused),
+        "command": "",
+        "problem": "",
+        "plain": [],
+        "plain_note": "",
+    }
+
+
+def _wanted(
+    state: Mapping[str, Any], machine: Host | None
+) -> tuple[dict[str, str], list[str], str]:
+    """The answers that somebody chose, the names that are left out, and why a link is refused.
+
+    With `elsewhere`, the GPUs are those of another machine.
+    """
+    chosen = {str(name): str(value) for name, value in (state.get("answers") or {}).items()}
+    left_out = [name for name in chosen if name in HIDDEN]
+    wanted = {name: value for name, value in chosen.items() if name not in HIDDEN}
+    refused = questionnaire().refused(given(wanted))
+    if refused:
+        fine = {name for name in wanted if not questionnaire().refused(given({name: wanted[name]}))}
+        left_out += [name for name in wanted if name not in fine]
+        wanted = {name: value for name, value in wanted.items() if name in fine}
     if state.get("elsewhere") and machine is not None:
         names = dict.fromkeys(item.name or item.product for item in machine.gpus)
         wanted["target_gpus"] = ", ".join(names)
-    return wanted
+    return wanted, left_out, refused
 
 
 def given(wanted: Mapping[str, str]) -> Json:
@@ -135,15 +156,14 @@ def _kinds() -> dict[str, str]:
     return {name: one.kind for name, one in found.items()}
 
 
-def _answers(wanted: Mapping[str, str], folder: str) -> tuple[dict[str, Answered], Json]:
+def _answers(wanted: Mapping[str, str]) -> tuple[dict[str, Answered], Json]:
     """The questions as Copier has them on a machine with an NVIDIA driver."""
-    return _answered(tuple(sorted(wanted.items())), folder)
+    return _answered(tuple(sorted(wanted.items())))
 
 
 @functools.lru_cache(maxsize=512)
-def _answered(wanted: tuple[tuple[str, str], ...], folder: str) -> tuple[dict[str, Answered], Json]:
-    answers = {"project_name": folder, **given(dict(wanted))}
-    return questionnaire().answer(answers, folder=folder, driver=True)
+def _answered(wanted: tuple[tuple[str, str], ...]) -> tuple[dict[str, Answered], Json]:
+    return questionnaire().answer(given(dict(wanted)), driver=True)
 
 
 def choice_of(known: Mapping[str, Any]) -> Choice:
@@ -187,14 +207,12 @@ def _judgement(machine: Host | None, made: Choice, known: Mapping[str, Any]) -> 
     return _judged(machine, made) if machine is not None and _uses_gpus(known) else None
 
 
-def _followed(
-    machine: Host | None, wanted: Mapping[str, str], folder: str
-) -> tuple[dict[str, str], str]:
+def _followed(machine: Host | None, wanted: Mapping[str, str]) -> tuple[dict[str, str], str]:
     """Answers for what nobody chose where Copier's own would fail on this machine, and why.
 
     They are those of the newest choice that works, keeps what was chosen, and is on offer.
     """
-    _, known = _answers(wanted, folder)
+    _, known = _answers(wanted)
     if machine is None or not _uses_gpus(known):
         return {}, ""
     if machine.driver is None:  # the newest that drives the GPUs, as the hook takes for target_gpus
@@ -214,7 +232,7 @@ def _followed(
         if new.keys() & wanted.keys():
             continue
         tried += 1
-        questions, after = _answers({**wanted, **new}, folder)
+        questions, after = _answers({**wanted, **new})
         asked = all(questions[name].asked and not questions[name].refused for name in new)
         if asked and _judged(machine, choice_of(after)).verdict.works:
             return new, f"{describe(made)}, Copier's default, would fail here: {judgement.why}."
@@ -333,24 +351,6 @@ def driver_lines(machine: Host, driver: str) -> list[Json]:
     ]
 
 
-def command(questions: Mapping[str, Answered], folder: str) -> str:
-    """The line that makes the project: what is judged, and what differs from Copier's default."""
-    words = ["uvx --with nvidia-ml-py copier copy --trust"]
-    for name, one in questions.items():
-        if name in HIDDEN or not one.asked:
-            continue
-        if name in ALWAYS or one.value != one.usual:
-            words.append(f"--data {shlex.quote(f'{name}={_spelt(one.value)}')}")
-    words.append(f"{TEMPLATE} {shlex.quote(folder)}")
-    return " \\\n    ".join(words)
-
-
-def _spelt(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"[{', '.join(value)}]" if isinstance(value, list) else str(value)
-
-
 def _plain(machine: Host | None, made: Choice) -> Json:
     """The lines for those who want no template, where they work by themselves."""
     alone = made._replace(project=False, compat="image")
@@ -374,16 +374,13 @@ def more(state: Mapping[str, Any]) -> Json:
     """
     nothing: Json = {"changes": [], "marks": {}, "services": []}
     told = answer(state)
-    machine = described(
-        str(state.get("gpus", "")), str(state.get("driver", "")), state.get("facts")
-    ).host
-    if machine is None or "questions" not in told:
+    machine = _machine(state).host
+    if machine is None or told["field"] == "link":
         return nothing
-    wanted = _wanted(state, machine)
+    wanted, _, _ = _wanted(state, machine)
     values = {one["name"]: str(one["value"]) for one in told["questions"]}
     followed = {name: values[name] for name in told["followed"]}
-    folder = str(state.get("folder") or "myproj")
-    questions, known = _answers({**wanted, **followed}, folder)
+    questions, known = _answers({**wanted, **followed})
     if not _uses_gpus(known):
         return nothing
     made = choice_of(known)
@@ -453,21 +450,24 @@ def _overview(machine: Host) -> tuple[Row, ...]:
 
 
 def _row(row: Row, *, project: bool) -> Json:
-    wanted: Json = {}
-    if row.choice and project:
-        wanted = {"service": row.choice.service, "package_manager": row.choice.package_manager}
-        wanted |= answers_of(row.choice)
-        del wanted["cca"]
-        if row.choice.service in {"ngc", "hub"}:
-            del wanted["package_manager"]
     return {
         "name": row.name,
         "lines": [*row.lines],
         "verdict": row.judgement.verdict.value,
         "why": f"{row.judgement.why}.",
-        "answers": wanted,
+        "answers": _answers_for(row.choice) if row.choice and project else {},
         "plain": [*installs(row.choice)] if row.choice and not project else [],
     }
+
+
+def _answers_for(made: Choice) -> dict[str, str]:
+    """Answers that come to a choice, whatever was chosen before: all that a verdict rests on."""
+    # What a choice lacks is said, too: no PyTorch, and its wheel.
+    wanted = {"torch_version": "none", **answers_of(made), "package_manager": made.package_manager}
+    wanted["pytorch_build"] = made.pytorch_build
+    questions, _ = _answers(wanted)
+    judged = (*ALWAYS, "pytorch_build", "hub_image", "cca", *wanted.keys() & {"linux_distro"})
+    return {name: spelt(questions[name].value) for name in judged if questions[name].asked}
 
 
 def opened(text: str) -> Json:

@@ -53,6 +53,7 @@ FILES = [
     "website/python/calls.py",
     "website/python/explain_answers.py",
     "website/python/machines.py",
+    "website/python/project_command.py",
     "website/python/questions.py",
 ]
 # What is called once, without arguments, before the memory is taken: module and function. A page

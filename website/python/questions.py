@@ -161,7 +161,7 @@ class Questionnaire:
             answers_file=".copier-answers.yml",
             data=dict(data),
             defaults=True,
-            dst_path=PurePosixPath("/", folder),
+            dst_path=PurePosixPath(folder),
             overwrite=False,
             skip_tasks=False,
         )
@@ -169,7 +169,7 @@ class Questionnaire:
             "_copier_answers": {},
             "_copier_conf": settings,
             "_external_data": {},
-            "_folder_name": folder,
+            "_folder_name": PurePosixPath("/", folder).name,
         }
 
     def _computed(self, row: Mapping[str, Any], known: Mapping[str, Any]) -> Any:
@@ -185,7 +185,7 @@ class Questionnaire:
 
         Args:
             given: answers by the names of questions. Those to what is not asked take no part.
-            folder: the name of the new folder.
+            folder: the path of the new folder.
             driver: whether the machine that runs Copier has an NVIDIA driver.
 
         Returns:
@@ -207,6 +207,13 @@ class Questionnaire:
         """Why Copier refuses the names or the form of answers before it asks anything."""
         known = self._base("myproj", given) | self._facts(driver=True)
         return _offers(_parsed_choices(self._rows["data"]["choices"]), self, known)[0].reason
+
+    def folder_refused(self, folder: str) -> str:
+        """Why the first question takes no name of a project in a folder, "" if it takes one."""
+        name = "project_name"
+        known = self._base(folder, {}) | self._facts(driver=True)
+        usual = self._answered(name, self._rows[name], {}, known).value
+        return self._answered(name, self._rows[name], {name: usual}, known).refused
 
     def _answered(
         self, name: str, row: Mapping[str, Any], given: Mapping[str, Any], known: Mapping[str, Any]
