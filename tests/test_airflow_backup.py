@@ -271,7 +271,7 @@ def server(project: Project, monkeypatch: pytest.MonkeyPatch) -> Server:
         "start_database": lambda _: found,
         "tables_of_image": lambda *_: TABLES,
         "volumes": lambda _: {"airflow-database": "demo-airflow-database"},
-        "image_id": lambda _: "sha256:1",
+        "build": lambda _: None,
         "running": lambda *_: "id",
         "verb": lambda _, action: found.calls.append(action),
         "keep_apart": lambda _: None,
@@ -410,6 +410,40 @@ def test_an_archive_that_cannot_be_used_is_refused_before_anything_is_done(
     assert server.databases == {NAME: b"aaa|bbb|present"}
     assert not server.calls
     assert not kept(project)
+
+
+@pytest.mark.parametrize("knows", [True, False])
+def test_a_restore_is_for_the_airflow_of_the_files_and_not_of_the_last_image(
+    project: Project, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, knows: bool
+) -> None:
+    """`build` makes no image of Airflow: after an update, or its undo, the last one is another."""
+    other = Tables("3.4.0", frozenset(("zzz",)), frozenset(("zzz",)), {})
+    images = [other, TABLES] if knows else [TABLES, other]
+    monkeypatch.setattr(airflow_backup, "build", lambda _: images.pop(0))
+    monkeypatch.setattr(airflow_backup, "tables_of_image", lambda *_: images[0])
+    server.databases[NAME] = b"zzz|present"
+    make(tmp_path / "x.tar")
+    if knows:
+        assert restore(project, "x.tar", yes=True) == 0
+        assert server.databases == {NAME: b"aaa|bbb|runs"}
+    else:
+        assert refusal(project).name == "airflow-archive-newer"
+        assert server.databases == {NAME: b"zzz|present"}
+
+
+def test_a_newer_postgres_gets_a_database_of_its_own(
+    project: Project, server: Server, tmp_path: Path
+) -> None:
+    make(tmp_path / "x.tar", about=ABOUT._replace(postgres="18"))
+    command = refusal(project).command
+    assert [part.split()[1:3] for part in command.split(" && ")] == [
+        ["airflow", "backup"],
+        ["update"],
+        ["airflow", "reset"],
+        ["airflow", "restore"],
+    ]
+    server.databases[NAME] = b""  # there is nothing to back up
+    assert refusal(project).command == command.partition(" && ")[2]
 
 
 def test_without_a_terminal_and_y_nothing_is_lost(

@@ -39,7 +39,7 @@ from .airflow_database import (
 )
 from .airflow_secrets import FOLDER, make_secrets
 from .ask import read_text
-from .compose import call, end_by_signal, image_id, show
+from .compose import call, end_by_signal, show
 from .engine_words import compose, engine_command
 from .env_file import ProbeError
 from .failures import failed
@@ -173,9 +173,23 @@ def usable(project: Project, path: Path) -> Iterator[Archive]:
         yield archive
 
 
-def newer(project: Project, path: Path, what: str) -> StopError:
+def newer(project: Project, path: Path, what: str, remedy: str = "") -> StopError:
     """The failure of an archive from something newer."""
-    return failed("airflow-archive-newer", project, path=str(path), what=what)
+    return failed("airflow-archive-newer", project, path=str(path), what=what, remedy=remedy)
+
+
+def check_postgres(project: Project, path: Path, archive: Archive, found: Database) -> None:
+    """Raises StopError where the archive's PostgreSQL is newer than that of the database."""
+    has = found.postgres()
+    if int(archive.about.postgres) > int(has):
+        # A newer one does not read the files of this one: another database is needed.
+        first = f"{me()} airflow backup former.tar && " if found.revisions() else ""
+        remedy = (
+            f"{first}{me()} update && {me()} airflow reset && "
+            f"{me()} airflow restore {quote(str(path))}"
+        )
+        what = f"PostgreSQL {archive.about.postgres}, and the project has {has}"
+        raise newer(project, path, what, remedy)
 
 
 def check_versions(project: Project, path: Path, archive: Archive, tables: Tables) -> None:
@@ -197,6 +211,13 @@ def agreed(project: Project, question: str, call_again: str) -> bool:
     return ask(question, default=False)
 
 
+def build(project: Project) -> None:
+    """Bring Airflow's images in line with their sources, as `airflow up` does. Raises StopError."""
+    from .airflow import build as build_images  # noqa: PLC0415  it needs this module
+
+    build_images(project)
+
+
 def verb(project: Project, action: str) -> None:
     """Do `airflow up` or `airflow down`. Raises StopError."""
     from .command import call_verb  # noqa: PLC0415  it knows every verb, and this is one
@@ -215,18 +236,12 @@ def restore(project: Project, options: argparse.Namespace) -> int:
     path = called_from() / file
     with tidy_end(), usable(project, path) as archive, turn(project.folder, "airflow restore"):
         make_secrets(project)  # it may never have been started
-        if not image_id(image(project)):
-            from .airflow import build  # noqa: PLC0415  it needs this module
-
-            build(project)
+        build(project)  # it is restored for what an update, or its undo, has left
         tables = tables_of_image(project, image(project))
         check_versions(project, path, archive, tables)
         has_run = bool(running(project, f"airflow-{MARK}"))
         with database(project) as found:
-            if int(archive.about.postgres) > int(found.postgres()):
-                has = f"and the project has {found.postgres()}"
-                what = f"PostgreSQL {archive.about.postgres}, {has}"
-                raise newer(project, path, what)
+            check_postgres(project, path, archive, found)
             about = f"{archive.about.project}, {archive.about.made}"
             question = f"Replace Airflow's database by the backup of {about}?"
             again = f"restore {quote(file)}"
