@@ -243,7 +243,7 @@ def test_a_worker_knows_its_commit_and_whether_its_code_has_more(project: Projec
     assert after["files"] != known["files"]
 
 
-def test_workers_are_told_without_being_started_anew(
+def test_a_worker_is_told_without_being_started_anew(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []
@@ -253,7 +253,8 @@ def test_workers_are_told_without_being_started_anew(
         return SimpleNamespace(stdout="", returncode=0)
 
     monkeypatch.setattr(airflow_results, "capture", capture)
-    airflow_results.tell_workers(project, ["workspaces-code"])
+    airflow_results.tell_worker("c0ffee", "lake", airflow_results.worker_of(project, "lake"))
     words, more = calls[-1]
-    assert "exec" in words
-    assert {*json.loads(more["text"])} == {"project", "workspaces-code"}
+    assert words[1:4] == ("exec", "--interactive", "c0ffee")
+    assert words[-1] == "workflows.workers"
+    assert json.loads(more["text"])["lake"]["image"] == "sha256:1"

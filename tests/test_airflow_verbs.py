@@ -244,6 +244,22 @@ def test_the_tables_are_migrated_unless_this_image_works_with_them_already(
     assert compose.looked == 2  # at the database, before its tables are changed
 
 
+def test_the_worker_of_the_project_is_told_before_workspaces_are_built(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[Any] = []
+    for name in ("build", "before_start", "choose_port", "tell_address"):
+        monkeypatch.setattr(airflow, name, lambda *_, **__: None)
+    monkeypatch.setattr(airflow, "start_services", lambda _: done.append("services"))
+    monkeypatch.setattr(airflow, "start_workers", lambda _: done.append("workers"))
+    monkeypatch.setattr(airflow, "container_of", lambda *_: "page")
+    monkeypatch.setattr(airflow, "worker_of", lambda *_: {"image": "new"})
+    monkeypatch.setattr(airflow, "tell_worker", lambda *words: done.append(words))
+    monkeypatch.delitem(airflow.ACTIONS, airflow.SUBMITTER)
+    assert airflow.do_airflow(project, options("up")) == 0
+    assert done == ["services", ("page", "project", {"image": "new"}), "workers"]
+
+
 HEALTHY = {"State": "running", "Health": "healthy", "ExitCode": 0}
 ENDED = {"State": "exited", "Health": "", "ExitCode": 0}
 SICK = {"State": "running", "Health": "unhealthy", "ExitCode": 0}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import sys
 import types
 from collections.abc import Callable
+from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ import pytest
 from hooks.update.changes import Project as Files
 from hooks.update.changes import plan_of
 from hooks.update.renderings import File
-from host import airflow_workers
+from host import airflow_workers, exchange
 from host.project import Project, StopError
 from tests.conftest import ROOT, Generate
 from tests.support.program import PROJECT
@@ -139,6 +141,7 @@ def test_each_workspace_with_workflows_has_a_worker(
     """One that does not build stops no other, and is named with what to run."""
     calls: list[tuple[str, str, str]] = []
     removed: list[str] = []
+    told: list[tuple[str, str, dict[str, str] | None]] = []
 
     def build(project: Project, name: str, *, quiet: bool) -> None:
         assert quiet
@@ -151,12 +154,16 @@ def test_each_workspace_with_workflows_has_a_worker(
         assert "/project/docker-amd64" in stdin  # which it does not see
         assert env["COMPOSE_FILE"].endswith(":-")
         calls.append((words[-1], os.environ["AIRFLOW_OF"], os.environ["AIRFLOW_QUEUE"]))
+        assert told == [("page", "b", None)]  # before the worker of the former image ends
         assert project.settings.files()[-1] == airflow_workers.OVERRIDE_FILE
         return ""
 
     monkeypatch.setattr(airflow_workers, "build_workspace", build)
     monkeypatch.setattr(airflow_workers, "refresh_images", lambda *_: None)
     monkeypatch.setattr(airflow_workers, "call", call)
+    monkeypatch.setattr(airflow_workers, "container_of", lambda *_: "page")
+    monkeypatch.setattr(airflow_workers, "tell_worker", lambda *words: told.append(words))
+    monkeypatch.setattr(airflow_workers, "worker_of", lambda _, name: {"image": f"of {name}"})
     monkeypatch.setattr(airflow_workers, "workers", lambda _: [("1", "b"), ("2", "gone")])
     monkeypatch.setattr(airflow_workers, "stop", removed.extend)
     states = iter(["Up 1 second (health: starting)", *["Up 2 hours (healthy)"] * 3])
@@ -166,6 +173,8 @@ def test_each_workspace_with_workflows_has_a_worker(
     assert airflow_workers.start_workers(project) == ["a"]
     assert calls == [("airflow-worker", "demo-jane", "b")]
     assert removed == ["2"]
+    # The other one still has the image that it had.
+    assert told == [("page", "b", None), ("page", "b", {"image": "of b"})]
     assert {**os.environ} == before
     assert project.settings.get("COMPOSE_PROJECT_NAME") == "demo-jane"
     said = capsys.readouterr().err
@@ -269,3 +278,39 @@ def test_a_worker_starts_again_after_a_crash_and_beside_others(
     assert started[0][-1] != started[1][-1]
     assert not left.exists()
     assert start.arguments_of(["scheduler"]) == ["scheduler"]
+
+
+@pytest.fixture
+def workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The module of the image that keeps what is known of workers, with a file of its own."""
+    monkeypatch.setitem(sys.modules, "workflows.exchange", exchange)  # as in the image
+    module = import_module("workflows.workers")
+    monkeypatch.setattr(module, "WORKERS", tmp_path / "workers.json")
+    return module
+
+
+def test_what_is_known_of_a_worker_is_replaced_or_forgotten_alone(
+    workers: Any, tmp_path: Path
+) -> None:
+    file = workers.WORKERS
+    workers.change({"project": {"image": "1"}, "lake": {"image": "1"}})
+    workers.change({"lake": None, "sea": None})
+    assert json.loads(file.read_text()) == {"project": {"image": "1"}}
+    for broken in ("{", "[1]", "7"):
+        file.write_text(broken)
+        workers.change({"lake": {"image": "2"}})
+        assert json.loads(file.read_text()) == {"lake": {"image": "2"}}
+    assert [*tmp_path.iterdir()] == [file]
+
+
+def test_another_image_is_not_taken_for_that_of_the_former_worker(
+    load: Callable[[str], Any], workers: Any
+) -> None:
+    """airflow-init is what each start with another image begins with."""
+    file = workers.WORKERS
+    workers.change({"project": {"image": "1"}, "lake": {"image": "1"}})
+    start = load("start.py")
+    start.forget_worker(["scheduler"])
+    assert {*json.loads(file.read_text())} == {"project", "lake"}
+    start.forget_worker(["db", "migrate"])
+    assert {*json.loads(file.read_text())} == {"lake"}

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
 from .airflow_backup import backup, before_migration, reset, restore
-from .airflow_results import rerun, tell_workers
+from .airflow_results import PAGE, PROJECT, rerun, tell_worker, worker_of
 from .airflow_secrets import PASSWORDS, make_secrets, user_and_password
 from .airflow_workers import HEALTHY, health_of, start_workers, stop_workers, workers
 from .apps_file import engine_ports
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 PROFILE = ("--profile", "airflow")
 SUBMITTER = "submitter"
-PAGE, INIT = "airflow-api-server", "airflow-init"
+INIT = "airflow-init"
 PORT_KEY, USUAL_PORT, INSIDE = "AIRFLOW_PORT", "8080", 8080
 LAST_PORT = 65535
 START_LIMIT = 300  # seconds until all are healthy; a slow disk makes the tables in a minute
@@ -101,8 +101,8 @@ def up(project: Project, options: argparse.Namespace) -> int:
             raise
         choose_port(project)  # somebody took it meanwhile
         start_services(project)
+    tell_worker(container_of(project, PAGE), PROJECT, worker_of(project, PROJECT))
     start_workers(project)
-    tell_workers(project, [name for _, name in workers(project)])
     tell_address(project)
     return 0
 

@@ -12,19 +12,18 @@ import urllib.error
 import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Dict, Iterator
 from urllib.parse import quote as in_address
 
 from .airflow_secrets import user_and_password
 from .ask import capture, read_json
 from .compose import container_of, image_id, published, show
-from .engine_words import compose
+from .engine_words import engine_command
 from .exchange import (
     FOLDERS,
     MANIFEST,
     RERUN,
     RERUNS,
-    WORKERS_FILE,
     code_digest,
     read_manifest,
     sha256_of,
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
 PROJECT = "project"  # the environment that is not a workspace's
 DROPPED = "files"  # before the environment, in the path of a DAG that is made from a file
 PAGE, INSIDE = "airflow-api-server", 8080
+TELL = ("/opt/airflow/bin/python", "-I", "-m", "workflows.workers")  # reads stdin
 API = "/api/v2"
 LIMIT = 120.0  # seconds for one answer: its first task makes an api-server busy for a while
 STEP = 2.0  # seconds between two questions
@@ -90,17 +90,17 @@ def worker_of(project: Project, environment: str) -> dict[str, str]:
     }
 
 
-def tell_workers(project: Project, workspaces: Iterable[str]) -> None:
-    """Tell the workers of the project and of workspaces what publish writes down.
+def tell_worker(page: str, environment: str, about: dict[str, str] | None) -> None:
+    """Tell a worker what publish writes down; None while another one takes its place.
 
-    A file in the home of Airflow, because with another variable a worker would be started anew, and
-    its tasks would end.
+    Args:
+        page: the id of the container of the api-server, which has the file.
+        environment: that of the worker.
+        about: what `worker_of` says.
     """
-    text = json.dumps({name: worker_of(project, name) for name in (PROJECT, *workspaces)})
-    script = f"cat >/airflow/.{WORKERS_FILE} && mv /airflow/.{WORKERS_FILE} /airflow/{WORKERS_FILE}"
-    words = compose("--profile", "airflow", "exec", "-T", PAGE, "sh", "-c", script)
-    if capture(*words, cwd=project.folder, text=text).returncode:
-        show("Results will not name their commit and image: the api-server has ended.")
+    words = engine_command("exec", "--interactive", page, *TELL)
+    if capture(*words, text=json.dumps({environment: about})).returncode:
+        show(f"Results of {environment} may not name their image: the api-server does not answer.")
 
 
 # ------------------------------------------------------------------------------------- the REST API

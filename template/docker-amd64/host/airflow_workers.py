@@ -13,7 +13,8 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Iterator
 
-from .compose import call, show, with_stdin
+from .airflow_results import PAGE, tell_worker, worker_of
+from .compose import call, container_of, show, with_stdin
 from .engine_words import ask_engine, compose, engine_command
 from .guard import cover_text
 from .images import refresh_images
@@ -42,7 +43,8 @@ def start_workers(project: Project) -> list[str]:
     names = workspaces_with_workflows(project)
     running = workers(project)
     stop([number for number, name in running if name not in names])
-    failing = [name for name in names if not start_worker(project, name)]
+    page = container_of(project, PAGE)
+    failing = [name for name in names if not start_worker(project, name, page)]
     for number, name in not_healthy(project):
         log = " ".join(engine_command("logs", number[:SHORT]))
         show(f"The worker of the workspace {name} does not answer yet. For its log, run: {log}")
@@ -65,8 +67,11 @@ def health_of(number: str) -> str:
     return ask_engine(*words).stdout.strip()
 
 
-def start_worker(project: Project, name: str) -> bool:
-    """Build and start the worker of a workspace; say why it has none, and return False."""
+def start_worker(project: Project, name: str, page: str) -> bool:
+    """Build and start the worker of a workspace; say why it has none, and return False.
+
+    `page` is the container of the api-server, which is told about the worker.
+    """
     try:
         with workspace_worker(project, name):
             refresh_images(project, {"airflow-init": "airflow"})
@@ -74,7 +79,9 @@ def start_worker(project: Project, name: str) -> bool:
             # compose.guard.yaml is about the code folder of the project.
             cover = cover_text(project, Path(os.environ["AIRFLOW_CODE"]), SERVICE)
             env = {**NO_ORPHANS, **(with_stdin(project) if cover else {})}
+            tell_worker(page, name, None)
             call(project, compose("--progress", "quiet", *up), stdin=cover or None, env=env)
+        tell_worker(page, name, worker_of(project, name))
     except StopError as error:
         show(str(error).strip())
         show(
