@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from argparse import Namespace
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ class Airflow:
     def __init__(self, data: Path):
         self.data = data
         self.paused = False
+        self.broken: list[int] = []  # the statuses of answers to the wish to pause
         self.states = ["queued", "running", "success"]
         self.outputs = {"a": "1", "b": "1"}
         self.done: list[str] = []
@@ -48,6 +50,8 @@ class Airflow:
         """The status and the answer to a request about the one DAG."""
         dag = "/api/v2/dags/a%2Fb"
         if path == dag and content:
+            if content["is_paused"] and self.broken:
+                return self.broken.pop(0), {}
             self.paused = content["is_paused"]
             self.done.append(f"paused {self.paused}")
         if path == dag:
@@ -111,6 +115,7 @@ def airflow(project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[Airfl
             status, answer = known.answer(self.path.split("?")[0], content, token)
             if answer.get("state") == "crash":
                 return  # without a word
+            status = 503 if answer.get("state") == "no database" else status
             text = json.dumps(answer).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(text)))
@@ -190,8 +195,32 @@ def test_a_paused_dag_is_paused_again(project: Project, airflow: Airflow) -> Non
 
 def test_an_api_server_that_starts_again_is_waited_for(project: Project, airflow: Airflow) -> None:
     publish(project.root / "r", {"a": "1", "b": "1"})
-    airflow.states = ["running", "crash", "crash", "success"]
+    airflow.states = ["running", "crash", "crash", "no database", "success"]
+    airflow.paused, airflow.broken = True, [503, 500]
     assert rerun(project, "r/m") == 0
+    assert airflow.paused
+
+
+@pytest.mark.parametrize("status", [503, 403])
+@pytest.mark.parametrize("end", ["success", "failed"])
+def test_a_dag_that_cannot_be_paused_again_is_named_and_its_run_counts(
+    project: Project,
+    airflow: Airflow,
+    capsys: pytest.CaptureFixture[str],
+    status: int,
+    end: str,
+) -> None:
+    publish(project.root / "r", {"a": "1", "b": "1"})
+    airflow.states = [end]
+    airflow.paused, airflow.broken = True, [status] * 99
+    if end == "success":
+        assert rerun(project, "r/m") == 0
+    else:
+        with pytest.raises(StopError) as stopped:
+            rerun(project, "r/m")
+        assert stopped.value.name == "rerun-failed"
+    said = capsys.readouterr().err
+    assert re.search(r"a/b is still not paused.*http://127\.0\.0\.1:\d+/dags/a%2Fb\n", said)
 
 
 @pytest.mark.parametrize(
@@ -201,6 +230,7 @@ def test_an_api_server_that_starts_again_is_waited_for(project: Project, airflow
         ({"parameters": {"epochs": "many"}}, "rerun-refused", "epochs is not a number"),
         ({"states": ["queued", "failed"]}, "rerun-failed", "rerun__"),
         ({"states": ["queued", *["crash"] * 99]}, "airflow-no-answer", "Airflow"),
+        ({"states": ["queued", *["no database"] * 99]}, "airflow-no-answer", "503"),
         ({"name": ".."}, "manifest-refused", "name"),
         ({"results": 2}, "manifest-refused", "another version"),
     ],

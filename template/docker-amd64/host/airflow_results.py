@@ -10,7 +10,8 @@ import os
 import time
 import urllib.error
 import urllib.request
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Iterator
 from urllib.parse import quote as in_address
@@ -48,6 +49,7 @@ LIMIT = 120.0  # seconds for one answer: its first task makes an api-server busy
 STEP = 2.0  # seconds between two questions
 PATIENCE = 60.0  # seconds that the api-server may not answer, such as after a crash
 UNAUTHORIZED, MISSING = 401, 404
+BROKEN = 500  # and above: a fault of the server, not of the question
 ENDS = ("success", "failed")  # states of a run
 FAILED = 2  # the exit status where there is nothing to compare
 Answer = Dict[str, Any]
@@ -135,7 +137,7 @@ class Client:
         """Ask, with a new login where the last one is too old.
 
         Raises:
-            StopError: it does not answer.
+            StopError: it does not answer, or only that it is broken, such as without its database.
             HTTPError: it answers that it cannot do it.
         """
         method = method or ("GET" if content is None else "POST")
@@ -149,10 +151,26 @@ class Client:
                     raise
             self._login_again()
             return self.send(method, API + path, content)
-        except urllib.error.HTTPError:
-            raise
-        except OSError as error:
+        except (OSError, HTTPException) as error:
+            if isinstance(error, urllib.error.HTTPError) and error.code < BROKEN:
+                raise
             raise failed("airflow-no-answer", self.project, reason=str(error)) from error
+
+    def ask_patiently(self, path: str, content: Answer | None = None, method: str = "") -> Answer:
+        """Ask what does no harm twice, also while the api-server or its database starts again.
+
+        Raises:
+            StopError: it has not answered for some time.
+            HTTPError: it answers that it cannot do it.
+        """
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return self.ask(path, content, method)
+            except StopError:
+                if time.monotonic() > until:
+                    raise
+            time.sleep(STEP)
 
     def _login_again(self) -> None:
         """Get a token, which is valid for a day. Raises OSError, HTTPError."""
@@ -228,7 +246,7 @@ def refused(project: Project, dag_id: str, error: urllib.error.HTTPError) -> Sto
 
 @contextmanager
 def unpaused(client: Client, dag: Answer) -> Iterator[None]:
-    """Let a paused DAG run for the moment."""
+    """Let a paused DAG run for the moment. Says what to do if it cannot be paused again."""
     path = f"{address_of(dag['dag_id'])}?update_mask=is_paused"
     if not dag["is_paused"]:
         yield
@@ -238,7 +256,16 @@ def unpaused(client: Client, dag: Answer) -> Iterator[None]:
     try:
         yield
     finally:
-        client.ask(path, {"is_paused": True}, "PATCH")
+        paused = False
+        try:
+            # What has happened in between counts for more.
+            with suppress(StopError, urllib.error.HTTPError):
+                client.ask_patiently(path, {"is_paused": True}, "PATCH")
+                paused = True
+        finally:
+            if not paused:
+                page = f"{client.address}{address_of(dag['dag_id'])}"
+                show(f"The DAG {dag['dag_id']} is still not paused. Pause it on its page: {page}")
 
 
 def run_again(client: Client, manifest: Answer) -> str:
@@ -261,15 +288,9 @@ def run_again(client: Client, manifest: Answer) -> str:
 
 def wait_for(client: Client, path: str) -> str:
     """Wait for the end of a run; its state. Raises StopError if Airflow answers no more."""
-    state, last = "", time.monotonic()
+    state = ""
     while True:
-        try:
-            now = str(client.ask(path).get("state"))
-            last = time.monotonic()
-        except StopError:  # the api-server may be starting again
-            if time.monotonic() - last > PATIENCE:
-                raise
-            now = state
+        now = str(client.ask_patiently(path).get("state"))
         if now != state:
             show(f"The run: {now}")
         if now in ENDS:
