@@ -507,9 +507,10 @@ def test_reset_removes_what_is_airflows_and_keeps_backups(project: Project, serv
     (folder / "backups").mkdir()
     saved = make(folder / "backups/before-restore-20260101-000000-0000.tar")
     (folder / "other").mkdir()
+    (folder / "some.lock").touch()  # who has it open is alone
     assert reset(project, yes=True) == 0
     assert server.calls == ["down", "demo-airflow-database"]
-    assert [*folder.rglob("*")] == [folder / "backups", saved]
+    assert {*folder.rglob("*")} == {folder / "backups", folder / "some.lock", saved}
 
 
 # ----------------------------------------------------------------------- the programs inside

@@ -385,6 +385,26 @@ def test_only_so_many_jobs_are_on_clusters_at_a_time(
     assert len(cluster.calls) == 2
 
 
+def test_a_submitter_shows_that_it_runs_while_a_step_takes_long(
+    project: Project, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sign = folder / airflow_submit.SERVING
+    monkeypatch.setattr(airflow_submit, "SIGN", 0.01)
+    steps = []
+
+    def step(_: Submitter) -> None:
+        steps.append(1)
+        for _ in range(2):
+            sign.unlink(missing_ok=True)
+            wait_for(sign.exists)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Submitter, "step", step)
+    assert airflow_submit.serve(project) == 130
+    assert steps
+    assert not sign.exists()
+
+
 # ------------------------------------------------------------------------------------------ cancel
 
 
@@ -521,9 +541,13 @@ def test_the_verb_serves_until_ctrl_c_and_one_is_enough(tmp_path: Path) -> None:
         folder = docker / ".airflow/jobs"
         try:
             wait_for((folder / "serving").exists)
-            second = subprocess.run(words, capture_output=True, check=False, timeout=30, **options)
-            assert second.returncode == 1
-            assert "(failure: airflow-submitter-runs)" in second.stderr
+            for other in ([*words[:-1], "reset", "-y"], words):
+                second = subprocess.run(
+                    other, capture_output=True, check=False, timeout=30, **options
+                )
+                assert second.returncode == 1
+                assert "(failure: airflow-submitter-runs)" in second.stderr
+            assert folder.is_dir()
             ask(folder)
             wait_for(lambda: state_of(folder).get("state") == "RUNNING")
             assert requests.Watch(folder, KEY).look()[0][1:] == ["from the node"]

@@ -11,8 +11,10 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
-from .airflow_backup import backup, before_migration, reset, restore
+from .airflow_backup import backup, before_migration, restore
+from .airflow_backup import reset as remove
 from .airflow_results import PAGE, PROJECT, rerun, tell_worker, worker_of
+from .airflow_secrets import FOLDER as SECRETS
 from .airflow_secrets import PASSWORDS, make_secrets, user_and_password
 from .airflow_workers import HEALTHY, health_of, start_workers, stop_workers, workers
 from .apps_file import engine_ports
@@ -292,6 +294,16 @@ def logs(project: Project, options: argparse.Namespace) -> int:
     words += ["--tail", options.tail] if options.tail else []
     call(project, compose(*PROFILE, "logs", *words, *(names or there)))
     return 0
+
+
+def reset(project: Project, options: argparse.Namespace) -> int:
+    """`reset`, while nobody submits jobs: it removes the requests. Raises StopError."""
+    if SUBMITTER not in ACTIONS or not (project.folder / SECRETS).is_dir():
+        return remove(project, options)
+    from .airflow_submit import alone  # noqa: PLC0415
+
+    with alone(project):
+        return remove(project, options)
 
 
 def submitter(project: Project, options: argparse.Namespace) -> int:

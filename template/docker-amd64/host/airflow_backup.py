@@ -58,6 +58,7 @@ KEPT = 3  # backups of each kind that this program makes by itself
 BEFORE_RESTORE, BEFORE_UPGRADE = "before-restore", "before-upgrade"
 MARK = "api-server"  # the service by which Airflow runs or not
 KEY_FILE = "fernet-key"
+LOCK_SUFFIX = ".lock"  # of a file that says nothing, but who has it open counts
 STAYED = "Nothing was restored. The database and its key are the former ones."
 
 
@@ -336,7 +337,7 @@ def reset(project: Project, options: argparse.Namespace) -> int:
         for one in folder.iterdir() if folder.is_dir() else ():
             if one.is_dir() and one.name != "backups":
                 shutil.rmtree(str(one))
-            elif not one.is_dir():
+            elif not one.is_dir() and one.suffix != LOCK_SUFFIX:
                 one.unlink()
     show(f"Airflow is as if it had never been started. Run: {me()} airflow up")
     return 0

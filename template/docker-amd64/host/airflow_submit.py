@@ -18,6 +18,7 @@ import select
 import stat
 import subprocess
 import sys
+import threading
 import time
 from argparse import Namespace
 from collections import Counter
@@ -54,6 +55,7 @@ REQUEST, CANCEL, STATE, LOG = ".request.json", ".cancel", ".state.json", ".log"
 CONTROL = re.compile(r"[\0-\x08\x0b-\x1f\x7f-\x9f]")  # all but tabs and line ends
 KEY = re.compile(r"airflow-[a-z0-9-]{1,20}-[0-9a-f]{10}", re.ASCII)
 PAUSE = 2.0  # seconds between two looks at the folder
+SIGN = 30.0  # seconds between two signs of life, of which a task misses some before it says so
 LOOK = 10.0  # seconds between two questions to the schedulers
 LOOKS = 3  # at which a scheduler does not know a job: a new one may not be listed yet
 LEASE = 600.0  # seconds after the last sign that somebody waits for a job
@@ -513,7 +515,7 @@ def grown(before: bytes, now: Output, more: str, *, ended: bool) -> bytes:
 
 @contextmanager
 def alone(project: Project) -> Iterator[None]:
-    """Keep a second submitter from the same project. Raises StopError."""
+    """Keep a second submitter from the same project, and `reset` from both. Raises StopError."""
     import fcntl  # noqa: PLC0415  Windows has none
 
     file = folder_of(project).parent / LOCK
@@ -529,19 +531,39 @@ def alone(project: Project) -> Iterator[None]:
         os.close(handle)
 
 
+@contextmanager
+def serving(shared: Shared) -> Iterator[None]:
+    """Show tasks that somebody serves them, also while a step waits for a cluster or a registry."""
+    ended = threading.Event()
+
+    def show_life() -> None:
+        while not ended.wait(SIGN):
+            with suppress(OSError):  # a step says it
+                shared.write(SERVING, b"")
+
+    thread = threading.Thread(target=show_life, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        shared.remove(SERVING)
+
+
 def serve(project: Project) -> int:
     """Give requests to clusters until Ctrl-C; jobs go on without it. Raises StopError."""
-    shared = Shared(project)
+    make_jobs_folder(project)
     with alone(project), handling(end_by_signal, *ENDING):
+        shared = Shared(project)  # only now can nobody remove it
         submitter = Submitter(project, shared)
         where = ", ".join(project.clusters)
         show(f"Tasks of Airflow can submit jobs to {where} while this runs. Ctrl-C ends it.")
         try:
-            while True:
-                submitter.step()
-                time.sleep(PAUSE)
+            with serving(shared):
+                while True:
+                    submitter.step()
+                    time.sleep(PAUSE)
         except KeyboardInterrupt:
             show(f"Nobody submits jobs of Airflow now. Run: {me()} airflow submitter")
             return 130
-        finally:
-            shared.remove(SERVING)
