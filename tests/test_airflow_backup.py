@@ -6,6 +6,7 @@ import json
 import os
 import re
 import stat
+import subprocess
 import sys
 import tarfile
 import time
@@ -32,6 +33,7 @@ from host.airflow_archive import (
     write_archive,
 )
 from host.airflow_database import LOADED, NAME, Tables
+from host.compose import SilentError
 from host.failures import failed
 from host.files import make_folder
 from host.project import Project, StopError
@@ -532,6 +534,43 @@ def test_a_dump_that_stops_in_the_middle_is_a_failure_with_the_programs_words(
     assert "pg_dump has failed: pg_dump: error: no space." in stop.value.sentence
     with pytest.raises(StopError):  # it does not read what it gets
         found.load([b"x" * 1_000_000] * 5)
+
+
+OTHER_POSTGRES = (
+    "DETAIL:  The data directory was initialized by PostgreSQL version 15, which is not "
+    "compatible with this version 17.7 (Debian 17.7-3.pgdg12+1)."
+)
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_what_the_database_has_said_is_shown_before_its_container_is_removed(
+    project: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    runs: bool,
+) -> None:
+    there = ["id"]
+
+    def ask_engine(*words: str) -> Any:
+        if words[0] == "rm":
+            there.clear()
+        said = f"PANIC: no space\n{OTHER_POSTGRES}\n" if words[0] == "logs" and there else ""
+        return subprocess.CompletedProcess(words, 0, "", said)
+
+    monkeypatch.setattr(airflow_database, "ask_engine", ask_engine)
+    monkeypatch.setattr(airflow_database, "running", lambda *_: "id" if runs else "")
+    monkeypatch.setattr(airflow_database, "start_database", lambda _: None)
+    monkeypatch.setattr(airflow_database, "containers", lambda *_, **__: [*there])
+    with pytest.raises(StopError) as stop, airflow_database.database(project):
+        raise failed("airflow-database-failed", project, program="pg_dump", reason="it ended")
+    assert "pg_dump has failed: it ended." in stop.value.sentence
+    assert bool(there) == runs
+    assert stop.value.command.endswith("logs database" if runs else "doctor")
+    assert ("PANIC: no space" in capsys.readouterr().err) != runs
+    there[:] = ["id"]
+    with pytest.raises(StopError) as stop, airflow_database.database(project):
+        raise SilentError(1)
+    assert stop.value.name == ("" if runs else "airflow-postgres-other")
 
 
 def test_the_tables_that_an_airflow_knows_are_read_from_its_text(tmp_path: Path) -> None:

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Iterable, Iterator, NamedTuple
 from .airflow_archive import CHUNK
 from .airflow_secrets import FOLDER
 from .ask import read_json, read_text
-from .compose import call, containers, copy_lines, image_id
+from .compose import call, containers, copy_lines, image_id, show
 from .engine_words import ask_engine, compose, engine_command
-from .failures import failed
+from .failures import explain, failed
 from .files import PRIVATE, write_file
+from .project import StopError, me
 
 if TYPE_CHECKING:
     from .project import Project
@@ -34,6 +35,8 @@ END_CLIENTS = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
     "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
 )
+FAILED = "airflow-database-failed"
+TAIL = "20"  # lines that are shown of the database if it has failed
 PYTHON = "/opt/airflow/bin/python"
 PROGRAM = Path(__file__).with_name("airflow_tables.py")
 
@@ -182,7 +185,7 @@ class Database:
         if status:
             reason = last_line(b"".join(lines).decode("utf-8", "replace"))
             program = words[words.index(self.container) + 1]
-            raise failed("airflow-database-failed", self.project, program=program, reason=reason)
+            raise failed(FAILED, self.project, program=program, reason=reason)
 
 
 def running(project: Project, service: str) -> str:
@@ -203,15 +206,34 @@ def start_database(project: Project) -> Database:
 @contextmanager
 def database(project: Project) -> Iterator[Database]:
     """The database, which only runs for the time if it did not before. Raises StopError."""
-    found = running(project, SERVICE)
+    if running(project, SERVICE):
+        yield start_database(project)
+        return
     try:
         yield start_database(project)
+    except StopError as error:
+        if error.name not in ("", FAILED):
+            raise
+        # `airflow logs` has nothing to show when the container is gone.
+        said = show_last_lines(project)
+        if not error.name:
+            raise explain(project, said) or error from error
+        raise failed(FAILED, project, cause=error.sentence, remedy=f"{me()} doctor") from error
     finally:
-        if not found:
-            ids = containers(project, SERVICE, "oneoff=False", running=False)
-            if ids:
-                ask_engine("stop", *ids)
-                ask_engine("rm", *ids)
+        ids = containers(project, SERVICE, "oneoff=False", running=False)
+        if ids:
+            ask_engine("stop", *ids)
+            ask_engine("rm", *ids)
+
+
+def show_last_lines(project: Project) -> str:
+    """Show the last lines of the database's log, and return them."""
+    text = ""
+    for one in containers(project, SERVICE, "oneoff=False", running=False):
+        said = ask_engine("logs", "--tail", TAIL, one)
+        text += said.stdout + said.stderr
+    show(f"The last lines of {SERVICE}:\n{text.rstrip()}")
+    return text
 
 
 def volumes(project: Project) -> dict[str, str]:
