@@ -25,6 +25,7 @@ from host.guard import cover_text, guard_text
 from host.ports import COUNT, FIRST, is_free
 from host.project import USAGE, Project, StopError
 from tests.conftest import Generate
+from tests.support.process import run
 from tests.support.program import AIRFLOW, PROJECT
 
 ENV = "COMPOSE_PROJECT_NAME=demo\nCOMPOSE_FILE=compose.yaml\nUSR=jane\nLOCAL_CODE_DIR=..\n"
@@ -318,11 +319,17 @@ def options(action: str, *words: str) -> Namespace:
 def page(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
     """The import errors that Airflow's page has; no workspace has a worker."""
     errors: list[dict[str, str]] = []
-    answers = {
-        "/auth/token": {"access_token": "t"},
-        "/api/v2/importErrors": {"import_errors": errors},
-    }
-    monkeypatch.setattr(airflow, "ask_page", lambda _, path, **__: answers[path])
+
+    def ask_page(_: Project, path: str, **__: Any) -> dict[str, Any]:
+        if path == "/auth/token":
+            return {"access_token": "t"}
+        place, _, words = path.partition("?")
+        assert place == "/api/v2/importErrors"
+        limit, offset = (int(one.partition("=")[2]) for one in words.split("&"))
+        some = errors[offset : offset + min(limit, 100)]  # Airflow gives no more
+        return {"import_errors": some, "total_entries": len(errors)}
+
+    monkeypatch.setattr(airflow, "ask_page", ask_page)
     monkeypatch.setattr(airflow, "workers", lambda _: [])
     return errors
 
@@ -347,6 +354,49 @@ def test_status_lists_every_service_and_files_that_cannot_be_read(
     assert airflow.do_airflow(project, options("status")) == 1
     compose.services = {}
     assert airflow.do_airflow(project, options("status")) == 1
+
+
+def test_status_outlives_a_prune_of_what_has_ended(
+    project: Project, compose: Compose, page: list[dict[str, str]]
+) -> None:
+    assert not page
+    compose.services = {name: HEALTHY for name in AIRFLOW if name != "airflow-init"}
+    assert airflow.do_airflow(project, options("status")) == 0
+    compose.services["airflow-init"] = FAILED
+    assert airflow.do_airflow(project, options("status")) == 1
+
+
+@pytest.mark.parametrize("many", [0, 120, 301])
+def test_status_lists_some_hundred_import_errors_and_counts_the_others(
+    project: Project,
+    compose: Compose,
+    page: list[dict[str, str]],
+    capsys: pytest.CaptureFixture[str],
+    many: int,
+) -> None:
+    compose.services = dict.fromkeys(AIRFLOW, HEALTHY)
+    page += [{"filename": f"{n}.py", "stack_trace": "NameError: x"} for n in range(many)]
+    airflow.do_airflow(project, options("status"))
+    shown = capsys.readouterr().out
+    assert shown.count("Import error: ") == min(many, airflow.MOST_ERRORS)
+    assert ("And 1 more " in shown) == (many == 301)
+    assert shown.count("And ") == (many == 301)
+
+
+def test_the_command_for_the_password_works_where_the_user_stands(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_secrets(project)
+    link = project.root / "link.sh"
+    link.symlink_to(project.folder / "template.sh")
+    for folder in (project.root, project.folder / ".airflow", Path("/")):
+        for script in (str(project.folder / "template.sh"), str(link), "./link.sh"):
+            monkeypatch.setenv("TEMPLATE_SH", script)
+            monkeypatch.setenv("CALLED_FROM", str(folder))
+            airflow.tell_address(project)
+            command = capsys.readouterr().err.splitlines()[0].partition("run: ")[2]
+            said = run("sh", "-c", command, cwd=folder).stdout
+            assert said == (project.folder / ".airflow/passwords.json").read_text()
 
 
 def test_logs_are_of_the_services_that_are_named(project: Project, compose: Compose) -> None:

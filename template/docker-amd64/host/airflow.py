@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import urllib.request
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any, Callable
 
 from .airflow_backup import backup, before_migration, restore
@@ -27,7 +28,7 @@ from .files import make_folder
 from .images import before_build, refresh_images
 from .plain import columns
 from .ports import HERE, account_here, free_port, is_free
-from .project import USAGE, StopError, me
+from .project import USAGE, StopError, called_from, me
 from .turn import turn
 from .work import NO_ORPHANS, before_start
 from .workspaces import FOLDER
@@ -44,6 +45,7 @@ PORT_KEY, USUAL_PORT, INSIDE = "AIRFLOW_PORT", "8080", 8080
 LAST_PORT = 65535
 START_LIMIT = 300  # seconds until all are healthy; a slow disk makes the tables in a minute
 ANSWER_LIMIT = 10  # seconds for an answer of the page
+PAGE_OF_ERRORS, MOST_ERRORS = 100, 300  # Airflow gives no more at a time; nobody reads more
 TAIL = "20"  # lines that are shown of a service that has failed
 LOGIN = ("username", "password")  # the fields that the page's login takes
 
@@ -185,16 +187,21 @@ def tell_address(project: Project) -> None:
     """Print where the page is, how to log in, and how another computer reaches it."""
     user, _ = user_and_password(project)
     port = project.settings.get(PORT_KEY)
-    show(f"Airflow runs. Log in as {user}; for the password, run: cat {me_folder()}/{PASSWORDS}")
+    file = quote(password_file(project))
+    show(f"Airflow runs. Log in as {user}; for the password, run: cat {file}")
     account = account_here()
     if account:
         show(f"On the computer that you came from, run: ssh -N -L {port}:{HERE}:{port} {account}")
     print(f"http://{HERE}:{port}/")
 
 
-def me_folder() -> str:
-    """The folder of docker-amd64 as the user called the script in it."""
-    return me().rpartition("/")[0] or "."
+def password_file(project: Project) -> str:
+    """The file with the password: relative to where the user stands, if it is below."""
+    file = project.folder / PASSWORDS
+    try:
+        return str(file.relative_to(called_from()))
+    except ValueError:
+        return str(file)
 
 
 # ----------------------------------------------------------------------------- down, status, logs
@@ -234,15 +241,18 @@ def status(project: Project, options: argparse.Namespace) -> int:
         row = found.get(name, {})
         rows.append((name, row.get("Status") or "not there"))
         works = row.get("State") == "running" and row.get("Health") in ("healthy", "")
-        bad |= not works and not (name == INIT and row.get("ExitCode") == 0)
+        # It has ended, and its container may have been pruned since.
+        bad |= not works and not (name == INIT and not row.get("ExitCode"))
     for number, name in workers(project):
         health = health_of(number)
         rows.append((f"airflow-worker of {FOLDER}/{name}", health))
         bad |= HEALTHY not in health
     print("\n".join(columns(rows)))
-    errors = import_errors(project)
+    errors, total = import_errors(project)
     for one in errors:
         print(f"Import error: {one.get('filename')}: {last_line(one.get('stack_trace') or '')}")
+    if total > len(errors):
+        print(f"And {total - len(errors)} more import errors, which the page lists.")
     return int(bad)
 
 
@@ -251,15 +261,23 @@ def last_line(text: str) -> str:
     return (text.strip().splitlines() or [""])[-1]
 
 
-def import_errors(project: Project) -> list[dict[str, Any]]:
-    """What Airflow says of files with DAGs that it cannot read; nothing if it does not answer."""
+def import_errors(project: Project) -> tuple[list[dict[str, Any]], int]:
+    """What Airflow says of files with DAGs that it cannot read, and of how many there are.
+
+    Nothing if it does not answer.
+    """
+    errors: list[dict[str, Any]] = []
+    total = 1
     try:
         token = ask_page(project, "/auth/token", sent=dict(zip(LOGIN, user_and_password(project))))
-        found = ask_page(project, "/api/v2/importErrors", token=token["access_token"])
+        while len(errors) < min(total, MOST_ERRORS):
+            path = f"/api/v2/importErrors?limit={PAGE_OF_ERRORS}&offset={len(errors)}"
+            found = ask_page(project, path, token=token["access_token"])
+            errors += found["import_errors"]
+            total = found["total_entries"] if found["import_errors"] else len(errors)
     except (OSError, ValueError, KeyError):
-        return []
-    errors: list[dict[str, Any]] = found["import_errors"]
-    return errors
+        total = len(errors)
+    return errors, total
 
 
 def ask_page(
