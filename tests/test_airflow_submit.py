@@ -394,7 +394,7 @@ def test_a_submitter_shows_that_it_runs_while_a_step_takes_long(
 
     def step(_: Submitter) -> None:
         steps.append(1)
-        for _ in range(2):
+        for _again in range(2):
             sign.unlink(missing_ok=True)
             wait_for(sign.exists)
         raise KeyboardInterrupt
