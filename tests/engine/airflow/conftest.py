@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -14,8 +15,18 @@ from tests.support.airflow_dags import OF_PROJECT, OF_WORKSPACES, PACKAGES, TRAI
 from tests.support.index import PackageIndex
 from tests.support.project import Project
 
+HERE = Path(__file__).parent
 # Of both projects, so that the layers of their images are made once.
 NAME = "flows"
+# What is stopped after the last test of this folder, and not at the very end: an Airflow that only
+# waits takes a third of a processor, by its checks.
+RUNNING = ExitStack()
+
+
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Stop what the tests of this folder share, if the next test is none of them."""
+    if HERE in item.path.parents and not (nextitem and HERE in nextitem.path.parents):
+        RUNNING.close()
 
 
 class Flows(NamedTuple):
@@ -38,19 +49,17 @@ def new_project(project: MakeProject, files: dict[str, str]) -> Project:
 
 
 @pytest.fixture(scope="session")
-def flows(project: MakeProject, index: PackageIndex) -> Iterator[Flows]:
+def flows(project: MakeProject, index: PackageIndex) -> Flows:
     """A project with the example and two other workspaces, of which one does not build."""
     index.add("near-lake", "1.0")
     new = new_project(project, OF_PROJECT | OF_WORKSPACES)
-    try:
-        result = new.sh("airflow", "up")
-        said = result.stdout + result.stderr
-        assert result.returncode == 0, said
-        yield Flows(new, Airflow(new), said)
-    finally:
-        new.sh("airflow", "down")
-        for name in ("example", *PACKAGES):
-            new.sh("clean", "--all", "--yes", "-W", name)
+    for name in ("example", *PACKAGES):
+        RUNNING.callback(new.sh, "clean", "--all", "--yes", "-W", name)
+    RUNNING.callback(new.sh, "airflow", "down")
+    result = new.sh("airflow", "up")
+    said = result.stdout + result.stderr
+    assert result.returncode == 0, said
+    return Flows(new, Airflow(new), said)
 
 
 @pytest.fixture(scope="session")
