@@ -203,6 +203,8 @@ class Compose:
         monkeypatch.setattr(airflow, "container_of", lambda *_: "4711" if self.image else "")
         monkeypatch.setattr(airflow, "image_id", lambda _: "of the build")
         monkeypatch.setattr(airflow, "before_migration", self.look)
+        self.told: list[tuple[Any, ...]] = []
+        monkeypatch.setattr(airflow, "tell_worker", lambda *words: self.told.append(words[1:]))
 
     def look(self, _: Project) -> None:
         self.looked += 1
@@ -243,6 +245,8 @@ def test_the_tables_are_migrated_unless_this_image_works_with_them_already(
     assert same == [name for name in AIRFLOW if name != "airflow-init"]
     assert not [words for words in compose.ups if "dev" in words]
     assert compose.looked == 2  # at the database, before its tables are changed
+    # The worker of the project is replaced then, and its image is another one.
+    assert compose.told == [("project", None)]
 
 
 def test_the_worker_of_the_project_is_told_before_workspaces_are_built(

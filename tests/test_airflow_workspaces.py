@@ -301,16 +301,3 @@ def test_what_is_known_of_a_worker_is_replaced_or_forgotten_alone(
         workers.change({"lake": {"image": "2"}})
         assert json.loads(file.read_text()) == {"lake": {"image": "2"}}
     assert [*tmp_path.iterdir()] == [file]
-
-
-def test_another_image_is_not_taken_for_that_of_the_former_worker(
-    load: Callable[[str], Any], workers: Any
-) -> None:
-    """airflow-init is what each start with another image begins with."""
-    file = workers.WORKERS
-    workers.change({"project": {"image": "1"}, "lake": {"image": "1"}})
-    start = load("start.py")
-    start.forget_worker(["scheduler"])
-    assert {*json.loads(file.read_text())} == {"project", "lake"}
-    start.forget_worker(["db", "migrate"])
-    assert {*json.loads(file.read_text())} == {"lake"}

@@ -63,18 +63,6 @@ def arguments_of(words: list[str]) -> list[str]:
     return [*words, "--pid", PID, "--edge-hostname", f"{words[-1]}-{token_hex(4)}"]
 
 
-def forget_worker(words: list[str]) -> None:
-    """Before the tables are migrated, forget the worker of another image, which will be replaced.
-
-    Results would name that image until `template.sh airflow up` tells the new one.
-    """
-    if words[:2] == ["db", "migrate"]:
-        from workflows.workers import change  # noqa: PLC0415  other containers do not need it
-
-        change({"project": None})
-
-
 if __name__ == "__main__":
     take_secrets()
-    forget_worker(sys.argv[1:])
     os.execv(AIRFLOW, [AIRFLOW, *arguments_of(sys.argv[1:])])  # noqa: S606  no shell is needed

@@ -128,6 +128,8 @@ def start_services(project: Project) -> None:
         services.remove(INIT)
         words.append("--no-deps")
     else:
+        if found:
+            tell_worker(found, PROJECT, None)  # the worker of this image is replaced
         before_migration(project)
     try:
         call(project, compose(*PROFILE, *words, *services), env=NO_ORPHANS)
