@@ -130,7 +130,7 @@ def test_a_link_that_is_refused_leaves_nothing_of_the_answer_before(
 
 def test_python_that_fails_leaves_nothing_of_the_answer_before(configurator: Configurator) -> None:
     configurator.open("#gpu=5090&driver=570")
-    configurator.page.evaluate("hearthAsk = async () => { throw new Error('No memory'); }")
+    configurator.page.evaluate("() => { hearthAsk = () => Promise.reject(Error('No memory')); }")
     configurator.fill("driver", "580")
     assert "No memory" in configurator.text("why")
     assert configurator.is_bare()

@@ -189,7 +189,8 @@ def test_links_of_pages_outside_of_the_site_lead_somewhere(site: Path, name: str
         path, _, place = target.partition("#")
         assert (ROOT / path).exists(), target
         if place:
-            page = path.replace("docs/", "").replace(".md", ".html")
+            # The first page has the text of README.
+            page = path.replace("docs/", "").replace(".md", ".html") or "index.html"
             places.setdefault(page, Html((site / page).read_text()).places)
             assert place in places[page], target
 

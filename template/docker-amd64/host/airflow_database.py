@@ -35,7 +35,6 @@ END_CLIENTS = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
     "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
 )
-FAILED = "airflow-database-failed"
 TAIL = "20"  # lines that are shown of the database if it has failed
 PYTHON = "/opt/airflow/bin/python"
 PROGRAM = Path(__file__).with_name("airflow_tables.py")
@@ -185,7 +184,7 @@ class Database:
         if status:
             reason = last_line(b"".join(lines).decode("utf-8", "replace"))
             program = words[words.index(self.container) + 1]
-            raise failed(FAILED, self.project, program=program, reason=reason)
+            raise failed("airflow-database-failed", self.project, program=program, reason=reason)
 
 
 def running(project: Project, service: str) -> str:
@@ -212,13 +211,15 @@ def database(project: Project) -> Iterator[Database]:
     try:
         yield start_database(project)
     except StopError as error:
-        if error.name not in ("", FAILED):
+        if error.name not in ("", "airflow-database-failed"):
             raise
         # `airflow logs` has nothing to show when the container is gone.
         said = show_last_lines(project)
         if not error.name:
             raise explain(project, said) or error from error
-        raise failed(FAILED, project, cause=error.sentence, remedy=f"{me()} doctor") from error
+        raise failed(
+            "airflow-database-failed", project, cause=error.sentence, remedy=f"{me()} doctor"
+        ) from error
     finally:
         ids = containers(project, SERVICE, "oneoff=False", running=False)
         if ids:
