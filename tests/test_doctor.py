@@ -24,6 +24,7 @@ from host.doctor_facts import clock_off, pool_size
 from host.failure_rows import row
 from host.findings import ERROR, WARNING, Finding, Results, Subject, examine
 from host.gpu_facts import gpu_facts
+from host.plain import WIDTH
 from host.project import Project, StopError, read_project
 from tests.conftest import ROOT, Generate
 from tests.fakes.machine import environment
@@ -414,7 +415,7 @@ def test_the_exit_status_says_how_bad_it_is(folder: Path, name: str, status: int
     file = str(HOSTS / f"{name}.json")
     said = template_sh(folder, dict(os.environ), "--host", file)
     assert (said.returncode, said.stderr) == (status, "")
-    assert all(len(line) <= doctor.WIDTH or "Run:" in line for line in said.stdout.splitlines())
+    assert all(len(line) <= WIDTH or "Run:" in line for line in said.stdout.splitlines())
     assert "\x1b" not in said.stdout
     document = json.loads(template_sh(folder, dict(os.environ), "--json", "--host", file).stdout)
     assert document["status"] == status

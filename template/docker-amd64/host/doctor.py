@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -16,6 +15,7 @@ from .env_file import ProbeError
 from .failure_rows import row
 from .failures import everywhere, speak
 from .findings import ERROR, Results, Subject, examine
+from .plain import wrapped
 from .project import called_from
 from .versions import address
 
@@ -31,7 +31,6 @@ OF_FILES = (
     *("doctor_env", "doctor_folders", "doctor_files", "doctor_project", "doctor_network"),
     *("doctor_pip", "doctor_gpu_files"),
 )
-WIDTH = 80
 PAGE = "docs/troubleshoot.md"  # of the template
 
 
@@ -115,18 +114,6 @@ def explained(project: Project) -> str:
     if not template.startswith("https://"):
         return f"{PAGE} of the template"
     return f"{template[: -len('.git')] if template.endswith('.git') else template}/blob/HEAD/{PAGE}"
-
-
-def wrapped(text: str) -> list[str]:
-    """A text in lines that fit a terminal."""
-    return textwrap.wrap(
-        text,
-        WIDTH,
-        initial_indent="  ",
-        subsequent_indent="  ",
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
 
 
 def as_json(subject: Subject, results: Results, mended: dict[int, str], status: int) -> str:

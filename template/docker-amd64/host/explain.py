@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import stat
 import sys
-import textwrap
 from typing import TYPE_CHECKING, BinaryIO
 
 from .failures import best_of, engine_kind, everywhere, hosts
 from .pasted import MOST, Explanation, explanations
+from .plain import wrapped
 from .project import USAGE, StopError, called_from, me
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from .project import Project
 
 LINE = 300  # characters that are shown of a line
-WIDTH = 80
 CHUNK = 1 << 16
 # The first bytes of texts as Windows' shells write them.
 MARKS = ((b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
@@ -65,18 +64,6 @@ def as_text(one: Explanation, command: str) -> str:
     lines = [one.name, *wrapped(one.cause)]
     lines += wrapped(f"Seen: {line}") if line and line != one.cause else []
     return "\n".join([*lines, f"  Run: {command}"])
-
-
-def wrapped(text: str) -> list[str]:
-    """A text in lines that fit a terminal."""
-    return textwrap.wrap(
-        text,
-        WIDTH,
-        initial_indent="  ",
-        subsequent_indent="  ",
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
 
 
 # ------------------------------------------------------------------------------ reading the text

@@ -10,11 +10,13 @@ from __future__ import annotations
 import io
 import re
 import sys
+import textwrap
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+WIDTH = 80  # characters of a terminal's line
 # All control characters but tab and line end; marks that change the direction of text.
 UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
@@ -22,6 +24,18 @@ UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202
 def plain(text: str) -> str:
     """A text in which such characters are escapes, as Python writes them."""
     return UNSEEN.sub(lambda one: ascii(one[0])[1:-1], text)
+
+
+def wrapped(text: str) -> list[str]:
+    """A text in lines that fit a terminal."""
+    return textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent="  ",
+        subsequent_indent="  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def columns(rows: Sequence[Sequence[str]]) -> list[str]:
