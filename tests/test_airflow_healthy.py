@@ -1,0 +1,53 @@
+"""The health check of Airflow's containers: soon at the start, seldom afterwards."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import healthy
+import pytest
+
+from tests.conftest import ROOT
+
+COMPOSE = ROOT / "template/docker-amd64/compose.yaml.jinja"
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[float]:
+    """The pauses that checks make, in a container whose api-server answers and that starts at 7."""
+    made: list[float] = []
+    monkeypatch.setattr(healthy, "SEEN", str(tmp_path / "healthy"))
+    monkeypatch.setattr(healthy, "this_start", lambda: "7")
+    monkeypatch.setattr(healthy, "ask", lambda host: {"scheduler": {"status": "healthy"}})
+    monkeypatch.setattr(healthy.time, "sleep", made.append)
+    return made
+
+
+def test_a_start_is_seen_at_once_and_what_works_is_asked_seldom(pauses: list[float]) -> None:
+    assert healthy.check("scheduler")
+    assert pauses == []
+    assert healthy.check("scheduler")
+    assert pauses == [healthy.PAUSE]
+
+
+def test_what_works_again_is_seen_at_once(
+    pauses: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert healthy.check("scheduler")
+    with monkeypatch.context() as broken:
+        broken.setattr(healthy, "ask", lambda host: {"scheduler": {"status": "unhealthy"}})
+        assert not healthy.check("scheduler")
+        assert not healthy.check("scheduler")
+    assert healthy.check("scheduler")
+    assert pauses == [healthy.PAUSE]
+    # A container that was started again has the file of its former start.
+    monkeypatch.setattr(healthy, "this_start", lambda: "8")
+    assert healthy.check("scheduler")
+    assert pauses == [healthy.PAUSE]
+
+
+def test_a_check_may_take_as_long_as_its_pause() -> None:
+    (limit,) = re.findall(r"timeout: (\d+)s", COMPOSE.read_text())
+    assert int(limit) > healthy.PAUSE + 2 * healthy.TIMEOUT
+    assert healthy.this_start().isdigit()
