@@ -238,6 +238,28 @@ def test_a_broken_dependency_file_is_named_with_its_line(project: Project) -> No
     assert cause.startswith("Line 9 of dependencies/pyproject.toml cannot be read: missing comma")
 
 
+@pytest.mark.parametrize(
+    ("text", "says", "command"),
+    [
+        ('# such as a:b\nUSR="a:b"\n', "USR in line 2 of .env", " env --refresh USR"),
+        ("GRP=xa:b\nUSR=a:b # mine\n", "USR in line 2 of .env", " env --refresh USR"),
+        ("A='1\n2'\nMINE=a\nUSR=${MINE}:b\n", "USR in line 4 of .env", " env --refresh USR"),
+        ("OWN=a:b\n", "OWN in line 1 of .env", "docker-amd64/.env"),
+        ("# USR=a:b\n", "A key of .env has the value", "env | grep -F -- =a:b"),
+        ("USR='a:b\n", "A key of .env cannot have the value", "docker-amd64/.env"),
+    ],
+)
+def test_the_line_of_env_with_a_refused_value_is_named(
+    project: Project, text: str, says: str, command: str
+) -> None:
+    (project.folder / ".env").write_text(text)
+    (project.folder / ".env.example").write_text("USR=jane\nGRP=jane\n")
+    cause, remedy = sentence(project, "unable to find user a:b: no matching entries in passwd")
+    assert cause.startswith(says)
+    assert remedy.endswith(command), remedy
+    assert ("+" in remedy) == says.startswith("OWN")
+
+
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="reads TOML with the standard library")
 @pytest.mark.parametrize(
     ("entries", "line", "reason"),

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Dict, Mapping, NamedTuple, Optional
 
 from .ask import command, read_text
 from .engine_words import engine_command
-from .env_file import read_env
+from .env_file import ProbeError, parse_env, read_env
 from .project import APPS_FILE, me
 
 if TYPE_CHECKING:
@@ -197,12 +197,19 @@ def line_of(project: Project, name: str, word: str) -> int:
 def env_value(case: Case) -> Seen:
     """The line of .env with the value and its key, if it is there and not in the shell."""
     value = case.known["value"]
-    line = line_of(case.project, ".env", f"={value}") or line_of(case.project, ".env", value)
-    if not line:
+    try:
+        entries = parse_env(read_text(case.project.folder / ".env"))
+    except ProbeError:
+        return {}
+    line = 1
+    for entry in entries:
+        if entry.active and value in (entry.value, case.project.settings.in_file(entry.key)):
+            break
+        line += entry.text.count("\n") + 1
+    else:
         cause = f'A key of .env has the value "{value}" in this shell, which it cannot have.'
         return {"cause": cause, "remedy": f"env | grep -F -- ={shlex.quote(value)}"}
-    key = read_text(case.project.folder / ".env").splitlines()[line - 1].partition("=")[0]
-    cause = f'{key} in line {line} of .env cannot have the value "{value}".'
-    if key in read_env(read_text(case.project.folder / ".env.example")):
-        return {"cause": cause, "remedy": f"{me()} env --refresh {key}"}
+    cause = f'{entry.key} in line {line} of .env cannot have the value "{value}".'
+    if entry.key in read_env(read_text(case.project.folder / ".env.example")):
+        return {"cause": cause, "remedy": f"{me()} env --refresh {entry.key}"}
     return {"cause": cause, "remedy": edit(f"{case.known['folder']}/.env", line)}
