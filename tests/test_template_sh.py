@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import yaml
 
 from host import images
 from host.command import GROUPS, Verb, load, parser_of
@@ -23,7 +24,14 @@ VERBS = [verb for _, verbs in GROUPS for verb in verbs]
 @pytest.fixture(scope="module")
 def project(generate: Generate, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("door") / "my project"
-    return generate(folder, hook=True, accelerator="cpu", torch_version="none", project_kind="new")
+    return generate(
+        folder,
+        hook=True,
+        accelerator="cpu",
+        torch_version="none",
+        project_kind="new",
+        extras=["data"],
+    )
 
 
 def run(
@@ -48,7 +56,7 @@ def verb(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
 def path_without_python(folder: Path, *names: str) -> str:
     """A PATH with the few programs that the door calls, and these."""
     folder.mkdir()
-    for name in ("sh", "dirname", "readlink", "cat", "id", *names):
+    for name in ("sh", "dirname", "readlink", "cat", "id", "sed", "sort", "tr", *names):
         (folder / name).symlink_to(str(shutil.which(name)))
     return str(folder)
 
@@ -82,6 +90,26 @@ def test_without_python_it_says_what_does_the_same(project: Path, tmp_path: Path
     assert "needs Python 3.8 or newer" in done.stderr
     for line in ("apt-get install python3", ">.env", "compose build dev", "exec dev bash"):
         assert line in done.stderr
+    # What Compose mounts and no clone has is made by hand then.
+    docker = project / "docker-amd64"
+    shutil.rmtree(project / "data")
+    (project / "outputs").rmdir()
+    (folders,) = re.findall(r"(?m)^  (mkdir -p .*)$", done.stderr)
+    assert run("sh", "-c", folders, cwd=docker).returncode == 0
+    services = yaml.safe_load((docker / "compose.yaml").read_text())["services"]
+    binds = [one for service in services.values() for one in service.get("volumes", ())]
+    sources = [one["source"] for one in binds if isinstance(one, dict) and one["type"] == "bind"]
+    places = [re.sub(r"\$\{\w+:-(.*?)\}", r"\1", source) for source in sources]
+    assert {"../data/downloaded", "../outputs"} <= set(places)
+    assert all((docker / place).is_dir() for place in places), places
+
+
+def test_where_packages_are_rpms_the_installer_is_dnf(project: Path, tmp_path: Path) -> None:
+    path = path_without_python(tmp_path / "bin")
+    Path(path, "dnf").write_text("#!/bin/sh\n")
+    Path(path, "dnf").chmod(0o755)
+    done = run(project / "docker-amd64/template.sh", "up", cwd=tmp_path, env={"PATH": path})
+    assert "  Run: sudo dnf install python3.11\n" in done.stderr
 
 
 def test_a_python_that_is_too_old_is_passed_over(project: Path, tmp_path: Path) -> None:
@@ -97,7 +125,7 @@ def test_the_manual_has_the_days_work_first_and_only_what_the_project_has(projec
     text = verb(project).stdout
     assert text.index("  build ") < text.index("  up ") < text.index("  update ")
     names = verb(project, "help", "--names").stdout.split()
-    assert names == re.findall(r"(?m)^  ([a-z]+) ", text)
+    assert names == re.findall(r"(?m)^  ([a-z-]+) ", text)
     assert not {"verify", "bench", "wheels", "ci"} & set(names)
     assert len(names) == len(set(names))
 
@@ -113,6 +141,7 @@ def test_every_verb_says_what_it_takes(one: Verb) -> None:
     ("words", "sentence", "command"),
     [
         (["fly"], 'There is no verb "fly".', "help"),
+        (["help", "build", "dev"], "help explains one verb, not 2.", "help"),
         (["buidl"], 'There is no verb "buidl". Did you mean "build"?', "build"),
         (["bench"], 'This project has no verb "bench"', "help"),
         (["down", "-v"], "down does not know -v.", "down --help"),

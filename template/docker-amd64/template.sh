@@ -26,7 +26,11 @@ for python in python3 python python3.14 python3.13 python3.12 python3.11 python3
 done
 
 install='sudo apt-get install python3'
+if command -v dnf >/dev/null 2>&1; then install='sudo dnf install python3.11'; fi # python3 of RHEL 8 is 3.6
 if [ "$(uname 2>/dev/null)" = Darwin ]; then install='xcode-select --install'; fi
+# Compose mounts these and makes none, so that the engine makes none as root.
+# shellcheck disable=SC2016 # the dollar sign is one of the file
+folders=$(sed -n 's/^ *source: \(${LOCAL_[A-Z_]*:-\)\{0,1\}\(\.[a-z./]*\)}\{0,1\}\([a-z/]*\)$/\2\3/p' compose.yaml | sort -u | tr '\n' ' ')
 cat >&2 <<TEXT
 
 template.sh needs Python 3.8 or newer, and there is none on this machine.
@@ -34,6 +38,7 @@ template.sh needs Python 3.8 or newer, and there is none on this machine.
 
 Until then, plain Docker Compose does the same, in $PWD:
   sed "s/='auto */='/" .env.example >.env   # then set USRID=$(id -u) and GRPID=$(id -g) in it
+  mkdir -p $folders
   docker compose build dev
   docker compose up --detach dev
   docker compose exec dev bash

@@ -255,9 +255,15 @@ def overview() -> str:
 
 
 def do_help(words: Sequence[str]) -> int:
-    """Print the overview, the names of the verbs, or the help of one verb."""
+    """Print the overview, the names of the verbs, or the help of one verb.
+
+    Raises:
+        StopError: there is no such verb, or there are several.
+    """
     if list(words) == ["--names"]:
         print("\n".join(verb.name for verb in verbs_here()))
+    elif len(words) > 1:
+        raise StopError(f"help explains one verb, not {len(words)}.", f"{me()} help")
     elif words:
         parser_of(find_verb(words[0])).print_help()
     else:
