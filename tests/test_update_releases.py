@@ -60,7 +60,7 @@ def released() -> list[str]:
 def cases() -> list[tuple[str, str, str]]:
     """Each version once, each pair of service and manager, and every pair with the last version.
 
-    Before a release (HEARTH_EVERY_PAIR) every pair with each version: what is released does not
+    With HEARTH_EVERY_PAIR every pair with each version: what is released does not
     change, and each of these updates takes some seconds.
     """
     offered: list[tuple[str, str, str]] = []
