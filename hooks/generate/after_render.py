@@ -35,7 +35,6 @@ MOST_LINES = 5  # of the report on .env
 MOST_OPTIONS = 8  # in the list of choices that work
 KEEP = "Keep my choice"
 COMMITTED = "once the project is committed"  # an update starts from a commit
-# What `by_default` of the answers may have, and the other answer that an example shows.
 # Other answers than a person may have taken by default, what is changed most often first.
 EXAMPLES = (
     *(("accelerator", "cuda"), ("service", "train"), ("package_manager", "conda")),
