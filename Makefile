@@ -7,7 +7,7 @@ BIN := .venv/bin
 
 # Read by the recipes from the environment, so that blanks and quotes in them survive. `eval` lets the shell read the
 # quotes in ARGS: make fast ARGS='-k "one or other"'.
-export DIR REF DATA ARGS VERSION
+export DIR REF DATA ARGS VERSION TESTED
 # Nor does make take what follows a dollar sign in them for a variable of its own.
 override DIR := $(value DIR)
 override DATA := $(value DATA)
@@ -104,8 +104,8 @@ site: .venv/installed-dev ## the documentation as a site, in website/out; a dead
 	@"$(BIN)/python" -B -m website.build
 
 .PHONY: release
-release: .venv/installed-dev ## check, test, record and tag a version: make release VERSION=1.2.3  (pushes nothing)
-	@PYTHONPATH="$(CURDIR)" "$(BIN)/python" .ci/release.py release "$$VERSION"
+release: .venv/installed-dev ## check, test, record and tag a version: make release VERSION=1.2.3  (pushes nothing; TESTED=COMMIT: CI has tested it)
+	@PYTHONPATH="$(CURDIR)" "$(BIN)/python" .ci/release.py release "$$VERSION" $$TESTED
 
 .PHONY: release-tags
 release-tags: .venv/installed-dev ## the tags of RELEASES that this clone lacks

@@ -1,7 +1,8 @@
 """Releases a version, or makes the tags of released ones: `make release`, `make release-tags`.
 
-    release.py release X.Y.Z   checks all that a release has to be, tests it, records and tags it
-    release.py tags            makes the annotated tags of RELEASES that this clone lacks
+    release.py release X.Y.Z         checks all that a release has to be, tests, records and tags it
+    release.py release X.Y.Z COMMIT  the same, but CI has tested this last commit
+    release.py tags                  makes the annotated tags of RELEASES that this clone lacks
 
 Nothing is pushed. A tag that exists, here or at the remote, is never moved or replaced. First the
 line of RELEASES is committed and then the tag is made: if something comes between the two, `tags`
@@ -30,6 +31,7 @@ PYTHON = ".venv/bin/python"
 EDIT = "${EDITOR:-vi} CHANGELOG.md"
 VERSION = re.compile(r"(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)")
 TESTS = ("make", "test")
+SHORT = 12  # digits of a commit in a sentence
 FEW = 3  # names of files in a sentence
 
 
@@ -156,8 +158,8 @@ def moved(tags: dict[str, str], remote: str | None = None) -> Iterator[Problem]:
         if tags.get(version, commit) != commit:
             where = f"at {remote}" if remote else "in this clone"
             yield Problem(
-                f"The tag v{version} {where} leads to {tags[version][:12]}, but RELEASES says "
-                f"{commit[:12]}: a released tag never moves.",
+                f"The tag v{version} {where} leads to {tags[version][:SHORT]}, but RELEASES says "
+                f"{commit[:SHORT]}: a released tag never moves.",
                 f"git ls-remote --tags {remote} v{version}"
                 if remote
                 else f"git tag --delete v{version} && make release-tags",
@@ -181,7 +183,7 @@ def wrong_version(version: str, remote: dict[str, str]) -> Iterator[Problem]:
     if version in recorded:
         missing = version not in here and version not in remote
         yield Problem(
-            f"{version} is released: RELEASES names its commit, {recorded[version][:12]}"
+            f"{version} is released: RELEASES names its commit, {recorded[version][:SHORT]}"
             + (", and only its tag is missing." if missing else "; what is released never moves."),
             "make release-tags" if missing else another,
         )
@@ -189,7 +191,7 @@ def wrong_version(version: str, remote: dict[str, str]) -> Iterator[Problem]:
     for tags, where in ((here, "in this clone"), (remote, "at the remote")):
         if version in tags:
             yield Problem(
-                f"There is a tag v{version} {where}, at {tags[version][:12]}: no tag is moved.",
+                f"There is a tag v{version} {where}, at {tags[version][:SHORT]}: no tag is moved.",
                 another,
             )
             return
@@ -395,22 +397,40 @@ def tag(version: str, commit: str, **environment: str) -> None:
     git("tag", *options, f"v{version}", commit, given=message, **environment)
 
 
-def release(version: str) -> None:
+def wrong_tested(tested: str) -> Iterator[Problem]:
+    """What CI has tested is the last commit, and no other."""
+    commit = git("rev-parse", "HEAD")
+    if len(tested) < SHORT or not commit.startswith(tested):
+        yield Problem(
+            f"TESTED has to be the last commit, {commit[:SHORT]}, and CI has to have passed it.",
+            "git log -3",
+        )
+
+
+def release(version: str, tested: str = "") -> None:
     """Check, test, record and tag a version.
+
+    Args:
+        version: three numbers.
+        tested: the commit that CI has tested whole, at least twelve digits; its tests are not run
+            again. Without one they are run here.
 
     Raises:
         StopError: something stands in the way; nothing was changed, or the way on is said.
     """
-    found = [*problems(version)]
+    found = [*problems(version), *(wrong_tested(tested) if tested else ())]
     if found:
         raise StopError(*found)
     commit = git("rev-parse", "HEAD")
-    print(f"{version} can be released from {commit[:12]}. Now the tests.", flush=True)
-    run_tests()
+    if tested:
+        print(f"{version} is released from {commit[:SHORT]}, which CI has tested.", flush=True)
+    else:
+        print(f"{version} can be released from {commit[:SHORT]}. Now the tests.", flush=True)
+        run_tests()
     if git("rev-parse", "HEAD") != commit:
         raise StopError(
             Problem(
-                f"{commit[:12]} was tested, but it is no longer the last commit.",
+                f"{commit[:SHORT]} was tested, but it is no longer the last commit.",
                 f"make release VERSION={version}",
             )
         )
@@ -437,7 +457,7 @@ def release(version: str) -> None:
         ) from None
     remote = remote_of_main() or "REMOTE"
     print(
-        f"Released {version}: the tag v{version} at {commit[:12]}, and its line in RELEASES.\n"
+        f"Released {version}: the tag v{version} at {commit[:SHORT]}, and its line in RELEASES.\n"
         f"Nothing was pushed. Run: git push --atomic {remote} {BRANCH} v{version}"
     )
 
@@ -457,7 +477,7 @@ def make_tags() -> None:
     missing = {v: commit for v, commit in released().items() if v not in tags_here()}
     found += [
         Problem(
-            f"This clone does not have {commit[:12]}, the commit of {version}.",
+            f"This clone does not have {commit[:SHORT]}, the commit of {version}.",
             "git fetch --unshallow",
         )
         for version, commit in missing.items()
@@ -474,7 +494,7 @@ def make_tags() -> None:
         else:
             # As old as what it names, so that lists by date are in order.
             tag(version, commit, GIT_COMMITTER_DATE=git("show", "-s", "--format=%cI", commit))
-            print(f"v{version}: made, at {commit[:12]}")
+            print(f"v{version}: made, at {commit[:SHORT]}")
             made.append(f"v{version}")
     if not missing:
         print("This clone has all tags of RELEASES.")
@@ -487,15 +507,15 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         match arguments:
-            case ["release", ""]:
+            case ["release", "", *_]:
                 version = pyproject(ROOT)["project"]["version"]
                 print(
                     f"Say which version is released: make release VERSION={version}",
                     file=sys.stderr,
                 )
                 return 2
-            case ["release", version]:
-                release(version)
+            case ["release", version, *tested] if len(tested) < 2:  # noqa: PLR2004  one commit at most
+                release(version, *tested)
             case ["tags"]:
                 make_tags()
             case _:
@@ -509,7 +529,7 @@ def main(arguments: list[str]) -> int:
         print(f"\nGit stopped: {error}\n  Run: git status", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        if arguments[-1] in released() and arguments[-1] not in tags_here():
+        if arguments[1:2] and arguments[1] in {*released()} - {*tags_here()}:
             said = (
                 "the line of RELEASES is committed, the tag is missing.\n  Run: make release-tags"
             )

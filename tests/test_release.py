@@ -205,6 +205,19 @@ def test_tests_that_fail_leave_everything_as_it_was(clone: Clone) -> None:
     assert clone.state() == before
 
 
+def test_what_ci_has_tested_is_not_tested_again(clone: Clone) -> None:
+    tested = clone.git("rev-parse", "HEAD")
+    words = f"TESTED has to be the last commit, {tested[:12]}, and CI has to have passed it."
+    for other in (clone.git("rev-parse", "HEAD^"), tested[:7]):
+        refused = clone.refusals("release", f"VERSION={VERSION}", f"TESTED={other}")
+        assert refused == {words: "git log -3"}
+    result = clone.make("release", f"VERSION={VERSION}", f"TESTED={tested[:12]}")
+    assert result.returncode == 0, result.stderr
+    assert f"{VERSION} is released from {tested[:12]}, which CI has tested." in result.stdout
+    assert clone.tests() == []
+    assert clone.git("rev-parse", f"v{VERSION}^{{commit}}") == tested
+
+
 def test_what_was_not_tested_is_not_released(clone: Clone) -> None:
     clone.while_testing("git commit --quiet --allow-empty --message more")
     tested = clone.git("rev-parse", "HEAD")[:12]
