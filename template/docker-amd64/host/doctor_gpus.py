@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from .abilities import dotted, numbers
+from .abilities import abilities, dotted, numbers
 from .doctor_gpu_facts import GpuDetails
 from .doctor_host import OF_DOCKER, architecture_of
 from .findings import ERROR, WARNING, Finding
@@ -272,7 +272,8 @@ def compose_and_cdi(subject: Subject) -> Iterator[Finding]:
     facts, _ = of_gpus(subject)
     engine, found = facts.engine, numbers(facts.engine.compose_version)
     by_cdi = facts.access.kinds[:1] == ("cdi",) and engine.compose in OF_DOCKER
-    if by_cdi and found and found < LEAST_COMPOSE_CDI:
+    asks = abilities(engine.kind, engine.version).cdi_devices  # else by `driver: cdi`, as 2.26 can
+    if by_cdi and asks and found and found < LEAST_COMPOSE_CDI:
         known = {"version": engine.compose_version, "needed": dotted(LEAST_COMPOSE_CDI)}
         yield Finding("compose-old", ERROR, f"Compose {engine.compose_version}, CDI", known)
 
