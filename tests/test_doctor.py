@@ -102,6 +102,13 @@ CHANGED: list[tuple[str, dict[str, Any], set[str]]] = [
     ("dgx-h100", {"engine": {"architecture": ""}}, set()),
     # A GPU that was given to a virtual machine is nobody's fault.
     ("broken/nouveau", {"hardware": {"pci": [{"device": "2684", "driver": "vfio-pci"}]}}, set()),
+    # Fermi, which no branch of today drives; its ids are between those of Kepler.
+    ("broken/nouveau", {"hardware": {"pci": [{"device": "1091", "driver": "nouveau"}]}}, set()),
+    (
+        "broken/nouveau",
+        {"hardware": {"pci": [{"device": "1180", "driver": "nouveau"}]}},
+        {"gpu-driver-missing"},
+    ),
     # In a virtual machine, the fabric manager runs outside.
     ("dgx-h100", {"hardware": {"fabric_manager": "none", "switches": 0}}, set()),
 ]

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 # The first PCI device id of each generation; the lists are in the driver's supported-gpus.json.
 GENERATIONS = (
     (0x0FC0, "Kepler"),
+    (0x1040, ""),  # Fermi, here and from 0x1200 on
+    (0x1180, "Kepler"),
+    (0x1200, ""),
+    (0x1280, "Kepler"),
     (0x1340, "Maxwell"),
     (0x15F0, "Pascal"),
     (0x1600, "Maxwell"),
