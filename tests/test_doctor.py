@@ -56,6 +56,7 @@ CHANGED: list[tuple[str, dict[str, Any], set[str]]] = [
     # Podman is asked for GPUs in a form that an older Compose knows, too.
     ("podman-rhel", {"engine": {"compose_version": "2.29.1"}}, set()),
     ("l40s-server", {"engine": {"compose_version": "2.29.1"}}, {"compose-old"}),
+    ("podman-rhel", {"details": {"podman_socket": False}}, {"engine-not-running"}),
     ("podman-rhel", {"details": {"subordinate_ids": 0}}, {"subuid-missing"}),
     (
         "broken/rootless-without-limits",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from host import engine, engine_words, guard, limits, podman_build, selinux
+from host import doctor_facts, engine, engine_words, guard, limits, podman_build, selinux
 from host.abilities import abilities
 from host.facts import Engine, Facts, Person
 from host.gpu_facts import Access, GpuFacts
@@ -190,6 +191,29 @@ def test_what_a_machine_with_podman_lacks_is_named(
     found = engine.engine()
     assert (found.kind, found.failure) == ("podman", failure)
     assert found.compose == ("plugin" if compose else "none")
+
+
+def test_the_doctor_knows_whether_podman_answers_compose(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_words.os, "getuid", lambda: 1000)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv("DOCKER_HOST", "unix:///var/run/docker.sock")  # of another engine
+    program(tmp_path / "bin/podman", "echo '{}'")
+
+    def known() -> object:
+        return doctor_facts.of_podman(str(tmp_path / "bin/podman"))["podman_socket"]
+
+    assert known() is False
+    monkeypatch.setenv("DOCKER_HOST", "ssh://jane@server/run/user/1/podman/podman.sock")
+    assert known() is True
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/podman.sock")
+    assert known() is False
+    monkeypatch.delenv("DOCKER_HOST")
+    (tmp_path / "podman").mkdir()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "podman/podman.sock"))
+        assert known() is True
 
 
 def test_podman_fills_no_cover_with_what_it_hides(project: Project) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
 from .ask import DOCKER_INFO, LOOK_LIMIT, command, gather, read_json, read_text
-from .engine_words import DOCKER, PODMAN
+from .engine_words import DOCKER, PODMAN, has_podman_socket
 from .failures import hosts
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ class Details:
         system: the name of its kernel, such as Linux or Darwin.
         context: what the docker command is about, such as default or desktop-linux.
         default_socket: whether an engine of the whole machine has a socket.
+        podman_socket: whether Podman answers Compose by a socket.
         client: the version of the docker command.
         buildx: the version of Buildx, "none" without it.
         engine_architecture: of the machine that the engine runs on.
@@ -53,6 +54,7 @@ class Details:
     system: str = ""
     context: str = ""
     default_socket: bool | None = None
+    podman_socket: bool | None = None
     client: str = ""
     buildx: str = ""
     engine_architecture: str = ""
@@ -129,6 +131,7 @@ def of_podman(program: str) -> dict[str, Any]:
     version = str(host.get("cgroupVersion") or "").lstrip("v")
     controllers = host.get("cgroupControllers")
     return {
+        "podman_socket": has_podman_socket(),
         "engine_architecture": str(host.get("arch") or ""),
         "storage": str(store.get("graphDriverName") or ""),
         # Without a controller it can limit nothing, whatever manages its groups.

@@ -57,6 +57,16 @@ def container_engine(subject: Subject) -> Iterator[Finding]:
         yield Finding("engine-error", ERROR, seen, known)
 
 
+def podman_socket(subject: Subject) -> Iterator[Finding]:
+    """Whether Podman, which needs no socket itself, has one for Compose."""
+    engine = subject.facts.engine
+    if engine.kind == PODMAN and engine.reachable and subject.details.podman_socket is False:
+        known = {"cause": "Podman's socket is off, by which Docker Compose starts containers."}
+        if not engine.rootless:
+            known["remedy"] = "sudo systemctl enable --now podman.socket"
+        yield Finding("engine-not-running", ERROR, "no podman.sock", known)
+
+
 def engine_version(subject: Subject) -> Iterator[Finding]:
     """Whether the engine is new enough."""
     engine = subject.facts.engine
@@ -230,6 +240,7 @@ def base_image(subject: Subject) -> Iterator[Finding]:
 
 CHECKS: tuple[Check, ...] = (
     container_engine,
+    podman_socket,
     engine_version,
     compose_version,
     buildx,

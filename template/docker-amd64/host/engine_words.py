@@ -65,7 +65,19 @@ def podman_socket() -> Path:
     return Path(own if user else "/run", "podman", "podman.sock")
 
 
+def podman_address() -> str:
+    """Where Compose finds Podman: at its socket, if DOCKER_HOST does not name it already."""
+    named = os.environ.get("DOCKER_HOST", "")
+    return named if PODMAN in named else f"unix://{podman_socket()}"
+
+
+def has_podman_socket() -> bool:
+    """Whether there is a socket where Compose finds Podman; it may also be on another machine."""
+    scheme, _, path = podman_address().partition("://")
+    return scheme != "unix" or Path(path).is_socket()
+
+
 def lead_compose() -> None:
-    """Let Compose find Podman, where that is the engine: a DOCKER_HOST may name it already."""
-    if engine_program() == PODMAN and PODMAN not in os.environ.get("DOCKER_HOST", ""):
-        os.environ["DOCKER_HOST"] = f"unix://{podman_socket()}"
+    """Let Compose find Podman, where that is the engine."""
+    if engine_program() == PODMAN:
+        os.environ["DOCKER_HOST"] = podman_address()
