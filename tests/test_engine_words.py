@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from host import engine, engine_words, fill
 from host.facts import Engine, Facts
-from tests.fakes.machine import HERE
+from tests.fakes.machine import HERE, environment
 
 EXAMPLE = "COMPOSE_FILE=compose.yaml\nCOMPOSE_PROJECT_NAME=demo\nCONTAINER_ENGINE=docker\n"
 
@@ -93,3 +94,36 @@ def test_a_new_env_has_the_engine_of_its_machine_and_keeps_it(
     assert f"CONTAINER_ENGINE={written}\n" in (folder / ".env").read_text()
     fill.fill(folder, ["CONTAINER_ENGINE"], facts=Facts(engine=Engine(kind="docker")))
     assert "CONTAINER_ENGINE=docker\n" in (folder / ".env").read_text()
+
+
+@pytest.mark.parametrize(
+    ("engine", "words"),
+    [
+        ("standalone", ["docker-compose"]),
+        ("compose-v1", ["docker", "compose"]),
+        ("no-compose", ["docker", "compose"]),
+    ],
+)
+def test_the_verbs_call_the_compose_that_the_probe_has_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str, words: list[str]
+) -> None:
+    for name, value in environment(tmp_path / "bin", engine=engine).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(engine_words, "compose_plugin", lambda: "")
+    monkeypatch.setattr(engine_words, "FOLDER", tmp_path)
+    assert engine_words.compose("ps") == [*words, "ps"]
+
+
+def test_a_plugin_is_found_where_the_settings_of_docker_name_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    program = tmp_path / "opt/docker-compose"
+    program.parent.mkdir()
+    program.touch(mode=0o755)
+    (tmp_path / "config.json").write_text(
+        json.dumps({"cliPluginsExtraDirs": [str(tmp_path / "opt")]})
+    )
+    assert engine_words.compose_plugin() == str(program)
+    (tmp_path / "config.json").write_text('{"cliPluginsExtraDirs": 5}')
+    assert engine_words.compose_plugin() != str(program)

@@ -345,6 +345,7 @@ def test_the_kernel_tells_its_driver_when_the_library_cannot(
         ("no-permission", ("docker", "plugin"), "may not talk", "usermod -aG docker"),
         ("no-compose", ("docker", "none"), "no Compose plugin", "compose"),
         ("compose-v1", ("docker", "v1"), "docker-compose 1", "compose"),
+        ("standalone", ("docker", "standalone"), "", ""),
         ("nonsense", ("docker", "none"), "failed", "docker info"),
         ("odd", ("none", "none"), "odd", "docker info"),
     ],

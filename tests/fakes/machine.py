@@ -9,6 +9,7 @@ HERE = Path(__file__).parent
 COMMANDS = {  # which commands an engine puts on the PATH
     "none": {},
     "podman": {"podman": "docker"},
+    "standalone": {"docker": "docker", "docker-compose": "docker-compose"},
     "compose-v1": {"docker": "docker", "docker-compose": "docker-compose"},
 }
 

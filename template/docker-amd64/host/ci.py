@@ -140,7 +140,7 @@ def engine(project: Project, _: argparse.Namespace) -> None:
         use_containerd_store(project)
     if not keeps_attestations():
         raise failed("engine-old-store", project)
-    version = capture("docker", "compose", "version", "--short").stdout.strip()
+    version = capture(*compose("version", "--short")).stdout.strip()
     found = re.match(r"v?(\d+)\.(\d+)", version)
     if not found:
         raise failed("compose-missing", project)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .abilities import OLDEST_PODMAN, abilities, dotted, numbers
 from .ask import DOCKER_INFO, LOOK_LIMIT, Output, command, read_json
-from .engine_words import DOCKER, PODMAN, STANDALONE, compose_plugin
+from .engine_words import DOCKER, PODMAN, compose_plugin, is_version_1, standalone_version
 from .facts import Engine
 from .failures import engine_kind, explain, hosts
 
@@ -177,10 +176,8 @@ def failing(found: Engine, text: str) -> Engine:
 
 def standalone_compose(found: Engine) -> Engine:
     """Look for Compose as a command of its own."""
-    if not shutil.which(STANDALONE):
-        return found
-    version = re.search(r"\d+\.\d+[^\s,]*", command([STANDALONE, "version"], LOOK_LIMIT).out)
+    version = standalone_version()
     if not version:
         return found
-    kind = "v1" if version.group().startswith("1.") else "standalone"
-    return replace(found, compose=kind, compose_version=version.group())
+    kind = "v1" if is_version_1(version) else "standalone"
+    return replace(found, compose=kind, compose_version=version)

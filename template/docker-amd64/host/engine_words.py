@@ -6,10 +6,13 @@ Docker's Compose works with Podman, too, by the socket that Podman answers as Do
 from __future__ import annotations
 
 import os
+import re
+import shutil
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .ask import capture
+from .ask import LOOK_LIMIT, capture, command, read_json, read_text
 from .env_file import Settings
 
 if TYPE_CHECKING:
@@ -42,17 +45,44 @@ def ask_engine(*words: str) -> subprocess.CompletedProcess[str]:
 
 def compose(*words: str) -> list[str]:
     """The words of a Compose command."""
+    plugin = compose_plugin()
     if engine_program() == PODMAN:
-        return [compose_plugin() or STANDALONE, *words]
+        return [plugin or STANDALONE, *words]
+    if not plugin and has_only_standalone(os.environ.get("PATH", "")):
+        return [STANDALONE, *words]
     return [DOCKER, "compose", *words]
+
+
+@lru_cache(maxsize=None)
+def has_only_standalone(_path: str) -> bool:
+    """Whether Compose 2 is a command of its own, and Docker's command, asked itself, has none."""
+    version = standalone_version()
+    if not version or is_version_1(version):
+        return False
+    return command([DOCKER, "compose", "version"], LOOK_LIMIT).status != 0
+
+
+def standalone_version() -> str:
+    """The version of Compose as a command of its own, "" if there is none."""
+    if not shutil.which(STANDALONE):
+        return ""
+    version = re.search(r"\d+\.\d+[^\s,]*", command([STANDALONE, "version"], LOOK_LIMIT).out)
+    return version.group() if version else ""
+
+
+def is_version_1(version: str) -> bool:
+    """Whether a version is of the Compose that cannot read this project."""
+    return version.startswith("1.")
 
 
 def compose_plugin() -> str:
     """The program of Compose where Docker's command has it as a plugin, "" if there is none."""
-    own = os.environ.get("DOCKER_CONFIG") or str(Path.home() / ".docker")
+    own = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
+    more = read_json(read_text(own / "config.json")).get("cliPluginsExtraDirs")
     of_system = (f"/usr/{one}/docker" for one in ("local/lib", "local/libexec", "lib", "libexec"))
-    for folder in (own, *of_system):
-        program = Path(folder, "cli-plugins", STANDALONE)
+    folders = [Path(one, "cli-plugins") for one in (own, *of_system)]
+    for folder in (*(more if isinstance(more, list) else ()), *folders):
+        program = Path(str(folder), STANDALONE)
         if os.access(str(program), os.X_OK):
             return str(program)
     return ""
