@@ -295,6 +295,18 @@ def test_a_folder_in_which_others_can_remove_files_is_refused(place: Path, mode:
     assert failure_of(lambda: entries(LEASE)).name == "gpu-leases-nowhere"
 
 
+def test_root_leases_where_everybody_does(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "own"  # as /run/lock is on Fedora, for root
+    own.mkdir(mode=0o755)
+    monkeypatch.setattr(leases, "PLACES", (str(own), str(place)))
+    monkeypatch.delenv(leases.PLACE_KEY)
+    assert leases.place() == place
+    monkeypatch.setenv(leases.PLACE_KEY, str(own))
+    assert leases.place() == own
+
+
 # ------------------------------------------------------------------------------------- the queue
 
 

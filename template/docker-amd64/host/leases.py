@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 LEASE, TICKET = "gpu-lease-", "gpu-ticket-"  # how the names of files begin
 UNSEEN = "gpu-new-"  # while a file is being made
-# All users have to look at the same one. The first is emptied at each start of the machine; not
-# every Linux lets users write to it.
+# All users have to look at the same one: the first to which everybody can write. The first of these
+# is emptied at each start of the machine; Fedora and RHEL let only root write to it.
 PLACES = ("/run/lock", "/tmp")  # noqa: S108  that others write there, too, is what this is about
 PLACE_KEY = "GPU_LEASE_DIR"  # of the environment, where an administrator wants another one
 LABEL = "docker-amd64.gpu-lease"  # of a container: the UUIDs that it has
@@ -111,13 +111,16 @@ def place() -> Path:
     """
     named = os.environ.get(PLACE_KEY)
     for folder in (named,) if named else PLACES:
-        if is_safe(folder):
+        if is_safe(folder, for_all=not named):
             return Path(folder)
     raise failed("gpu-leases-nowhere", folders=named or " and ".join(PLACES))
 
 
-def is_safe(folder: str) -> bool:
-    """Whether a user can make files in a folder that no other user can remove or replace."""
+def is_safe(folder: str, *, for_all: bool) -> bool:
+    """Whether a user can make files in a folder that no other user can remove or replace.
+
+    `for_all` asks whether every user can. An administrator may have named one for a few.
+    """
     try:
         status = Path(folder).stat()
     except OSError:
@@ -125,7 +128,8 @@ def is_safe(folder: str) -> bool:
     closed = not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
     ours = status.st_uid in (0, os.getuid())  # the owner of a sticky folder can remove all of it
     sticky = bool(status.st_mode & stat.S_ISVTX)
-    return ours and (closed or sticky) and os.access(folder, os.W_OK | os.X_OK)
+    fits = sticky and status.st_mode & stat.S_IWOTH if for_all else sticky or closed
+    return bool(ours and fits and os.access(folder, os.W_OK | os.X_OK))
 
 
 def is_locked(descriptor: int) -> bool:
