@@ -209,6 +209,21 @@ def test_a_stopped_engine_is_started_as_its_kind_wants_it(monkeypatch: pytest.Mo
     assert command("podman") == "systemctl --user enable --now podman.socket"
 
 
+@pytest.mark.parametrize(
+    ("here", "package"),
+    [
+        (("debian",), "https://get.docker.com"),  # Debian 12's own Docker is too old, too
+        (("ubuntu", "debian"), "docker.io docker-compose-v2"),
+        (("fedora",), "dnf upgrade podman"),
+        (("rhel", "fedora"), "dnf upgrade podman"),
+    ],
+)
+def test_where_no_newer_podman_is_there_is_docker(here: tuple[str, ...], package: str) -> None:
+    command = remedy_for(failure_rows.row("podman-too-old"), "podman", here)
+    assert package in command
+    assert ("env --refresh CONTAINER_ENGINE" in command) == ("podman" not in package)
+
+
 def test_an_exit_status_alone_can_tell(project: Project) -> None:
     stop = explain(project, "Killed\n", status=137)
     assert stop
