@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from host import doctor_facts, engine, engine_words, guard, limits, podman_build, selinux
+from host import (
+    doctor_facts,
+    engine,
+    engine_words,
+    guard,
+    images,
+    limits,
+    look,
+    podman_build,
+    selinux,
+)
 from host.abilities import abilities
 from host.facts import Engine, Facts, Person
 from host.gpu_facts import Access, GpuFacts
@@ -214,6 +225,27 @@ def test_the_doctor_knows_whether_podman_answers_compose(
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "podman/podman.sock"))
         assert known() is True
+
+
+def test_podman_is_asked_in_its_own_words(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = """case "$*" in
+"info --format {{.Host.Arch}}") echo arm64 ;;
+"info --format {{.Store.GraphRoot}}") echo /storage ;;
+*) exit 125 ;;
+esac"""
+    program(tmp_path / "bin/podman", script)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.delenv("DOCKER_DEFAULT_PLATFORM", raising=False)
+    monkeypatch.setattr(os, "uname", lambda: os.uname_result(("Linux", "n", "6", "1", "aarch64")))
+    with pytest.raises(StopError) as stopped:
+        images.refuse_architecture(project)
+    assert stopped.value.name == "other-architecture"
+    monkeypatch.setattr(look, "free_space", lambda folder: 0 if str(folder) == "/storage" else 1e12)
+    assert look.disk(look.Case(project, "", {})) == {
+        "cause": "The disk of the engine is full: /storage."
+    }
 
 
 def test_podman_fills_no_cover_with_what_it_hides(project: Project) -> None:

@@ -228,13 +228,13 @@ def test_another_processor_is_refused_before_anything_is_downloaded(
         monkeypatch.setenv(name, value)
     named = os.uname_result(("Linux", "node", "6.1", "#1", machine))
     monkeypatch.setattr(os, "uname", lambda: named)
-    monkeypatch.setattr(images, "ask_engine", answer)
+    monkeypatch.setattr(images, "capture", answer)
     described = read_project(project / "docker-amd64")
     if is_refused:
         with pytest.raises(StopError) as stopped:
             images.before_build(described)
         assert stopped.value.name == "other-architecture"
-        assert all(words[0] == "version" for words in asked)
+        assert [words[1] for words in asked] == ["version"]
     else:
         images.refuse_architecture(described)
 

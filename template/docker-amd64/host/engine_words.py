@@ -33,6 +33,26 @@ def engine_program() -> str:
     return PODMAN if Settings(FOLDER).get(ENGINE_KEY) == PODMAN else DOCKER
 
 
+# What engines are asked in their own words: the folder with all that they store, and the processor.
+# A local Podman has no server in its version.
+QUESTIONS = {
+    DOCKER: {
+        "folder": ("info", "--format", "{{.DockerRootDir}}"),
+        "processor": ("version", "--format", "{{.Server.Arch}}"),
+    },
+    PODMAN: {
+        "folder": ("info", "--format", "{{.Store.GraphRoot}}"),
+        "processor": ("info", "--format", "{{.Host.Arch}}"),
+    },
+}
+
+
+def question(about: str) -> list[str]:
+    """The words of the command that asks the engine about its folder or its processor."""
+    program = engine_program()
+    return [program, *QUESTIONS[program][about]]
+
+
 def engine_command(*words: str) -> list[str]:
     """The words of a command of the engine."""
     return [engine_program(), *words]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Callable, Mapping, NamedTuple
 from .abilities import abilities
 from .ask import capture, command, read_text
 from .compose import call, check_engine, image_id, name_file, show, with_stdin
-from .engine_words import PODMAN, ask_engine, compose, engine_command, engine_program
+from .engine_words import PODMAN, ask_engine, compose, engine_command, engine_program, question
 from .failures import failed
 from .files import write_file
 from .guard import guard
@@ -76,7 +76,7 @@ def refuse_architecture(project: Project) -> None:
         return
     if "DOCKER_DEFAULT_PLATFORM" in os.environ:
         return
-    engine = ask_engine("version", "--format", "{{.Server.Arch}}").stdout.strip()
+    engine = capture(*question("processor")).stdout.strip()
     if engine and engine not in ARCHITECTURES:
         raise failed("other-architecture", project, architecture=here.machine)
 

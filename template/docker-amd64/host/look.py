@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Dict, Mapping, NamedTuple, Optional
 
 from .ask import command, read_text
-from .engine_words import engine_command
+from .engine_words import engine_command, question
 from .env_file import ProbeError, parse_env, read_env
 from .project import APPS_FILE, me
 
@@ -98,7 +98,7 @@ def process_on(number: int) -> str:
 
 def disk(case: Case) -> Seen:
     """Which disk is full: the project's, the engine's, or one of a container."""
-    asked = command(engine_command("info", "--format", "{{.DockerRootDir}}"), LIMIT)
+    asked = command(question("folder"), LIMIT)
     folders = {
         "the project's folder": case.project.folder,
         "the engine": Path(asked.out.strip() or "/"),
