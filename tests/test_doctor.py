@@ -206,6 +206,37 @@ def test_one_changed_fact_is_found(
     assert ids(judge(project, merged(read(name), change))) == found
 
 
+def test_a_wheel_may_have_code_for_fewer_gpus_than_its_cuda(
+    generate: Generate, tmp_path: Path
+) -> None:
+    answers = {"accelerator": "cuda", "torch_version": "2.12.1", "cuda_version": "12.9"}
+    project = read_project(generate(tmp_path / "project", **answers) / "docker-amd64")
+
+    def on(capability: str) -> set[str]:
+        gpus = [{"name": "GPU", "uuid": "u", "compute_capability": capability}]
+        return ids(judge(project, merged(read("t4-cloud-vm"), {"gpus": gpus})))
+
+    assert on("7.0") == {"gpu-too-old"}
+    assert on("7.5") == on("8.9") == on("12.1") == set()
+    project.gpus["wheel_code"] = []  # as where PyTorch is compiled: CUDA 12.9 does it from 5.0 on
+    assert on("7.0") == set()
+
+
+@pytest.mark.parametrize(
+    ("code", "runs", "refuses"),
+    [
+        ("8.0", (8, 9), (9, 0)),
+        ("8.6", (8, 6), (8, 0)),
+        ("9.0+PTX", (12, 0), (8, 9)),
+    ],
+)
+def test_binary_code_runs_within_a_generation_and_ptx_on_all_later_ones(
+    code: str, runs: tuple[int, ...], refuses: tuple[int, ...]
+) -> None:
+    assert doctor_gpus.runs_on(code, runs)
+    assert not doctor_gpus.runs_on(code, refuses)
+
+
 def test_what_env_asks_for_is_compared_with_the_machine(project: Project, folder: Path) -> None:
     (folder / ".env").write_text("SHM_SIZE=64gb\nREQUIRE_GPU=1\nMAX_JOBS=9\n")
     project.forget_settings()

@@ -11,7 +11,7 @@ second to every copy. A test says when the file is stale.
     torch.VERSION  newest first; label; torchvision, torchaudio and triton that belong to it;
                    pypi_cuda (the line that plain PyPI carries); default_cuda; default_python;
                    cuda.LINE and python.VERSION: "" = possible, else why not (same keys, same order
-                   in every row)
+                   in every row); code.LINE: what the wheels of the possible lines have code for
     cuda.LINE      newest first; label; index of the wheels ("" = no release has one); min_driver
                    (family minimum, minor-version compatibility); cca (what `auto` means where no
                    GPU is seen); targets (all that its nvcc compiles for); refuses and
@@ -93,6 +93,12 @@ def cuda_reason(release: TorchRelease, line: str) -> str:
     return wheel_reason(release, line) or arch_reason(release, line)
 
 
+def wheel_code(release: TorchRelease, line: str) -> str:
+    """The compute capabilities that a wheel for this template's processor has code for."""
+    variant = release.by_cuda(line)
+    return " ".join((variant.arch["x86_64"] if variant else None) or ())
+
+
 def defaults(table: Table) -> dict[str, str]:
     """Answers that work, without compatibility modes, on a current data-center GPU and driver."""
     # Every production branch may be past its end of support.
@@ -142,6 +148,7 @@ def _torch_row(
         "default_cuda": release.pypi_cuda,
         "default_python": PREFERRED_PYTHON if PREFERRED_PYTHON in possible else possible[0],
         "cuda": cuda,
+        "code": {line: wheel_code(release, line) for line, reason in cuda.items() if not reason},
         "python": python,
     }
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from .doctor_gpu_facts import PciGpu
     from .findings import Check, Subject
-    from .gpu_facts import Gpu, GpuFacts
+    from .gpu_facts import GpuFacts
 
 # The first PCI device id of each generation; the lists are in the driver's supported-gpus.json.
 GENERATIONS = (
@@ -168,26 +168,35 @@ def fits(facts: GpuFacts, cuda: str) -> bool:
 
 
 def code_for_the_gpus(subject: Subject) -> Iterator[Finding]:
-    """Whether the project's CUDA compiles for the GPUs at all."""
+    """Whether PyTorch's wheel has code for the GPUs, or without one, whether CUDA compiles it."""
     facts, _ = of_gpus(subject)
-    targets = [numbers(one) for one in subject.project.gpus.get("targets", ())]
-    if not targets:
-        return
-    oldest, newest = targets
-    for gpu in (one for one in facts.gpus if one.compute_capability):
+    project = subject.project
+    wheel, targets = project.gpus.get("wheel_code") or (), project.gpus.get("targets") or ()
+    for gpu in (one for one in facts.gpus if one.compute_capability and (wheel or targets)):
         own = numbers(gpu.compute_capability or "")
-        if own < oldest:
-            yield Finding("gpu-too-old", ERROR, *no_code(subject, gpu))
-        elif own[0] > newest[0]:
-            yield Finding("gpu-too-new", ERROR, *no_code(subject, gpu))
+        if wheel:
+            has_code = any(runs_on(one, own) for one in wheel)
+            by = f"PyTorch {project.torch} for CUDA {project.cuda} has code for {' '.join(wheel)}"
+        else:
+            has_code = numbers(targets[0]) <= own and own[0] <= numbers(targets[1])[0]
+            by = f"CUDA {project.cuda} compiles for {' to '.join(targets)}"
+        if not has_code:
+            seen = f"{gpu.name} has compute capability {gpu.compute_capability}, {by}"
+            known = {"version": project.cuda, "gpu": gpu.name}
+            if own < numbers((wheel or targets)[0]):
+                yield Finding("gpu-too-old", ERROR, seen, known)
+            else:
+                yield Finding("gpu-too-new", ERROR, seen, known)
 
 
-def no_code(subject: Subject, gpu: Gpu) -> tuple[str, dict[str, str]]:
-    """What was seen of a GPU that a CUDA has no code for, and words for it."""
-    cuda, targets = subject.project.cuda, subject.project.gpus["targets"]
-    seen = f"{gpu.name} has compute capability {gpu.compute_capability}"
-    seen += f", CUDA {cuda} compiles for {' to '.join(targets)}"
-    return seen, {"version": cuda, "gpu": gpu.name}
+def runs_on(code: str, own: tuple[int, ...]) -> bool:
+    """Whether code such as 8.6 or 12.0+PTX runs on GPUs of a compute capability.
+
+    Binary code runs on later ones of its generation, PTX on all later ones:
+    https://docs.nvidia.com/cuda/cuda-c-programming-guide/#binary-compatibility
+    """
+    least = numbers(code)
+    return least <= own and (code.endswith("+PTX") or least[0] == own[0])
 
 
 def memory_of_cuda(subject: Subject) -> Iterator[Finding]:

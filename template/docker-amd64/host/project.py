@@ -97,8 +97,9 @@ class Project:
         sources: what is compiled, by the start of its build arguments: repository and tag.
         distribution: None where the base image's own is not known.
         gpus: for GPUs: min_driver of its CUDA, targets, the oldest and the newest compute
-            capability that this CUDA compiles for, and last_branches, the last driver branch for
-            each older architecture.
+            capability that this CUDA compiles for; wheel_code, all that PyTorch's wheel has code
+            for, such as 9.0 or 12.0+PTX, empty without one; and last_branches, the last driver
+            branch for each older architecture.
         builds: the services of compose.yaml that are built.
         offered: what the template has for the answers on versions, by the names of the questions.
     """
