@@ -255,10 +255,11 @@ def test_podman_fills_no_cover_with_what_it_hides(project: Project) -> None:
     assert "notmpcopyup" in text
 
 
-def test_containers_of_podman_have_no_label_where_selinux_is_on(
+def test_containers_have_no_label_where_selinux_is_on(
     project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(selinux, "ENFORCE", tmp_path / "enforce")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     file = project.folder / SELINUX_FILE
     selinux.open_mounts(project)
     assert not file.exists()
@@ -274,8 +275,14 @@ def test_containers_of_podman_have_no_label_where_selinux_is_on(
     (project.folder / ".env").write_text("COMPOSE_FILE=compose.yaml\n")  # Docker
     project.forget_settings()
     (tmp_path / "enforce").write_text("1\n")
-    selinux.open_mounts(project)
-    assert not file.exists()
+    for options, is_open in (
+        ('["name=seccomp,profile=builtin"]', False),
+        ('["name=seccomp,profile=builtin","name=selinux","name=cgroupns"]', True),  # Fedora's
+        ("", False),  # it does not answer
+    ):
+        program(tmp_path / "bin/docker", f"[ $1 = info ] && echo '{options}'")
+        selinux.open_mounts(project)
+        assert file.exists() == is_open
 
 
 @pytest.mark.parametrize(("rootless", "uid"), [(True, 0), (False, 1000)])

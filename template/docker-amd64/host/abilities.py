@@ -26,7 +26,8 @@ class Abilities:
         short_names: whether an image's name without a registry means that of Docker Hub.
         cdi_devices: whether Compose may ask for hardware by `devices`; else by the driver cdi.
         fills_tmpfs: whether a tmpfs gets what it covers, unless an option of its own forbids it.
-        labels_mounts: whether it keeps containers from mounted folders on machines with SELinux.
+        labels_mounts: whether it always keeps containers from mounted folders on machines with
+            SELinux; another one says in its security options if it does.
     """
 
     builds: bool = True
