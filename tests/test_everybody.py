@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from host import everybody
+from host import engine_words, everybody
 from host.project import Project
 from tests.support.program import PROJECT
 
@@ -40,7 +40,38 @@ def request(**what: Any) -> dict[str, Any]:
     ],
 )
 def test_gpus_are_named_as_they_were_asked_for(requests: list[dict[str, Any]], shown: str) -> None:
-    assert everybody.gpus(requests) == shown
+    assert everybody.gpus({"DeviceRequests": requests}) == shown
+
+
+@pytest.mark.parametrize(
+    ("host", "environment", "shown"),
+    [
+        ({"Runtime": "nvidia"}, ["A=b", "NVIDIA_VISIBLE_DEVICES=0,GPU-4711"], "0,GPU-4711"),
+        ({"Runtime": "nvidia"}, ["NVIDIA_VISIBLE_DEVICES=all"], "all"),
+        ({"Runtime": "nvidia"}, ["NVIDIA_VISIBLE_DEVICES=void"], ""),
+        ({"Runtime": "nvidia"}, [], ""),
+        ({"Runtime": "runc"}, ["NVIDIA_VISIBLE_DEVICES=all"], ""),  # an image of CUDA, no GPU
+        ({"Devices": ["/dev/nvidia0", "/dev/nvidiactl", "/dev/nvidia1", "/dev/fuse"]}, [], "0,1"),
+        ({"Devices": ["nvidia.com/gpu=all"]}, [], "all"),
+    ],
+)
+def test_gpus_that_were_not_asked_for_by_a_request_are_seen(
+    host: dict[str, Any], environment: list[str], shown: str
+) -> None:
+    devices = [{"PathOnHost": one} for one in host.get("Devices", ())]
+    assert everybody.gpus({**host, "Devices": devices}, environment) == shown
+
+
+def test_an_engine_that_does_not_tell_what_projects_store_is_no_silence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def podman(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess(words, 125 if words[0] == "system" else 0, "", "")
+
+    monkeypatch.setattr(everybody, "ask_engine", podman)
+    monkeypatch.setattr(engine_words, "FOLDER", tmp_path)
+    (tmp_path / ".env").write_text("CONTAINER_ENGINE=podman\n")
+    assert "podman system df -v" in everybody.listing(Project(tmp_path, PROJECT))
 
 
 def test_everybody_is_listed_with_gpus_limits_and_disk(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Iterable
 
 from .ask import read_json
 from .compose import check_engine
-from .engine_words import ask_engine
+from .engine_words import ask_engine, engine_command
 from .place import LABEL
 from .plain import columns
 from .probe import person
@@ -19,11 +19,31 @@ if TYPE_CHECKING:
 
 OTHERS = "(others)"
 FOLDER = f"{LABEL}.working_dir"
+DEVICE = re.compile(r"^(?:/dev/nvidia|nvidia\.com/gpu=)(\d[\d:]*|all|(?:GPU|MIG)-.*)$")
+# Values with which NVIDIA's runtime gives a container no GPU:
+# https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest/docker-specialized.html
+NO_GPU = ("", "void", "none")
 UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
-def gpus(requests: Iterable[dict[str, Any]]) -> str:
-    """The GPUs that a container was given: all, a number, or their ids; "" for none."""
+def gpus(host: dict[str, Any], environment: Iterable[str] = ()) -> str:
+    """The GPUs that a container was given: all, a number, or their ids; "" for none.
+
+    It asks for them, or has their devices, as with Podman, or NVIDIA's runtime reads a variable.
+    """
+    found = asked_for(host.get("DeviceRequests") or ())
+    if not found:
+        paths = (str(one.get("PathOnHost")) for one in host.get("Devices") or ())
+        found = [number[1] for number in map(DEVICE.search, paths) if number]
+    if not found and host.get("Runtime") == "nvidia":
+        values = dict(line.partition("=")[::2] for line in environment)
+        visible = values.get("NVIDIA_VISIBLE_DEVICES", "")
+        found = [] if visible in NO_GPU else [one.rpartition("=")[2] for one in visible.split(",")]
+    return ",".join(found)
+
+
+def asked_for(requests: Iterable[dict[str, Any]]) -> list[str]:
+    """The GPUs that a container was started with a request for."""
     found: list[str] = []
     for one in requests:
         ids = [text.rpartition("=")[2] for text in one.get("DeviceIDs") or ()]
@@ -32,7 +52,7 @@ def gpus(requests: Iterable[dict[str, Any]]) -> str:
             found += ids
         elif "gpu" in wanted:
             found.append("all" if one.get("Count", 0) < 0 else str(one.get("Count")))
-    return ",".join(found)
+    return found
 
 
 def user_of(labels: dict[str, str]) -> str:
@@ -111,10 +131,11 @@ def listing(project: Project) -> str:
         users[labels.get(LABEL, "")] = user
         if state.get("Running"):
             host, name = one["HostConfig"], one["Name"].lstrip("/")
-            given = gpus(host.get("DeviceRequests") or ())
+            given = gpus(host, one["Config"].get("Env") or ())
             since = state.get("StartedAt", "")[:16].replace("T", " ")
             rows.append([name, user, given, limit(host), since])
-    used = read_json(ask_engine("system", "df", "-v", "--format", "{{json .}}").stdout)
+    asked = ask_engine("system", "df", "-v", "--format", "{{json .}}")
+    used = read_json(asked.stdout)
     stored = disk(used)
     parts = columns(rows) if len(rows) > 1 else ["No container runs."]
     if stored:
@@ -122,5 +143,8 @@ def listing(project: Project) -> str:
         sizes = [[name, users.get(name, ""), *map(shown, found)] for name, found in places]
         parts += ["", *columns([["DISK", "USER", "IMAGES", "VOLUMES"], *sizes])]
     cache = sum(size(one.get("Size", "")) for one in used.get("BuildCache") or ())
+    if asked.returncode:  # Podman does not know both options at once
+        command = " ".join(engine_command("system", "df", "-v"))
+        parts += ["", f"What each project stores is not known here. All images: {command}"]
     parts += [f"Build cache: {shown(cache)}."] if shown(cache) else []
     return "\n".join(parts)
