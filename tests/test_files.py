@@ -28,7 +28,7 @@ OTHER_WRITERS = {
     "checkout.py": "a new folder of its own in .git",
     "pack.py": "reads, and follows no link",
     "nvidia.py": "a pipe to its child",
-    "gpu_start.py": "its own stderr",
+    "stderr_watch.py": "its own stderr",
     "code_repository.py": "a copy of git's index, in a folder of its own",
     "leases.py": "files of others, follows no link, and makes its own as tempfile does",
 }

@@ -175,11 +175,13 @@ def test_a_port_is_taken(plain_project: Project) -> None:
         port = listener.getsockname()[1]
         text = f"services: {{dev: {{ports: ['127.0.0.1:{port}:80']}}}}\n"
         with override(plain_project, text):
-            result = plain_project.sh("up")
+            up = plain_project.sh("up")
             plain_project.ok("down")
-    sentence, _, name = ending(result, "address already in use|port is already allocated")
-    assert name == "port-taken"
-    assert f"Port {port} " in sentence
+        run = plain_project.sh("run", "-p", f"127.0.0.1:{port}:80", "true")
+    for result in (up, run):
+        sentence, _, name = ending(result, "address already in use|port is already allocated")
+        assert name == "port-taken"
+        assert f"Port {port} " in sentence
 
 
 def test_a_disk_is_full(plain_project: Project) -> None:

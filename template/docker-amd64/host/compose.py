@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from .project import Project
 
+CHUNK = 65536  # bytes of a pipe that are read at once
 TAIL = 400  # lines of what a command said that may tell why it failed
 
 
@@ -93,12 +94,19 @@ def show(text: str) -> None:
 
 
 def copy_lines(source: IO[bytes], lines: deque[bytes], target: IO[bytes] | None) -> None:
-    """Copy what comes from a pipe to a stream as it comes, and keep its last lines."""
-    for line in iter(source.readline, b""):
-        lines.append(line)
+    """Copy what comes from a pipe to a stream as it comes, and keep its last lines.
+
+    A progress bar has no end of line, and is not to wait for one.
+    """
+    for chunk in iter(lambda: os.read(source.fileno(), CHUNK), b""):
         if target:
-            target.write(line)
+            target.write(chunk)
             target.flush()
+        for line in chunk.splitlines(keepends=True):
+            if lines and not lines[-1].endswith((b"\n", b"\r")):
+                lines[-1] += line
+            else:
+                lines.append(line)
 
 
 def call(

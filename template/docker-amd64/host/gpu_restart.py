@@ -21,6 +21,7 @@ from .gpu_trouble import LOST
 from .gpus import split_ids
 from .load import current_loads
 from .probe import probe
+from .stderr_watch import engine_refuses
 
 if TYPE_CHECKING:
     from .project import Project
@@ -92,7 +93,9 @@ def run_again(project: Project, words: list[str], gpus: Collection[str]) -> int:
         lost = status in LOST and not run.stopped
         if not lost or not left or not are_back(wanted):
             # Compose's own failures are explained as without --restart-on.
-            if stop and stop.name.startswith("gpu-"):
+            if not (stop and stop.name.startswith("gpu-")):
+                stop = engine_refuses(project, text)
+            if stop:
                 show(str(stop))
             return status
         left -= 1

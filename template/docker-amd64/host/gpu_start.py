@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import signal
-from collections import deque
 from typing import TYPE_CHECKING
 
 from .accelerator import OF_THIS_CALL, OVERRIDE_FILES
-from .compose import TAIL, copy_lines, show
+from .compose import show
 from .failures import explain, failed
 from .project import USAGE, StopError, me
+from .stderr_watch import engine_refuses
 
 if TYPE_CHECKING:
     import argparse
@@ -98,30 +96,11 @@ def gpus_are_settled(project: Project, named: list[str], *, ask_nothing: bool) -
     return wanted and given in lines
 
 
-def watch_for_gpus(project: Project) -> None:
-    """Hand on what this process will say on stderr, and explain at the end if it got no GPU.
-
-    A child does it, since this process is about to become Compose.
-    """
+def start_refused(project: Project, text: str) -> StopError | None:
+    """Why Compose started nothing: for the GPUs it was asked for, or what the engine says of it."""
     files = project.settings.files()
-    if not any(one in GPU_FILES or one.startswith(OF_THIS_CALL) for one in files):
-        return
-    reader, writer = os.pipe()
-    if os.fork():
-        os.close(reader)
-        os.dup2(writer, 2)
-        os.close(writer)
-        return
-    os.close(writer)
-    for one in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(one, signal.SIG_IGN)
-    lines: deque[bytes] = deque(maxlen=TAIL)
-    try:
-        with os.fdopen(reader, "rb") as source, os.fdopen(os.dup(2), "wb") as target:
-            copy_lines(source, lines, target)
-        text = b"".join(lines).decode("utf-8", "replace")
+    if any(one in GPU_FILES or one.startswith(OF_THIS_CALL) for one in files):
         stop = explain(project, text)
         if stop and stop.name.startswith("gpu-"):
-            show(str(stop))
-    finally:
-        os._exit(0)
+            return stop
+    return engine_refuses(project, text)

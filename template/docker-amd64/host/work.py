@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
@@ -50,6 +51,7 @@ from .project import (
 )
 from .secret_files import give_secrets
 from .shared_cache import share_cache
+from .stderr_watch import engine_refuses, watch_stderr
 
 if TYPE_CHECKING:
     import argparse
@@ -515,10 +517,10 @@ def run_here(
         from .gpu_restart import run_again  # noqa: PLC0415  only such projects have it
 
         return run_again(project, words, lease.gpus if lease else ())
+    refused = engine_refuses
     if project.accelerator == "cuda":
-        from .gpu_start import watch_for_gpus  # noqa: PLC0415  only such projects have it
-
-        watch_for_gpus(project)
+        from .gpu_start import start_refused as refused  # noqa: PLC0415  only such projects have it
+    watch_stderr(partial(refused, project))
     if lease:
         lease.hand_on()
     return become(project, words)
