@@ -45,8 +45,9 @@ def test_a_project_names_the_ways_that_it_has(
     assert "ssh" not in text.lower()
     assert "devcontainer.json" not in text
     project.extras = ("devcontainer", "ssh")
-    monkeypatch.setattr(editor, "ssh_entry", lambda _: "Host demo\n")
+    monkeypatch.setattr("host.ssh.entry", lambda _: "Host demo\n")
     text = said(project, capsys)
+    assert "    host             demo-jane-1, with the entry below" in text
     assert text.endswith("\nHost demo\n")
     assert f"{project.root}/.devcontainer/devcontainer.json\n" in text
 

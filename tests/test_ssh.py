@@ -106,10 +106,10 @@ def test_the_entry_for_editors_is_one_that_ssh_reads(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def read() -> dict[str, str]:
+    def read(host: str = "demo") -> dict[str, str]:
         ssh.do_ssh(project, Namespace(config=True, command=[]))
         (tmp_path / "config").write_text(capsys.readouterr().out)
-        call = ("ssh", "-F", str(tmp_path / "config"), "-G", "demo")
+        call = ("ssh", "-F", str(tmp_path / "config"), "-G", host)
         done = subprocess.run(call, capture_output=True, text=True, check=True)
         return dict(line.split(" ", 1) for line in done.stdout.splitlines() if " " in line)
 
@@ -117,6 +117,8 @@ def test_the_entry_for_editors_is_one_that_ssh_reads(
     assert (here["hostname"], here["port"], here["user"]) == ("127.0.0.1", "20022", "jane_")
     assert here["userknownhostsfile"] == str(project.folder / ssh.KNOWN_HOSTS)
     assert "proxyjump" not in here
+    # Another clone has the same project's name, and its entry may be the first of it.
+    assert read("demo-jane-1")["port"] == "20022"
     monkeypatch.setenv("SSH_CONNECTION", "10.0.0.1 50000 10.0.0.9 22")
     monkeypatch.setenv("USER", "jane")
     there = read()

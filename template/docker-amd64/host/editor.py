@@ -70,14 +70,18 @@ def attach_address(name: str) -> str:
     return f"vscode-remote://attached-container+{known.encode().hex()}/workspace"
 
 
-def ssh_entry(project: Project) -> str:
-    """The entry for ~/.ssh/config, or why there is none."""
-    from .ssh import entry  # noqa: PLC0415  only some projects have it
+def way_by_ssh(project: Project) -> str:
+    """What editors ask for to come by ssh, with the entry for ~/.ssh/config or why there is none.
+
+    The host is the name that only this clone has.
+    """
+    from .ssh import alias_of, entry  # noqa: PLC0415  only some projects have it
 
     try:
-        return entry(project)
+        found = entry(project)
     except StopError as error:
-        return f"{error}\n".lstrip()
+        found = f"{error}\n".lstrip()
+    return SSH.format(name=alias_of(project), python=PYTHON, entry=found)
 
 
 def do_editor(project: Project, _: argparse.Namespace) -> None:
@@ -91,5 +95,5 @@ def do_editor(project: Project, _: argparse.Namespace) -> None:
     ways += [ATTACH.format(name=name, address=attach_address(name), python=PYTHON)]
     ways += [COMPOSE.format(file=file, python=PYTHON)]
     if "ssh" in project.extras:
-        ways += [SSH.format(name=project.name, python=PYTHON, entry=ssh_entry(project))]
+        ways += [way_by_ssh(project)]
     print("\n".join(ways), end="")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 KNOWN_HOSTS = ".ssh_known_hosts"  # in docker-amd64
 SERVER_PORT = 2222  # in the container
 CONFIG = """\
-Host {name}
+Host {names}
     HostName {address}
     Port {port}
     User {user}
@@ -59,13 +59,16 @@ def host_key(project: Project, found: str) -> tuple[str, str]:
 
 
 def config(project: Project, alias: str, address: str, port: str, user: str) -> str:
-    """The entry for ~/.ssh/config, of this computer or of one that comes here by ssh."""
+    """The entry for ~/.ssh/config, of this computer or of one that comes here by ssh.
+
+    Clones share the project's name, and ssh takes the first entry of a name: `alias` is theirs.
+    """
     path = project.folder.resolve() / KNOWN_HOSTS
     from_here = '"' not in str(path)
     jump = account_here()
     here = f'UserKnownHostsFile "{path}"' if from_here else "StrictHostKeyChecking accept-new"
     entry = CONFIG.format(
-        name=project.name,
+        names=" ".join(dict.fromkeys((project.name, alias))),
         address=address,
         port=port,
         user=user,
