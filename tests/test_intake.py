@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from packaging.requirements import Requirement
 
 import conda_file
-from intake import discovery, family, found, names, pip_files, requirement
+from intake import discovery, family, found, lists, names, requirement
 from intake.discovery import discover
 from intake.found import CHANGED, LEFT_OUT, TAKEN, Intake, Wanted
 from intake.reader import read
@@ -856,7 +856,7 @@ def test_every_line_of_a_requirements_file_has_one_fate(lines: list[str], wanted
     taken = requirements(text.encode("utf-8", "replace"), wanted)
     check(taken, wanted)
     if not taken.broken:
-        meant = [n for n, _ in pip_files.logical_lines(decoded(text.encode("utf-8", "replace")))]
+        meant = [n for n, _ in lists.logical_lines(decoded(text.encode("utf-8", "replace")))]
         assert sorted(entry.place.line for entry in taken.entries) == meant
 
 

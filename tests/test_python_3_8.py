@@ -13,6 +13,7 @@ import pytest
 
 import host
 from host.passwords import RULE
+from host.workspace_lists import RULES
 from tests.conftest import ROOT, Generate
 
 PACKAGE = Path(host.__file__).parent
@@ -30,7 +31,7 @@ def needed(*paths: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_python_3_8_has_all_that_the_program_of_a_project_uses() -> None:
-    found = needed(PACKAGE, RULE, *UPDATE)
+    found = needed(PACKAGE, RULE, RULES, *UPDATE)
     assert found.returncode == 0, found.stdout
 
 

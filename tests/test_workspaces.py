@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from host.project import Project, StopError
-from host.workspaces import engine_name, enter, find
+from host.workspace_lists import lists_of, put_lists, unread_lists
+from host.workspaces import engine_name, enter, find, tell_unread
 from tests.support.program import PROJECT
 
 KEYS = ("COMPOSE_PROJECT_NAME", "COMPOSE_FILE", "COMPOSE_PATH_SEPARATOR", "LOCAL_CODE_DIR")
@@ -77,3 +78,77 @@ def test_it_has_its_own_code_containers_and_home_and_env_is_left_alone(project: 
     assert files == ["compose.yaml", "compose.cdi.yaml", "compose.workspace.yaml"]
     assert project.which == " -W first"
     assert (project.folder / ".env").read_text() == before
+
+
+# -------------------------------------------------------------------------------- what is built
+
+
+def write(folder: Path, files: dict[str, str]) -> Path:
+    """A workspace with files."""
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+def test_a_build_gets_the_lists_that_lists_name_at_the_same_places(tmp_path: Path) -> None:
+    files = {
+        "requirements.txt": "-r requirements/base.txt  # all\n--constraint=limits.txt\neinops\n",
+        "requirements/base.txt": "-r more.txt\n-r ../requirements.txt\n-r https://a.example/b.txt\n",
+        "requirements/more.txt": "numpy\n-r missing.txt\n",
+        "limits.txt": "numpy<3\n",
+    }
+    folder = write(tmp_path / "jane", {**files, "notes.txt": "-r a\n", "src/a.py": ""})
+    assert put_lists(folder, tmp_path / "context")
+    made = tmp_path / "context"
+    paths = [path for path in made.rglob("*") if path.is_file()]
+    assert {str(path.relative_to(made)): path.read_text() for path in paths} == files
+    (folder / "requirements.lock").write_text("numpy==2.0\n")
+    assert not put_lists(folder, made)
+    assert (made / "requirements.lock").is_file()
+
+
+def test_no_list_leads_out_of_the_workspace(tmp_path: Path) -> None:
+    (tmp_path / "secret.txt").write_text("4711\n")
+    text = f"-r ../secret.txt\n-r {tmp_path}/secret.txt\n-r link.txt\n-r {tmp_path}/jane/own.txt\n"
+    folder = write(tmp_path / "jane", {"requirements.txt": text, "own.txt": "einops\n"})
+    (folder / "link.txt").symlink_to("../secret.txt")
+    assert lists_of(folder).keys() == {"requirements.txt"}
+
+
+PROJECT_TABLE = '[project]\nname = "a"\n'
+POETRY = '[tool.poetry.dependencies]\npython = "^3.10"\n'
+SETUP = "from setuptools import setup\nsetup(install_requires=['einops'])\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "unread"),
+    [
+        ({"setup.py": SETUP}, ["setup.py"]),
+        ({"setup.cfg": "[options]\ninstall_requires =\n  einops\n"}, ["setup.cfg"]),
+        ({"setup.py": SETUP, "pyproject.toml": PROJECT_TABLE}, []),
+        ({"setup.py": "from setuptools import setup\nsetup()\n"}, []),
+        ({"pyproject.toml": POETRY}, ["pyproject.toml"]),
+        ({"pyproject.toml": f"{PROJECT_TABLE}dynamic = ['dependencies']\n"}, ["pyproject.toml"]),
+        ({"pyproject.toml": f'{PROJECT_TABLE}dynamic = ["version"]\n'}, []),
+        ({"pyproject.toml": '[tool.pixi.dependencies]\na = "*"\n'}, ["pyproject.toml"]),
+        ({"pyproject.toml": "[tool.ruff]\n", "setup.cfg": "[flake8]\n"}, []),
+        ({"Pipfile": "", "pixi.toml": ""}, ["Pipfile", "pixi.toml"]),
+        ({"environment.yml": "", "env-gpu.yml": "dependencies:\n- a\n"}, None),
+        ({"config-env.yaml": "lr: 1\n", "docs/requirements.txt": "sphinx\n"}, []),
+        ({"requirements.txt": "-r requirements/a.txt\n", "requirements/a.txt": ""}, []),
+        ({"requirements/a.txt": "", "requirements-dev.txt": ""}, None),
+        ({"requirements.in": "a\n", "requirements.txt": "a==1\n"}, []),
+        ({"requirements-docs.txt": "sphinx\n", "LICENSE.txt": "", "train.py": ""}, []),
+    ],
+)
+def test_what_a_build_does_not_read_is_named(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    files: dict[str, str],
+    unread: list[str] | None,
+) -> None:
+    folder = write(tmp_path, files)
+    assert sorted(unread_lists(folder)) == sorted(files if unread is None else unread)
+    tell_unread(folder, "jane")
+    assert ("workspaces/jane" in capsys.readouterr().err) == (unread != [])

@@ -1,5 +1,6 @@
 # The image of a workspace: layers on the dev image of the project, with what the folder workspaces/NAME lists.
-# ./template.sh build --workspace NAME passes the arguments. The context is that folder, and `image` the one beside this file.
+# ./template.sh build --workspace NAME passes the arguments. The context is that folder, `image` the one beside this file, and
+# `lists` has copies of its lists of packages, with those that they name in folders.
 ARG ENVIRONMENT=none
 
 # COPY fails on a missing file, but not on a pattern without a match, so brackets make each file optional:
@@ -9,7 +10,7 @@ COPY --chmod=0755 pre-instal[l].sh pre-instal[l] /
 FROM scratch AS apt
 COPY ap[t].txt /
 FROM scratch AS packages
-COPY --chmod=0755 requirements*.txt requirements.loc[k] pyproject.tom[l] /
+COPY --chmod=0755 --from=lists . /
 FROM scratch AS post-install
 COPY --chmod=0755 post-instal[l].sh post-instal[l] /
 

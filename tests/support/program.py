@@ -51,7 +51,8 @@ def put_program(folder: Path) -> Path:
     ignored = shutil.ignore_patterns("__pycache__", "*.jinja")
     shutil.copytree(PACKAGE, folder / "host", ignore=ignored, dirs_exist_ok=True)
     (folder / "host" / "project.json").write_text(json.dumps(PROJECT))
-    for name in ("image/intake/text.py", "image/system_packages.json"):  # what it reads there
+    read_there = ("image/intake/lists.py", "image/intake/text.py", "image/system_packages.json")
+    for name in read_there:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(PACKAGE.parent / name, folder / name)
     return folder

@@ -10,7 +10,9 @@ import os
 import re
 import time
 from hashlib import sha256
+from pathlib import Path
 from shlex import quote
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from .abilities import abilities
@@ -20,17 +22,17 @@ from .engine_words import ask_engine, engine_command, engine_program
 from .failures import failed
 from .files import write_file
 from .project import APPS_FILE, GUARD_FILE, WORKSPACE_FILE, me
+from .workspace_lists import LOCK, PROJECT, REQUIREMENTS, put_lists, unread_lists
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from typing import Iterable
 
     from .project import Project
 
 FOLDER = "workspaces"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
 STARTS = ("up", "run")  # the verbs that start containers
-LISTS = ("requirements.txt", "pyproject.toml")
-LOCK, IN_IMAGE = "requirements.lock", "/opt/venv/workspace.lock"
+IN_IMAGE = "/opt/venv/workspace.lock"
 # What a build gets of .env, if it is set.
 ARGUMENTS = ("APT_MIRROR", "UV_DEFAULT_INDEX", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "USRID")
 
@@ -117,17 +119,35 @@ def build_workspace(project: Project, name: str, *, quiet: bool = False) -> None
         unlocked = image_id(project.image("dev"))
         run_build(project, folder, environment, quiet=True)
         ask_engine("image", "rm", unlocked)
+    tell_unread(folder, name)
     if not quiet:
-        tell_unread(folder, name)
         show(f"Built: the workspace {name}. Run: {me()} up -W {quote(name)}")
 
 
 def run_build(project: Project, folder: Path, environment: str, *, quiet: bool) -> None:
     """Build the image of the workspace in a folder on another image. Raises StopError."""
     arguments = {key: project.settings.get(key) for key in ARGUMENTS if key in project.settings}
-    if any((folder / one).is_file() for one in LISTS) and not (folder / LOCK).is_file():
-        arguments["LOCKED"] = f"not yet at {time.time()}"
     docker = abilities(engine_program()).compose_builds
+    dockerfile = project.folder / "workspace.Dockerfile"
+    with TemporaryDirectory(prefix="workspace-") as lists:
+        if put_lists(folder, Path(lists)):
+            arguments["LOCKED"] = f"not yet at {time.time()}"
+        words = ["--build-context", f"lists={lists}"]
+        words += build_words(project, environment, arguments, docker=docker)
+        if docker:
+            start = engine_command("build", *(["--quiet"] if quiet else []))
+            words += ["--file", str(dockerfile), str(folder)]
+            call(project, [*start, *words], to_stderr=not quiet, capture=quiet, env=arguments)
+        else:
+            from .podman_build import run_build as podman_build  # noqa: PLC0415
+
+            podman_build(project, dockerfile, folder, words, arguments)
+
+
+def build_words(
+    project: Project, environment: str, arguments: Iterable[str], *, docker: bool
+) -> list[str]:
+    """What a build of a workspace is told: names, arguments and secrets."""
     words = ["--build-context", f"image={project.folder / 'image'}"]
     for tag in ("dev", "runtime"):  # `run` uses the same image
         words += ["--tag", project.image(tag)]
@@ -142,22 +162,17 @@ def run_build(project: Project, folder: Path, environment: str, *, quiet: bool) 
                 "--secret",
                 f'id={secret},"src={source}"' if docker else f"id={secret},src={path}",
             ]
-    dockerfile = project.folder / "workspace.Dockerfile"
-    if docker:
-        start = engine_command("build", *(["--quiet"] if quiet else []), "--file", str(dockerfile))
-        words += [str(folder)]
-        call(project, [*start, *words], to_stderr=not quiet, capture=quiet, env=arguments)
-    else:
-        from .podman_build import run_build as podman_build  # noqa: PLC0415
-
-        podman_build(project, dockerfile, folder, words, arguments)
+    return words
 
 
 def tell_unread(folder: Path, name: str) -> None:
-    """Name the lists of a workspace that a build does not read."""
-    for unread in ("environment.yml", "environment.yaml"):
-        if (folder / unread).is_file():
-            show(f"{FOLDER}/{name}/{unread} is not read: requirements.txt and pyproject.toml are.")
+    """Name the lists of a workspace that a build does not read: their packages are not there."""
+    unread = unread_lists(folder)
+    if unread:
+        show(
+            f"Not read in {FOLDER}/{name}: {', '.join(unread)}. A build takes {REQUIREMENTS}, what "
+            f"that names by -r or -c, and [project] dependencies of {PROJECT}."
+        )
 
 
 def keep_lock(project: Project, folder: Path) -> bool:

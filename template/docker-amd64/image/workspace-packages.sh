@@ -6,15 +6,16 @@ set -euo pipefail
 
 lists=()
 for file in requirements.txt pyproject.toml; do
-    if [[ $file == pyproject.toml ]] && ! grep -q '^\[project\]' $file 2>/dev/null; then continue; fi
     if [[ -f $file ]]; then lists+=("$file"); fi
 done
 ((${#lists[@]})) || exit 0
+mapfile -t files < <(find . -type f ! -path ./requirements.lock | LC_ALL=C sort -r)
 
 # The code of the workspace itself is mounted, and installed when a container starts.
 work=$(mktemp -d)
-for file in requirements*.txt pyproject.toml; do
-    [[ ! -f $file ]] || sed -E '/^(-e|--editable)?[[:space:]]*\.(\[.*\])?[[:space:]]*$/d' "$file" >"$work/$file"
+for file in "${files[@]}"; do
+    mkdir -p "$work/lists/${file%/*}"
+    sed -E '/^(-e|--editable)?[[:space:]]*\.(\[.*\])?[[:space:]]*$/d' "$file" >"$work/lists/$file"
 done
 options=()
 for file in "${lists[@]}"; do options+=(--requirement "$file"); done
@@ -22,21 +23,21 @@ installed() { uv pip freeze | LC_ALL=C sort; }
 
 installed >"$work/before"
 uv pip list --quiet --format freeze >"$work/constraints.txt"
-digest=$({ cat requirements*.txt pyproject.toml "$work/constraints.txt" 2>/dev/null || true; } | sha256sum)
+digest=$(cat "${files[@]}" "$work/constraints.txt" | sha256sum)
 digest="# for ${digest%% *}"
 cat >"$work/head" <<'END'
 # What ./template.sh build installed for this workspace. Remove this file to take newer versions.
 END
 echo "$digest" >>"$work/head"
 
-install() { (cd "$work" && uv pip install --constraint constraints.txt "${options[@]}" "$@"); }
+install() { (cd "$work/lists" && uv pip install --constraint ../constraints.txt "${options[@]}" "$@"); }
 
 if [[ -f requirements.lock ]] && grep -qFx "$digest" requirements.lock; then
     cp requirements.lock "$work/new"
     uv pip install --no-deps --verify-hashes --requirement requirements.lock
 else
     { grep -oE '^[A-Za-z0-9][^ ;]*==[^ ;]+' requirements.lock 2>/dev/null || true; } >"$work/kept.txt"
-    if [[ ! -s $work/kept.txt ]] || ! install --quiet --constraint kept.txt 2>/dev/null; then install; fi
+    if [[ ! -s $work/kept.txt ]] || ! install --quiet --constraint ../kept.txt 2>/dev/null; then install; fi
     # A base image with its own PyTorch has stand-ins of its packages, which nobody has to install.
     { cat /opt/base/names.txt 2>/dev/null || true; } >"$work/names"
     installed | LC_ALL=C comm -13 "$work/before" - |

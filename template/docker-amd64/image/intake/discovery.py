@@ -11,6 +11,19 @@ from typing import TYPE_CHECKING
 import yaml
 
 from .found import DEV, MAIN, ListFile
+from .lists import (
+    ENVIRONMENT,
+    MANIFESTS,
+    METADATA,
+    OF_REQUIREMENTS,
+    OTHER_WORDS,
+    PIXI,
+    PLAIN_ENVIRONMENTS,
+    PLATFORM_WORDS,
+    is_requirements,
+    keys_of,
+    words_of,
+)
 from .text import FileError, load
 
 if TYPE_CHECKING:
@@ -45,22 +58,6 @@ LOCKS = {
         "pixi.lock": "pixi.toml",
     }.items()
 }
-METADATA = {
-    "pyproject.toml": r"(?m)^\s*\[\s*(project|tool\.poetry(\.[\w.-]+)?)\s*\]",
-    "setup.cfg": r"(?m)^\s*install_requires\s*=",
-    "setup.py": r"\bsetup\s*\(",
-}
-MANIFESTS = {"pixi.toml": "pixi", "Pipfile": "pipfile"}
-REQUIREMENTS = re.compile(
-    r"(.*[-_. ])?(requirements?|reqs?)([-_. ].*)?\.txt|requirements.*\.txt", re.IGNORECASE
-)
-ENVIRONMENT = re.compile(
-    r"(.*[-_.])?(environments?|env|conda)([-_.].*)?\.ya?ml|.*environment.*\.ya?ml|conda[-_]?env.*\.ya?ml",
-    re.IGNORECASE,
-)
-# By these names a file without `dependencies:` is a mistake, by others it is something else.
-PLAIN_ENVIRONMENTS = ("environment.yml", "environment.yaml")
-WORDS = re.compile(r"[a-z]+|\d+")
 MAIN_WORDS = {
     "base",
     "main",
@@ -74,45 +71,6 @@ MAIN_WORDS = {
     "install",
 }
 DEV_WORDS = {"dev", "devel", "develop", "development", "test", "tests", "testing"}
-OTHER_WORDS = {
-    *(
-        "doc",
-        "docs",
-        "documentation",
-        "readthedocs",
-        "rtd",
-        "lint",
-        "linting",
-        "linters",
-        "style",
-        "format",
-    ),
-    *("ci", "build", "publish", "release", "typing", "mypy", "precommit", "notebook", "notebooks"),
-    *(
-        "examples",
-        "example",
-        "tutorial",
-        "tutorials",
-        "demo",
-        "lock",
-        "frozen",
-        "constraints",
-        "min",
-    ),
-}
-PLATFORM_WORDS = {
-    "win",
-    "windows",
-    "mac",
-    "macos",
-    "osx",
-    "darwin",
-    "m1",
-    "arm",
-    "arm64",
-    "aarch64",
-    "mps",
-}
 BY_HAND = "not taken: {why}. template.sh import {path} takes it"
 # The first kind that lists something is taken, for conda and for pip.
 ORDER = {
@@ -190,18 +148,11 @@ def metadata_file(root: Path, path: str, folder: str) -> ListFile | None:
     except FileError:
         return None
     name = path.rpartition("/")[2]
-    if re.search(r"(?m)^\s*\[\s*tool\.pixi\.[\w.-]*dependencies\s*\]", text) and name[0] == "p":
+    if PIXI.search(text) and name[0] == "p":
         return ListFile(path, "pixi")
     if folder or not re.search(METADATA[name], text):
         return None
     return ListFile(path, "metadata", taken=False, reason="")
-
-
-def is_requirements(folder: str, name: str) -> bool:
-    """Whether it is named as a requirements file, or is in a folder of them."""
-    in_folder = folder.rpartition("/")[2].lower() in {"requirements", "reqs", "requirement"}
-    text = re.sub(r"\.in$", ".txt", name)  # pip-compile makes the .txt from it
-    return bool(REQUIREMENTS.fullmatch(text)) or (in_folder and text.endswith(".txt"))
 
 
 def is_environment(path: Path, folder: str, name: str) -> bool:
@@ -221,21 +172,13 @@ def has_dependencies(path: Path, key: str) -> bool:
         text = load(path)
     except FileError:
         return False
-    keys = {
-        match[1] for match in re.finditer(r"""(?m)^["']?(dependencies|channels)["']?\s*:""", text)
-    }
-    if not {"dependencies", key} <= keys:
+    if not {"dependencies", key} <= keys_of(text):
         return False
     try:
         value = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError):
         return True  # the reader says what is wrong with it
     return isinstance(value, dict) and isinstance(value.get("dependencies"), list)
-
-
-def words_of(path: str) -> set[str]:
-    """The words in a file's name, and in that of a folder of requirements around it."""
-    return set(WORDS.findall(path.lower())) - {"requirements", "requirement", "environment", "txt"}
 
 
 def group_of(path: str) -> str:
@@ -287,7 +230,7 @@ def named_otherwise(file: ListFile, base: str, paths: set[str]) -> ListFile:
     made = f"{file.path.removesuffix('.in')}.txt"
     if made != f"{file.path}.txt" and made in paths:
         return by_hand(file, f"{made} is made from it")
-    if folder and not (file.kind == "requirements" and re.fullmatch(r"(?i)req\w*", folder)):
+    if folder and not (file.kind == "requirements" and OF_REQUIREMENTS.fullmatch(folder)):
         return by_hand(file, "it is in a folder of its own")
     if words & PLATFORM_WORDS:
         return by_hand(file, "it is for another platform")

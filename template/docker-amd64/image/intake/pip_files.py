@@ -28,17 +28,16 @@ from .found import (
     settled,
     unreadable,
 )
-from .requirement import NETRC, fits_torch, judge, path_verdict, unquoted
+from .lists import INCLUDE, logical_lines, unquoted
+from .requirement import NETRC, fits_torch, judge, path_verdict
 from .text import FileError, load, without_secret
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
     from pathlib import Path
 
-COMMENT = re.compile(r"(^|\s+)#.*$")
 # Where a requirement ends and its options begin.
 OPTIONS = re.compile(r"\s(?=--?[a-zA-Z])")
-INCLUDE = re.compile(r"(-r|--requirement|-c|--constraint)(?:\s*=\s*|\s+|(?<=-[rc])(?=\S))(\S.*)")
 ADDRESS = re.compile(
     r"(-i|--index-url|--pypi-url|--extra-index-url|-f|--find-links)(?:\s*=\s*|\s+|(?<=-[if])(?=\S))(\S+)"
 )
@@ -105,26 +104,6 @@ def shown(text: str) -> str:
     """A line as messages show it: on one line, without passwords."""
     bare = without_secret(" ".join(text.split()))
     return "".join(c if c.isprintable() else "?" for c in bare)
-
-
-def logical_lines(text: str) -> Iterator[tuple[int, str]]:
-    """The lines of a requirements file with their numbers: joined, without comments.
-
-    As pip does it: a comment ends a continued line, and a `#` in an address is none.
-    """
-    number, kept = 0, ""
-    for count, line in enumerate(text.splitlines(), 1):
-        is_comment = COMMENT.match(line) is not None
-        number = number or count
-        if line.endswith("\\") and not is_comment:
-            kept += line.rstrip("\\")
-            continue
-        joined = kept + (f" {line}" if is_comment else line)
-        if bare := COMMENT.sub("", joined).strip():
-            yield number, bare
-        number, kept = 0, ""
-    if bare := COMMENT.sub("", kept).strip():
-        yield number, bare
 
 
 def read_file(reading: Reading, name: str, *, limit: bool = False) -> None:

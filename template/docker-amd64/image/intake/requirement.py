@@ -29,6 +29,7 @@ from .found import (
     specifiers,
     unreadable,
 )
+from .lists import unquoted
 from .names import (
     CONDA_ITSELF,
     MISNAMED,
@@ -386,13 +387,6 @@ def checked(verdict: Verdict) -> Verdict:
     except InvalidRequirement:
         return unreadable("it is no requirement")
     return verdict
-
-
-def unquoted(text: str) -> str:
-    """A text without the quotation marks around all of it."""
-    bare = text.strip()
-    quoted = re.fullmatch(r"([\"'])(.*)\1", bare)
-    return quoted[2].strip() if quoted and quoted[1] not in quoted[2] else bare
 
 
 def path_verdict(text: str, manager: str) -> Verdict | None:
