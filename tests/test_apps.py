@@ -242,6 +242,31 @@ def test_a_start_prints_the_address_and_by_ssh_the_tunnel(
     assert there.out == "http://127.0.0.1:20001/lab?token=s3cret\n"
 
 
+def test_a_start_starts_the_dev_container_too(
+    project: Project,
+    container: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    del container
+    runs: list[str] = []
+
+    def call_verb(name: str, *, project: Project) -> int:
+        runs.append(f"{name} {project.name}")
+        return 0
+
+    monkeypatch.setattr("host.command.call_verb", call_verb)
+    start(project, "lab")
+    assert runs == []
+    monkeypatch.setattr(apps, "container", lambda _: "4711" if runs else "")
+    with pytest.raises(StopError):
+        start(project, "missing")
+    assert runs == []
+    start(project, "lab")
+    assert runs == ["up demo"]
+    assert capsys.readouterr().out.count("http://[::1]:20001/") == 2
+
+
 def test_a_user_without_a_name_gets_a_tunnel_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSH_CONNECTION", "10.0.0.1 50000 10.0.0.9 22")
     for key in ("USER", "LOGNAME", "LNAME", "USERNAME"):

@@ -91,13 +91,18 @@ def url(where: tuple[str, str], path: str = "/") -> str:
 
 
 def start_app(project: Project, name: str) -> None:
-    """Start an app, unless it runs; print its address when it answers.
+    """Start an app, unless it runs, and the dev container; print its address when it answers.
 
     Raises:
         StopError: it cannot be started, or does not answer.
     """
     app = find_app(project, name)
-    need_container(project)
+    if container(project):
+        need_container(project)  # says whether it is an older one
+    else:
+        from .command import call_verb  # noqa: PLC0415  it imports more only for a stopped one
+
+        call_verb("up", project=project)
     where = address_of(project, app)
     answer = in_container(project, "start", {**app._asdict(), "limit": LIMIT})
     if answer["state"] != "ready":
