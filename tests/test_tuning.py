@@ -149,7 +149,13 @@ def test_a_secret_becomes_a_variable_that_nobody_has_set(tmp_path: Path) -> None
     (tmp_path / "LARGE").write_text("x" * 65537)
     environ = {"MINE": "mine"}
     tuning.apply(environ, str(tmp_path / "none"), folder=str(tmp_path))
-    assert environ == {"MINE": "mine", "HF_TOKEN": "hf_é $x", "TWO_LINES": "a\nb"}
+    assert environ == {
+        "MINE": "mine",
+        "HF_TOKEN": "hf_é $x",
+        "TWO_LINES": "a\nb",
+        # kaggle looks for its file only there.
+        "KAGGLE_CONFIG_DIR": str(tmp_path),
+    }
 
 
 def test_a_shell_gets_the_very_values_and_runs_none_of_them(tmp_path: Path) -> None:

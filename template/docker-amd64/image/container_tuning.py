@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 FILE = "/opt/container/tuning.env"
 SECRETS = "/run/secrets"
+# Programs that read such a file in a folder, by the variable that names the folder.
+FOLDERS = {"kaggle.json": "KAGGLE_CONFIG_DIR"}
 LARGEST = 65536  # bytes of a variable; the kernel allows twice as much
 CGROUPS = "/sys/fs/cgroup"
 MEMBERSHIP = "/proc/self/cgroup"
@@ -46,6 +48,7 @@ def secrets(folder: str) -> "dict[str, str]":
     """The content of each file whose name is one of a variable, such as HF_TOKEN.
 
     A variable that Python sets for itself is in no list of processes and in no `docker inspect`.
+    A file that a program looks for in a folder is one there: that variable is its folder.
     """
     found: dict[str, str] = {}
     try:
@@ -54,6 +57,8 @@ def secrets(folder: str) -> "dict[str, str]":
         return found
     for name in names:
         path = folder + "/" + name
+        if name in FOLDERS:
+            found[FOLDERS[name]] = folder
         if name.isidentifier() and name.isupper() and os.path.isfile(path):  # noqa: PTH113
             # With a larger variable, no program could be started: https://man7.org/linux/man-pages/man2/execve.2.html
             text = "\n".join(lines(path)) if os.stat(path).st_size <= LARGEST else ""  # noqa: PTH116
