@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from host import compose, ssh
+from host import compose, ssh, ssh_keys
+from host.ask import Output
 from host.look import Case, port
 from host.ports import COUNT, FIRST, free_port
 from host.project import Project, StopError
@@ -18,6 +19,7 @@ from host.ssh_env import public_keys, ssh_values
 from tests.support.program import PROJECT
 
 KEY = "ssh-ed25519 AAAAC3Nza"
+LAPTOP, OWN = "ssh-ed25519 AAAAlaptop", "ssh-ed25519 AAAAown"
 
 
 @pytest.fixture
@@ -31,7 +33,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     monkeypatch.setattr(ssh, "need_container", lambda _: None)
     monkeypatch.setattr(ssh, "container", lambda _: "4711")
     monkeypatch.delenv("SSH_CONNECTION", raising=False)
-    answers(monkeypatch, port="127.0.0.1:20022\n", exec=f"{KEY} demo\njane_\n")
+    mine = ssh_keys.Identities([LAPTOP], [], others=False)
+    monkeypatch.setattr(ssh, "identities", lambda _: mine)
+    answers(monkeypatch, port="127.0.0.1:20022\n", exec=f"{KEY} demo\njane_\n{LAPTOP} jane\n")
     return Project(folder, PROJECT)
 
 
@@ -41,7 +45,8 @@ def answers(monkeypatch: pytest.MonkeyPatch, **said: str) -> None:
     def capture(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess(words, 0, said[words[0]], "")
 
-    monkeypatch.setattr(ssh, "ask_engine", capture)
+    for module in (ssh, ssh_keys):
+        monkeypatch.setattr(module, "ask_engine", capture)
     monkeypatch.setattr(compose, "ask_engine", capture)
 
 
@@ -137,6 +142,84 @@ def test_what_is_missing_is_named(
     with pytest.raises(StopError) as caught:
         connect(project, monkeypatch)
     assert caught.value.name == "ssh-no-keys"
+
+
+@pytest.mark.parametrize(
+    ("there", "files", "agent", "added"),
+    [
+        (f"{LAPTOP} a\n", [OWN], [], [OWN]),
+        (f"{LAPTOP} a\n", [], [OWN], [OWN]),
+        (f"{LAPTOP} a\n", [OWN], [LAPTOP], []),  # forwarded by the laptop
+        (f'from="10.0.0.1" {OWN} me\n', [OWN], [], []),
+        (f"# {OWN}\n", [OWN], [KEY], [OWN]),
+        ("", [], [], []),
+    ],
+)
+def test_who_has_the_engine_is_let_in(
+    monkeypatch: pytest.MonkeyPatch,
+    there: str,
+    files: list[str],
+    agent: list[str],
+    added: list[str],
+) -> None:
+    asked: list[str] = []
+
+    def ask(*words: str) -> subprocess.CompletedProcess[str]:
+        asked.extend(words)
+        return subprocess.CompletedProcess(words, 0, "", "")
+
+    monkeypatch.setattr(ssh_keys, "ask_engine", ask)
+    ssh_keys.let_in("4711", ssh_keys.Identities(files, agent, others=False), there)
+    assert asked[6:] == added
+
+
+def test_a_key_is_added_on_a_line_of_its_own(tmp_path: Path) -> None:
+    file = tmp_path / ".ssh/authorized_keys"
+    file.parent.mkdir()
+    for before in ("", f"{LAPTOP} jane", f"{LAPTOP} jane\n"):
+        file.write_text(before)
+        words = ("sh", "-c", ssh_keys.APPEND, "sh", OWN, "$(touch no)")
+        subprocess.run(words, cwd=tmp_path, env={"HOME": str(tmp_path)}, check=True)
+        lines = [*before.splitlines(), OWN, "$(touch no)"]
+        assert file.read_text() == "".join(f"{line}\n" for line in lines)
+    assert not (tmp_path / "no").exists()
+
+
+@pytest.mark.parametrize("name", ["id_ed25519", "own key"])
+def test_what_ssh_offers_is_known_by_its_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    said = {"ssh": f"user jane\nidentityfile ~/.ssh/id_rsa\nidentityfile ~/.ssh/{name}\n"}
+    said["ssh-add"] = f"{LAPTOP} jane\nssh-ed25519-cert-v01@openssh.com AAAAcert\nnone\n"
+
+    def capture(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess(words, 0, said[words[0]], "")
+
+    monkeypatch.setattr(ssh_keys, "capture", capture)
+    monkeypatch.setattr(ssh_keys, "command", lambda words, _: Output(0, said[words[0]]))
+    monkeypatch.setattr(ssh_keys, "home_of_user", lambda: tmp_path)
+    assert ssh_keys.identities("127.0.0.1") == ([], [LAPTOP], False)
+    (tmp_path / ".ssh").mkdir()
+    (tmp_path / ".ssh" / name).write_text("private")
+    assert ssh_keys.identities("127.0.0.1") == ([], [LAPTOP], True)
+    (tmp_path / ".ssh" / f"{name}.pub").write_text(f"{OWN} jane@here\n")
+    assert ssh_keys.identities("127.0.0.1") == ([OWN], [LAPTOP], False)
+    said["ssh"] += "identityagent /run/mine\n"
+    assert ssh_keys.identities("127.0.0.1").others
+
+
+def test_who_has_no_key_is_told_so_but_editors_get_their_entry(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    none = ssh_keys.Identities([], [], others=False)
+    monkeypatch.setattr(ssh, "identities", lambda _: none)
+    with pytest.raises(StopError) as caught:
+        connect(project, monkeypatch)
+    assert caught.value.name == "ssh-no-own-key"
+    ssh.do_ssh(project, Namespace(config=True, command=[]))
+    assert capsys.readouterr().out.startswith("Host demo ")
+    monkeypatch.setattr(ssh, "identities", lambda _: none._replace(others=True))
+    assert connect(project, monkeypatch)[0] == "ssh"
 
 
 def test_a_taken_port_of_ssh_gets_another_one(project: Project) -> None:

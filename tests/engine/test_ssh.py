@@ -104,6 +104,16 @@ def test_only_keys_are_let_in_and_only_on_this_machine(served: Project, tmp_path
     assert "No such file" in run("docker", *keys).stderr
 
 
+def test_an_own_key_that_is_not_listed_is_let_in_once(served: Project) -> None:
+    key = 'ssh-keygen -q -t ed25519 -N \'\' -f "$HOME/own" && ssh-add -q "$HOME/own"'
+    script = f"{key} && for at in 1 2; do ./docker-amd64/template.sh ssh echo in; done"
+    done = served.owner.run("ssh-agent", "sh", "-c", script, cwd=served.folder)
+    assert done.stdout == "in\nin\n", done.stderr
+    file = "/home/user/.ssh/authorized_keys"
+    assert len(served.ok("exec", "cat", file).splitlines()) == 1
+    served.ok("exec", "rm", file)
+
+
 def test_the_server_is_the_same_after_a_new_container_and_owned_by_the_user(
     served: Project,
 ) -> None:

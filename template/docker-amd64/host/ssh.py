@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from shlex import join
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .ask import read_text
 from .compose import become, container, need_container, published
@@ -12,6 +12,7 @@ from .failures import failed
 from .files import write_file
 from .ports import account_here
 from .project import me
+from .ssh_keys import Identities, identities, let_in
 
 if TYPE_CHECKING:
     import argparse
@@ -28,6 +29,11 @@ Host {names}
     User {user}
     HostKeyAlias {alias}
     {trust}
+"""
+# In the container: the public key of the server, the name of its user, and who may log in.
+ASK = """\
+cd "$HOME/.ssh" && cat host/ed25519.pub && id -un &&
+    for file in authorized_keys.outside authorized_keys; do cat "$file" 2>/dev/null; echo; done
 """
 
 
@@ -49,13 +55,16 @@ def server(project: Project, found: str) -> tuple[str, str]:
     return where
 
 
-def host_key(project: Project, found: str) -> tuple[str, str]:
-    """The public key of the server, and the name of its user. Raises StopError."""
-    script = 'cat "$HOME/.ssh/host/ed25519.pub" && id -un'
-    lines = ask_engine("exec", found, "sh", "-c", script).stdout.splitlines()
-    if len(lines) != 2:  # noqa: PLR2004
+def ask_server(project: Project, found: str) -> tuple[str, str, str]:
+    """The public key of the server, the name of its user, and the lines of the keys let in.
+
+    Raises:
+        StopError: there is no server.
+    """
+    lines = ask_engine("exec", found, "sh", "-c", ASK).stdout.splitlines()
+    if len(lines) < 2:  # noqa: PLR2004
         raise failed("ssh-not-served", project)
-    return " ".join(lines[0].split()[:2]), lines[1]
+    return " ".join(lines[0].split()[:2]), lines[1], "\n".join(lines[2:])
 
 
 def config(project: Project, alias: str, address: str, port: str, user: str) -> str:
@@ -78,8 +87,17 @@ def config(project: Project, alias: str, address: str, port: str, user: str) -> 
     return f"{entry}    ProxyJump {jump}\n" if jump else entry
 
 
-def reach(project: Project) -> tuple[str, str, str]:
-    """Address and port of the server, and its user; its key is written where clients look for it.
+class Server(NamedTuple):
+    """The server of the dev container, its user there, and what ssh of this user has for it."""
+
+    address: str
+    port: str
+    user: str
+    own: Identities
+
+
+def reach(project: Project) -> Server:
+    """The server, whose key is written where clients look for it; it lets this user in.
 
     Raises:
         StopError: nobody may log in, or no server runs.
@@ -88,9 +106,11 @@ def reach(project: Project) -> tuple[str, str, str]:
     need_container(project)
     found = container(project)
     address, port = server(project, found)
-    key, user = host_key(project, found)
+    key, user, keys = ask_server(project, found)
     write_file(project.folder / KNOWN_HOSTS, f"{alias_of(project)} {key}\n")
-    return address, port, user
+    own = identities(address)
+    let_in(found, own, keys)
+    return Server(address, port, user, own)
 
 
 def login_keys(project: Project, *, for_job: bool = True) -> Path:
@@ -114,7 +134,7 @@ def alias_of(project: Project) -> str:
 
 def entry(project: Project) -> str:
     """The entry for ~/.ssh/config. Raises StopError."""
-    return config(project, alias_of(project), *reach(project))
+    return config(project, alias_of(project), *reach(project)[:3])
 
 
 def do_ssh(project: Project, options: argparse.Namespace) -> None:
@@ -122,7 +142,9 @@ def do_ssh(project: Project, options: argparse.Namespace) -> None:
     if options.config:
         print(entry(project), end="")
         return
-    address, port, user = reach(project)
+    address, port, user, own = reach(project)
+    if not own.public and not own.others:
+        raise failed("ssh-no-own-key", project)
     words = options.command[1:] if options.command[:1] == ["--"] else options.command
     known = ("-o", f"UserKnownHostsFile={KNOWN_HOSTS}", "-o", "StrictHostKeyChecking=yes")
     server = ("-p", port, "-o", f"HostKeyAlias={alias_of(project)}", *known, "-l", user)
