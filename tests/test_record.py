@@ -13,6 +13,7 @@ from host import record
 from host.facts import Engine
 from host.gpu_facts import Gpu, GpuFacts
 from host.project import Project, StopError
+from host.workspaces import enter
 from tests.support.git import git
 from tests.support.program import PROJECT
 
@@ -141,6 +142,38 @@ def test_a_run_is_recorded_with_its_command_and_without_values_of_variables(
         ["WANDB_API_KEY"],
     )
     assert str(file) in capsys.readouterr().err
+
+
+def test_a_run_of_a_workspace_is_compared_with_that_workspace(
+    work: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key in ("COMPOSE_PROJECT_NAME", "COMPOSE_FILE", "LOCAL_CODE_DIR"):
+        monkeypatch.setenv(key, "")  # what `enter` sets is taken back after the test
+        monkeypatch.delenv(key)
+    monkeypatch.setattr(
+        record, "image_id", lambda name: f"{name} built" if "demo-jane" in name else "of project"
+    )
+    folder = work.root / "workspaces/jane"
+    folder.mkdir(parents=True)
+    (folder / "requirements.lock").write_text("einops==1\n")
+    git(folder, "init", "--quiet")
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", "Of Jane")
+    enter(work, "jane", "record")
+    file = recorded(work, capsys)
+    found = json.loads(file.read_text())
+    assert found["workspace"] == "jane"
+    assert found["locks"].keys() == {"uv.lock", "requirements.lock"}
+    for key in ("COMPOSE_PROJECT_NAME", "COMPOSE_FILE", "LOCAL_CODE_DIR"):
+        monkeypatch.delenv(key)
+    assert "Nothing differs" in differing(Project(work.folder, PROJECT), file, capsys)
+    (folder / "requirements.lock").write_text("einops==2\n")
+    for key in ("COMPOSE_PROJECT_NAME", "COMPOSE_FILE", "LOCAL_CODE_DIR"):
+        monkeypatch.delenv(key)
+    git(folder, "commit", "--quiet", "--all", "--message", "Newer")
+    said = differing(Project(work.folder, PROJECT), file, capsys)
+    assert f"checkout {found['code']['commit']}" in said
+    assert str(folder.resolve()) in said
 
 
 def test_code_without_git_is_recorded_as_that(

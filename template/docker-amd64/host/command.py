@@ -161,7 +161,7 @@ AS_OWNER = ("update",)  # they let other programs write the project's files
 # With -W NAME, they are about the containers of a workspace.
 OF_WORKSPACE = (
     *("build", "up", "shell", "exec", "run", "logs", "stop", "start", "down"),
-    *("ls", "root", "clean"),
+    *("ls", "root", "clean", "record", "reproduce"),
 )
 READING = ("check", "json", "show")
 MIXED = ("airflow",)  # their words may be on both sides of an option

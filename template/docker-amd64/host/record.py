@@ -25,6 +25,8 @@ from .metadata import digest, lock_digests
 from .probe import probe
 from .project import called_from, code_folder, me
 from .work import refuse_link
+from .workspace_lists import LOCK
+from .workspaces import FOLDER, enter
 
 if TYPE_CHECKING:
     import argparse
@@ -82,6 +84,8 @@ def sections(project: Project, patch: bytes) -> Sections:
     template = [line for line in read_text(answers).splitlines() if line.startswith("_commit:")]
     images = {target: image_id(project.image(target)) for target in ("runtime", "dev")}
     locks = lock_digests(project, ())
+    if project.workspace and (code_folder(project) / LOCK).is_file():
+        locks[LOCK] = digest(code_folder(project) / LOCK)
     return {
         "code": {
             "commit": git(project, "rev-parse", "HEAD").decode().strip() or "none",
@@ -116,6 +120,7 @@ def document(project: Project, patch: bytes) -> dict[str, Any]:
     return {
         "record": VERSION,
         "project": project.name,
+        "workspace": project.workspace,
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         **sections(project, patch),
     }
@@ -188,7 +193,7 @@ def remedy(project: Project, where: str, key: str, value: str, file: Path) -> st
         return f"git -C {top} checkout {quote(value)}"
     if (where, key) == ("code", "changes") and value != "none" and patch.is_file():
         return f"git -C {top} apply {quote(str(patch.resolve()))}"
-    return f"{me()} build" if where == "images" else ""
+    return f"{me()} build{project.which}" if where == "images" else ""
 
 
 def read_record(file: Path) -> dict[str, Any]:
@@ -200,11 +205,22 @@ def read_record(file: Path) -> dict[str, Any]:
 
 
 def do_reproduce(project: Project, options: argparse.Namespace) -> int:
-    """Say what differs here from a record; 1 if anything does."""
+    """Say what differs here from a record; 1 if anything does.
+
+    Without -W, it is about the workspace that the record names.
+
+    Raises:
+        StopError: there is no such record, or no such workspace.
+    """
     file = called_from() / options.file
     found = read_record(file)
     if found.get("project") != project.name:
         show(f"This is the record of another project, {found.get('project')}.")
+    workspace = str(found.get("workspace", ""))
+    if workspace and not project.workspace:
+        enter(project, workspace, "reproduce")
+    if workspace != project.workspace:
+        show(f"This is a record of {f'{FOLDER}/{workspace}' if workspace else 'no workspace'}.")
     differing = 0
     for where, here in sections(project, changes(project)).items():
         there = found.get(where)
