@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hooks.update.merge import join_tables, merge_by_lines, merge_names
+from hooks.update.merge import join_tables, merge, merge_by_lines, merge_names, reads
 
 
 def merged(base: str, ours: str, theirs: str) -> str | None:
@@ -64,7 +66,89 @@ def test_a_table_that_both_sides_have_added_is_one() -> None:
     assert join_tables(f"{once}{header}\n# mine\nd = 1") == f"{once}# mine\nd = 1\n"
 
 
-LINES = st.lists(st.sampled_from("abcdef"), max_size=8).map(lambda x: "".join(f"{y}\n" for y in x))
+@pytest.mark.parametrize(
+    ("base", "ours", "theirs", "expected"),
+    [
+        ("e\nf\n", "e\nf", "e\nf\n!new\n", "e\nf\n!new"),
+        ("e\nf", "e\nf\nmine", "e\nf\n!new\n", "e\nf\n!new\nmine\n"),
+        ("e\nf", "e\nf\nmine\n", "e\nf\n!new", "e\nf\n!new\nmine\n"),
+    ],
+)
+@pytest.mark.parametrize("name", [".gitignore", "docker-amd64/.dockerignore", "README.md"])
+def test_a_last_line_that_does_not_end_joins_no_other(
+    name: str, base: str, ours: str, theirs: str, expected: str
+) -> None:
+    assert merge(name, base, ours, theirs) == (expected, False)
+
+
+@pytest.mark.parametrize("name", ["entrypoint.sh", "README.md"])
+def test_each_line_of_the_users_ends_as_it_did(name: str) -> None:
+    base = "a\nb\nc\nd\ne\nf\n"
+    theirs = f"{base}new\n"
+    one = base.replace("b\n", "b\r\n")
+    assert merge(name, base, one, theirs) == (f"{one}new\n", False)
+    every = base.replace("\n", "\r\n")
+    assert merge(name, base, every, theirs) == (f"{every}new\r\n", False)
+    assert merge(name, base, every[:-2], theirs)[1] == (name == "entrypoint.sh")
+
+
+ROWS = "".join(f"  k{number}: {number}\n" for number in range(9))
+SERVICE = f"services:\n{ROWS}"
+PROJECT = '[project]\nname = "x"\n' + "".join(f"k{number} = 1\n" for number in range(9))
+TABLE = "\n[tool.uv]\npackage = {}\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "base", "ours", "theirs"),
+    [
+        (
+            "compose.yaml",
+            SERVICE,
+            SERVICE.replace("  k0", "  mem_limit: 8g\n  k0"),
+            f"{SERVICE}  mem_limit: 16g\n",
+        ),
+        (
+            "pyproject.toml",
+            PROJECT,
+            PROJECT.replace("k0", 'version = "1"\nk0'),
+            f'{PROJECT}version = "2"\n',
+        ),
+        (
+            "pyproject.toml",
+            f"[a]\nb = 1\n\n{PROJECT}",
+            f"{TABLE.format('true')}[a]\nb = 1\n\n{PROJECT}",
+            f"[a]\nb = 1\n\n{PROJECT}{TABLE.format('false')}",
+        ),
+    ],
+)
+def test_a_key_that_both_add_to_one_table_is_left_to_the_person(
+    name: str, base: str, ours: str, theirs: str
+) -> None:
+    more = theirs.replace("k4", "k4b")  # what disturbs nothing is merged
+    text, conflicts = merge(name, base, ours, more)
+    assert conflicts
+    marked = re.split(r"(?m)^(?:<<<<<<<|=======|>>>>>>>).*\n", text)
+    assert len(marked) == 4
+    assert "k4b" in marked[0]
+    chosen = f"{marked[0]}{marked[1]}{marked[3]}"
+    assert chosen == ours.replace("k4", "k4b")
+    assert reads(name.rpartition(".")[2], chosen)
+
+
+def test_what_git_cannot_merge_is_the_users_and_a_conflict() -> None:
+    assert merge("entrypoint.sh", "a\0\n", "b\n", "c\n") == ("b\n", True)
+
+
+def test_tables_are_not_joined_across_the_marks_of_a_conflict() -> None:
+    text = "<<<<<<< before updating\n[a]\nb = 1\n=======\n[a]\nb = 2\n>>>>>>> after updating\n"
+    assert join_tables(text) == text
+
+
+LINES = st.builds(
+    lambda lines, end: "\n".join(lines) + end * bool(lines),
+    st.lists(st.sampled_from("abcdef"), max_size=8),
+    st.sampled_from(["\n", ""]),
+)
 
 
 @given(LINES, LINES)
@@ -78,5 +162,6 @@ def test_who_changed_nothing_gets_the_others_version(base: str, new: str) -> Non
 def test_no_line_that_a_person_added_is_lost(base: str, ours: str, theirs: str) -> None:
     added = set(ours.splitlines()) - set(base.splitlines())
     text = merged(base, ours, theirs)
-    assert text is None or added <= set(text.splitlines())
+    if text is not None:
+        assert added <= set(text.splitlines()) <= {*base.split(), *ours.split(), *theirs.split()}
     assert added <= set(merge_names(base, ours, theirs).splitlines())

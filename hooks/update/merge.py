@@ -15,10 +15,14 @@ from collections import Counter
 from difflib import SequenceMatcher
 from importlib import import_module
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Container
 
 FOLDER = "docker-amd64"
 LABELS = ("before updating", "last update", "after updating")  # of the marks of a conflict
+MOST_CONFLICTS = 127  # that `git merge-file` counts in its status; above it are errors
 # By the end or the name of a file; what is not here is a program, or nothing that is known.
 KINDS = {
     **dict.fromkeys((".gitignore", ".dockerignore", ".gitattributes"), "list"),
@@ -54,7 +58,7 @@ def merge(name: str, base: str, ours: str, theirs: str) -> Merged:
     """
     if "\r\n" in ours and "\r\n" not in base + theirs:
         merged = merge(name, base, ours.replace("\r\n", "\n"), theirs)
-        return Merged(merged.text.replace("\n", "\r\n"), merged.conflicts)
+        return Merged(with_ends_of(ours, merged.text), merged.conflicts)
     by_git = merge_by_git(base, ours, theirs)
     kind = kind_of(name)
     if kind == "names" and by_git.conflicts:
@@ -68,8 +72,25 @@ def merge(name: str, base: str, ours: str, theirs: str) -> Merged:
         found = merge_by_lines(base, ours, theirs)
     if kind == "toml":
         found = Merged(join_tables(found.text), found.conflicts)
+    if found.conflicts or still_reads(kind, found.text, ours, theirs):
+        return found
     # Lines that go together may make a table that has a key twice, or none.
-    return found if found.conflicts or still_reads(kind, found.text, ours, theirs) else by_git
+    return by_git if by_git.conflicts else merge_what_reads(kind, base, ours, theirs)
+
+
+def with_ends_of(ours: str, merged: str) -> str:
+    """A merged text, in which the lines of `ours` end as they do there.
+
+    Other lines end so only where all of `ours` do.
+    """
+    own = lines_of(ours)
+    lines = lines_of(merged)
+    other = "\n" if re.search(r"(?<!\r)\n", ours) else "\r\n"
+    written = [f"{line[:-1]}{other}" if line.endswith("\n") else line for line in lines]
+    bare = [line.replace("\r\n", "\n") for line in own]
+    for start, at, size in SequenceMatcher(None, bare, lines, autojunk=False).get_matching_blocks():
+        written[at : at + size] = own[start : start + size]
+    return "".join(written)
 
 
 def merge_by_git(base: str, ours: str, theirs: str) -> Merged:
@@ -81,8 +102,9 @@ def merge_by_git(base: str, ours: str, theirs: str) -> Merged:
         labels = [word for label in LABELS for word in ("-L", label)]
         command = ["git", "merge-file", "-p", "-q", *labels, *files]
         done = subprocess.run(command, capture_output=True, check=False)
-    text = decoded(done.stdout)
-    return Merged(text, conflicts=done.returncode != 0)
+    if done.returncode > MOST_CONFLICTS:  # git cannot merge it, and has written nothing
+        return Merged(ours, conflicts=True)
+    return Merged(decoded(done.stdout), conflicts=done.returncode != 0)
 
 
 def encoded(text: str) -> bytes:
@@ -128,14 +150,35 @@ def applied(base: list[str], start: int, end: int, some: list[Change]) -> list[s
     return lines + base[done:end]
 
 
-def merge_by_lines(base: str, ours: str, theirs: str) -> Merged:
+def lines_of(text: str) -> list[str]:
+    """The lines of a text, with their ends; only line feeds end one."""
+    return re.findall(r"[^\n]*\n|[^\n]+", text)
+
+
+def both_changes(base: str, ours: str, theirs: str) -> tuple[list[Change], list[Change]]:
+    """What leads from a base to each side; of theirs, what ours has not made as well.
+
+    A last line that does not end is the same as one that does.
+    """
+    lines = ended(lines_of(base))
+    own = changes(lines, ended(lines_of(ours)))
+    return own, [x for x in changes(lines, ended(lines_of(theirs))) if x not in own]
+
+
+def merge_by_lines(base: str, ours: str, theirs: str, refused: Container[Change] = ()) -> Merged:
     """A merge in which changes of neighbouring lines do not conflict.
 
-    What both insert at the same place is kept, theirs first.
+    What both insert at the same place is kept, theirs first. Whether the last line ends is decided
+    as anything else: by the side that has changed it.
+
+    Args:
+        base: what both were.
+        ours: the user's text.
+        theirs: the template's.
+        refused: changes of theirs that conflict wherever they are.
     """
-    lines = base.splitlines(keepends=True)
-    own = changes(lines, ours.splitlines(keepends=True))
-    other = [x for x in changes(lines, theirs.splitlines(keepends=True)) if x not in own]
+    lines = ended(lines_of(base))
+    own, other = both_changes(base, ours, theirs)
     merged: list[str] = []
     done = 0
     conflicts = False
@@ -148,7 +191,7 @@ def merge_by_lines(base: str, ours: str, theirs: str) -> Merged:
             if any(one.meets(known) for known in group):
                 group.append(one)
                 waiting.remove(one)
-        if len(group) == 1:
+        if len(group) == 1 and change not in refused:
             merged += lines[done : change.start] + change.lines
             done = max(done, change.end)
             continue
@@ -159,7 +202,31 @@ def merge_by_lines(base: str, ours: str, theirs: str) -> Merged:
         merged += [f"<<<<<<< {LABELS[0]}\n", *ended(mine), "=======\n"]
         merged += [*ended(their), f">>>>>>> {LABELS[2]}\n"]
         done, conflicts = end, True
-    return Merged("".join(merged + lines[done:]), conflicts)
+    merged += lines[done:]
+    decides = theirs if ends(ours) == ends(base) else ours
+    if merged and not ends(decides) and not merged[-1].startswith(f">>>>>>> {LABELS[2]}"):
+        merged[-1] = merged[-1][:-1]
+    return Merged("".join(merged), conflicts)
+
+
+def merge_what_reads(kind: str, base: str, ours: str, theirs: str) -> Merged:
+    """A merge of two texts that together are not of their kind, with marks where they disagree."""
+    lines = ended(lines_of(base))
+    _, other = both_changes(base, ours, theirs)
+
+    def disagrees(change: Change) -> bool:
+        only = "".join(applied(lines, 0, len(lines), [change]))
+        merged = merge_by_lines(base, ours, only)
+        text = join_tables(merged.text) if kind == "toml" else merged.text
+        return not merged.conflicts and not reads(kind, text)
+
+    # Where none does it alone, all of them do.
+    return merge_by_lines(base, ours, theirs, [*filter(disagrees, other)] or other)
+
+
+def ends(text: str) -> bool:
+    """Whether the last line of a text ends."""
+    return not text or text.endswith("\n")
 
 
 def ended(lines: list[str]) -> list[str]:
@@ -198,8 +265,11 @@ def is_comment(line: str) -> bool:
 def join_tables(text: str) -> str:
     """A TOML text in which what follows each repetition of a table's header is in the first table.
 
-    Two sides that both add a table add it twice, which TOML does not allow.
+    Two sides that both add a table add it twice, which TOML does not allow. A text with the marks
+    of a conflict is left as it is: a table may be on both of its sides.
     """
+    if f"<<<<<<< {LABELS[0]}\n" in text:
+        return text
     parts = re.split(r"(?m)^(\[[^\[\]\n]+\])[ \t]*\n", text)
     headers, bodies = parts[1::2], parts[2::2]
     if len(set(headers)) == len(headers):
