@@ -331,6 +331,20 @@ def test_answers_that_were_edited_by_hand_end_in_one_sentence(
     assert state(project) == before
 
 
+def test_a_pipeline_of_ones_own_survives_another_host(project: Path, in_git: InGit) -> None:
+    words = ("update", "--data", "extras=[ci]", "--data")
+    assert template_sh(project, *words, "ci_host=gitlab").returncode == 0
+    pipeline = project / ".gitlab-ci.yml"
+    add_line(pipeline, "# Mine.")
+    in_git(project)
+    mine = pipeline.read_text()
+    done = template_sh(project, *words, "ci_host=github")
+    assert done.returncode == 0, done.stderr
+    assert pipeline.read_text() == mine
+    assert "The template has removed .gitlab-ci.yml. You had changed it" in done.stdout
+    assert not (project / ".gitlab").exists()
+
+
 # ------------------------------------------------------------------------------------- conflicts
 
 

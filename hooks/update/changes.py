@@ -160,7 +160,7 @@ def plan_of(
         ours = project.file(name)
         if now is None:
             goes = name in carried and name in project.tracked
-            drop(plan, Conflict(name, was, ours, now), goes=goes or keep(name))
+            drop(plan, Conflict(name, was, ours, now), goes=goes)
         elif keep(name) or ours is None:
             # What the user has deleted stays deleted, but for what is made if it is missing.
             if ours is None and (was is None or keep(name)):
