@@ -686,15 +686,36 @@ def test_a_template_at_an_address_is_fetched_once(
         def log_message(self, *_: object) -> None:
             asked.append(self.path)
 
+    # What a user can have set for all repositories, and what git sets for its hooks.
+    settings = tmp_path / "settings"
+    shutil.copy(os.environ["GIT_CONFIG_GLOBAL"], settings)
+    for key, value in {
+        "safe.bareRepository": "explicit",
+        "log.showSignature": "true",
+        "color.ui": "always",
+    }.items():
+        git(tmp_path, "config", "--file", str(settings), key, value)
+    git(tmp_path, "init", "--quiet", "elsewhere")
+    env = machine(
+        GIT_CONFIG_GLOBAL=str(settings),
+        GIT_DIR=str(tmp_path / "elsewhere/.git"),
+        GIT_WORK_TREE=str(tmp_path / "elsewhere"),
+        GIT_INDEX_FILE=str(tmp_path / "elsewhere/.git/index"),
+    )
     with listening(Served, "127.0.0.1") as server:
         url = f"{server}/hearth.git"
         replace(project / ".copier-answers.yml", f"_src_path: {own_template}", f"_src_path: {url}")
         in_git(project)
-        done = template_sh(project, "update", "--template", url)
+        before = state(project)
+        done = template_sh(project, "update", "--template", url, env=env)
     assert done.returncode == 0, done.stderr
     answers = yaml.safe_load((project / ".copier-answers.yml").read_text())
     assert (answers["_src_path"], answers["_commit"]) == (url, NEWER_TAG)
     assert len([path for path in asked if path.startswith("/hearth.git/info/refs")]) == 1
+    subprocess.run(["bash", "-c", undo_in(done.stdout)], env=env, check=True)
+    (project / "docker-amd64/.env.trusted").write_bytes(before["docker-amd64/.env.trusted"])
+    assert state(project) == before
+    assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == [".git"]
 
 
 @pytest.mark.usefixtures("news")

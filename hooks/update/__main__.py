@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 
 from hooks.update.copiers import LOCK, copier_python
 from hooks.update.versions import CURRENT, base_version, news, same_commit, target
-from host.ask import read_text
+from host.ask import read_text, stay_here
 from host.checkout import Checkout
 from host.env_file import ProbeError
 from host.plain import plain, write_plainly
@@ -100,6 +100,7 @@ def proceed(request: dict[str, Any], file: str) -> int:
 def main(file: str) -> int:
     """The command line; the exit status."""
     write_plainly()
+    stay_here(os.environ)  # template.sh of an older version has not
     try:
         return proceed(json.loads(Path(file).read_text("utf-8")), file)
     except ProbeError as error:

@@ -2,6 +2,9 @@
 # Takes back an update of Hearth. What it had made of the files, and what was done to them since, is
 # not lost: it becomes an entry of `git stash list`.
 set -eu
+# The variables that name another repository, such as GIT_DIR in a hook of git; settings remain.
+# shellcheck disable=SC2046 # several words
+unset $(git rev-parse --local-env-vars | grep -v GIT_CONFIG)
 cd @ROOT@
 state=@STATE@
 docker=@DOCKER@
@@ -9,7 +12,7 @@ export GIT_LITERAL_PATHSPECS=1 GIT_OPTIONAL_LOCKS=0 LC_ALL=C
 export GIT_AUTHOR_NAME=Hearth GIT_AUTHOR_EMAIL=hearth@localhost
 export GIT_COMMITTER_NAME=Hearth GIT_COMMITTER_EMAIL=hearth@localhost
 # No program that the repository's settings name is run, and they change no file.
-quiet='-c core.hooksPath=/dev/null -c core.fsmonitor=false -c core.safecrlf=false -c commit.gpgSign=false'
+quiet='-c core.hooksPath=/dev/null -c core.fsmonitor=false -c core.safecrlf=false -c commit.gpgSign=false -c color.ui=false'
 # shellcheck disable=SC2086 # several words
 quiet_git() { git $quiet "$@"; }
 stop() {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -18,6 +19,13 @@ if TYPE_CHECKING:
 # What a repository may not make git run: programs of containers can write into .git. Its filters
 # run, because files that nobody changed would look changed without them.
 GIT_SETTINGS = {"core.fsmonitor": "false", "core.hooksPath": os.devnull}
+# Variables that name another repository than that of the folder: `git rev-parse --local-env-vars`.
+# Git sets them for its hooks and for `rebase --exec`.
+ELSEWHERE = re.compile(
+    "GIT_(DIR|WORK_TREE|INDEX_FILE|OBJECT_DIRECTORY|COMMON_DIR|PREFIX|NAMESPACE)"
+)
+# For an update, beside: a bare clone is a repository, and what git says is read by a program.
+UPDATE_SETTINGS = {"safe.bareRepository": "all", "log.showSignature": "false", "color.ui": "false"}
 # What the hook starts before all else, since no other answer takes as long. `docker info` knows no
 # shorter form before version 23.
 DOCKER_INFO = ("docker", "info", "--format", "{{json .}}")
@@ -106,6 +114,13 @@ def set_git_up(settings: Mapping[str, str], environ: MutableMapping[str, str]) -
     for at, (key, value) in enumerate(settings.items(), count):
         environ.update({f"GIT_CONFIG_KEY_{at}": key, f"GIT_CONFIG_VALUE_{at}": value})
     environ["GIT_CONFIG_COUNT"] = str(count + len(settings))
+
+
+def stay_here(environ: MutableMapping[str, str]) -> None:
+    """Let each git of an update work in the repository of its folder, whatever a user has set."""
+    for key in filter(ELSEWHERE.fullmatch, [*environ]):
+        del environ[key]
+    set_git_up(UPDATE_SETTINGS, environ)
 
 
 def kill_group(pid: int) -> None:

@@ -20,7 +20,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .ask import capture
+from .ask import capture, stay_here
 from .checkout import (
     UpdateError,
     commit_command,
@@ -139,6 +139,7 @@ def yes(question: str, *, default: bool) -> bool:
 
 def do_update(described: Project, asked: argparse.Namespace) -> int:
     """Do what the command line asks for; the exit status. Raises UpdateError."""
+    stay_here(os.environ)
     project = find_project(described)
     lock = None if asked.check else take_lock(project)
     if asked.undo:

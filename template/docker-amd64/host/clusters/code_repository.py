@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import stat
 import subprocess
@@ -12,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Iterator, Mapping, NamedTuple
 
-from ..ask import GIT_SETTINGS
+from ..ask import ELSEWHERE, GIT_SETTINGS
 from ..checkout import listed, no_repository
 from ..compose import show
 from ..failures import failed
@@ -24,10 +23,6 @@ if TYPE_CHECKING:
 
 NO_PROGRAM = 127  # the status of a command that is not there, as shells have it
 ASK_ALL = ("--untracked-files=normal", "--ignore-submodules=none")
-# Variables that name another repository than that of the folder: `git rev-parse --local-env-vars`.
-ELSEWHERE = re.compile(
-    "GIT_(DIR|WORK_TREE|INDEX_FILE|OBJECT_DIRECTORY|COMMON_DIR|PREFIX|NAMESPACE)"
-)
 # A snapshot of the same changes is the same commit, whoever makes it and when.
 NOBODY = {
     f"GIT_{role}_{word}": value
