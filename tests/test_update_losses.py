@@ -149,6 +149,20 @@ def test_a_file_of_ones_own_that_git_lacks_is_kept_beside_the_templates(project:
 
 
 @pytest.mark.usefixtures("news")
+def test_what_a_sparse_checkout_leaves_out_is_not_taken_for_deleted(project: Path) -> None:
+    lists = f"/{DOCKER}/dependencies/"
+    git(project, "sparse-checkout", "set", "--no-cone", "/*", f"!{lists}")
+    assert not (project / APT).exists()
+    before = everything(project)
+    refused = template_sh(project, "update")
+    assert refused.returncode == 1
+    assert "A sparse checkout leaves out " in refused.stderr
+    assert everything(project) == before
+    subprocess.run(["bash", "-c", command_in(refused.stderr)], check=True, capture_output=True)
+    assert (project / APT).exists()
+
+
+@pytest.mark.usefixtures("news")
 def test_no_module_of_the_project_runs_in_an_update(project: Path, tmp_path: Path) -> None:
     names = ("hooks/__init__", "hooks/update/__main__", "host/__init__", "yaml", "copier", "shlex")
     for name in names:

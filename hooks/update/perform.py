@@ -53,7 +53,7 @@ from host.plain import write_plainly
 from host.versions import number
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Container, Iterable, Mapping
 
     from host.checkout import Checkout
 
@@ -279,8 +279,9 @@ class Update:
     def plan(self, old: dict[str, File], new: Rendering) -> Plan:
         """What changes in the project. Raises UpdateError."""
         project = self.project
-        tracked = capture("git", "ls-files", "-z", "--", ".", cwd=project.root).stdout.split("\0")
-        here = Project(project.root, filter(None, tracked))
+        said = capture("git", "ls-files", "-t", "-z", "--", ".", cwd=project.root).stdout
+        rows = [row for row in said.split("\0") if row]
+        here = Project(project.root, [row[2:] for row in rows])
         answers = new.files[project.answers_file]
         version = self.request["wanted"]
         if not number(version):
@@ -288,6 +289,7 @@ class Update:
         text = sealed(decoded(answers.data), project.template, version)
         theirs = {**new.files, project.answers_file: answers._replace(data=encoded(text))}
         base = {name: file for name, file in old.items() if name != project.answers_file}
+        need_on_disk(project, [row[2:] for row in rows if row[0] == "S"], {*base, *theirs})
         # Copier always writes it anew; it has nothing of the user's.
         record = theirs.pop(project.answers_file)
         plan = plan_of(here, base, theirs, new.kept, carried=CARRIED)
@@ -396,6 +398,22 @@ class Update:
         subprocess.run([str(script), "env"], cwd=project.root, check=False)
         print(f"Solved: {listed(left)}.\nNext: {commit_command(project)}")
         return 0
+
+
+def need_on_disk(project: Checkout, skipped: Iterable[str], names: Container[str]) -> None:
+    """See that no file of the template is missing only because git was told not to write it.
+
+    Raises UpdateError.
+    """
+    absent = [
+        name for name in skipped if name in names and not os.path.lexists(project.root / name)
+    ]
+    if absent:
+        raise UpdateError(
+            f"A sparse checkout leaves out {listed(absent)}: an update would take "
+            f"{'it' if len(absent) == 1 else 'them'} for deleted.",
+            f"git -C {shlex.quote(str(project.root))} sparse-checkout disable",
+        )
 
 
 def host_files_changed(project: Checkout) -> bool:
