@@ -445,10 +445,15 @@ def test_when_conflicts_are_solved_the_update_goes_on(
 
 
 MARKS = ("<<<<<<<", "=======", ">>>>>>>")
+    git(project, "add", ENTRYPOINT)  # as an editor does
+    refused = template_sh(project, "update", "--continue")
+    assert f"{ENTRYPOINT} still has lines between" in refused.stderr
 
 
+    own_template.rename(own_template.with_name("not needed"))
 def test_a_renamed_question_keeps_its_answer(
     own_template: Path, project: Path, in_git: InGit
+    assert ".env: nothing to add.\n" in done.stdout
 ) -> None:
     settings = own_template / "copier.yml"
     question = "{name}:\n  type: str\n  default: red\n\n"

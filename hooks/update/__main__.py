@@ -24,7 +24,7 @@ from typing import Any, NoReturn
 from hooks.update.copiers import LOCK, copier_python
 from hooks.update.versions import CURRENT, base_version, news, same_commit, target
 from host.ask import read_text, stay_here
-from host.checkout import Checkout
+from host.checkout import Checkout, go_on
 from host.env_file import ProbeError
 from host.plain import plain, write_plainly
 from host.versions import number
@@ -70,7 +70,7 @@ def proceed(request: dict[str, Any], file: str) -> int:
     project, repository = project_of(request), Path(request["repository"])
     engine = Path(__file__).resolve().parents[2]
     if request["goes_on"]:
-        become(request, copier_python(read_text(engine / LOCK)), file)
+        return go_on(project)
     wanted = target(project, repository, request["version"], answers=bool(request["data"]))
     now = base_version(repository, project.version)
     newest = (bool(now) and number(wanted) == now) or same_commit(

@@ -47,7 +47,7 @@ from hooks.update.renderings import (
 from hooks.update.snapshot import apply, check_possible, take
 from hooks.update.versions import base_version
 from host.ask import capture, read_text
-from host.checkout import HOST_FILES, UpdateError, commit_command, conflicts, listed, undo
+from host.checkout import HOST_FILES, UpdateError, conflicts, listed, undo
 from host.env_file import ProbeError
 from host.plain import write_plainly
 from host.versions import number
@@ -60,7 +60,6 @@ if TYPE_CHECKING:
 # In which versions are rendered, whatever name the project's has, in rendered-old and rendered-new,
 # by which data.jinja knows it.
 FOLDER = "project"
-MARKS = (b"<<<<<<< ", b">>>>>>> ")
 
 
 class Update:
@@ -305,7 +304,8 @@ class Update:
         plan = self.plan(old, new)
         check_possible(self.project, plan)
         project = self.project
-        take(project, [*plan.touched, *CARRIED], self.scratch)
+        unmerged = [one.name for one in plan.conflicts]
+        take(project, [*plan.touched, *CARRIED], self.scratch, unmerged)
         print(f"To take the update back, also if it is interrupted:\n  {project.undo}", flush=True)
         try:
             apply(project, plan)
@@ -372,33 +372,6 @@ class Update:
         theirs = news[0] if news else f"changed in {self.request['wanted']}"
         return f"  {name}: yours is of {mine or 'no commit'}; the template's: {theirs}"
 
-    # ---------------------------------------------------------------------- going on
-
-    def go_on(self) -> int:
-        """After a person has solved the conflicts: see that none is left, and tell git."""
-        project = self.project
-        left = conflicts(project.root)
-        if not left:
-            raise UpdateError("There are no conflicts here: nothing is left of an update.")
-        marked = []
-        for name in left:
-            path = project.root / name
-            lines = path.read_bytes().splitlines() if path.is_file() else []
-            if any(line.startswith(MARKS) for line in lines):
-                marked.append(name)
-        if marked:
-            raise UpdateError(
-                f"{listed(marked)} still {'has' if len(marked) == 1 else 'have'} lines between "
-                "<<<<<<< and >>>>>>>: choose, and delete the marks."
-            )
-        done = capture("git", "add", "--", *left, cwd=project.root)
-        if done.returncode:
-            raise UpdateError(f"git could not take {listed(left)} ({done.stderr.strip()}).")
-        script = project.docker / "template.sh"
-        subprocess.run([str(script), "env"], cwd=project.root, check=False)
-        print(f"Solved: {listed(left)}.\nNext: {commit_command(project)}")
-        return 0
-
 
 def need_on_disk(project: Checkout, skipped: Iterable[str], names: Container[str]) -> None:
     """See that no file of the template is missing only because git was told not to write it.
@@ -430,7 +403,7 @@ def main(file: str) -> int:
     write_plainly()
     try:
         update = Update(json.loads(Path(file).read_text("utf-8")))
-        return update.go_on() if update.request["goes_on"] else update.run()
+        return update.run()
     except ProbeError as error:
         sys.stdout.flush()
         print(error, file=sys.stderr)

@@ -6,6 +6,7 @@ of the project.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from host.ask import capture
-from host.checkout import HOST_FILES, UpdateError, listed
+from host.checkout import BEGUN, HOST_FILES, UpdateError, listed
 from host.env_file import COPIES
 from host.files import PUBLIC, make_folder, owner_of_new, replace_file
 
@@ -97,11 +98,19 @@ def copy_exactly(path: Path, copy: Path) -> None:
         os.chown(copy, status.st_uid, status.st_gid, follow_symlinks=False)
 
 
-def take(project: Checkout, names: Iterable[str], scratch: Path) -> None:
-    """Copy what is at these paths, and write the program that takes an update back.
+def take(
+    project: Checkout, names: Iterable[str], scratch: Path, conflicts: Sequence[str] = ()
+) -> None:
+    """Copy what is at some paths, and write the program that takes an update back.
 
-    `scratch` is the update's temporary folder, which it leaves behind if it is killed. Raises
-    OSError.
+    Args:
+        project: the project.
+        names: the paths.
+        scratch: the update's temporary folder, which it leaves behind if it is killed.
+        conflicts: the files in which a person will have to choose.
+
+    Raises:
+        OSError: there is no place for it.
     """
     state = project.state
     shutil.rmtree(state, ignore_errors=True)
@@ -125,6 +134,8 @@ def take(project: Checkout, names: Iterable[str], scratch: Path) -> None:
     }
     # In one step: a folder may have such a mark in its name.
     text = re.sub("@([A-Z]+)@", lambda mark: values[mark[1]], UNDO.read_text("utf-8"))
+    begun = {"head": project.head, "conflicts": [*conflicts]}
+    (state / BEGUN).write_text(json.dumps(begun), "utf-8")
     (state / "undo").write_text(text, "utf-8", "surrogateescape")
     (state / "running").write_text(str(os.getpid()))
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from .accelerator import OVERRIDE_FILES
-from .ask import capture
+from .ask import capture, read_json, read_text
 from .failures import failed
 from .project import StopError
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from .project import Project
 
 ANSWERS = ".copier-answers.yml"  # where Copier looks unless it is told another
+MARKS = (b"<<<<<<< ", b">>>>>>> ")  # of a conflict, at the start of a line
+# Beside what takes an update back: the commit before it, and its files with conflicts.
+BEGUN = "begun.json"
 HOST_FILES = (".env", *OVERRIDE_FILES.values())  # written for this host; git ignores them
 
 
@@ -126,6 +129,39 @@ def commit_command(project: Checkout, message: str = "Update Hearth") -> str:
     """The command that commits everything."""
     where = f"git -C {shlex.quote(str(project.root))}"
     return f"{where} add --all && {where} commit -m {shlex.quote(message)}"
+
+
+def go_on(project: Checkout) -> int:
+    """After conflicts were solved: see that none is left, and tell git; the exit status.
+
+    An editor may have told git already. Raises StopError.
+    """
+    if is_interrupted(project):
+        raise failed("update-interrupted", remedy=project.undo)
+    begun = read_json(read_text(project.state / BEGUN))
+    known = begun.get("head") == project.head
+    names = sorted({*conflicts(project.root), *(begun["conflicts"] if known else ())})
+    if not (names or known):
+        raise UpdateError("There are no conflicts here: nothing is left of an update.")
+    files = [name for name in names if (project.root / name).is_file()]
+    marked = [
+        name
+        for name in files
+        if any(one.startswith(MARKS) for one in (project.root / name).read_bytes().splitlines())
+    ]
+    if marked:
+        raise UpdateError(
+            f"{listed(marked)} still {'has' if len(marked) == 1 else 'have'} lines between "
+            "<<<<<<< and >>>>>>>: choose, and delete the marks."
+        )
+    solved = sorted({*files, *conflicts(project.root)})  # not what was deleted, and git knows it
+    done = capture("git", "add", "--all", "--", *solved, cwd=project.root) if solved else None
+    if done and done.returncode:
+        raise UpdateError(f"git could not take {listed(solved)} ({done.stderr.strip()}).")
+    script = project.docker / "template.sh"
+    subprocess.run([str(script), "env"], cwd=str(project.root), check=False)
+    print(f"Solved: {listed(names) or 'nothing had to be'}.\nNext: {commit_command(project)}")
+    return 0
 
 
 # ------------------------------------------------------------------------- one update at a time

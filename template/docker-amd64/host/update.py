@@ -26,6 +26,7 @@ from .checkout import (
     commit_command,
     conflicts,
     find_project,
+    go_on,
     is_interrupted,
     listed,
     take_lock,
@@ -144,9 +145,11 @@ def do_update(described: Project, asked: argparse.Namespace) -> int:
     lock = None if asked.check else take_lock(project)
     if asked.undo:
         return undo(project)
+    if asked.goes_on:
+        return go_on(project)
     if asked.source:
         asked.source = str(called_from() / asked.source)
-    if not (asked.check or asked.goes_on):
+    if not asked.check:
         need_clean(project)
     scratch = Path(tempfile.mkdtemp(prefix="hearth-update-", dir=memory()))
     try:
@@ -226,7 +229,7 @@ def hand_over(project: Checkout, asked: argparse.Namespace, scratch: Path, lock:
         "data": asked.data,
         "check": asked.check,
         "yes": asked.yes,
-        "goes_on": asked.goes_on,
+        "goes_on": False,  # of format 1; template.sh of older versions hands it over
     }
     write_file(request, json.dumps(told))
     env = {**os.environ, "PYTHONPATH": str(engine / "template/docker-amd64")}
