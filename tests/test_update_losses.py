@@ -135,6 +135,21 @@ def test_what_git_does_not_see_is_merged_and_can_be_taken_back(
     assert taken_back(project, before, done.stdout)
 
 
+def test_a_list_that_git_ignores_is_back_when_a_package_manager_is_taken_back(
+    project: Path, in_git: InGit
+) -> None:
+    lists = f"{DOCKER}/dependencies/pyproject.toml"
+    replace(project / lists, "[tool.uv]\n", '[tool.uv]\noverride-dependencies = ["numpy<2"]\n')
+    (project / ".gitignore").write_text(f"{lists}*\n")
+    git(project, "rm", "--quiet", "--cached", lists)
+    in_git(project)
+    before = everything(project)
+    done = template_sh(project, "update", "--data", "package_manager=conda")
+    assert done.returncode == 0, done.stderr
+    assert (project / f"{lists}.old").exists()
+    assert taken_back(project, before, done.stdout)
+
+
 @pytest.mark.usefixtures("news")
 def test_a_file_of_ones_own_that_git_lacks_is_kept_beside_the_templates(project: Path) -> None:
     add_line(project / ".git/info/exclude", "brings.txt")
@@ -185,11 +200,13 @@ def test_no_link_that_a_container_has_made_leads_an_update_out_of_the_project(
     mine.write_text("mine\n")
     (project / BRINGS).symlink_to(mine)
     (project / f"{BRINGS}.new").symlink_to(mine)
+    (project / f"{BRINGS}.new2").symlink_to(tmp_path / "nothing")
     done = template_sh(project, "update")
     assert done.returncode == 0, done.stderr
-    assert (project / f"{BRINGS}.new").read_text() == "the template's\n"
+    assert (project / f"{BRINGS}.new3").read_text() == "the template's\n"
+    assert f"the template's is {BRINGS}.new3." in done.stdout
     assert template_sh(project, "update", "--undo").returncode == 0
-    assert (project / f"{BRINGS}.new").is_symlink()
+    assert not (project / f"{BRINGS}.new3").exists()
     # Nor does one in place of a folder.
     shutil.move(project / DOCKER / "dependencies", tmp_path / "dependencies")
     (project / DOCKER / "dependencies").symlink_to(tmp_path / "dependencies")
@@ -428,10 +445,15 @@ def test_when_conflicts_are_solved_the_update_goes_on(
     assert "Tell whose it is; the template's: `entrypoint.sh` says it better." in done.stdout
     refused = template_sh(project, "update", "--continue")
     assert f"{ENTRYPOINT} still has lines between" in refused.stderr
+    git(project, "add", ENTRYPOINT)  # as an editor does
+    refused = template_sh(project, "update", "--continue")
+    assert f"{ENTRYPOINT} still has lines between" in refused.stderr
     text = (project / ENTRYPOINT).read_text().splitlines()
     (project / ENTRYPOINT).write_text("\n".join(x for x in text if x[:7] not in MARKS) + "\n")
+    own_template.rename(own_template.with_name("not needed"))
     done = template_sh(project, "update", "--continue")
     assert done.returncode == 0, done.stderr
+    assert ".env: nothing to add.\n" in done.stdout
     assert conflicts(project) == ""
     assert f"Next: git -C {project} add --all && git -C {project} commit" in done.stdout
     undone = template_sh(project, "update", "--undo")
@@ -445,15 +467,10 @@ def test_when_conflicts_are_solved_the_update_goes_on(
 
 
 MARKS = ("<<<<<<<", "=======", ">>>>>>>")
-    git(project, "add", ENTRYPOINT)  # as an editor does
-    refused = template_sh(project, "update", "--continue")
-    assert f"{ENTRYPOINT} still has lines between" in refused.stderr
 
 
-    own_template.rename(own_template.with_name("not needed"))
 def test_a_renamed_question_keeps_its_answer(
     own_template: Path, project: Path, in_git: InGit
-    assert ".env: nothing to add.\n" in done.stdout
 ) -> None:
     settings = own_template / "copier.yml"
     question = "{name}:\n  type: str\n  default: red\n\n"

@@ -35,3 +35,17 @@ def test_a_file_of_the_users_alone_that_the_template_removes_is_kept_if_it_was_e
     assert (plan.deletes, plan.kept) == ([], [name])
     plan = planned(tmp_path, {name: TEXT}, {name: TEXT}, {}, keep=name)
     assert (plan.deletes, plan.kept) == ([name], [])
+
+
+def test_the_templates_version_beside_a_file_of_the_users_replaces_no_other(tmp_path: Path) -> None:
+    (tmp_path / "a.new").write_bytes(b"mine\n")
+    (tmp_path / "a").write_bytes(b"mine\n")
+    plan = plan_of(Project(tmp_path, []), {}, {"a": File(TEXT)}, lambda _: False)
+    assert plan.beside == {"a": "a.new2"}
+    assert plan.writes == {"a.new2": File(TEXT)}
+
+
+def test_a_file_that_was_binary_is_not_merged_as_text(tmp_path: Path) -> None:
+    plan = planned(tmp_path, {"a": b"mine\n"}, {"a": b"\0"}, {"a": b"theirs\n"})
+    assert [one.name for one in plan.conflicts] == ["a"]
+    assert not plan.writes

@@ -816,6 +816,36 @@ def test_what_takes_an_update_back_runs_no_text_of_a_user(tmp_path: Path, in_git
     assert not list(tmp_path.rglob("was-run"))
 
 
+@pytest.mark.parametrize("name", ["docker-amd64/file", "docker-amd64/.env"])
+@pytest.mark.parametrize("broken", ['chmod 600 "$last"', 'echo other >"$last"'])
+def test_that_an_update_is_taken_back_is_said_only_where_it_is_so(
+    tmp_path: Path, in_git: InGit, name: str, broken: str
+) -> None:
+    root = tmp_path / "project"
+    file = root / name
+    file.parent.mkdir(parents=True)
+    file.write_text("before\n")
+    file.chmod(0o640)
+    in_git(root)
+    head = git(root, "rev-parse", "HEAD").strip()
+    checkout = Checkout(root, file.parent, "", "", "", root / ".git", head)
+    take(checkout, ["docker-amd64/file"], tmp_path / "scratch")
+    (checkout.state / "running").unlink()
+    file.write_text("after\n")
+    program(
+        tmp_path / "bin",
+        "cp",
+        f'for last; do :; done\n/bin/cp "$@"\ncase $last in *.tmp) {broken} ;; esac',
+    )
+    env = machine(PATH=f"{tmp_path}/bin:{os.environ['PATH']}")
+    take_back = ["bash", "-c", checkout.undo]
+    done = subprocess.run(take_back, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"{Path(name).name} is not as it was. Its copy: {checkout.state}" in done.stderr
+    subprocess.run(take_back, capture_output=True, check=True)
+    assert (file.read_text(), file.stat().st_mode & 0o777) == ("before\n", 0o640)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
 @pytest.mark.usefixtures("news")
 def test_a_clone_of_another_user_is_told_from_none_and_its_command_works(

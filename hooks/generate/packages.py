@@ -23,7 +23,8 @@ import conda_intake
 from conda_file import CUDA, DEV, MAIN
 from hooks.generate import old_files, toml_text
 from hooks.generate.toml_text import Line
-from hooks.update.carried import CONDA_LOCKS, PIP_LOCKS
+from hooks.update.beside import unused
+from hooks.update.carried import CONDA_LOCKS, OLD, PIP_LOCKS
 from intake import conda_specs, found, pip_files, reader, record
 from intake.discovery import named
 from intake.family import OWN
@@ -91,12 +92,6 @@ def left_over(project: Path, name: str, manager: str) -> str | None:
     return None if stays(project, manager) else committed(project, f"{DEPENDENCIES.name}/{name}")
 
 
-def unused(path: Path) -> Path:
-    """A name for an old file that no other file has: NAME.old, NAME.old2 ..."""
-    names = (path.with_name(f"{path.name}.old{number}") for number in ("", *range(2, 1000)))
-    return next(name for name in names if not name.exists())
-
-
 def clear(project: Path, files: Mapping[str, bool], locks: Iterable[str], way: str) -> list[str]:
     """Remove the old files and locks; a file with lines that did not move is renamed.
 
@@ -114,7 +109,9 @@ def clear(project: Path, files: Mapping[str, bool], locks: Iterable[str], way: s
     for name, has_more in files.items():
         path = folder / name
         if has_more and path.exists():
-            where.append(f"The old {name} is now {DEPENDENCIES}/{path.replace(unused(path)).name}.")
+            where.append(
+                f"The old {name} is now {DEPENDENCIES}/{path.replace(unused(path, OLD)).name}."
+            )
         elif has_more:
             where += in_commit(project, name, way)
         else:

@@ -13,6 +13,7 @@ from difflib import SequenceMatcher
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from hooks.update.beside import unused
 from hooks.update.merge import decoded, encoded, merge
 from hooks.update.renderings import File
 from host.checkout import UpdateError
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Mapping
 
 SIMILAR = 0.5  # of two texts, from which on one is the other under a new name; git has the same
-BESIDE = ".new"  # the template's version, beside a file of the user's that git does not have
+BESIDE = "new"  # the ending of the template's version, beside a file of the user's that git does not have
 EXAMPLES = "workspaces/"  # code that belongs to the user from the start
 
 
@@ -45,7 +46,7 @@ class Plan:
         kept: files that the template has removed and the user had changed.
         moved: files with changes of the user's that go along to a new name, old to new.
         beside: files of the user's that git does not have, where the template brings one of that
-            name: its version is beside them.
+            name: where its version is, beside them.
     """
 
     writes: dict[str, File] = field(default_factory=dict)
@@ -53,7 +54,7 @@ class Plan:
     conflicts: list[Conflict] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
     moved: dict[str, str] = field(default_factory=dict)
-    beside: list[str] = field(default_factory=list)
+    beside: dict[str, str] = field(default_factory=dict)
 
     @property
     def touched(self) -> list[str]:
@@ -210,15 +211,16 @@ def settle(plan: Plan, project: Project, found: Conflict) -> None:
     moved = name in plan.moved.values()
     known = moved or name in project.tracked
     if was is None and not known and not same(ours, now):
-        leave(plan, name, now)
+        leave(plan, project, name, now)
         return
-    if ours.link or now.link or is_binary(ours.data, now.data):
+    some = [file for file in (was, ours, now) if file]
+    if any(file.link or is_binary(file.data) for file in some):
         text, conflict = ours.data, not same(ours, now)
     else:
         merged = merge(name, *(decoded(file.data) if file else "" for file in (was, ours, now)))
         text, conflict = encoded(merged.text), merged.conflicts
     if conflict and not known:  # marks would be in a file of which git has no other version
-        leave(plan, name, now)
+        leave(plan, project, name, now)
         return
     theirs = was is None or ours.executable == was.executable
     new = File(text, now.executable if theirs else ours.executable, ours.link)
@@ -228,15 +230,16 @@ def settle(plan: Plan, project: Project, found: Conflict) -> None:
         plan.conflicts.append(found)
 
 
-def leave(plan: Plan, name: str, now: File) -> None:
+def leave(plan: Plan, project: Project, name: str, now: File) -> None:
     """Leave a file of the user's, and put the template's beside it."""
-    plan.beside.append(name)
-    plan.writes[name + BESIDE] = now
+    new = unused(project.root / name, BESIDE).relative_to(project.root).as_posix()
+    plan.beside[name] = new
+    plan.writes[new] = now
 
 
-def is_binary(*contents: bytes) -> bool:
-    """Whether some of these are no text, as git sees it."""
-    return any(b"\0" in content[:8000] for content in contents)
+def is_binary(content: bytes) -> bool:
+    """Whether this is no text, as git sees it."""
+    return b"\0" in content[:8000]
 
 
 def find_renames(

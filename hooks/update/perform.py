@@ -23,8 +23,9 @@ import yaml
 from hooks.update.__main__ import can_ask, project_of
 from hooks.update.after_update import MERGED, called_lines, kept_lines, moved_lines
 from hooks.update.after_update import Project as Updated
-from hooks.update.carried import CARRIED
-from hooks.update.changes import BESIDE, Plan, Project, plan_of
+from hooks.update.beside import unused
+from hooks.update.carried import CARRIED, DEPENDENCIES, LISTS, OLD
+from hooks.update.changes import Plan, Project, plan_of
 from hooks.update.merge import decoded, encoded
 from hooks.update.renderings import (
     File,
@@ -304,8 +305,11 @@ class Update:
         plan = self.plan(old, new)
         check_possible(self.project, plan)
         project = self.project
+        # The hook may keep a list so.
+        lists = [project.root / DEPENDENCIES / name for name in LISTS]
+        left = [unused(path, OLD).relative_to(project.root).as_posix() for path in lists]
         unmerged = [one.name for one in plan.conflicts]
-        take(project, [*plan.touched, *CARRIED], self.scratch, unmerged)
+        take(project, [*plan.touched, *CARRIED, *left], self.scratch, unmerged)
         print(f"To take the update back, also if it is interrupted:\n  {project.undo}", flush=True)
         try:
             apply(project, plan)
@@ -334,8 +338,8 @@ class Update:
             f"{old} is {new} now; your changes went along." for old, new in plan.moved.items()
         ]
         lines += [
-            f"{name} is yours, and git does not have it: the template's is {name}{BESIDE}."
-            for name in plan.beside
+            f"{name} is yours, and git does not have it: the template's is {new}."
+            for name, new in plan.beside.items()
         ]
         here = Updated(project.root, project.answers_file, self.source, project.version)
         lines += called_lines(here, plan.deletes)

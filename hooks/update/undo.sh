@@ -15,6 +15,13 @@ export GIT_COMMITTER_NAME=Hearth GIT_COMMITTER_EMAIL=hearth@localhost
 quiet='-c core.hooksPath=/dev/null -c core.fsmonitor=false -c core.safecrlf=false -c commit.gpgSign=false -c color.ui=false'
 # shellcheck disable=SC2086 # several words
 quiet_git() { git $quiet "$@"; }
+# The mode of a file; a name may have several lines.
+# shellcheck disable=SC2012 # of a file with a known name; stat has other options everywhere
+mode() { ls -ld "$1" | head -n 1 | cut -c1-10; }
+# Whether a file is what its copy is, with its mode; of a link, what it leads to.
+same() {
+    cmp -s "$1" "$2" && { [ -L "$2" ] || [ "$(mode "$1")" = "$(mode "$2")" ]; }
+}
 stop() {
     echo "$1" >&2
     exit 1
@@ -121,10 +128,18 @@ while IFS= read -r name; do
     if [ -L "$copy" ]; then
         [ "$(readlink "$copy")" = "$(readlink "$name")" ] || stop "$name is not as it was. Its copy: $copy"
     elif [ -e "$copy" ]; then
-        cmp -s "$copy" "$name" || stop "$name is not as it was. Its copy: $copy"
+        same "$copy" "$name" || stop "$name is not as it was. Its copy: $copy"
     elif [ -e "$name" ] || [ -L "$name" ]; then
         stop "$name is still there: the update had made it."
     fi
 done <"$state/paths"
+for file; do
+    copy=$state/$file
+    if [ -e "$copy" ]; then
+        same "$copy" "$docker/$file" || stop "$docker/$file is not as it was. Its copy: $copy"
+    elif [ -e "$docker/$file" ] || [ -L "$docker/$file" ]; then
+        stop "$docker/$file is still there: the update had made it."
+    fi
+done
 echo "$said"
 rm -rf @SCRATCH@ "$state"
