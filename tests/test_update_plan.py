@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from hooks.update.changes import Plan, Project, plan_of
+from hooks.update.renamed import renamed_to
 from hooks.update.renderings import File
+from tests.conftest import InGit
+from tests.support.git import git
 
 TEXT = b"".join(b"line %d\n" % number for number in range(9))
 
@@ -49,3 +52,51 @@ def test_a_file_that_was_binary_is_not_merged_as_text(tmp_path: Path) -> None:
     plan = planned(tmp_path, {"a": b"mine\n"}, {"a": b"\0"}, {"a": b"theirs\n"})
     assert [one.name for one in plan.conflicts] == ["a"]
     assert not plan.writes
+
+
+def test_the_templates_changes_follow_a_file_that_the_user_has_renamed(tmp_path: Path) -> None:
+    for name in ("mine", "untracked"):
+        (tmp_path / name).write_bytes(b"own\n" + TEXT)
+    theirs = TEXT + b"new\n"
+    base, now = {"a": File(TEXT), "b": File(b"b")}, {"a": File(theirs), "b": File(b"b")}
+    for new, kept in (("mine", True), ("untracked", False), ("b", False), ("", False)):
+        project = Project(tmp_path, ["mine", "b"], {"a": new}.__getitem__)
+        (tmp_path / "b").write_bytes(b"b")
+        plan = plan_of(project, base, now, lambda _: False)
+        assert plan.writes == ({"mine": File(b"own\n" + theirs)} if kept else {})
+        assert plan.followed == ({"a": "mine"} if kept else {})
+        # The same where the template has renamed it, too.
+        plan = plan_of(project, base, {"c": File(theirs), "b": File(b"b")}, lambda _: False)
+        assert plan.writes == ({"mine": File(b"own\n" + theirs)} if kept else {})
+        assert not plan.deletes
+
+
+def test_a_file_that_the_user_deleted_does_not_come_back_under_a_new_name(tmp_path: Path) -> None:
+    assert planned(tmp_path, {}, {"a": TEXT}, {"b": TEXT + b"new\n"}) == Plan()
+    # What only looks like it, but was made of a file that is there, is written.
+    near = TEXT.replace(b"3", b"three")
+    plan = planned(tmp_path, {"x": near}, {"a": TEXT, "x": near}, {"y": near})
+    assert (plan.writes, plan.deletes) == ({"y": File(near)}, ["x"])
+    plan = planned(tmp_path, {}, {"empty": b""}, {"new": b""})
+    assert plan.writes == {"new": File(b"")}
+
+
+def test_git_tells_where_a_renamed_file_is(tmp_path: Path, in_git: InGit) -> None:
+    project = tmp_path / "a repository/project"
+    project.mkdir(parents=True)
+    (project / "a").write_bytes(TEXT)
+    (project / "b").write_bytes(TEXT.replace(b"line", b"row"))
+    in_git(project.parent)
+    git(project, "config", "diff.renames", "false")
+    git(project, "mv", "a", "first")
+    (project / "b").unlink()
+    in_git(project.parent)
+    assert renamed_to(project, "a") == "first"
+    (project / "sub").mkdir()
+    git(project, "mv", "first", "sub/s\u00e9cond")
+    with (project / "sub/s\u00e9cond").open("a") as file:
+        file.write("mine\n")
+    in_git(project.parent)
+    assert renamed_to(project, "a") == "sub/s\u00e9cond"
+    assert renamed_to(project, "b") == ""
+    assert renamed_to(project, "never") == ""

@@ -19,7 +19,7 @@ from hooks.update.renderings import File
 from host.checkout import UpdateError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Mapping
+    from collections.abc import Callable, Collection, Container, Iterable, Mapping
 
 SIMILAR = 0.5  # of two texts, from which on one is the other under a new name; git has the same
 BESIDE = "new"  # the ending of the template's version, beside a file of the user's that git does not have
@@ -45,6 +45,7 @@ class Plan:
         conflicts: files in which a person has to choose.
         kept: files that the template has removed and the user had changed.
         moved: files with changes of the user's that go along to a new name, old to new.
+        followed: files that the user has renamed and that get the template's changes, old to new.
         beside: files of the user's that git does not have, where the template brings one of that
             name: where its version is, beside them.
     """
@@ -54,6 +55,7 @@ class Plan:
     conflicts: list[Conflict] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
     moved: dict[str, str] = field(default_factory=dict)
+    followed: dict[str, str] = field(default_factory=dict)
     beside: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -68,11 +70,17 @@ class Project:
     Args:
         root: its folder.
         tracked: the paths that git has of it, relative to the folder.
+        renamed: the path to which the user has renamed a file, "" for none.
     """
 
-    def __init__(self, root: Path, tracked: Iterable[str]):
+    def __init__(
+        self,
+        root: Path,
+        tracked: Iterable[str],
+        renamed: Callable[[str], str] = lambda _: "",
+    ):
         """Take the folder, and what git has of it."""
-        self.root, self.tracked = root, {*tracked}
+        self.root, self.tracked, self.renamed = root, {*tracked}, renamed
 
     def file(self, name: str) -> File | None:
         """What is at a path, None for nothing. Raises UpdateError for what no update can merge."""
@@ -130,7 +138,7 @@ def plan_of(
     base: Mapping[str, File],
     theirs: Mapping[str, File],
     keep: Callable[[str], bool],
-    carried: Container[str] = (),
+    carried: Collection[str] = (),
 ) -> Plan:
     """What has to be done for a project to follow from one rendering to another.
 
@@ -153,8 +161,10 @@ def plan_of(
         plan.deletes.append(old)
         plan.moved[old] = new
         settle(plan, project, Conflict(new, base[old], project.file(old), theirs[new]))
+    origins = find_deleted(project, base, theirs, {*carried, *renames})
     for name in sorted({*base, *theirs} - {*renames, *renames.values()}):
-        was, now = base.get(name), theirs.get(name)
+        origin = origins.get(name, name)
+        was, now = base.get(origin), theirs.get(name)
         if was == now:
             continue
         project.check_case(name)
@@ -166,6 +176,10 @@ def plan_of(
             # What the user has deleted stays deleted, but for what is made if it is missing.
             if ours is None and (was is None or keep(name)):
                 plan.writes[name] = now
+            elif ours is None:
+                there = project.renamed(origin)
+                if there in project.tracked and there not in {*base, *theirs}:
+                    follow(plan, project, origin, Conflict(there, was, project.file(there), now))
         else:
             settle(plan, project, Conflict(name, was, ours, now))
     return plan
@@ -189,6 +203,13 @@ def drop(plan: Plan, found: Conflict, *, goes: bool) -> None:
         plan.deletes.append(found.name)
     else:
         plan.kept.append(found.name)
+
+
+def follow(plan: Plan, project: Project, name: str, found: Conflict) -> None:
+    """Decide on a file that the user has under another name than the template."""
+    settle(plan, project, found)
+    if found.name in plan.writes or found in plan.conflicts:
+        plan.followed[name] = found.name
 
 
 def same(one: File, other: File) -> bool:
@@ -268,8 +289,30 @@ def find_renames(
     return found
 
 
+def find_deleted(
+    project: Project, base: Mapping[str, File], theirs: Mapping[str, File], others: Container[str]
+) -> dict[str, str]:
+    """Files that the template has renamed and the user had deleted or renamed, new name to old.
+
+    `others` are files of the older version that are something else's origin.
+    """
+    gone = [name for name in base if name not in theirs and name not in others]
+    deleted = {name for name in gone if project.file(name) is None}
+    found = {}
+    for name in theirs if deleted else ():
+        if name in base:
+            continue
+        near = {old: likeness(base[old].data, theirs[name].data) for old in gone}
+        best = max(near, key=lambda old: near[old])
+        if best in deleted and near[best] >= SIMILAR:
+            found[name] = best
+    return found
+
+
 def likeness(one: bytes, other: bytes) -> float:
     """How much two texts have in common, by their lines: 0 nothing, 1 all."""
+    if not one:  # which is like any other that is empty
+        return 0
     matcher = SequenceMatcher(None, one.splitlines(), other.splitlines(), autojunk=False)
     if matcher.real_quick_ratio() < SIMILAR or matcher.quick_ratio() < SIMILAR:
         return 0

@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 from math import inf
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,6 +28,7 @@ from hooks.update.beside import unused
 from hooks.update.carried import CARRIED, DEPENDENCIES, LISTS, OLD
 from hooks.update.changes import Plan, Project, plan_of
 from hooks.update.merge import decoded, encoded
+from hooks.update.renamed import renamed_to
 from hooks.update.renderings import (
     File,
     RefusedError,
@@ -281,7 +283,7 @@ class Update:
         project = self.project
         said = capture("git", "ls-files", "-t", "-z", "--", ".", cwd=project.root).stdout
         rows = [row for row in said.split("\0") if row]
-        here = Project(project.root, [row[2:] for row in rows])
+        here = Project(project.root, [row[2:] for row in rows], partial(renamed_to, project.root))
         answers = new.files[project.answers_file]
         version = self.request["wanted"]
         if not number(version):
@@ -336,6 +338,10 @@ class Update:
         lines = kept_lines(plan.kept)
         lines += [
             f"{old} is {new} now; your changes went along." for old, new in plan.moved.items()
+        ]
+        lines += [
+            f"{old} is {new} in your project: the template's changes of it are there."
+            for old, new in plan.followed.items()
         ]
         lines += [
             f"{name} is yours, and git does not have it: the template's is {new}."
