@@ -87,6 +87,14 @@ def versions(template: Path, releases: dict[str, str]) -> Iterator[list[str]]:
     git(template, "reset", "--quiet", "--hard", "HEAD~1")
 
 
+@pytest.fixture(autouse=True)
+def _without_traceback(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
+    """Whatever an update says, also one that is refused, is for people."""
+    yield
+    said = capfd.readouterr()
+    assert "Traceback" not in said.out + said.err
+
+
 class History:
     """A project, and what its person did to it."""
 

@@ -310,6 +310,11 @@ def test_on_a_full_disk_nothing_is_begun(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(snapshot, "ROOM", full.f_bavail * full.f_frsize * 2)
     with pytest.raises(UpdateError, match="is full"):
         snapshot.check_possible(project, plan)
+    # Root may write everywhere.
+    closed = str(tmp_path / ".git")
+    monkeypatch.setattr("os.access", lambda path, _: str(path) != closed)
+    with pytest.raises(UpdateError, match="what takes the update back has no place"):
+        snapshot.check_possible(project, plan)
 
 
 # --------------------------------------------------------------------------------------- answers

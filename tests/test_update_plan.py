@@ -9,6 +9,7 @@ import pytest
 from hooks.update.changes import Plan, Project, plan_of
 from hooks.update.renamed import renamed_to
 from hooks.update.renderings import File
+from host.checkout import UpdateError
 from tests.conftest import InGit
 from tests.support.git import git
 
@@ -100,3 +101,20 @@ def test_git_tells_where_a_renamed_file_is(tmp_path: Path, in_git: InGit) -> Non
     assert renamed_to(project, "a") == "sub/s\u00e9cond"
     assert renamed_to(project, "b") == ""
     assert renamed_to(project, "never") == ""
+
+
+def test_a_file_that_differs_by_its_case_only_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/Readme").write_text("mine")
+    project = Project(tmp_path, ["a/Readme"])
+    project.check_case("a/Readme")
+    # As a disk tells that takes both names for one file.
+    for names in (["b", "README"], ["b"]):
+        monkeypatch.setattr("hooks.update.changes.os.listdir", lambda _, names=names: names)
+        if len(names) == 1:  # it writes letters in another way
+            project.check_case("a/Readme")
+            continue
+        with pytest.raises(UpdateError, match=r"a/README and a/Readme of the template are one"):
+            project.check_case("a/Readme")

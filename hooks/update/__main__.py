@@ -71,7 +71,10 @@ def proceed(request: dict[str, Any], file: str) -> int:
     engine = Path(__file__).resolve().parents[2]
     if request["goes_on"]:
         return go_on(project)
-    wanted = target(project, repository, request["version"], answers=bool(request["data"]))
+    fetched = repository.resolve().parent == Path(request["scratch"]).resolve()
+    wanted = target(
+        project, repository, request["version"], answers=bool(request["data"]), fetched=fetched
+    )
     now = base_version(repository, project.version)
     newest = (bool(now) and number(wanted) == now) or same_commit(
         repository, wanted, project.version

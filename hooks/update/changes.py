@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Container, Iterable, Mapping
 
 SIMILAR = 0.5  # of two texts, from which on one is the other under a new name; git has the same
-BESIDE = "new"  # the ending of the template's version, beside a file of the user's that git does not have
+BESIDE = "new"  # the ending of the template's version, beside a user's file that git does not have
 EXAMPLES = "workspaces/"  # code that belongs to the user from the start
 
 
@@ -122,15 +122,16 @@ class Project:
         path = self.root / name
         if not os.path.lexists(path) or not path.parent.is_dir():
             return
-        if path.name not in os.listdir(path.parent):  # noqa: PTH208  a list of names
-            here = next(
-                (one for one in path.parent.iterdir() if one.name.lower() == path.name.lower()),
-                path,
-            )
-            raise UpdateError(
-                f"On this disk, {here.relative_to(self.root)} and {name} of the template are one "
-                "file: rename yours first."
-            )
+        names = os.listdir(path.parent)  # noqa: PTH208  a list of names
+        if path.name in names:
+            return
+        for here in names:
+            if here.lower() == path.name.lower():
+                mine = path.with_name(here).relative_to(self.root)
+                raise UpdateError(
+                    f"On this disk, {mine} and {name} of the template are one file: rename yours "
+                    "first."
+                )
 
 
 def plan_of(

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 CURRENT = ":current:"  # the version that a project has
 
 
-def target(project: Checkout, repository: Path, version: str, *, answers: bool) -> str:
+def target(
+    project: Checkout, repository: Path, version: str, *, answers: bool, fetched: bool = False
+) -> str:
     """The version to go to.
 
     Args:
@@ -29,17 +31,27 @@ def target(project: Checkout, repository: Path, version: str, *, answers: bool) 
         repository: the template's history.
         version: what the person asks for, "" for the newest.
         answers: whether answers change, which alone is no reason to move to another version.
+        fetched: whether the history is all that the template's address has.
 
     Raises:
         UpdateError: there is no such version, or none to start from.
     """
     known = capture("git", "cat-file", "-e", project.version + "^0", cwd=repository)
     tags = releases(repository)
-    if number(project.version) and known.returncode and not tags:
-        raise UpdateError(
-            f"The template's clone has no tags, so nobody knows what {project.version} was.",
-            f"git -C {shlex.quote(str(repository))} fetch --tags",
-        )
+    if project.version and known.returncode and not fetched:
+        git = f"git -C {shlex.quote(str(repository))}"
+        shallow = capture("git", "rev-parse", "--is-shallow-repository", cwd=repository)
+        if shallow.stdout.strip() == "true":
+            raise UpdateError(
+                f"The template's clone is shallow, so nobody knows what {project.version} was.",
+                f"{git} fetch --unshallow --tags",
+            )
+        if number(project.version):
+            has = f"ends with {tags[-1]}" if tags else "has no tags"
+            raise UpdateError(
+                f"The template's clone {has}, so nobody knows what {project.version} was.",
+                f"{git} fetch --tags",
+            )
     if not project.version or known.returncode:
         raise UpdateError(
             f"The template does not know the version that this project was made from "

@@ -94,22 +94,36 @@ def need_repository(folder: Path, missing: str) -> None:
 
 
 def unpack(repository: Path, version: str, folder: Path) -> bool:
-    """Whether what a version needs to be rendered, without its history, is in a new folder now."""
+    """Put what a version needs to be rendered, without its history, into a new folder.
+
+    Returns whether the version has it. Raises UpdateError with the reason of git or tar.
+    """
+    failed = f"The files of the template's {version} cannot be unpacked"
     command = ("git", "archive", "--format=tar", version, "--", *PARTS)
-    made = subprocess.run(command, cwd=str(repository), capture_output=True, check=False)
+    env = {**os.environ, "LC_ALL": "C"}
+    made = subprocess.run(command, cwd=str(repository), capture_output=True, env=env, check=False)
     if made.returncode:
-        return False
+        if b"did not match any files" in made.stderr:
+            return False
+        raise UpdateError(f"{failed} ({first_line(made.stderr)}).")
     folder.mkdir()
     if shutil.which("tar"):
         extract = ("tar", "-xof", "-", "-C", str(folder))
         done = subprocess.run(extract, input=made.stdout, capture_output=True, check=False)
-        return done.returncode == 0
+        if done.returncode:
+            raise UpdateError(f"{failed} ({first_line(done.stderr)}).")
+        return True
     with tarfile.open(fileobj=io.BytesIO(made.stdout)) as archive:
         if hasattr(tarfile, "tar_filter"):
             archive.extractall(str(folder), filter="tar")
         else:
             archive.extractall(str(folder))  # noqa: S202  of git, whose paths are inside of it
     return True
+
+
+def first_line(said: bytes) -> str:
+    """The first line of what a program says of its failure."""
+    return (said.decode("utf-8", "replace").strip() or "without a reason").splitlines()[0]
 
 
 def number(version: str) -> tuple[int, ...]:
