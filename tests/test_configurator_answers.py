@@ -33,10 +33,16 @@ NONSENSE = {
     "another maker": ({"gpus": "Radeon RX 7900"}, "gpus"),
     "a part": ({"gpus": "MIG 1g.10gb"}, "gpus"),
     "a null byte": ({"gpus": "5090\0"}, "gpus"),
+    "several things": ({"gpus": "RTX 6000"}, "gpus"),
+    "a word between": ({"gpus": "4090 and 5090", "driver": "580"}, "gpus"),
     "no version": ({"gpus": "5090", "driver": "new"}, "driver"),
+    "half a version": ({"gpus": "5090", "driver": "570.x"}, "driver"),
+    "no version of no GPU": ({"driver": "some driver"}, "driver"),
+    "a file of nonsense": ({"facts": {"gpus": 3}}, "gpus"),
     "too many": ({"gpus": "99x 5090"}, "gpus"),
     "a link to no question": ({"answers": {"servise": "train"}}, "link"),
 }
+NOTHING_MORE: dict[str, Any] = {"changes": [], "marks": {}, "services": [], "problem": ""}
 REFUSED = (
     {"service": "ngc", "accelerator": "cpu"},
     {"accelerator": "cuda", "cca": "1.0"},
@@ -97,6 +103,37 @@ def test_a_choice_that_fails_has_no_command_but_the_changes_that_work() -> None:
     by_driver = next(one for one in others if one["driver"])
     assert {row["place"] for row in by_driver["drivers"]} == set(PLACES)
     assert answer({**state, "driver": by_driver["driver"]})["verdict"].startswith("works")
+
+
+# Machines on which a choice fails, and where the page has what helps.
+WAYS_OUT = {
+    "another choice": ({"gpus": "5090", "driver": "570"}, {"torch_version": "2.15.0"}, "above"),
+    "no driver": ({"gpus": "5090"}, {"torch_version": "2.6.0"}, "above"),
+    "an old driver": ({"gpus": "V100", "driver": "400"}, {"torch_version": "2.15.0"}, "above"),
+    "no project": ({"gpus": "GH200", "driver": "580"}, {}, "the lines without the template, below"),
+    "no project, no driver": ({"gpus": "GH200"}, {}, "the lines without the template, below"),
+}
+
+
+@pytest.mark.parametrize(("machine", "answers", "where"), WAYS_OUT.values(), ids=WAYS_OUT)
+def test_a_choice_that_fails_says_where_the_page_has_what_helps(
+    machine: dict[str, str], answers: dict[str, str], where: str
+) -> None:
+    state = {**machine, "answers": answers}
+    told, found = answer(state), more(state)
+    assert told["verdict"] == "fails"
+    assert found["problem"].startswith(told["problem"].rstrip("."))
+    assert where in found["problem"]
+    assert ("above" in found["problem"]) == bool(found["changes"])
+    if "below" in found["problem"]:
+        assert told["plain"] or any(row["plain"] for row in found["services"])
+    for change in found["changes"]:
+        after = {**state, "answers": {**answers, **change["answers"]}}
+        assert answer({**after, "driver": change["driver"] or machine.get("driver", "")})["command"]
+
+
+def test_another_problem_is_not_replaced_by_the_way_out() -> None:
+    assert more({"gpus": "GH200", "driver": "580", "folder": "-x"})["problem"] == ""
 
 
 def test_each_service_of_the_overview_works_when_it_is_taken() -> None:
@@ -172,7 +209,23 @@ def test_nonsense_gets_one_sentence(state: dict[str, Any], field: str) -> None:
     assert told["field"] == field
     assert told["refused"][-1] in ".?"
     assert "\n" not in told["refused"]
-    assert more(state)["changes"] == []
+    assert more(state) == NOTHING_MORE
+    assert_nothing_is_offered(told)
+
+
+def assert_nothing_is_offered(told: dict[str, Any]) -> None:
+    assert (told["command"], told["plain"], told["plain_note"]) == ("", [], "")
+    # A link is refused by the verdict, before anything else is looked at.
+    assert told["problem"] or told["field"] == "link"
+
+
+def test_a_driver_without_a_gpu_is_no_machine() -> None:
+    told = answer({"driver": "570"})
+    assert (told["verdict"], told["refused"]) == ("none", "")
+    assert_nothing_is_offered(told)
+    # Who has no GPU needs none, and who has named nothing yet gets what Copier would propose.
+    assert answer({"driver": "570", "answers": {"accelerator": "cpu"}})["command"]
+    assert answer({})["command"]
 
 
 @pytest.mark.parametrize(
@@ -307,7 +360,7 @@ def test_a_link_that_is_refused_has_neither_command_nor_lines(wrong: dict[str, s
     assert told["left_out"] == [*wrong]
     assert next(iter(wrong)) in told["why"]
     assert (told["command"], told["plain"]) == ("", [])
-    assert more(state) == {"changes": [], "marks": {}, "services": []}
+    assert more(state) == NOTHING_MORE
     assert asked(told)["shell"] == "zsh"
 
 

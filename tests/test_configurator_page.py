@@ -156,6 +156,39 @@ def test_an_older_question_that_fails_late_replaces_no_newer_answer(
     assert configurator.text("command")
 
 
+def test_while_somebody_types_python_searches_nothing(configurator: Configurator) -> None:
+    configurator.open("#gpu=5090&driver=570")
+    # Each letter is answered before the next one; only the last is searched for.
+    typed = """async text => {
+        const [ask, asked] = [hearthAsk, []];
+        const known = await ask("website.python.answers:answer", {gpus: "5090", driver: "570"});
+        const found = await ask("website.python.answers:more", {gpus: "5090", driver: "570"});
+        hearthAsk = async (name) => {
+            asked.push(name.split(":")[1]);
+            return name.endsWith(":more") ? found : known;
+        };
+        const field = document.getElementById("gpus");
+        for (let at = 1; at <= text.length; at += 1) {
+            field.value = text.slice(0, at);
+            field.dispatchEvent(new Event("input"));
+            await new Promise((resolve) => setTimeout(resolve, 0));
+        }
+        while (!hearthTimes.settled) await new Promise((resolve) => setTimeout(resolve, 20));
+        return asked;
+    }"""
+    asked = configurator.page.evaluate(typed, "RTX 5090")
+    assert asked == ["answer"] * 8 + ["more"]
+
+
+def test_a_choice_that_fails_leads_to_the_lines_where_no_change_helps(
+    configurator: Configurator,
+) -> None:
+    configurator.open("#gpu=GH200&driver=580")
+    assert not configurator.page.locator("#changes article").count()
+    assert "above" not in configurator.text("problem")
+    assert configurator.text("plain")
+
+
 def test_what_is_taken_by_keyboard_leads_to_the_command(configurator: Configurator) -> None:
     configurator.open(FAILS)
     configurator.page.locator("#changes button").first.focus()

@@ -7,13 +7,15 @@
     const byId = (id) => document.getElementById(id);
     const build = globalThis.hearthBuild ?? { gpus: [], drivers: [], first: null, kilobytes: {}, tables: "" };
     const FIELDS = ["gpus", "driver", "folder"];
-    const NOTHING_MORE = { changes: [], marks: {}, services: [] };
+    const NOTHING_MORE = { changes: [], marks: {}, services: [], problem: "" };
+    const QUIET = 250; // milliseconds without another question: Python answers nothing while it searches
     const LINK = { gpus: "gpu", driver: "driver", folder: "folder" };
 
     const state = { gpus: "", driver: "", folder: "", elsewhere: false, answers: {}, facts: null };
     // For whoever measures: milliseconds from navigation to the first answer, and of each later one.
     const times = (globalThis.hearthTimes = { first: null, python: null, answers: [], more: [], settled: false });
     let asked = 0;
+    let searching = null;
     let marks = {};
     let shown = null;
 
@@ -96,6 +98,7 @@
         showQuestions(shown.questions, marks, choose);
         showChanges(more.changes, take);
         showServices(more.services, take);
+        if (more.problem) setText(byId("problem"), more.problem);
     }
 
     function status(text) {
@@ -108,6 +111,7 @@
     // Whether the answer was shown; else somebody has asked for another one by then.
     async function ask() {
         asked += 1;
+        clearTimeout(searching);
         const mine = asked;
         times.settled = false;
         const began = performance.now();
@@ -127,7 +131,7 @@
                 showMore(NOTHING_MORE);
                 times.settled = true;
             } else {
-                askMore(mine, began);
+                searching = setTimeout(() => askMore(mine, began), QUIET);
             }
             return true;
         } catch (error) {

@@ -10,7 +10,7 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from hooks.compat.table import load
-from hooks.matcher import advice, choice, judge, newest_branch, working
+from hooks.matcher import advice, choice, newest_branch, working
 from hooks.matcher.overview import overview
 from hooks.matcher.remedies import drivers, installs
 from hooks.matcher.search import answers_of, describe, gpus_of
@@ -21,6 +21,7 @@ from hooks.matcher.verdicts import Verdict
 from .machines import described, read_file
 from .project_command import ALWAYS, HIDDEN, command, folder_of, folder_refused, spelt
 from .questions import questionnaire
+from .verdict_text import judged, oldest_driver, said, verdict_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,20 +41,15 @@ FOLLOW = {
     "distro": "linux_distro",
 }
 MOST_TRIED = 12  # choices that work, until one is on offer too
-WORDS = {
-    Verdict.WORKS: "It works",
-    Verdict.WORKS_MINOR_COMPAT: "It works, by minor-version compatibility",
-    Verdict.WORKS_FORWARD_COMPAT: "It works, by the newer CUDA libraries in the image",
-    Verdict.UNKNOWN: "Not known",
-    Verdict.FAILS: "It fails",
-}
 PLACES = {
     "Ubuntu": Place(distribution="ubuntu"),
     "Debian 12": Place(distribution="debian", version="12"),
     "RHEL, Rocky, Alma 9": Place(distribution="rhel", version="9"),
     "Windows, with WSL": Place(wsl=True),
 }
+FAILS = "This choice fails on that machine"
 Json = dict[str, Any]
+NO_LINES: Json = {"plain": [], "plain_note": ""}
 
 
 def answer(state: Mapping[str, Any]) -> Json:
@@ -71,10 +67,12 @@ def answer(state: Mapping[str, Any]) -> Json:
     followed, instead = _followed(machine.host, wanted)
     questions, known = _answers({**wanted, **followed})
     made = choice_of(known)
-    said = _judgement(machine.host, made, known)
-    problems = [why for why in (no_folder, *(one.refused for one in questions.values())) if why]
-    if said and said.verdict is Verdict.FAILS:
-        problems.append("This choice fails on that machine: take a change that works, above.")
+    judgement = _judgement(machine.host, made, known)
+    unjudged = _unjudged(machine, state, known)
+    refusals = (unjudged, no_folder, *(one.refused for one in questions.values()))
+    problems = [why for why in refusals if why]
+    if judgement and judgement.verdict is Verdict.FAILS:
+        problems.append(f"{FAILS}.")
     told = {
         "refused": machine.refused,
         "field": machine.field,
@@ -90,10 +88,10 @@ def answer(state: Mapping[str, Any]) -> Json:
             if name not in HIDDEN
         ],
         "folder_refused": no_folder,
-        **_verdict(machine, made, said),
+        **verdict_of(machine, made, judgement),
         "command": "" if problems else command(questions, folder),
         "problem": problems[0] if problems else "",
-        **_plain(machine.host, made),
+        **(NO_LINES if unjudged else _plain(machine.host, made)),
     }
     return {**told, **_no_link(refused)} if refused else told
 
@@ -103,6 +101,19 @@ def _machine(state: Mapping[str, Any]) -> Machine:
     return described(gpus, driver, state.get("facts"))
 
 
+def _unjudged(machine: Machine, state: Mapping[str, Any], known: Mapping[str, Any]) -> str:
+    """Why a choice cannot be judged on the machine that is described, "" if it can or needs none.
+
+    Nothing is offered then: what fits a driver or a GPU that nobody understood is not known.
+    """
+    if machine.refused:
+        return machine.refused
+    driver = str(state.get("driver", "")).strip()
+    if machine.host is None and driver and _uses_gpus(known):
+        return f"Name the GPU, too: what driver {driver[:80]} runs depends on it."
+    return ""
+
+
 def _no_link(refused: str) -> Json:
     """What replaces an answer where a link is refused: whoever made it meant something else."""
     return {
@@ -110,11 +121,10 @@ def _no_link(refused: str) -> Json:
         "field": "link",
         "could_be": [],
         "instead": "",
-        **_said("unknown", "The link is refused", refused),
+        **said("unknown", "The link is refused", refused),
         "command": "",
         "problem": "",
-        "plain": [],
-        "plain_note": "",
+        **NO_LINES,
     }
 
 
@@ -187,11 +197,6 @@ def _uses_gpus(known: Mapping[str, Any]) -> bool:
     return bool(known["accelerator"] == "cuda")
 
 
-@functools.lru_cache(maxsize=4096)
-def _judged(machine: Host, made: Choice) -> Judgement:
-    return judge(machine, made)
-
-
 @functools.lru_cache(maxsize=256)
 def _advice(machine: Host | None, made: Choice) -> Advice:
     return advice(machine, made)
@@ -204,7 +209,7 @@ def _working(machine: Host, made: Choice) -> tuple[Option, ...]:
 
 def _judgement(machine: Host | None, made: Choice, known: Mapping[str, Any]) -> Judgement | None:
     """What the matcher says; None where there is no machine, or nothing that runs on a GPU."""
-    return _judged(machine, made) if machine is not None and _uses_gpus(known) else None
+    return judged(machine, made) if machine is not None and _uses_gpus(known) else None
 
 
 def _followed(machine: Host | None, wanted: Mapping[str, str]) -> tuple[dict[str, str], str]:
@@ -218,7 +223,7 @@ def _followed(machine: Host | None, wanted: Mapping[str, str]) -> tuple[dict[str
     if machine.driver is None:  # the newest that drives the GPUs, as the hook takes for target_gpus
         machine = machine._replace(driver=str(newest_branch(machine)))
     made = choice_of(known)
-    judgement = _judged(machine, made)
+    judgement = judged(machine, made)
     if judgement.verdict.works:
         return {}, ""
     tried = 0
@@ -234,7 +239,7 @@ def _followed(machine: Host | None, wanted: Mapping[str, str]) -> tuple[dict[str
         tried += 1
         questions, after = _answers({**wanted, **new})
         asked = all(questions[name].asked and not questions[name].refused for name in new)
-        if asked and _judged(machine, choice_of(after)).verdict.works:
+        if asked and judged(machine, choice_of(after)).verdict.works:
             return new, f"{describe(made)}, Copier's default, would fail here: {judgement.why}."
         if tried == MOST_TRIED:
             break
@@ -263,63 +268,16 @@ def _question(one: Answered, wanted: Mapping[str, str], followed: str | None) ->
     }
 
 
-def _verdict(machine: Machine, made: Choice, judgement: Judgement | None) -> Json:
-    """The verdict with the layer that decides, and the sentences beside it."""
-    if machine.refused:
-        return _said("unknown", WORDS[Verdict.UNKNOWN], machine.refused)
-    if judgement is None and made.accelerator == "cuda" and machine.host is None:
-        return _said("none", "Name your GPU", "Whether it works depends on the GPU and its driver.")
-    if judgement is None or machine.host is None:
-        return _said("works", WORDS[Verdict.WORKS], f"{describe(made)} needs no GPU and no driver.")
-    said = _said(judgement.verdict.value, WORDS[judgement.verdict], f"{judgement.why}.")
-    oldest = "" if machine.host.driver else oldest_driver(machine.host, made)
-    if oldest:
-        said["word"] = f"It works with driver {oldest}{_or_newer(machine.host)}"
-        said["why"] = (
-            f"{describe(made)} needs driver {oldest}{_or_newer(machine.host)} on"
-            f" {gpus_of(machine.host)}. Run nvidia-smi, and write its driver version above."
-        )
-    return {
-        **said,
-        "layer": judgement.layer.value if judgement.layer else "",
-        "gpu": judgement.gpu,
-        "notes": [f"{note.why}." for note in judgement.notes],
-        "what": describe(made),
-    }
-
-
-def _or_newer(machine: Host) -> str:
-    """Up to which driver: newer branches have left old GPUs behind."""
-    last = newest_branch(machine)
-    return " or newer" if last == max(load().branches) else f" to {last}"
-
-
-def _said(verdict: str, word: str, why: str) -> Json:
-    return {
-        "verdict": verdict,
-        "word": word,
-        "why": why,
-        "layer": "",
-        "gpu": "",
-        "notes": [],
-        "what": "",
-    }
-
-
-@functools.lru_cache(maxsize=64)
-def oldest_driver(machine: Host, made: Choice) -> str:
-    """The oldest driver branch with which a choice works, "" for none."""
-    last = newest_branch(machine)
-    for branch in load().branches:
-        if branch <= last and _judged(machine._replace(driver=str(branch)), made).verdict.works:
-            return str(branch)
-    return ""
-
-
 def _changes(machine: Host, made: Choice) -> list[Json]:
-    """The nearest that works, the newest, and a newer driver, as the command has them."""
-    if _judged(machine, made).verdict.works or machine.driver is None:
+    """The nearest that works, the newest, and a newer driver, as the command has them.
+
+    Where the driver is not named, and none helps, they are those for the newest.
+    """
+    verdict = judged(machine, made).verdict
+    if verdict.works or (machine.driver is None and verdict is not Verdict.FAILS):
         return []
+    if machine.driver is None:
+        machine = machine._replace(driver=str(newest_branch(machine)))
     told = _advice(machine, made)
     found = {
         "Nearest that works": told.nearest,
@@ -357,7 +315,7 @@ def _plain(machine: Host | None, made: Choice) -> Json:
     lines = [*installs(alone)]
     note = ""
     if machine is not None and made.accelerator == "cuda" and lines:
-        judgement = _judged(machine, alone)
+        judgement = judged(machine, alone)
         if judgement.verdict is Verdict.FAILS:
             lines, note = [], f"By itself this fails: {judgement.why}."
     return {"plain": lines, "plain_note": note}
@@ -366,13 +324,13 @@ def _plain(machine: Host | None, made: Choice) -> Json:
 def more(state: Mapping[str, Any]) -> Json:
     """What takes longer than the verdict.
 
-    That is the changes that work, what fails of each choice on offer, and the newest that works of
-    each service.
+    That is the changes that work, what fails of each choice on offer, the newest that works of
+    each service, and where to find what helps if the choice fails, "" if something else is wrong.
 
     Args:
         state: as `answer` takes it.
     """
-    nothing: Json = {"changes": [], "marks": {}, "services": []}
+    nothing: Json = {"changes": [], "marks": {}, "services": [], "problem": ""}
     told = answer(state)
     machine = _machine(state).host
     if machine is None or told["field"] == "link":
@@ -388,7 +346,20 @@ def more(state: Mapping[str, Any]) -> Json:
     if machine.driver is not None:
         found["marks"] = _marks(machine, made, questions, keep_cuda="cuda_version" in wanted)
         found["services"] = services(machine)
+    if told["problem"] == f"{FAILS}.":
+        found["problem"] = f"{FAILS}: {_way_out(found, told['plain'])}."
     return found
+
+
+def _way_out(found: Json, plain: list[str]) -> str:
+    """What to take in place of a choice that fails, and where the page has it."""
+    if found["changes"]:
+        return "take a change that works, above"
+    if any(row["answers"] for row in found["services"]):
+        return "take another service, of the table below"
+    if plain or any(row["plain"] for row in found["services"]):
+        return "take the lines without the template, below"
+    return "neither another choice nor another driver helps"
 
 
 def _marks(
@@ -419,11 +390,11 @@ def _why_not(machine: Host, made: Choice, field: str, value: str, *, keep_cuda: 
     others = [made._replace(**changed)]
     if field == "torch" and not keep_cuda:
         others = [others[0]._replace(cuda=line) for line in _lines(made, value)]
-    judgements = [_judged(machine, other) for other in others]
+    judgements = [judged(machine, other) for other in others]
     if not judgements or any(one.verdict is not Verdict.FAILS for one in judgements):
         return ""
     why = judgements[0].why
-    of_all = field in {"python", "distro"} and why == _judged(machine, made).why
+    of_all = field in {"python", "distro"} and why == judged(machine, made).why
     return "" if of_all else f"{why}."
 
 
@@ -466,8 +437,8 @@ def _answers_for(made: Choice) -> dict[str, str]:
     wanted = {"torch_version": "none", **answers_of(made), "package_manager": made.package_manager}
     wanted["pytorch_build"] = made.pytorch_build
     questions, _ = _answers(wanted)
-    judged = (*ALWAYS, "pytorch_build", "hub_image", "cca", *wanted.keys() & {"linux_distro"})
-    return {name: spelt(questions[name].value) for name in judged if questions[name].asked}
+    rested_on = (*ALWAYS, "pytorch_build", "hub_image", "cca", *wanted.keys() & {"linux_distro"})
+    return {name: spelt(questions[name].value) for name in rested_on if questions[name].asked}
 
 
 def opened(text: str) -> Json:
@@ -493,5 +464,5 @@ def warm() -> None:
         answer(state)
         more(state)
     opened("{}")
-    for cache in (_answered, _judged, _advice, _working, _overview, oldest_driver):
+    for cache in (_answered, judged, _advice, _working, _overview, oldest_driver):
         cache.cache_clear()

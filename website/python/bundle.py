@@ -55,6 +55,7 @@ FILES = [
     "website/python/machines.py",
     "website/python/project_command.py",
     "website/python/questions.py",
+    "website/python/verdict_text.py",
 ]
 # What is called once, without arguments, before the memory is taken: module and function. A page
 # has no files, so such a function reads all that later calls need.
