@@ -15,6 +15,7 @@ from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from playwright.sync_api import Page
@@ -28,6 +29,7 @@ from tests.test_failures import TEXTS
 from website.python.explain_answers import explained
 
 WORDS = re.compile(r"(?<!\$)\{(\w+)\}")
+COMMONEST = yaml.safe_load((ROOT / "hooks/compat/failures.yml").read_text())["failures"]
 LONG = (ROOT / "docs/work.md").read_text()
 
 
@@ -99,6 +101,11 @@ def test_every_failure_is_found_in_its_text(decoration: str) -> None:
 def test_every_text_is_explained_by_its_failure_first() -> None:
     for name, texts in TEXTS.items():
         assert [names(text)[0] for text in texts] == [name] * len(texts)
+
+
+@pytest.mark.parametrize("row", COMMONEST, ids=lambda row: row["error"][:60])
+def test_the_commonest_errors_of_the_tables_are_explained(row: dict[str, str]) -> None:
+    assert names(row["error"])
 
 
 @pytest.mark.parametrize(
