@@ -38,6 +38,17 @@ FAULTS = {
     "option": ("`template.sh run -d --gups 1 x`", r"option\.md:3: .* run has no option --gups"),
     "match": ("    hearth match 5090 --drive 570", r"match\.md:3: hearth match has no .* --drive"),
     "question": ("`copier copy --data servise=ngc`", r"question\.md:3: servise is not a question"),
+    "choice": ("`copier copy --data service=trian`", r"choice\.md:3: trian is no answer to serv"),
+    "several": ("`--data 'extras=[ci, jupiter]'`", r"several\.md:3: \[ci, jupiter\] is no answer"),
+    "list": ("`update --data extras=ci`", r"list\.md:3: ci is no answer to extras"),
+    "switch": ("`update --data jit=maybe`", r"switch\.md:3: maybe is no answer to jit: yes, no"),
+    "data": ("    make new DATA='servise=ngc'", r"data\.md:3: servise is not a question"),
+    "value": ("    make new DATA='jit=no service=trian'", r"value\.md:3: trian is no answer"),
+    "target": ("    make sight", r"target\.md:3: make has no target sight"),
+    "set": ("`template.sh env --set SHM=2gb`", r"set\.md:3: SHM is not a key of \.env"),
+    "refresh": ("`template.sh env --refresh CCA GPUIDS`", r"refresh\.md:3: GPUIDS is not a key"),
+    "action": ("    template.sh airflow upp", r"action\.md:3: template\.sh airflow has no upp"),
+    "command": ("    hearth matsch 5090", r"command\.md:3: hearth has no matsch"),
 }
 
 
