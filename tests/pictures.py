@@ -175,14 +175,8 @@ class SiteHandler(SimpleHTTPRequestHandler):
 
 
 def take_configurator(folder: Path) -> None:
-    """The picture of the configurator, in which a GPU and a driver are typed.
-
-    Raises:
-        SystemExit: the site is not built.
-    """
+    """The picture of the configurator, in which a GPU and a driver are typed."""
     del folder
-    if not (SITE / "configurator/index.html").is_file():
-        raise SystemExit("The site is not built yet. Run: make site")
     with listening(SiteHandler, "127.0.0.1") as address, browsing(1100, 760) as page:
         page.goto(f"{address}/configurator/index.html")
         page.get_by_label(re.compile("GPU", re.IGNORECASE)).first.fill("5090")
@@ -248,13 +242,17 @@ def main(names: list[str]) -> None:
     """Make projects, and take the pictures of these scenes, or of all.
 
     Raises:
-        SystemExit: there is no scene of one of the names.
+        SystemExit: there is no scene of one of the names, or the site is not built. It is said
+            before a scene is made, because some take minutes.
     """
     unknown = sorted({*names} - {*TAKERS})
     if unknown:
         raise SystemExit(
             f"There is no scene {', '.join(unknown)}. Choose from {', '.join(TAKERS)}."
         )
+    page = SITE / "configurator/index.html"
+    if "configurator" in (names or TAKERS) and not page.is_file():
+        raise SystemExit("The picture of the configurator needs the site. Run: make site")
     PICTURES.mkdir(exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="hearth-pictures-"))
     try:

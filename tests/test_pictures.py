@@ -8,6 +8,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from tests import pictures
 from tests.conftest import ROOT
 from tests.pictures import PICTURES, TABLE, TAKERS
 from tests.support.scenes import SCENES
@@ -72,6 +73,18 @@ def test_what_is_outside_is_noticed() -> None:
         assert OUTSIDE.search(bad)
     for good in ("url(#clip)", 'href="#a"'):
         assert not OUTSIDE.search(good)
+
+
+@pytest.mark.parametrize("names", [[], ["build", "configurator"]], ids=["all", "some"])
+def test_a_missing_site_is_named_before_a_scene_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str]
+) -> None:
+    made: list[Path] = []
+    monkeypatch.setattr(pictures, "SITE", tmp_path)
+    monkeypatch.setattr(pictures, "TAKERS", dict.fromkeys(TAKERS, made.append))
+    with pytest.raises(SystemExit, match="Run: make site"):
+        pictures.main(names)
+    assert not made
 
 
 @pytest.fixture(scope="module")
