@@ -22,7 +22,8 @@ if str(DOCKER) not in sys.path:
     sys.path.insert(0, str(DOCKER))
     sys.dont_write_bytecode = True  # nothing is written beside what projects get
 
-from hooks.matcher.command import _parser as match_parser  # noqa: E402  see above
+from hooks.generate.make_keys import known_keys  # noqa: E402  see above
+from hooks.matcher.command import _parser as match_parser  # noqa: E402
 from host.command import GROUPS, parser_of  # noqa: E402
 from website.python.questions import TRUE, questionnaire  # noqa: E402
 
@@ -82,13 +83,6 @@ def verbs() -> dict[str, Options]:
 
 
 @cache
-def keys() -> set[str]:
-    """The keys that .env can have."""
-    text = (DOCKER / ".env.example.jinja").read_text(encoding="utf-8")
-    return set(re.findall(r"(?m)^(?:# )?([A-Z][A-Z0-9_]*)=", text))
-
-
-@cache
 def targets() -> set[str]:
     """The targets of `make help`."""
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -134,8 +128,8 @@ def unknown_keys(words: list[str]) -> Iterator[str]:
             named = word in ("--set", "--refresh")
             continue
         key = word.strip("'\"").partition("=")[0]
-        if named and key not in keys() | ANY_KEY:
-            yield f"{key} is not a key of .env; .env.example has them."
+        if named and key not in known_keys() | ANY_KEY:
+            yield f"{key} is not a key of .env; docs/keys.md has them."
 
 
 def unknown_answers(answers: Mapping[str, str]) -> Iterator[str]:

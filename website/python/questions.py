@@ -18,7 +18,7 @@ from jinja2 import FileSystemLoader, StrictUndefined, meta, pass_context
 from jinja2.sandbox import SandboxedEnvironment
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from jinja2.runtime import Context
 
@@ -83,8 +83,13 @@ def _parsed(text: str) -> Any:
 class Questionnaire:
     """The questions of a copier.yml, in their order."""
 
-    def __init__(self, root: Path = ROOT) -> None:
-        """Read the questions of a template, in whose folder copier.yml is."""
+    def __init__(self, root: Path = ROOT, computed: Collection[str] = COMPUTED) -> None:
+        """Read the questions of a template, in whose folder copier.yml is.
+
+        Args:
+            root: that folder.
+            computed: computed values that are wanted besides those that the questions read.
+        """
         text = (root / "copier.yml").read_text("utf-8")
         rows: dict[str, Any] = yaml.safe_load(text)
         options = {**rows["_envops"], "undefined": StrictUndefined}
@@ -106,7 +111,7 @@ class Questionnaire:
         }
         self._compiled = functools.cache(self._env.from_string)
         self._rows = {name: row for name, row in rows.items() if name[0] != "_"}
-        needed = self._needed()
+        needed = self._needed({*COMPUTED, *computed})
         self._rows = {name: row for name, row in self._rows.items() if name in needed}
         self._facts = functools.cache(self._facts_of)
 
@@ -119,10 +124,10 @@ class Questionnaire:
         """The questions that somebody may be asked."""
         return [name for name, row in self._rows.items() if row.get("when") is not False]
 
-    def _needed(self) -> set[str]:
+    def _needed(self, computed: Collection[str]) -> set[str]:
         """The questions, and the computed values that they read."""
         found = {name for name, row in self._rows.items() if row.get("when") is not False}
-        ahead = [*found, *COMPUTED]
+        ahead = [*found, *computed]
         while ahead:
             name = ahead.pop()
             found.add(name)
@@ -138,6 +143,10 @@ class Questionnaire:
             for one in _strings(text):
                 found |= meta.find_undeclared_variables(self._env.parse(one))
         return found & set(self._rows)
+
+    def render(self, file: Path, known: Mapping[str, Any]) -> str:
+        """A file of the template as a project with these values has it."""
+        return self._env.from_string(file.read_text("utf-8")).render(known)
 
     def _render(self, text: Any, known: Mapping[str, Any]) -> Any:
         if not isinstance(text, str) or "{" not in text:
