@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Page
 
 from tests.conftest import ROOT
-from tests.support.browser import browsing
+from tests.support.browser import TEXT_OF_PROGRAMS, browsing, unreadable
 from tests.support.configurator import SMI_WSL
 from tests.support.serving import listening
 from website.python import answers
@@ -187,6 +187,13 @@ def test_a_choice_that_fails_leads_to_the_lines_where_no_change_helps(
     assert not configurator.page.locator("#changes article").count()
     assert "above" not in configurator.text("problem")
     assert configurator.text("plain")
+
+
+@pytest.mark.parametrize("link", ["#gpu=5090&driver=580", FAILS, "#gpu=toaster", "#servise=ngc"])
+def test_each_answer_can_be_read(configurator: Configurator, link: str) -> None:
+    configurator.open(link)
+    configurator.page.evaluate("document.querySelectorAll('details').forEach(one => one.open = 1)")
+    assert unreadable(configurator.page, TEXT_OF_PROGRAMS) == []
 
 
 def test_what_is_taken_by_keyboard_leads_to_the_command(configurator: Configurator) -> None:

@@ -23,7 +23,7 @@ from playwright.sync_api import Page
 from host.failure_rows import Failure, table
 from host.pasted import MOST, USUAL, explanations
 from tests.conftest import ROOT, Generate
-from tests.support.browser import browsing
+from tests.support.browser import TEXT_OF_PROGRAMS, browsing, unreadable
 from tests.support.serving import listening
 from tests.test_failures import TEXTS
 from website.python.explain_answers import explained
@@ -433,6 +433,13 @@ def test_a_text_is_explained_on_the_page(page: Page) -> None:
     page.get_by_label("Text").fill("")
     page.get_by_role("status").get_by_text("No text yet.").wait_for()
     assert not page.get_by_role("article").count()
+
+
+def test_an_explanation_can_be_read(page: Page) -> None:
+    page.get_by_label("Text").fill("\n".join([TEXTS["engine-not-running"][0], LONG[:9000]]))
+    page.get_by_role("heading", name="engine-not-running").wait_for()
+    page.evaluate("document.querySelectorAll('details').forEach(one => one.open = 1)")
+    assert unreadable(page, TEXT_OF_PROGRAMS) == []
 
 
 def test_a_log_is_read_on_the_page(page: Page, tmp_path: Path) -> None:

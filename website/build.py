@@ -37,6 +37,7 @@ def build_pages(docs: Path, out: Path) -> bool:
     """
     with TemporaryDirectory(prefix="hearth-site-") as cache:
         words = ["-n", "-W", "--keep-going", "-q", "-E", "-a", "-b", "html"]
+        words += ["-A", "programs=1"] if docs == DOCS else []  # see templates/
         words += ["-c", str(HERE), "-d", cache, str(docs), str(out)]
         gc.disable()  # a third of the time; the trees of pages are in use to the end
         try:

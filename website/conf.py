@@ -18,6 +18,7 @@ highlight_language = "none"
 
 html_theme = "furo"
 html_static_path = ["static"]
+templates_path = ["templates"]
 html_favicon = "static/hearth.svg"  # else browsers ask for a file that is not there
 html_css_files = ["hearth.css"]
 html_js_files = ["search_in_files.js"]

@@ -22,6 +22,58 @@ x = torch.linspace(0, 6.28, 200)
 plt.figure(figsize=(5, 2))
 plt.plot(x, torch.sin(x)); plt.title(f"torch {torch.__version__}")"""
 
+NARROW = 360  # CSS pixels of a small phone
+LEAST_CONTRAST = 4.5
+# The text of the pages that are programs.
+TEXT_OF_PROGRAMS = "h1, h2, h3, p, a, label, legend, button, summary, li, th, td, dt, dd, pre, code"
+SILENT = """() => [...document.images].filter((one) => !one.alt || !one.naturalWidth)
+    .map((one) => `${one.src} has no alternative text, or is not there`)"""
+# WCAG 2, contrast ratio: https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio
+FAINT = """([words, least]) => {
+    const parse = color => color.match(/[\\d.]+/g).map(Number);
+    const light = ([r, g, b]) => {
+        const part = one => (one /= 255) <= 0.04045 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4;
+        return 0.2126 * part(r) + 0.7152 * part(g) + 0.0722 * part(b);
+    };
+    const behind = one => {
+        for (; one; one = one.parentElement) {
+            const color = parse(getComputedStyle(one).backgroundColor);
+            if (color.length === 3 || color[3] > 0) return color;
+        }
+        return [255, 255, 255];
+    };
+    const ratio = one => {
+        const both = [parse(getComputedStyle(one).color), behind(one)].map(light);
+        return (Math.max(...both) + 0.05) / (Math.min(...both) + 0.05);
+    };
+    return [...document.querySelectorAll(words)]
+        .filter((one) => one.textContent.trim() && one.checkVisibility() && ratio(one) < least)
+        .map((one) => `"${one.textContent.trim().slice(0, 40)}" has a contrast of ${ratio(one)}`);
+}"""
+
+
+def unreadable(page: Page, words: str) -> list[str]:
+    """What cannot be read of a page: pictures, text in light and dark, what a phone cuts off.
+
+    Args:
+        page: with the page open.
+        words: the selector of its text.
+    """
+    found: list[str] = page.evaluate(SILENT)
+    page.add_style_tag(content="* { transition: none !important; }")
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        faint = page.evaluate(FAINT, [words, LEAST_CONTRAST])
+        found += [f"{one} in {scheme}" for one in faint]
+    page.emulate_media(color_scheme="light")
+    before = page.viewport_size
+    page.set_viewport_size({"width": NARROW, "height": 640})
+    width = page.evaluate("document.documentElement.scrollWidth")
+    found += [f"it is {width} pixels wide on a phone of {NARROW}"] if width > NARROW else []
+    if before:
+        page.set_viewport_size(before)
+    return found
+
 
 @contextmanager
 def browsing(width: int = 1100, height: int = 640) -> Iterator[Page]:
