@@ -7,7 +7,14 @@ from functools import partial
 from pathlib import Path
 
 from hooks.compat import make_choices, make_docs, table
-from hooks.generate import failure_tables, make_computed, make_keys, make_manual, make_translations
+from hooks.generate import (
+    failure_tables,
+    make_computed,
+    make_keys,
+    make_manual,
+    make_questions,
+    make_translations,
+)
 
 # A file, the module that makes it (python -m MODULE writes it), and the text that it must have.
 GENERATED: dict[Path, tuple[str, Callable[[], str]]] = {
@@ -19,6 +26,7 @@ GENERATED: dict[Path, tuple[str, Callable[[], str]]] = {
     make_computed.FILE: ("hooks.generate.make_computed", make_computed.text),
     failure_tables.DOCS: ("hooks.generate.failure_tables", failure_tables.docs),
     make_keys.DOCS: (make_keys.MODULE, make_keys.text),
+    make_questions.DOCS: (make_questions.MODULE, make_questions.text),
     make_docs.FILE: ("hooks.compat.make_docs", lambda: make_docs.text(table.load())),
     **{
         file: ("hooks.generate.make_manual", partial(make_manual.text_of, file))
