@@ -418,6 +418,31 @@ def test_no_code_of_a_package_runs_while_a_shared_cache_can_be_written(texts: Te
                 assert RUNS_NO_PACKAGE.fullmatch(" ".join(command.split())), step
 
 
+def steps_with_path(dockerfile: str) -> Iterator[tuple[str, str]]:
+    """Each RUN of a Dockerfile, with what its stage has put before PATH until then."""
+    ends: dict[str, str] = {}
+    stage = path = ""
+    for line in re.sub(r"\\\n\s*", " ", dockerfile).splitlines():
+        if found := re.match(r"FROM (\S+) AS (\S+)$", line):
+            stage, path = found[2], ends.get(found[1], "")
+        elif found := re.match(r"ENV .*\bPATH=(\S*)\$PATH", line):
+            path = found[1] + path
+        elif line.startswith("RUN "):
+            yield line, path
+        ends[stage] = path
+
+
+def test_no_program_of_a_package_is_on_path_where_projects_share_a_cache(texts: Texts) -> None:
+    for text, answers in named(texts, "docker-amd64/Dockerfile"):
+        name = re.escape(str(answers["project_name"]))
+        paths = set()
+        for step, path in steps_with_path(text):
+            paths.add(path)
+            if re.search(rf"type=cache,id=(?!{name}-)[^, ]+(?!\S*,readonly)", step):
+                assert "/opt/venv" not in path, step
+        assert "/home/user/.project/bin:/opt/venv/bin:" in paths  # of the last steps of dev
+
+
 def test_a_dockerfile_has_no_leftover_of_what_was_not_chosen(texts: Texts) -> None:
     for text, answers in named(texts, "docker-amd64/Dockerfile"):
         assert len(text.splitlines()) <= MOST_LINES
