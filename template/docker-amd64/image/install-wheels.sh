@@ -27,6 +27,11 @@ stop() { # FILE
 check_environment() {
     local file
     cmp -s $clean/pyvenv.cfg /opt/venv/pyvenv.cfg || stop pyvenv.cfg
+    # With such a file beside it, Python imports from the folders that it names, also with -I:
+    # https://docs.python.org/3/library/sys_path_init.html#pth-files
+    for file in /opt/venv/bin/*._pth /opt/venv/bin/pyvenv.cfg; do
+        if [[ -e $file || -L $file ]]; then stop "bin/${file##*/}"; fi
+    done
     for file in "$clean"/bin/python*; do
         [[ $(readlink -f "/opt/venv/bin/${file##*/}") == "$python" ]] || stop "bin/${file##*/}"
     done
