@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from host.guard import guard, mounts
+from host.guard import guard, guard_text, mounts
 from host.project import GUARD_FILE, Project
 from tests.support.program import PROJECT
 
@@ -50,6 +50,21 @@ def test_a_folder_between_cannot_be_renamed(docker: Path) -> None:
 
 def test_code_without_docker_amd64_in_it_needs_no_guard(docker: Path) -> None:
     assert mounts(docker, docker / "host", "/workspace") == []
+
+
+@pytest.mark.parametrize("builds", [["tools"], ["tools", "pip-tools"]])
+def test_every_service_with_the_code_is_guarded(docker: Path, builds: list[str]) -> None:
+    (docker / ".env").write_text("LOCAL_CODE_DIR=..\n")
+    services = yaml.safe_load(guard_text(Project(docker, {**PROJECT, "builds": builds})))[
+        "services"
+    ]
+    code = {"runtime", "dev", "airflow-worker", *builds}
+    covered = {
+        name
+        for name, one in services.items()
+        if "/workspace/docker-amd64" in targets(one["volumes"], "tmpfs")
+    }
+    assert covered == code
 
 
 def test_the_override_file_follows_the_folder_and_a_key_ends_it(

@@ -680,6 +680,21 @@ def test_compose_accepts_every_project_as_the_example_describes_it(
             }
 
 
+def test_every_service_that_runs_code_of_others_gains_no_privileges(
+    configs: list[tuple[Path, dict[str, Any]]],
+) -> None:
+    for folder, config in configs:
+        may_sudo = "sudo" if "security_opt: []" in (folder / "compose.yaml").read_text() else ""
+        for name, service in config["services"].items():
+            if name in ("publish", "wheels"):  # are built, never run
+                continue
+            options = service.get("security_opt", [])
+            assert options == ([] if may_sudo and name == "dev" else ["no-new-privileges:true"])
+            assert service["cap_drop"], name
+            if any(mount["target"] == "/workspace" for mount in service.get("volumes", [])):
+                assert service["pids_limit"] > 0, name
+
+
 def test_no_service_opens_the_host_or_names_a_gpu(
     configs: list[tuple[Path, dict[str, Any]]],
 ) -> None:

@@ -42,7 +42,7 @@ PROJECT = {
     },
     "clusters": ["slurm", "kubernetes", "runai", "skypilot"],
     "base_images": {"BASE_IMAGE": "ubuntu:24.04"},
-    "builds": ["runtime", "dev"],
+    "builds": ["runtime", "dev", "publish", "tools"],
 }
 
 

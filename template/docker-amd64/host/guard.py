@@ -31,6 +31,7 @@ KEY = "CONTAINERS_SEE"  # protected, or all
 # With the secrets of .dockerignore. No container needs files of this host that come and go.
 HIDDEN = (".env*", ".airflow", ".ssh_known_hosts", *START_FILES)
 SHOWN = (".env.example",)
+TOOLS = ("tools", "pip-tools")  # services with the code, in which uv may run a package's setup.py
 READ_ONLY = "/project"  # where some services have the code, which they only read
 EMPTY = "size=64k,mode=0555,notmpcopyup"  # of a tmpfs, where an engine fills it otherwise
 HEAD = """\
@@ -128,7 +129,8 @@ def cover_text(project: Project, source: Path, service: str) -> str:
 def guard_text(project: Project) -> str:
     """The text of the override file, "" where there is nothing to protect."""
     wanted: dict[str, list[dict[str, Any]]] = {}
-    places = {"/workspace": [*project.services["code"], "tools"]}
+    tools = [one for one in project.builds if one in TOOLS]
+    places = {"/workspace": [*project.services["code"], *tools]}
     places[READ_ONLY] = project.services.get("project", [])
     for target, services in places.items():
         for name in services:
