@@ -13,7 +13,7 @@ import yaml
 
 from host.guard import visible
 from host.project import SECRETS_FILE, Project, StopError
-from host.secret_files import FILES, give_secrets
+from host.secret_files import FILES, LOGINS, give_secrets
 from tests.support.program import PACKAGE, PROJECT
 
 TOKEN = "hf_s3cret"
@@ -99,6 +99,33 @@ def test_a_secret_where_containers_or_git_find_it_moves_out_by_the_remedy(
     moved = tmp_path / ".demo-HF_TOKEN"
     assert setting.endswith("env --set HF_TOKEN_FILE=~/.demo-HF_TOKEN")
     assert machine.give(HF_TOKEN_FILE=moved)["secrets"]["HF_TOKEN"] == {"file": str(moved)}
+
+
+@pytest.mark.parametrize("key", LOGINS)
+@pytest.mark.parametrize(
+    "place", [".netrc", "docker-amd64/pip-login", "docker-amd64/dependencies/.netrc", "data/netrc"]
+)
+def test_logins_where_containers_or_git_find_them_move_out_by_the_remedy(
+    machine: Machine, place: str, key: str, tmp_path: Path
+) -> None:
+    (machine.docker / ".dockerignore").write_text("*\n**/.netrc\n**/netrc\n")
+    stop = machine.refused(**{key: machine.secret(place, machine.docker.parent)})
+    assert stop.name == "secret-in-project"
+    move, _, setting = stop.command.partition(" && ")
+    subprocess.run(["bash", "-c", move], env={**os.environ, "HOME": str(tmp_path)}, check=True)
+    name = f".demo-{key[:-5]}"
+    assert setting.endswith(f"env --set {key}=~/{name}")
+    assert machine.give(**{key: tmp_path / name}) == {}
+
+
+def test_logins_of_a_usual_name_may_lie_in_docker_amd64_and_links_lead_out(
+    machine: Machine,
+) -> None:
+    (machine.docker / ".dockerignore").write_text("*\n**/.netrc\n**/netrc\n")
+    machine.secret("netrc", machine.docker)
+    assert machine.give(NETRC_FILE="./netrc") == {}
+    (machine.docker / ".netrc").symlink_to(machine.secret("mine"))
+    assert machine.give(NETRC_FILE="./.netrc") == {}
 
 
 def test_a_folder_in_the_project_moves_out_whole_and_a_link_into_it_is_replaced(

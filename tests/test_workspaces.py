@@ -8,7 +8,7 @@ import pytest
 
 from host.project import Project, StopError
 from host.workspace_lists import lists_of, put_lists, unread_lists
-from host.workspaces import engine_name, enter, find, tell_unread
+from host.workspaces import build_workspace, engine_name, enter, find, tell_unread
 from tests.support.program import PROJECT
 
 KEYS = ("COMPOSE_PROJECT_NAME", "COMPOSE_FILE", "COMPOSE_PATH_SEPARATOR", "LOCAL_CODE_DIR")
@@ -58,6 +58,19 @@ def test_a_link_leads_to_a_clone_but_not_around_the_project(project: Project) ->
     assert refusal(project, "around").name == "workspace-around"
     (folder / "inside").symlink_to(project.folder)
     assert refusal(project, "inside").name == "workspace-around"
+
+
+@pytest.mark.parametrize("name", ["requirements-dev.txt", "pyproject.toml", "requirements.lock"])
+def test_a_password_in_its_lists_is_refused_before_anything_is_built(
+    project: Project, name: str
+) -> None:
+    file = project.root / "workspaces/first" / name
+    file.write_text('a = "b"\n# https://jane:s3cret@index.example/simple\n')
+    with pytest.raises(StopError) as stop:
+        build_workspace(project, "first")
+    assert stop.value.name == "password-in-file"
+    assert f"Line 2 of first/{name}" in str(stop.value)
+    assert "s3cret" not in str(stop.value)
 
 
 def test_two_workspaces_never_share_a_name_in_the_engine() -> None:

@@ -18,6 +18,7 @@ from .guard import guard
 from .passwords import refuse_passwords
 from .processor import ARCHITECTURES
 from .project import PINS_FILE, USAGE, StopError, me
+from .secret_files import refuse_logins
 from .turn import turn
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ def build_tools(project: Project) -> None:
     """Bring the image up to date in which locks are made."""
     refuse_architecture(project)
     refuse_passwords(project)
+    refuse_logins(project)
     pin_all(project)
     guard(project)
     refresh_images(project, {"tools": "tools"})
@@ -125,6 +127,7 @@ def before_build(project: Project) -> None:
 
     refuse_architecture(project)
     refuse_passwords(project)
+    refuse_logins(project)
     with turn(project.folder, "build"):
         pin_all(project)
         name_changed_files(project)

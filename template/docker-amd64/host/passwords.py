@@ -50,7 +50,7 @@ def refuse_passwords(project: Project) -> None:
     """Raises StopError where .env or a dependency file has a password that images would keep."""
     for key in RECORDED:
         refuse_in_key(project, key)
-    refuse_in_files(project)
+    refuse_in_lists(project, project.folder / "dependencies", FILES)
 
 
 def refuse_proxies(project: Project) -> None:
@@ -96,22 +96,22 @@ def refuse_in_key(project: Project, key: str) -> None:
         raise failed("password-in-image", project, **known)
 
 
-def refuse_in_files(project: Project) -> None:
-    """Raises StopError where a file of dependencies/ has an address with a password or token."""
-    for file in dependency_files(project.folder / "dependencies"):
+def refuse_in_lists(project: Project, folder: Path, patterns: Iterable[str]) -> None:
+    """Raises StopError where a file of a folder has an address with a password or token."""
+    for file in files_of(folder, patterns):
         conda = file.stem.startswith(("environment", "conda"))
         text = read_text(file)
         if not rule().has_secret(text, tokens=conda):
             continue
         for number, line in enumerate(text.splitlines(), 1):
             if rule().has_secret(line, tokens=conda):
-                where = f"Line {number} of {file.relative_to(project.folder)}"
+                where = f"Line {number} of {file.relative_to(folder.parent)}"
                 raise refusal(project, where, line, tokens=conda)
 
 
-def dependency_files(folder: Path) -> Iterator[Path]:
-    """The files that may have addresses."""
-    for pattern in FILES:
+def files_of(folder: Path, patterns: Iterable[str]) -> Iterator[Path]:
+    """The files of a folder that may have addresses."""
+    for pattern in patterns:
         yield from sorted(one for one in folder.glob(pattern) if one.is_file())
 
 

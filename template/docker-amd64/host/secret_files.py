@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from .compose import keep_or_say, show
 from .failures import failed
+from .guard import visible
 from .project import SECRETS_FILE, code_folder, me, same_for
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 FOLDER = "SECRETS_DIR"
 FILES = ("HF_TOKEN_FILE", "WANDB_API_KEY_FILE")
+LOGINS = ("NETRC_FILE", "CONDA_AUTH_FILE")  # for builds, not for containers
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 TAKEN = ("ca", "netrc")  # secrets of compose.yaml, as that of the package manager
 HEAD = """\
@@ -102,6 +104,20 @@ def refuse_mounted(project: Project, key: str, path: Path, name: str, remedy: st
             raise failed("secret-in-project", project, **known)
 
 
+def refuse_logins(project: Project) -> None:
+    """Raises StopError if a file of logins, for builds, lies where containers or git find it.
+
+    In docker-amd64, by a usual name of secrets, neither does (`guard.visible`, .gitignore).
+    """
+    for key in LOGINS:
+        path = project.settings.path(key)
+        if not path:
+            continue
+        real, own = path.resolve(), project.folder.resolve()
+        if real.parent != own or real.name in visible(own):
+            refuse_mounted(project, key, real, key[: -len("_FILE")])
+
+
 def secrets_text(project: Project) -> str:
     """The text of the override file, "" where .env names no secret. Raises StopError."""
     found = {name: path.resolve() for name, (_, path) in secret_files(project).items()}
@@ -127,6 +143,7 @@ def give_secrets(project: Project) -> None:
     Raises:
         StopError: a secret that .env names cannot be given.
     """
+    refuse_logins(project)
     warn_of_open(path for _, path in secret_files(project).values())
     otherwise = "Containers have the secrets that they had before"
     keep_or_say(project, SECRETS_FILE, secrets_text(project), otherwise)

@@ -6,6 +6,7 @@ their own, whose code folder that is, so they have a home and images of their ow
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import time
@@ -21,8 +22,9 @@ from .compose import call, image_id, show
 from .engine_words import ask_engine, engine_command, engine_program
 from .failures import failed
 from .files import write_file
+from .passwords import refuse_in_lists
 from .project import APPS_FILE, GUARD_FILE, WORKSPACE_FILE, me
-from .workspace_lists import LOCK, PROJECT, REQUIREMENTS, put_lists, unread_lists
+from .workspace_lists import LOCK, PROJECT, REQUIREMENTS, lists_of, put_lists, unread_lists
 
 if TYPE_CHECKING:
     from typing import Iterable
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 FOLDER = "workspaces"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
 STARTS = ("up", "run")  # the verbs that start containers
+LISTED = ("requirements*.txt", "requirements*.lock", PROJECT)  # may have addresses
 IN_IMAGE = "/opt/venv/workspace.lock"
 # What a build gets of .env, if it is set.
 ARGUMENTS = ("APT_MIRROR", "UV_DEFAULT_INDEX", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "USRID")
@@ -104,7 +107,8 @@ def build_workspace(project: Project, name: str, *, quiet: bool = False) -> None
         refresh_images,
     )
 
-    find(project, name)
+    folder = find(project, name)
+    refuse_in_lists(project, folder, (*LISTED, *map(glob.escape, lists_of(folder))))
     before_build(project)
     if quiet:
         refresh_images(project, {"dev": "dev"})
