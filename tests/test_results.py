@@ -8,6 +8,8 @@ import json
 import os
 import shlex
 import shutil
+import signal
+import subprocess
 import sys
 import tarfile
 from argparse import Namespace
@@ -447,3 +449,32 @@ def test_a_manifest_that_was_made_up_is_not_used(changes: dict[str, object]) -> 
 
 def test_pack_and_publish_know_the_same_names() -> None:
     assert {*pack.OURS, exchange.MANIFEST} == set(exchange.RESERVED)
+
+
+UNPACKING = """
+import sys, time
+from argparse import Namespace
+from pathlib import Path
+from host import import_results
+def unpack(archive, folder):
+    (folder / "half").touch()
+    print("unpacks", flush=True)
+    time.sleep(60)
+import_results.unpack = unpack
+with open(sys.argv[1], "rb") as file:
+    import_results.import_file(None, file, Path(sys.argv[2]), Namespace(name="", file=""))
+"""
+
+
+def test_an_import_that_is_told_to_end_leaves_no_folder(tmp_path: Path) -> None:
+    archive, parent = tmp_path / "a.tar", tmp_path / "downloaded"
+    parent.mkdir()
+    tarfile.open(archive, "w").close()
+    words = [sys.executable, "-B", "-c", UNPACKING, str(archive), str(parent)]
+    with subprocess.Popen(words, cwd=PACKAGE.parent, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "unpacks\n"
+        assert [*parent.iterdir()]
+        process.terminate()
+        assert process.wait(timeout=60) == 128 + signal.SIGTERM
+    assert [*parent.iterdir()] == []

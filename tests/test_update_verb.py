@@ -298,6 +298,31 @@ def test_after_an_interruption_the_next_update_says_how_to_go_on(project: Path) 
 
 
 @pytest.mark.usefixtures("news")
+def test_an_update_that_is_told_to_end_takes_back_what_it_has_done(
+    own_template: Path, project: Path, tmp_path: Path
+) -> None:
+    log, scratch = tmp_path / "log", tmp_path / "scratch"
+    scratch.mkdir()
+    main = 'if __name__ == "__main__":\n'
+    works = f"    import time\n    Path({str(log)!r}).touch()\n    time.sleep(60)\n"
+    replace(own_template / "hooks/post_generate.py", main, main + works)
+    release(own_template, "v1001.0.0")
+    before = state(project)
+    command = [str(project / SCRIPT), "update", "-y"]
+    env = machine(TMPDIR=str(scratch))
+    null = subprocess.DEVNULL
+    with subprocess.Popen(command, cwd=project, env=env, stdout=null, stderr=null) as process:
+        while not log.exists():
+            time.sleep(0.05)
+        process.terminate()
+        assert process.wait(timeout=60) == 128 + signal.SIGTERM
+    # Who does the update has ended too, and the scratch folder with it.
+    assert [*scratch.iterdir()] == []
+    assert "runs already" not in template_sh(project, "update", "--check").stderr
+    assert state(project) == before
+
+
+@pytest.mark.usefixtures("news")
 def test_while_an_update_still_works_nothing_is_taken_back(
     own_template: Path, project: Path, tmp_path: Path
 ) -> None:

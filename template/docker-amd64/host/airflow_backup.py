@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import sys
 import time
 from contextlib import ExitStack, contextmanager, suppress
@@ -39,7 +38,7 @@ from .airflow_database import (
 )
 from .airflow_secrets import FOLDER, make_secrets
 from .ask import read_text
-from .compose import call, end_by_signal, show
+from .compose import call, show, tidy_end
 from .engine_words import compose, engine_command
 from .env_file import ProbeError
 from .failures import failed
@@ -70,16 +69,6 @@ def secrets_folder(project: Project) -> Path:
 def image(project: Project) -> str:
     """The image that the services of Airflow have."""
     return project.image("airflow")
-
-
-@contextmanager
-def tidy_end() -> Iterator[None]:
-    """Let a SIGTERM end this process as Ctrl-C does: it removes what it has made."""
-    before = signal.signal(signal.SIGTERM, end_by_signal)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 # ------------------------------------------------------------------------------------- backup

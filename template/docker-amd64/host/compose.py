@@ -10,8 +10,8 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from contextlib import suppress
-from typing import IO, TYPE_CHECKING, Mapping, NoReturn
+from contextlib import contextmanager, suppress
+from typing import IO, TYPE_CHECKING, Iterator, Mapping, NoReturn
 
 from .ask import capture, read_text
 from .engine_words import ask_engine, compose, compose_plugin, engine_command
@@ -161,20 +161,18 @@ def call(
         target=copy_lines, args=(spoken, lines, sys.stderr.buffer), daemon=True
     )
     shown.start()
-    before = signal.signal(signal.SIGTERM, end_by_signal)
-    try:
-        if capture and process.stdout:
-            copy_lines(process.stdout, output, None)
-        status = process.wait()
-    except KeyboardInterrupt:
-        process.wait()  # it got the signal too, and removes what it has made
-        raise
-    except SystemExit:
-        process.terminate()
-        process.wait()
-        raise
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    with tidy_end():
+        try:
+            if capture and process.stdout:
+                copy_lines(process.stdout, output, None)
+            status = process.wait()
+        except KeyboardInterrupt:
+            process.wait()  # it got the signal too, and removes what it has made
+            raise
+        except SystemExit:
+            process.terminate()
+            process.wait()
+            raise
     shown.join()
     if status:
         text = b"".join(lines).decode("utf-8", "replace")
@@ -188,6 +186,16 @@ def call(
 def end_by_signal(number: int, _: object) -> NoReturn:
     """End this process as the signal would, but let it remove what it has made."""
     raise SystemExit(128 + number)
+
+
+@contextmanager
+def tidy_end() -> Iterator[None]:
+    """Let a SIGTERM end this process as Ctrl-C does: it removes what it has made."""
+    before = signal.signal(signal.SIGTERM, end_by_signal)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class SilentError(StopError):

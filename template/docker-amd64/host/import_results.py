@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Dict, Iterator
 
-from .compose import show
+from .compose import show, tidy_end
 from .exchange import (
     FOLDERS,
     MANIFEST,
@@ -193,7 +193,7 @@ def import_file(project: Project, file: BinaryIO, parent: Path, options: argpars
         BadArchiveError: the archive is not as pack writes it.
         OSError: something cannot be read or written.
     """
-    with scratch(parent) as folder:
+    with tidy_end(), scratch(parent) as folder:
         try:
             # Without compression, an archive cannot become larger than it is.
             with tarfile.open(fileobj=file, mode="r:") as archive:

@@ -32,6 +32,7 @@ from .checkout import (
     take_lock,
     undo,
 )
+from .compose import tidy_end
 from .failures import failed
 from .files import write_file
 from .plain import plain
@@ -151,14 +152,15 @@ def do_update(described: Project, asked: argparse.Namespace) -> int:
         asked.source = str(called_from() / asked.source)
     if not asked.check:
         need_clean(project)
-    scratch = Path(tempfile.mkdtemp(prefix="hearth-update-", dir=memory()))
-    try:
-        if not settle_trust(described, project, asked):
-            print("Nothing was changed.")
-            return 1
-        return hand_over(project, asked, scratch, lock)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    with tidy_end():
+        scratch = Path(tempfile.mkdtemp(prefix="hearth-update-", dir=memory()))
+        try:
+            if not settle_trust(described, project, asked):
+                print("Nothing was changed.")
+                return 1
+            return hand_over(project, asked, scratch, lock)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def same_words(asked: argparse.Namespace) -> str:
@@ -244,5 +246,9 @@ def hand_over(project: Checkout, asked: argparse.Namespace, scratch: Path, lock:
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             return update.wait()
+        except SystemExit:  # SIGTERM: a child that went on would write without the turn
+            update.send_signal(signal.SIGINT)
+            update.wait()
+            raise
         finally:
             signal.signal(signal.SIGINT, before)
