@@ -5,13 +5,17 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT, Generate
 
-KEYS = ("SHM_SIZE=3gb", "TZ=Asia/Tokyo", "APT_MIRROR=http://a", "NO_PROXY=b", "HTTP_PROXY=http://c")
+KEYS = (
+    *("SHM_SIZE=3gb", "TZ=Asia/Tokyo", "APT_MIRROR=http://a", "NO_PROXY=b", "HTTP_PROXY=http://c"),
+    *("MEMORY=9gb", "CPUS=3", "PIDS_LIMIT=5000"),
+)
 # Holds the turn as a verb does that takes long, and says when it has it.
 LONG = """
 import sys, time
@@ -54,6 +58,35 @@ def test_each_of_several_writers_of_env_keeps_what_the_others_wrote(project: Pat
     text = (project / "docker-amd64/.env").read_text()
     assert [setting for setting in KEYS if f"\n{setting}\n" not in text] == []
     assert not (project / "docker-amd64/.env.turn").exists()
+
+
+def test_writers_that_are_killed_take_nothing_with_them(project: Path) -> None:
+    keys = [setting.replace("=", "=1", 1) for setting in ("MEMORY=gb", "CPUS=2", "PIDS_LIMIT=000")]
+    keys += ["SHM_SIZE=6gb", "TZ=Asia/Seoul", "NO_PROXY=c", "HTTP_PROXY=http://d", "USR=jane"]
+    writers = [set_key(project, setting) for setting in keys]
+    for victim in writers[::2]:
+        time.sleep(0.15)
+        victim.kill()
+    ends = [writer.wait(timeout=120) for writer in writers]
+    for writer in writers:
+        writer.communicate()
+    lines = (project / "docker-amd64/.env").read_text().splitlines()
+    accepted = [setting for setting, end in zip(keys, ends, strict=True) if end == 0]
+    assert [setting for setting in accepted if setting not in lines] == []
+    assert {*keys[1::2]} <= {*accepted}
+    for key in (setting.partition("=")[0] for setting in keys):
+        assert sum(line.startswith(f"{key}=") for line in lines) <= 1
+
+
+def test_a_check_of_the_lock_waits_too_for_who_would_remove_its_container(project: Path) -> None:
+    with long_verb(project) as holder:
+        checking = start(project, "./docker-amd64/template.sh", "lock", "--check")
+        assert checking.stderr
+        said = checking.stderr.readline()
+        checking.kill()
+        checking.communicate()
+        holder.kill()
+    assert said.startswith("Waiting for another command of this project: lock")
 
 
 def test_who_waits_is_told_for_whom_and_goes_on_when_that_one_was_killed(project: Path) -> None:

@@ -154,8 +154,7 @@ GROUPS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
 )
 
 
-# They read files of the project, change and write them, so one of them waits for another. With
-# these options they only read.
+# They read files of the project, change and write them, so one of them waits for another.
 IN_TURN = {"add", "env", "freeze", "import", "lock", "over", "pin", "update"}
 AS_OWNER = ("update",)  # they let other programs write the project's files
 # With -W NAME, they are about the containers of a workspace.
@@ -163,7 +162,9 @@ OF_WORKSPACE = (
     *("build", "up", "shell", "exec", "run", "logs", "stop", "start", "down"),
     *("ls", "root", "clean", "record", "reproduce"),
 )
-READING = ("check", "json", "show")
+# With these options they only read. `lock --check` waits: another command of a turn removes the
+# container that it works in.
+READING = {"env": ("json", "show"), "update": ("check",)}
 MIXED = ("airflow",)  # their words may be on both sides of an option
 
 
@@ -366,7 +367,8 @@ def call_verb(name: str, *words: str, project: Project | None = None) -> int:
         from .workspaces import enter  # noqa: PLC0415  most calls need none
 
         enter(project, options.workspace, name)
-    writes = name in IN_TURN and not any(getattr(options, one, False) for one in READING)
+    reads = any(getattr(options, one) for one in READING.get(name, ()))
+    writes = name in IN_TURN and not reads
     with turn(FOLDER, name) if writes else nullcontext():
         status = getattr(load(verb), f"do_{verb.function}")(project, options)
     return int(status or 0)
