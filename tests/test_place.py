@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -135,6 +137,71 @@ def test_two_folders_with_one_name_are_told_apart_by_their_containers(
     assert place.check_place(copied) == ""
     place.keep_apart(read_project(moved / "docker-amd64"))
     assert name_of(moved / "docker-amd64") == name
+
+
+def same_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Another project to which somebody has given the name of the first, which has containers."""
+    other = copy(folder, "second")
+    (other / ".env").unlink()
+    fill(other)
+    for one in (folder, other):
+        (one / ".env").write_text(
+            (one / ".env").read_text().replace(f"={name_of(one)}\n", "=mine\n")
+        )
+    bin_folder = folder.parents[1] / "bin"
+    bin_folder.mkdir()
+    docker = bin_folder / "docker"
+    docker.write_text(f"#!/bin/sh\n[ \"$1\" = ps ] || exit 1\nprintf '%s\\n' '{folder}'\n")
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{bin_folder}:{os.environ['PATH']}")
+    return other
+
+
+VERBS = ("build", "lock", "add x", "pull a.example/b", "exec true", "shell", "root", "freeze")
+
+
+@pytest.mark.parametrize("verb", [*VERBS, "ls -W one", "build -W one"])
+def test_no_verb_touches_what_another_folder_has_under_the_name(
+    folder: Path, verb: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = same_name(folder, monkeypatch)
+    (other.parent / "workspaces/one").mkdir(parents=True)
+    (other / "dependencies").mkdir()
+    (other / "dependencies/pyproject.toml").touch()
+    done = run_program(*verb.split(), folder=other)
+    assert f"{folder.parent} has containers named mine" in done.stderr
+    assert name_of(other).startswith("demo-")
+    assert name_of(folder) == "mine"
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from host.turn import turn
+with turn(Path(sys.argv[1]), "lock"):
+    print("mine", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("is_copy", [True, False], ids=["copied", "one name"])
+def test_a_name_is_written_in_a_turn_and_loses_no_other_key(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, *, is_copy: bool
+) -> None:
+    other = copy(folder, "second") if is_copy else same_name(folder, monkeypatch)
+    words = (sys.executable, "-B", "-c", HOLDER, str(other))
+    with subprocess.Popen(words, cwd=folder, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout
+        assert holder.stdout.readline() == "mine\n"
+        verb = (sys.executable, "-B", "-m", "host", "stop")
+        with subprocess.Popen(verb, cwd=other, stderr=subprocess.PIPE, text=True) as waiting:
+            assert waiting.stderr
+            assert "Waiting for another command" in waiting.stderr.readline()
+            (other / ".env").write_text(f"TZ=Asia/Tokyo\n{(other / '.env').read_text()}")
+            holder.kill()
+            waiting.communicate()
+    assert name_of(other) not in ("mine", name_of(folder))
+    assert read_env((other / ".env").read_text())["TZ"] == "Asia/Tokyo"
 
 
 def test_a_name_of_the_shells_is_left_alone(folder: Path) -> None:

@@ -19,6 +19,7 @@ from .env_file import set_keys
 from .failures import explain, failed
 from .files import write_file
 from .ids import check_ids
+from .place import keep_apart
 from .project import StopError, me
 from .turn import in_turn, turn
 
@@ -281,6 +282,7 @@ def published(found: str, port: int) -> tuple[str, str] | None:
 
 def need_container(project: Project) -> None:
     """Raises StopError unless the dev container runs; says it if the container is an older one."""
+    keep_apart(project)
     found = container(project)
     if found:
         warn_of_age(project, found)

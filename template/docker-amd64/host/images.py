@@ -16,6 +16,7 @@ from .failures import failed
 from .files import write_file
 from .guard import guard
 from .passwords import refuse_passwords
+from .place import keep_apart
 from .processor import ARCHITECTURES
 from .project import PINS_FILE, USAGE, StopError, me
 from .secret_files import refuse_logins
@@ -87,6 +88,7 @@ def build_tools(project: Project) -> None:
     refuse_architecture(project)
     refuse_passwords(project)
     refuse_logins(project)
+    keep_apart(project)
     pin_all(project)
     guard(project)
     refresh_images(project, {"tools": "tools"})
@@ -128,6 +130,7 @@ def before_build(project: Project) -> None:
     refuse_architecture(project)
     refuse_passwords(project)
     refuse_logins(project)
+    keep_apart(project)
     with turn(project.folder, "build"):
         pin_all(project)
         name_changed_files(project)

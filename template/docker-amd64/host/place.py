@@ -157,13 +157,28 @@ def check_place(folder: Path) -> str:
     A name of the shell's is left alone. Raises ProbeError if .env cannot be read or written.
     """
     folder = folder.resolve()
+    if KEY in os.environ or stranger(folder) is None:
+        return ""
+    from .turn import turn
+
+    with turn(folder, "env"):
+        return settle_name(folder)
+
+
+def stranger(folder: Path) -> tuple[str, str, Origin] | None:
+    """The text of .env, its name, and where that is from; None where all is well."""
     text = read_or_explain(folder / ".env")
-    if text is None or KEY in os.environ:
+    name = Settings(folder).in_file(KEY) if text is not None else ""
+    found = origin(folder, text, name) if text is not None and name else None
+    return (text or "", name, found) if found else None
+
+
+def settle_name(folder: Path) -> str:
+    """Write the name that a copied or moved folder has; what to say, "" if somebody else has."""
+    known = stranger(folder)
+    if known is None:
         return ""
-    name = Settings(folder).in_file(KEY)
-    found = origin(folder, text, name) if name else None
-    if found is None:
-        return ""
+    text, name, found = known
     if found.gone:
         write_name(folder, text, name)
         return (
@@ -197,10 +212,17 @@ def keep_apart(project: Project) -> None:
         if is_same_folder(other, project.folder) or not has_name(Path(other), name):
             continue
         from .compose import show
+        from .turn import turn
 
-        text = read_or_explain(project.folder / ".env") or ""
-        new = own_name(project.folder, name)
-        write_name(project.folder, text, new)
+        with turn(project.folder, "env"):
+            text, new = (
+                read_or_explain(project.folder / ".env") or "",
+                own_name(project.folder, name),
+            )
+            project.forget_settings()
+            if project.settings.get(KEY) != name:  # another verb has done it meanwhile
+                return
+            write_name(project.folder, text, new)
         project.forget_settings()
         show(
             f"{Path(other).parent} has containers named {name}: those of this project get a name "

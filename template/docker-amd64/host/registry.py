@@ -14,6 +14,7 @@ from .engine_words import ask_engine, engine_command
 from .failures import failed
 from .images import before_build, build_images, warn_of_end
 from .passwords import refuse_proxies
+from .place import keep_apart
 from .project import me
 
 if TYPE_CHECKING:
@@ -165,6 +166,7 @@ def do_pull(project: Project, options: argparse.Namespace) -> None:
     """Pull an image that was published from this project, and add this user to it."""
     name: str = options.name
     check_name(project, "pull", name)
+    keep_apart(project)
     check_engine(project)  # before gigabytes are pulled for nothing
     call(project, engine_command("pull", name), image_name=name)
     title = label(name, "org.opencontainers.image.title")

@@ -12,6 +12,7 @@ from .failures import folder_not_made
 from .files import give_away, make_folder
 from .images import build_images, pin_all
 from .passwords import refuse_passwords
+from .place import keep_apart
 from .project import called_from
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def do_wheels(project: Project, options: argparse.Namespace) -> None:
     if options.folder:
         folder = Path(called_from(), options.folder).absolute()
     refuse_passwords(project)
+    keep_apart(project)
     pin_all(project)
     build_images(project, "wheels")
     new = folder / ".new"

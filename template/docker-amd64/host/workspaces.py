@@ -23,6 +23,7 @@ from .engine_words import ask_engine, engine_command, engine_program
 from .failures import failed
 from .files import write_file
 from .passwords import refuse_in_lists
+from .place import keep_apart
 from .project import APPS_FILE, GUARD_FILE, WORKSPACE_FILE, me
 from .workspace_lists import LOCK, PROJECT, REQUIREMENTS, lists_of, put_lists, unread_lists
 
@@ -74,6 +75,7 @@ def enter(project: Project, name: str, verb: str) -> Path:
         StopError: there is no such workspace, or what its containers get cannot be had.
     """
     folder = find(project, name)
+    keep_apart(project)  # its own name begins with the project's, which the shell's then replaces
     if verb in STARTS:
         from .work import write_files  # noqa: PLC0415  most verbs need none
 
