@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,8 +43,17 @@ def main(arguments: Sequence[str]) -> int:
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  nor does anything else
         reason = " ".join(str(error).split()) or type(error).__name__
         retry = "Try again with ./docker-amd64/template.sh env"
-        print(f"The .env file was not filled: {reason.rstrip('.')}. {retry}", file=sys.stderr)
+        print_error(f"The .env file was not filled: {reason.rstrip('.')}. {retry}")
     return 0
+
+
+def print_error(text: str) -> None:
+    """Print a failure, whose words may be those of others."""
+    with suppress(Exception):  # what has failed may be an import
+        from host.plain import plain  # noqa: PLC0415
+
+        text = plain(text)
+    print(text, file=sys.stderr)
 
 
 if __name__ == "__main__":

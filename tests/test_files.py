@@ -15,6 +15,7 @@ import pytest
 from host import files, upkeep
 from host.env_file import ProbeError
 from host.project import read_project
+from tests.conftest import ROOT
 from tests.support.program import PACKAGE, put_program, run_program
 
 AS_ROOT = pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
@@ -31,6 +32,14 @@ OTHER_WRITERS = {
     "stderr_watch.py": "its own stderr",
     "code_repository.py": "a copy of git's index, in a folder of its own",
     "leases.py": "files of others, follows no link, and makes its own as tempfile does",
+}
+OTHER_WRITERS_OF_UPDATES = {
+    "__main__.py": "a folder of its own",
+    "merge.py": "a folder of its own",
+    "perform.py": "folders of its own",
+    "rename_answer.py": "Copier runs it alone, in a rendering",
+    "renderings.py": "a pipe to its child",
+    "snapshot.py": "a folder of its own in .git",
 }
 
 
@@ -266,11 +275,20 @@ def writes(tree: ast.AST) -> Iterator[int]:
             yield node.lineno
 
 
-def test_no_other_function_writes_a_file() -> None:
-    found = {
-        path.name: lines
-        for path in sorted(PACKAGE.rglob("*.py"))
-        if (lines := list(writes(ast.parse(path.read_text()))))
-    }
-    assert {name: at for name, at in found.items() if name not in OTHER_WRITERS} == {}
-    assert {*OTHER_WRITERS} == {*found}
+def writers(folder: Path) -> dict[str, list[int]]:
+    """The programs of a folder that write files, with the lines."""
+    found = (
+        (path.name, list(writes(ast.parse(path.read_text())))) for path in folder.rglob("*.py")
+    )
+    return {name: lines for name, lines in found if lines}
+
+
+@pytest.mark.parametrize(
+    ("folder", "others"),
+    [(PACKAGE, OTHER_WRITERS), (ROOT / "hooks/update", OTHER_WRITERS_OF_UPDATES)],
+    ids=["host", "update"],
+)
+def test_no_other_function_writes_a_file(folder: Path, others: dict[str, str]) -> None:
+    found = writers(folder)
+    assert {name: at for name, at in found.items() if name not in others} == {}
+    assert {*others} == {*found}

@@ -16,7 +16,7 @@ import yaml
 from hooks import matcher as match
 from hooks import post_generate
 from hooks.generate import after_render
-from host import ask
+from host import ask, fill
 from host.env_file import read_env
 from host.facts import Engine, Facts
 from host.gpu_facts import Access, Gpu, GpuFacts, Mig
@@ -273,6 +273,28 @@ def test_no_exception_fails_a_copy(
     monkeypatch.setattr(ask, "start_command", lambda _: None)  # its answer would wait for another
     assert post_generate.main(["--no-ask"]) == 0
     assert "template.sh env" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("function", ["run", "fill_env"])
+def test_the_words_of_an_error_do_nothing_to_a_terminal(
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    function: str,
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("\033[31mred\u202e")
+
+    monkeypatch.chdir(project)
+    monkeypatch.setattr(ask, "start_command", lambda _: None)
+    if function == "run":
+        monkeypatch.setattr(after_render, "run", fail)
+    else:
+        monkeypatch.setattr(fill, "fill", fail)
+    assert post_generate.main(["--no-ask"]) == 0
+    said = capsys.readouterr().err
+    assert "\\x1b[31mred\\u202e" in said
+    assert "\033" not in said
 
 
 def test_a_copy_imports_only_what_it_needs(generate: Generate, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from host.ask import capture
 from host.env_file import ProbeError, read_env, read_or_explain
 from host.facts import engine_line
 from host.gpu_facts import GpuFacts, chosen_gpus, gpu_facts
+from host.plain import plain
 from host.probe import start_probe
 from host.processor import wrong_processor
 from host.project import EDITOR_FILE, me
@@ -553,7 +554,7 @@ def fill_env(
         filled = fill(folder, facts=facts, chosen=picked, answered=answered, committed=committed)
         used = used_gpus(facts, read_env(filled.merged.text))
     except Exception as error:  # noqa: BLE001  the rest of the work does not need it
-        print(not_filled(error), file=sys.stderr)
+        print(plain(not_filled(error)), file=sys.stderr)
     return used, [*host_lines(facts), *(env_lines(filled) if filled else []), *notes]
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from hooks.update.carried import CARRIED
 from hooks.update.merge import join_tables, kind_of, merge
 from host.checkout import conflicts, listed
+from host.files import write_file
 from host.project import me
 
 if TYPE_CHECKING:
@@ -190,14 +191,14 @@ def merge_again(project: Project) -> None:
         base, ours, theirs = (text.decode("utf-8", "surrogateescape") for text in stages)
         merged = merge(name, base, ours, theirs)
         if not merged.conflicts:
-            path.write_bytes(merged.text.encode("utf-8", "surrogateescape"))
+            write_file(path, merged.text, mode=None)
             project.git("reset", "--quiet", "HEAD", "--", name)  # git's notes of the conflict
     lists = project.root / FOLDER / "dependencies" / "pyproject.toml"
     if lists.is_file():
         text = lists.read_bytes().decode("utf-8", "surrogateescape")
         joined = join_tables(text)
         if joined != text:
-            lists.write_bytes(joined.encode("utf-8", "surrogateescape"))
+            write_file(lists, joined, mode=None)
 
 
 # ----------------------------------------------------------------------------------- answers
