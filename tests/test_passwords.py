@@ -179,13 +179,15 @@ def test_secret_files_are_in_neither_git_nor_a_build(generate: Generate, tmp_pat
     project = generate(tmp_path / "project", torch_version="none", accelerator="cpu")
     docker = project / "docker-amd64"
     secret = [place / name for place in (docker, docker / "dependencies") for name in FILES]
-    for file in (*secret, *(docker / name for name in PUBLIC)):
+    beside = (".env", ".env.local", ".netrc", "ca.pem", "a.key")
+    secret += [folder / name for folder in (project, project / "src") for name in beside]
+    for file in (*secret, *(docker / name for name in PUBLIC), project / ".env.example"):
         file.write_text("x\n")
     git(project, "init", "--quiet")
     git(project, "add", "--all")
     index = {project / name for name in git(project, "ls-files").splitlines()}
     assert not {*secret} & index
-    assert {docker / name for name in PUBLIC} <= index
+    assert {*(docker / name for name in PUBLIC), project / ".env.example"} <= index
     git(project, "add", "--force", "docker-amd64/ca.pem")  # as .gitignore says
     assert "docker-amd64/ca.pem" in git(project, "ls-files")
 
