@@ -540,7 +540,7 @@ def link(plan: Plan, settings: Settings) -> list[str]:
             target_prefix=plan.prefix,
             cache_dir=settings.cache / "extracted",
             installed_packages=list(present.values()),
-            execute_link_scripts=False,
+            execute_link_scripts=True,
             show_progress=False,
         )
     )

@@ -29,6 +29,7 @@ from tests.support.workflow import github_steps, read
 
 REPOSITORY = "Some-Body/My.Work"
 TAG = "v1.2.3"
+PASSWORD = "netrc-canary"  # of an index, in a file of the machine that builds
 TOKEN = "quiet-lamp-under-the-stairs"
 ORIGIN = f"https://ci-token:{TOKEN}@git.example/team/work.git"  # as GitLab's runner clones
 INDEXES = "application/vnd.oci.image.index.v1+json"
@@ -178,7 +179,11 @@ def service(
     engine("build", "--quiet", "--tag", scanner, "-", text=SCANNER)
     engine("push", "--quiet", scanner)
     engine("image", "rm", scanner)
-    made = Service(origin, registry, index.env() | {"SBOM_GENERATOR": scanner})
+    netrc = origin.folder.parent / "netrc"
+    netrc.write_text(f"machine nowhere.example login jane password {PASSWORD}\n")
+    netrc.chmod(0o644)
+    more = {"SBOM_GENERATOR": scanner, "NETRC_FILE": str(netrc)}
+    made = Service(origin, registry, index.env() | more)
     yield made
     for name in ("first", "second", "third"):
         folder = origin.folder.parent / name
@@ -239,6 +244,7 @@ def test_the_published_image_has_a_list_of_its_packages_and_says_how_it_was_made
     assert "git.example/team/work" in text
     for argument in ('USRID": "1000"', 'GRPID": "1000"', 'USRNAME": "user"', 'GRPNAME": "user"'):
         assert f'"build-arg:{argument}' in text
+    assert PASSWORD not in json.dumps(found)
     for personal in ("jane", TOKEN, str(service.origin.folder.parent)):
         assert personal not in text
 

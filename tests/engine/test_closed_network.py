@@ -55,6 +55,7 @@ def test_an_unknown_certificate_ends_in_one_sentence_and_a_known_one_builds_with
     address = bridge_address()
     netrc = f"machine {address} login jane password {PASSWORD}\n"
     closed_project.write("docker-amd64/netrc", netrc)
+    closed_project.write("docker-amd64/dependencies/.netrc", netrc)  # which nothing reads
     closed_project.set_env(CA_BUNDLE="./ca.pem", NETRC_FILE="./netrc")
     added = closed_project.sh("add", "behind-the-wall")
     assert added.returncode == 0, added.stderr

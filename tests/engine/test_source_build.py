@@ -98,6 +98,9 @@ def test_the_compiled_stand_in_is_imported_in_both_images(
     assert "'BLAS': 'OpenBLAS'" in built
     assert "'USE_CUDA': '0'" in built
     assert re.search(r"'MAX_JOBS': '[1-9]\d*'", built)
+    # Of the caches, its setup.py sees the project's own, and none that projects share.
+    caches = run(*container, "from torch.version import built; print(built['caches'])").stdout
+    assert caches == "['/var/cache/ccache']\n"
 
 
 def test_freeze_knows_that_the_compiled_stand_in_is_the_images_own(

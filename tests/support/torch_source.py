@@ -45,6 +45,7 @@ passed_on = ("BLAS", "BUILD_", "CMAKE_", "USE_")
 built = {
     "version": version,
     "cuda": ".".join(env["CUDA_VERSION"].split(".")[:2]) if on("USE_CUDA") else None,
+    "caches": [line.split()[1] for line in open("/proc/self/mounts") if " /var/cache/" in line],
     "settings": {
         name: env.get(name)
         for name in "BLAS MAX_JOBS TORCH_CUDA_ARCH_LIST USE_CUDA USE_CUDNN USE_MAGMA".split()
