@@ -43,8 +43,8 @@ hosts = st.builds(
 )  # fmt: skip
 wheels = st.builds(
     choice,
-    torch=st.sampled_from([*TABLE.torch, "2.99.0"]),
-    cuda=st.sampled_from([None, *TABLE.lines, "14.0"]),
+    torch=st.sampled_from([None, *TABLE.torch, "2.99.0"]),
+    cuda=st.sampled_from([None, *TABLE.lines, *TABLE.never_released, "12.99", "14.0"]),
     python=st.sampled_from([None, "3.8", "3.10", "3.12", "3.15"]),
     service=st.sampled_from(["simple", "train", "devel", "hub"]),
     package_manager=st.sampled_from(["pip", "conda"]),
@@ -77,6 +77,17 @@ def test_every_host_and_choice_gets_a_verdict_with_a_reason(machine: Host, wante
     judgement = judge(machine, wanted)
     assert judgement.why
     assert (judgement.layer is None) == (judgement.verdict.value == "works")
+
+
+@given(hosts, choices, st.sampled_from([*TABLE.never_released, "12.99", "14.0"]))
+@settings(max_examples=200, deadline=None)
+def test_a_cuda_that_was_not_released_works_nowhere(
+    machine: Host, wanted: Choice, cuda: str
+) -> None:
+    if wanted.service == "ngc" or wanted.accelerator == "cpu":
+        return  # these take no CUDA
+    verdict = judge(machine, wanted._replace(cuda=cuda, tag=None)).verdict
+    assert not verdict.works
 
 
 @given(hosts, choices)

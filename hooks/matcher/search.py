@@ -215,6 +215,8 @@ def _candidates(choice: Choice, table: Table) -> Iterator[Choice]:
     elif choice.package_manager == "conda" and choice.torch is None:
         for cuda in list(table.conda.values())[-1]:
             yield choice._replace(cuda=cuda)
+    elif choice.service == "simple" and choice.torch is None and choice.cuda:  # no PyTorch wanted
+        yield from (choice._replace(cuda=cuda) for cuda in table.lines)
     else:
         yield from _torch_candidates(choice, table)
 

@@ -89,20 +89,33 @@ def _release(choice: Choice, table: Table, layer: Layer = Layer.SOLVER) -> Torch
     return table.torch[choice.torch]
 
 
-def _line(cuda: str, table: Table) -> CudaLine:
-    """The toolkit in an image of nvidia/cuda."""
+def _check_released(cuda: str, table: Table, layer: Layer, what: str) -> None:
     if cuda in table.never_released:
         raise Decided(
             Verdict.FAILS,
-            Layer.IMAGE_TAG,
-            f"there is no nvidia/cuda image of CUDA {cuda}: a toolkit {cuda} was never released,"
+            layer,
+            f"there is no {what} of CUDA {cuda}: a toolkit {cuda} was never released,"
             " only drivers show the number",
         )
+
+
+def _unknown_line(cuda: str, layer: Layer) -> Decided:
+    return Decided(Verdict.UNKNOWN, layer, f"CUDA {cuda} is not in the table of CUDA toolkits")
+
+
+def _line(cuda: str, table: Table) -> CudaLine:
+    """The toolkit in an image of nvidia/cuda."""
+    _check_released(cuda, table, Layer.IMAGE_TAG, "nvidia/cuda image")
     if cuda not in table.lines:
-        raise Decided(
-            Verdict.UNKNOWN, Layer.IMAGE_TAG, f"CUDA {cuda} is not in the table of CUDA toolkits"
-        )
+        raise _unknown_line(cuda, Layer.IMAGE_TAG)
     return table.lines[cuda]
+
+
+def _check_cuda_exists(cuda: str, table: Table) -> None:
+    """Is there such a CUDA? Of older toolkits the table knows only the drivers that bring them."""
+    _check_released(cuda, table, Layer.SOLVER, "package")
+    if cuda not in table.lines and cuda not in table.branches.values():
+        raise _unknown_line(cuda, Layer.SOLVER)
 
 
 def _check_python(release: TorchRelease, python: str | None) -> None:
@@ -385,9 +398,10 @@ def resolve(choice: Choice, table: Table, arch: str) -> Stack:
     return stack
 
 
-def _without_torch(choice: Choice) -> Stack:
+def _without_torch(choice: Choice, table: Table) -> Stack:
     """A framework of somebody's own: no table says for which GPUs its builds have code."""
     if choice.cuda:
+        _check_cuda_exists(choice.cuda, table)
         name = f"CUDA {choice.cuda}" + (
             " from conda-forge" if choice.package_manager == "conda" else ""
         )
@@ -409,6 +423,6 @@ def _stack(choice: Choice, table: Table, arch: str) -> Stack:
     if choice.service == "hub":
         return _hub(choice, table, arch)
     if choice.torch is None:
-        return _without_torch(choice)
+        return _without_torch(choice, table)
     make = _conda if choice.package_manager == "conda" else _wheel
     return make(choice, table, arch)
