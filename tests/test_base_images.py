@@ -97,7 +97,7 @@ def test_an_image_of_nvidia_has_the_end_of_its_ubuntu_and_another_release_helps(
     assert known[:2] == ("Ubuntu 22.04", "2027-06-01")
     assert re.fullmatch(r"ngc_release=2[6-9]\.\d\d", known.newer)
     # Of which nobody knows what is in it, none is made up.
-    unknown = generate(tmp_path / "unknown", **(answers | {"ngc_release": "26.08"}))
+    unknown = generate(tmp_path / "unknown", **(answers | {"ngc_release": "26.09"}))
     assert described(unknown).distribution is None
     assert "security updates" not in (unknown / "docker-amd64/Dockerfile").read_text()
 

@@ -222,9 +222,19 @@ def test_defaults_work_on_a_current_data_center_gpu_and_driver() -> None:
         python=answers["python_version"],
         cca=answers["cca"],
     )
+    ngc_image = choice(service="ngc", ngc_release=answers["ngc_release"])
     for name in make_choices.REFERENCE_GPUS:
         assert judge(host(str(TABLE.production[-1]), [name]), wanted).verdict.value == "works"
         assert judge(host("580.95.05", [name]), wanted).verdict.works
+        assert judge(host("580.95.05", [name]), ngc_image).verdict.works
+
+
+def test_the_question_says_of_which_ngc_releases_nobody_knows_the_gpus() -> None:
+    rows = json.loads((FOLDER / "choices.json").read_text(encoding="utf-8"))["ngc"]
+    newest = host(str(max(TABLE.branches)), list(make_choices.REFERENCE_GPUS))
+    for release, row in rows.items():
+        verdict = judge(newest, choice(service="ngc", ngc_release=release)).verdict
+        assert ("not known for which GPUs" in row["label"]) == (verdict.value == "unknown")
 
 
 @given(hosts, choices)

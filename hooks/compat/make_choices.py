@@ -49,7 +49,9 @@ from hooks.matcher.choices import (
     wheel_reason,
 )
 from hooks.matcher.hosts import CCA_FORM, host
+from hooks.matcher.rules import judge
 from hooks.matcher.search import working
+from hooks.matcher.verdicts import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -112,7 +114,21 @@ def defaults(table: Table) -> dict[str, str]:
         "cuda_version": str(best.cuda),
         "python_version": str(best.python),
         "cca": "auto",
+        # Of the newest release it is often not known yet for which GPUs it has code.
+        "ngc_release": next(r for r in offered_ngc(table)[1:] if runs_are_known(r, table)).release,
     }
+
+
+def runs_are_known(release: NgcRelease, table: Table) -> bool:
+    """Whether it is known if an NGC release runs on a current data-center GPU and driver."""
+    machine = host(str(max(table.branches)), list(REFERENCE_GPUS))
+    wanted = choice(service="ngc", ngc_release=release.release)
+    return judge(machine, wanted, table).verdict is not Verdict.UNKNOWN
+
+
+def _ngc_label(release: NgcRelease, newest: str, table: Table, *, old: bool) -> str:
+    label = _label(release.release, newest, old=old)
+    return label if runs_are_known(release, table) else f"{label}, not known for which GPUs"
 
 
 def _label(version: str, newest: str, *, old: bool) -> str:
@@ -259,7 +275,9 @@ def choices_text(table: Table) -> str:
     known = offered_ngc(table)
     ngc = {
         release.release: _ngc_row(
-            release, _label(release.release, known[0].release, old=index >= CURRENT_NGC), table
+            release,
+            _ngc_label(release, known[0].release, table, old=index >= CURRENT_NGC),
+            table,
         )
         for index, release in enumerate(known)
     }
