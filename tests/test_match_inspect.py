@@ -153,6 +153,29 @@ def test_what_an_own_image_was_compiled_for_is_compared_with_the_gpu() -> None:
     assert "compiled for 8.0 and 9.0" in told.why
 
 
+@pytest.mark.parametrize(
+    ("driver", "access", "listed", "verdict"),
+    [
+        ("570.86.10", "cdi", "9.0 10.0+PTX", "unknown"),  # brings CUDA 12.8
+        ("570.86.10", "cdi", "9.0 12.0", "works_minor_compat"),
+        ("575.57.08", "cdi", "9.0 10.0+PTX", "works"),
+        ("580.95.05", "", "9.0+PTX", "works"),
+    ],
+)
+def test_ptx_alone_is_code_only_for_a_driver_that_compiles_it(
+    driver: str, access: str, listed: str, verdict: str
+) -> None:
+    environment = {"CUDA_VERSION": "12.9.1", "TORCH_CUDA_ARCH_LIST": listed}
+    image = facts_of(document("mine:1", **environment))
+    image = image._replace(
+        environment={**image.environment, "NVIDIA_REQUIRE_CUDA": "cuda>=12.0"},
+        labels={"org.opencontainers.image.base.name": "mine:0"},
+    )
+    told = judge_image(image, host(driver, ["NVIDIA GeForce RTX 5090"], access=access))
+    assert told.verdict.value == verdict, told.why
+    assert ("only PTX" in told.why) == (verdict == "unknown")
+
+
 def test_a_saved_inspection_is_read_without_an_engine(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

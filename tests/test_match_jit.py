@@ -216,6 +216,24 @@ def test_xformers_requires_its_own_pytorch_and_has_no_code_for_old_gpus() -> Non
     assert "7.5, 8.0+PTX and 9.0a" in found.why
 
 
+def test_a_wheel_with_only_ptx_for_a_gpu_needs_a_driver_that_compiles_it() -> None:
+    wanted = choice(torch="2.7.1", cuda="12.8")
+    stack = resolve(wanted, TABLE, "x86_64")
+
+    def found(driver: str) -> list[Finding]:
+        machine = host(driver, [RTX5090])
+        packages = {"xformers": "0.0.31"}  # 8.0+PTX is the newest of its list
+        return package_notes(
+            machine.gpus[0], packages, stack, TABLE, choice=wanted, machine=machine
+        )
+
+    assert found("570.86.10") == []
+    stack = stack._replace(cuda="12.9")
+    [note] = found("570.86.10")
+    assert (note.verdict, note.layer) == (Verdict.UNKNOWN, Layer.KERNEL_IMAGE)
+    assert "xformers 0.0.31 has only PTX" in note.why
+
+
 def test_a_package_that_no_table_knows_is_passed_over() -> None:
     assert packages(T4, "2.8.0", "12.8", numpy="2.0", xformers="9.9.9", Flash__Attn="2.8.3")
     assert packages(RTX4090, "2.8.0", "12.8", numpy="2.0", xformers="9.9.9") == []

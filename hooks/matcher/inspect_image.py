@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..compat.table import load
 from .choices import Choice, choice, from_image, spoken
 from .hosts import ARCHITECTURES, BadInputError, at_least, targets
+from .libcuda import runs_cuda
 from .remedies import drivers
 from .requirement_rule import InvalidRuleError, conditions, evaluate
-from .rules import Coverage, coverage, judge
+from .rules import Coverage, coverage, judge, only_ptx
 from .search import newest_branch
+from .stacks import Decided, Stack, resolve
 from .this_machine import place
 from .verdicts import EXIT, Finding, Layer, Verdict
 
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    from .hosts import Host
+    from .hosts import Gpu, Host
 
 BASE_LABEL = "org.opencontainers.image.base.name"
 ENGINES = ("docker", "podman")
@@ -204,24 +206,50 @@ def _start(image: Image, machine: Host) -> Iterator[Finding]:
                 yield Finding(Verdict.FAILS, Layer.IMAGE_START_CHECK, why, gpu.label)
 
 
-def _compiled(image: Image, machine: Host) -> Iterator[Finding]:
-    """What TORCH_CUDA_ARCH_LIST says about each GPU: it is what was compiled in the image."""
-    listed = image.environment.get("TORCH_CUDA_ARCH_LIST", "")
-    entries = re.split(r"[ ;]+", listed.strip(" ;"))
+def _stack_of(image: Image, wanted: Choice | None, arch: str) -> Stack:
+    """What compiles and runs in an image: its CUDA, and whether it has cuda-compat libraries."""
     try:
-        compiled = targets(tuple(entries)) if listed.strip() else ()
+        found = resolve(wanted, load(), arch) if wanted else None
+    except Decided:
+        found = None
+    made = found or Stack(image.name, has_compat=None)
+    return made._replace(name=image.name, cuda=image.cuda or made.cuda)
+
+
+def _lacks_code(machine: Host, gpu: Gpu, stack: Stack, entries: tuple[str, ...]) -> str:
+    """Why a compiled list gives a GPU no code that its driver takes; empty if it does."""
+    table = load()
+    found = coverage(targets(entries), gpu.cc or "", table)
+    if found is Coverage.CUBIN:
+        return ""
+    listed = f"{stack.name} is compiled for {spoken([*entries])}"
+    if found is Coverage.NONE:
+        return f"{listed}, not for {gpu.label}"
+    if found is Coverage.FAMILY:
+        return f"{listed}, and it is not known whether its family targets run on {gpu.label}"
+    if stack.cuda is None:
+        return f"{listed}: only PTX for {gpu.label}, of a CUDA that is not known"
+    verdict, why = only_ptx(gpu, stack, runs_cuda(machine, gpu, stack, table))
+    return "" if verdict is Verdict.WORKS else why
+
+
+def _compiled(image: Image, machine: Host, wanted: Choice | None) -> Iterator[Finding]:
+    """What TORCH_CUDA_ARCH_LIST says about each GPU: it is what was compiled in the image."""
+    listed = image.environment.get("TORCH_CUDA_ARCH_LIST", "").strip(" ;")
+    entries = tuple(re.split(r"[ ;]+", listed)) if listed else ()
+    try:
+        targets(entries)
     except BadInputError:  # names of architectures, such as Ampere
         return
+    stack = _stack_of(image, wanted, machine.arch)
     for gpu in machine.gpus:
-        if not compiled or gpu.cc is None:
-            continue
-        if coverage(compiled, gpu.cc, load()) is not Coverage.NONE:
+        why = _lacks_code(machine, gpu, stack, entries) if entries and gpu.cc else ""
+        if not why:
             continue
         verdict, more = Verdict.UNKNOWN, "what else is in it is not known"
         if image.environment.get("NVIDIA_PRODUCT_NAME") == "PyTorch":
             verdict, more = Verdict.FAILS, "no kernel image is available for the device"
-        why = f"{image.name} is compiled for {spoken(entries)}, not for {gpu.label}; {more}"
-        yield Finding(verdict, Layer.KERNEL_IMAGE, why, gpu.label)
+        yield Finding(verdict, Layer.KERNEL_IMAGE, f"{why}; {more}", gpu.label)
 
 
 def _capabilities(image: Image, access: str) -> Iterator[Finding]:
@@ -264,7 +292,7 @@ def judge_image(image: Image, machine: Host) -> Told:
         why = f"{image.name} is for {image.arch}, and the host is {machine.arch}: exec format error"
         findings.insert(0, Finding(Verdict.FAILS, Layer.PLATFORM, why))
     if wanted is None or wanted.service != "ngc":
-        findings += _compiled(image, machine)
+        findings += _compiled(image, machine, wanted)
     starts = False if foreign else _starts(checks)
     if findings:
         one = _decides(findings)

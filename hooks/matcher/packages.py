@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..compat.table import numbers
 from .choices import Choice, spoken
 from .hosts import targets
-from .rules import Coverage, coverage
+from .libcuda import runs_cuda
+from .rules import Coverage, coverage, only_ptx
 from .verdicts import Finding, Layer, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ..compat.table import KernelGpus, KernelWheels, Table
-    from .hosts import Gpu
+    from .hosts import Gpu, Host
     from .stacks import Stack
 
 _NO_CHOICE = Choice()
@@ -56,12 +57,13 @@ def _refuses(gpu: Gpu, row: KernelGpus) -> Finding | None:
 
 
 class _Wanted(NamedTuple):
-    """What a wheel must fit."""
+    """What a wheel must fit; `machine` is None where the driver is not known."""
 
     torch: str | None
     python: str | None
     arch: str
     table: Table
+    machine: Host | None = None
 
 
 def _wheels_of(package: str, version: str | None, wanted: _Wanted) -> KernelWheels | None:
@@ -76,7 +78,7 @@ def _wheels_of(package: str, version: str | None, wanted: _Wanted) -> KernelWhee
 
 def _misfit(row: KernelWheels, wanted: _Wanted, stack: Stack) -> tuple[str, str] | None:
     """What there is no wheel for, and what the wheels are for; None where one fits."""
-    torch, python, arch, _ = wanted
+    torch, python, arch = wanted.torch, wanted.python, wanted.arch
     if torch and not row.fits(torch):
         return f"PyTorch {torch}", f"PyTorch {spoken(row.torch)}"
     if stack.cuda and stack.cuda.split(".", maxsplit=1)[0] not in row.cuda:
@@ -102,15 +104,25 @@ def _solved(row: KernelWheels, misfit: tuple[str, str]) -> Finding:
     return Finding(Verdict.UNKNOWN, Layer.SOLVER, why)
 
 
-def _no_code(gpu: Gpu, row: KernelWheels, table: Table) -> Finding | None:
-    """Has the wheel of a package no code for a GPU?"""
-    if coverage(targets(tuple(row.targets)), gpu.cc or "", table) is not Coverage.NONE:
+def _no_code(gpu: Gpu, row: KernelWheels, stack: Stack, wanted: _Wanted) -> Finding | None:
+    """Has the wheel of a package no code for a GPU, or none that its driver takes?"""
+    name = f"{row.package} {row.version}"
+    found = coverage(targets(tuple(row.targets)), gpu.cc or "", wanted.table)
+    if found is Coverage.NONE:
+        why = (
+            f"{name} has no code for {gpu.label}, only for {spoken(row.targets)}:"
+            " its kernels do not run there"
+        )
+        return Finding(Verdict.FAILS, Layer.KERNEL_IMAGE, why, gpu.label)
+    if found is not Coverage.PTX or wanted.machine is None:
         return None
-    why = (
-        f"{row.package} {row.version} has no code for {gpu.label}, only for {spoken(row.targets)}:"
-        " its kernels do not run there"
-    )
-    return Finding(Verdict.FAILS, Layer.KERNEL_IMAGE, why, gpu.label)
+    # The wheel is taken to be of the same CUDA as PyTorch's.
+    made = stack._replace(name=name)
+    mode = runs_cuda(wanted.machine, gpu, made, wanted.table)
+    verdict, why = only_ptx(gpu, made, mode)
+    if verdict is Verdict.WORKS:
+        return None
+    return Finding(Verdict.UNKNOWN, Layer.KERNEL_IMAGE, why, gpu.label)
 
 
 def _wheel(gpu: Gpu | None, row: KernelWheels, stack: Stack, wanted: _Wanted) -> Finding | None:
@@ -118,7 +130,7 @@ def _wheel(gpu: Gpu | None, row: KernelWheels, stack: Stack, wanted: _Wanted) ->
     misfit = _misfit(row, wanted, stack)
     if misfit:
         return _solved(row, misfit)
-    return _no_code(gpu, row, wanted.table) if gpu else None
+    return _no_code(gpu, row, stack, wanted) if gpu else None
 
 
 def package_notes(
@@ -129,6 +141,7 @@ def package_notes(
     *,
     choice: Choice = _NO_CHOICE,
     arch: str = "x86_64",
+    machine: Host | None = None,
 ) -> list[Finding]:
     """What is wrong with the packages of a project that bring CUDA kernels of their own.
 
@@ -139,8 +152,9 @@ def package_notes(
         table: the tables.
         choice: from `choices.choice()` or `from_image()`; its PyTorch and Python are asked.
         arch: x86_64 or aarch64.
+        machine: whose driver compiles the PTX of a wheel; without it, PTX counts as code.
     """
-    wanted = _Wanted(choice.torch, choice.python, arch, table)
+    wanted = _Wanted(choice.torch, choice.python, arch, table, machine)
     known = gpu if gpu and gpu.cc else None
     found = []
     for name, version in packages.items():

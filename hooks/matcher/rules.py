@@ -244,8 +244,14 @@ def _coverage(machine: Host, gpu_cc: str, stack: Stack, table: Table) -> Coverag
     return None if stack.compiled is None else coverage(targets(stack.compiled), gpu_cc, table)
 
 
-def _ptx(gpu: Gpu, stack: Stack, mode: Finding | None) -> tuple[Verdict, str]:
-    """There is only PTX for the GPU: can the driver compile it?"""
+def only_ptx(gpu: Gpu, stack: Stack, mode: Finding | None) -> tuple[Verdict, str]:
+    """There is only PTX for the GPU: can the driver compile it?
+
+    Args:
+        gpu: of known compute capability.
+        stack: what has the PTX, and of which CUDA line it is.
+        mode: what `runs_cuda` says of them.
+    """
     only = f"{stack.name} has only PTX for {gpu.label}"
     if mode is None or mode.verdict is Verdict.WORKS_FORWARD_COMPAT:
         return Verdict.WORKS, only
@@ -286,7 +292,7 @@ def _code(
     if found is Coverage.FAMILY:
         why = f"it is not known whether the family targets of {stack.name} run on {gpu.label}"
         return Verdict.UNKNOWN, why
-    return _ptx(gpu, stack, mode) if found is Coverage.PTX else (Verdict.WORKS, "")
+    return only_ptx(gpu, stack, mode) if found is Coverage.PTX else (Verdict.WORKS, "")
 
 
 def _kernel(

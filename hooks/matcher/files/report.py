@@ -110,7 +110,13 @@ def _of_packages(found: Resolved, machine: Host | None) -> tuple[str, ...]:
         finding.why
         for gpu in machine.gpus
         for finding in packages.package_notes(
-            gpu, dict(found.packages), stack, load(), choice=found.choice, arch=machine.arch
+            gpu,
+            dict(found.packages),
+            stack,
+            load(),
+            choice=found.choice,
+            arch=machine.arch,
+            machine=machine,
         )
     ]
     return tuple(dict.fromkeys(said))
