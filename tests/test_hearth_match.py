@@ -227,6 +227,7 @@ def test_nothing_works_is_said_only_where_that_is_known(capsys: Printed) -> None
     out = out_of(capsys, 3, "Radeon VII", "--driver", "590", "--list")
     assert "nothing works" not in out
     assert "Radeon VII is not an NVIDIA GPU" in out
+    assert "MI300X is not an NVIDIA GPU" in out_of(capsys, 3, "MI300X", "--driver", "590")
     assert "Strange is not a GPU in the table" in out_of(capsys, 3, "Strange", "--driver", "590")
 
 
@@ -445,6 +446,71 @@ def test_outside_a_project_the_remedies_are_lines_of_uv_and_pip(capsys: Printed)
         "uv pip install torch==2.14.1 --torch-backend=cu126",
         "pip install torch==2.14.1 --index-url https://download.pytorch.org/whl/cu126",
     ]
+
+
+def test_the_python_that_is_typed_is_kept_where_something_works_with_it(capsys: Printed) -> None:
+    out = out_of(capsys, 0, "4090", "--driver", "550", "--python", "3.9")
+    rows = {line.split()[0]: line for line in out.splitlines()[3:9] if line[:1] != " "}
+    assert "PyTorch 2.8.0, CUDA 12.8, Python 3.9" in rows["simple"]
+    assert "Python 3.9" in rows["conda"]
+    lines = [line.strip() for line in out.splitlines()]
+    assert lines[-3:-1] == [
+        "uv venv --python 3.9",
+        "uv pip install torch==2.8.0 --torch-backend=cu128",
+    ]
+    listed = out_of(
+        capsys, 0, *("4090", "--driver", "550", "--python", "3.9", "--list", "--service", "simple")
+    )
+    assert "Python 3.9" in listed.splitlines()[0]
+
+
+def test_another_python_is_named_as_such_and_gets_an_environment(capsys: Printed) -> None:
+    out = out_of(capsys, 0, "4090", "--driver", "550", "--python", "3.7")
+    assert "nothing works with Python 3.7, so another is named" in out
+    assert re.search(r"^  uv venv --python 3\.10$", out, re.MULTILINE)
+    words = ("4090", "--driver", "550", "--torch", "2.8.0+cu126", "--python", "3.9")
+    assert "  uv venv --python 3.9\n  uv pip install" in out_of(capsys, 0, *words)
+
+
+def test_the_distribution_that_is_typed_is_kept(capsys: Printed) -> None:
+    words = ("4090", "--driver", "550", "--distro")
+    out = out_of(capsys, 0, *words, "ubuntu20.04")
+    assert out.count("12.4.1-cudnn-devel-ubuntu20.04") == 2  # train and devel
+    assert "another is named" not in out
+    assert "no image of debian12 works" in out_of(capsys, 0, *words, "debian12")
+
+
+@pytest.mark.parametrize(
+    ("service", "shows"),
+    [
+        ("simple", "PyTorch 2."),
+        ("train", "nvidia/cuda:12.4.1-"),
+        ("devel", "nvidia/cuda:12.4.1-"),
+        ("ngc", "nvcr.io/nvidia/pytorch:2"),
+        ("hub", "pytorch/pytorch:2."),
+    ],
+)
+def test_a_service_alone_is_its_newest(service: str, shows: str, capsys: Printed) -> None:
+    words = ("4090", "--driver", "550", "--service", service)
+    out = out_of(capsys, 0, *words)
+    assert shows in out
+    (row,) = json.loads(out_of(capsys, 0, *words, "--json"))
+    assert (row["name"], row["verdict"][:5]) == (service, "works")
+    out = out_of(capsys, 1, "4090", "--driver", "450", "--service", service)
+    assert "install a driver of branch" in out
+
+
+def test_a_cuda_alone_is_a_line_to_paste_and_another_cuda_is_near(capsys: Printed) -> None:
+    out = out_of(capsys, 0, "4090", "--driver", "550", "--cuda", "12.4")
+    assert [line.strip() for line in out.splitlines()[-2:]] == [
+        "docker pull nvidia/cuda:12.4.1-cudnn-devel-ubuntu22.04",
+        "conda install -c conda-forge cuda-toolkit cuda-version=12.4",
+    ]
+    # The image of 12.9 brings libraries that refuse a GeForce on this driver.
+    assert "docker pull" not in out_of(capsys, 0, "4090", "--driver", "550", "--cuda", "12.9")
+    out = out_of(capsys, 1, "4090", "--driver", "550", "--cuda", "13")
+    assert "PyTorch" not in out
+    assert "choose CUDA 12.9" in out
 
 
 def lines_of(**answers: Any) -> list[str]:

@@ -22,7 +22,10 @@ def test_a_mismatch_is_said_with_its_reason_and_the_command_that_fixes_it(
     line, why, _, *commands = capsys.readouterr().out.splitlines()
     assert line.endswith("on NVIDIA GeForce RTX 4090 (8.9): fails (driver)")
     assert why.startswith("driver 550.54.15 brings CUDA 12.4, and CUDA 13.2 needs driver 580")
-    assert commands[0].strip() == "uv pip install torch==2.14.1 --torch-backend=cu126"
+    assert [line.strip() for line in commands[:2]] == [
+        "uv venv --python 3.12",
+        "uv pip install torch==2.14.1 --torch-backend=cu126",
+    ]
     assert main([*RTX4090, *wanted, "--json"]) == 1
     command = json.loads(capsys.readouterr().out)["nearest"]["command"]
     assert command.endswith("--data torch_version=2.14.1 --data cuda_version=12.6")

@@ -18,6 +18,7 @@ from hooks.matcher.files.parse import parse
 from hooks.matcher.files.resolve import Resolved, resolve
 from hooks.matcher.files.versions import fits, holds
 from hooks.matcher.hosts import BadInputError
+from hooks.matcher.packages import replaced
 from intake import text as in_projects
 
 if TYPE_CHECKING:
@@ -657,3 +658,57 @@ def test_markers_hold_as_on_a_linux_host(marker: str, *, expected: bool) -> None
 def test_a_file_is_read_as_a_project_reads_it(content: bytes) -> None:
     """The command is installed without projects, so each has a reader of its own."""
     assert text.decoded(content, "requirements.txt") == in_projects.decoded(content)
+
+
+def test_a_pinned_xformers_is_changed_with_pytorch(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    on = ["5090", "--driver", "580"]
+    file = tmp_path / "requirements.txt"
+    file.write_text("torch==2.3.1\nxformers==0.0.27\n")
+    assert main([*on, "--requirements", str(file)]) == 1
+    out = capsys.readouterr().out
+    assert "xformers==0.0.27 requires PyTorch 2.3.1" in out
+    assert out.splitlines()[-1].endswith("torch==2.7.1+cu128 xformers==0.0.31.post1")
+    file.write_text("torch==2.3.1\nxformers\n")
+    assert main([*on, "--requirements", str(file)]) == 1
+    assert "xformers==" not in capsys.readouterr().out
+
+
+def test_a_package_without_a_version_for_the_new_pytorch_has_to_change_all_the_same() -> None:
+    (one,) = replaced({"xformers": "0.0.27", "numpy": "1"}, "2.7.1", "11.8")
+    assert (one.version, one.requires, one.new) == ("0.0.27", "2.3.1", None)
+    assert replaced({"xformers": "0.0.27", "flash-attn": "2.6.3"}, "2.3.1", "12.1") == []
+
+
+@pytest.mark.parametrize(
+    "image", ["pytorch/pytorch:latest", "pytorch/pytorch", "nvcr.io/nvidia/pytorch:latest"]
+)
+def test_an_image_whose_tag_says_nothing_is_not_known(
+    image: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "Dockerfile").write_text(f"FROM {image}\n")
+    words = ["5090", "--driver", "580", "--requirements", str(tmp_path / "Dockerfile")]
+    assert main(words) == 3
+    assert "does not follow from its tag" in capsys.readouterr().out
+
+
+def test_an_empty_file_is_refused_alone_and_taken_where_another_includes_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "requirements.txt").write_text("\n")
+    (tmp_path / "Dockerfile").write_text(
+        "FROM pytorch/pytorch:2.9.1-cuda12.8-cudnn9-runtime\nRUN pip install -r requirements.txt\n"
+    )
+    on = ["5090", "--driver", "580", "--requirements"]
+    assert main([*on, str(tmp_path / "Dockerfile")]) == 0
+    assert main([*on, str(tmp_path / "requirements.txt")]) == 2
+    assert "requirements.txt is empty" in capsys.readouterr().err
+
+
+def test_a_folder_is_named_and_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["5090", "--driver", "580", "--requirements", "."]) == 2
+    assert ". cannot be read: it is a folder; name a file in it" in capsys.readouterr().err

@@ -194,6 +194,15 @@ def test_flash_attn_without_a_wheel_for_this_pytorch_or_python_is_compiled() -> 
     assert "CUDA 11.8" in found.why
 
 
+@pytest.mark.parametrize("version", ["2.8.3.post1", "2.8.3.post2", ""])
+def test_a_flash_attn_without_a_known_wheel_for_this_pytorch_is_compiled(version: str) -> None:
+    assert packages(H100, "2.8.0", "12.8", flash_attn=version) == []
+    [found] = packages(H100, "2.9.1", "12.8", flash_attn=version)
+    assert (found.verdict, found.layer) == (Verdict.UNKNOWN, Layer.SOLVER)
+    assert "pip compiles it" in found.why
+    assert packages(H100, "2.9.1", "12.8", flash_attn="2.5.8") == []  # older than the table
+
+
 def test_a_flash_attn_older_than_a_gpu_has_no_code_for_it() -> None:
     [found] = packages(RTX5090, "2.6.0", "12.6", flash_attn="2.7.4.post1")
     assert (found.verdict, found.layer) == (Verdict.FAILS, Layer.KERNEL_IMAGE)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 SERVICES = ("simple", "train", "devel", "ngc", "hub")
 FLAVOURS = ("base", "runtime", "devel")
 REPOSITORIES = ("nvidia/cuda", "nvidia/pytorch", "pytorch/pytorch")
+NO_LATEST = "nvidia/cuda"  # each of its tags says what is in the image
 _NGC_RELEASE = re.compile(r"([0-9]{2}\.[0-9]{2})(-py3)?(-igpu)?")
 # A registry or a mirror of one may stand in front, with folders of its own; a digest behind.
 _IMAGE = re.compile(
@@ -28,6 +29,10 @@ _CUDA_TAG = re.compile(
     r"([0-9]+\.[0-9]+\.[0-9]+)-(?:cudnn[0-9]?-)?(base|runtime|devel)-([a-z]+[0-9]+(?:\.[0-9]+)?)"
 )
 _HUB_TAG = re.compile(r"([0-9]+\.[0-9]+\.[0-9]+)-cuda([0-9]+\.[0-9]+)-cudnn[0-9]-(runtime|devel)")
+
+
+class UnknownTagError(BadInputError):
+    """A tag that may exist, and does not say what is in the image, such as latest."""
 
 
 class Choice(NamedTuple):
@@ -159,7 +164,7 @@ def choice(
         cca=cca.strip(),
         package_manager=_one_of("package manager", package_manager, ("pip", "conda")),
         pytorch_build=_one_of("PyTorch build", pytorch_build, ("wheel", "source")),
-        distro=_distro(distro) if distro else None,
+        distro=distro_name(distro) if distro else None,
         flavour=_one_of(
             "image flavour", flavour or ("runtime" if service == "hub" else "devel"), FLAVOURS
         ),
@@ -188,7 +193,12 @@ def _of_its_service(read: Choice) -> Choice:
     return read
 
 
-def _distro(text: str) -> str:
+def distro_name(text: str) -> str:
+    """A distribution as image tags name it: ubuntu24.04 for Ubuntu 24.04.
+
+    Raises:
+        BadInputError: it has no name or no version.
+    """
     name = re.sub(r"[ :-]", "", text.lower())
     if not re.fullmatch(r"[a-z]+[0-9]+(\.[0-9]+)?", name):
         raise BadInputError(
@@ -220,7 +230,8 @@ def _named(image: str) -> tuple[str, str]:
             " nvcr.io/nvidia/pytorch, with a tag"
         )
     if match[2] is None:
-        raise BadInputError(f"{image!r} has no tag: what is in the image follows from its tag")
+        why = f"{image!r} has no tag: what is in the image follows from its tag"
+        raise BadInputError(why) if match[1] == NO_LATEST else UnknownTagError(why)
     return match[1], match[2]
 
 
@@ -259,6 +270,8 @@ def from_image(
             " image for another PyTorch"
         )
     if repository == "nvidia/pytorch":
+        if not _NGC_RELEASE.fullmatch(tag):
+            raise _bad_tag(tag, repository, "25.10-py3")
         made = choice(service="ngc", ngc_release=tag, cca=cca, python=python)
         return made._replace(compat="image", project=False)
     parts = _HUB_TAG.fullmatch(tag)
@@ -269,7 +282,8 @@ def from_image(
 
 
 def _bad_tag(tag: str, repository: str, example: str) -> BadInputError:
-    return BadInputError(f"{tag!r} is not a tag of {repository}: tags look like {example}")
+    kind = BadInputError if repository == NO_LATEST else UnknownTagError
+    return kind(f"{tag!r} is not a tag of {repository}: tags look like {example}")
 
 
 def _in_cuda_image(

@@ -21,18 +21,19 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..compat.table import load
 from . import files, inspect_image
-from .choices import SERVICES, Choice, choice, from_image, spoken
+from .choices import SERVICES, Choice, choice, distro_name, from_image, spoken
 from .hosts import BRANDS, BadInputError, Gpu, Host, from_probe, gpu, host
 from .names import find, is_virtual
-from .overview import nothing, overview
-from .remedies import for_jetson, installs, remedies, updates
+from .overview import USUAL_DISTRO, nothing, overview
+from .remedies import environment, for_jetson, installs, remedies, updates
 from .rules import judge
-from .search import advice, gpus_of, image_of, working
+from .search import advice, gpus_of, image_of, moved, newest_title, working
 from .stacks import OTHER_PROCESSOR, PROJECT_ARCH
 from .this_machine import place, this_machine
 from .verdicts import EXIT, Layer, Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import ModuleType
 
     from .overview import Row
@@ -236,11 +237,14 @@ def _chosen(options: argparse.Namespace, cuda: str | None) -> Choice:
     """The choice as it was typed.
 
     A service is one of Hearth's, whose images are built so that they run; without one, and outside
-    a project, an image is what its maker made and a wheel is for the machine's own processor.
+    a project, an image is what its maker made and a wheel is for the machine's own processor. So
+    are the rows of the table.
     """
     made = _typed(options, cuda)
-    if options.service or options.in_project:
-        return made._replace(compat="auto", project=True) if options.in_project else made
+    if options.in_project:
+        return made._replace(compat="auto", project=True)
+    if options.service and (options.list or not _is_open(options)):
+        return made
     return made._replace(compat="image", project=False)
 
 
@@ -295,9 +299,9 @@ def _wanted(options: argparse.Namespace, machine: Host | None) -> tuple[Choice, 
 
 
 def _is_open(options: argparse.Namespace) -> bool:
-    """Whether no choice was given: the question is what works."""
+    """Whether no choice was given, or a service alone: the question is what works."""
     said = (options.torch, options.cuda, options.wheel_cuda, options.image, options.ngc)
-    return not any(said) and not options.cpu and options.build is None and options.service is None
+    return not any(said) and not options.cpu and options.build is None
 
 
 def _fill_from_answers(
@@ -433,9 +437,43 @@ def _host_line(machine: Host) -> str:
     return f"{gpus_of(machine)}, driver {machine.driver}{arch}"
 
 
+def _print_table(machine: Host, rows: tuple[Row, ...]) -> None:
+    print(f"{_host_line(machine)}\n")
+    cells = [("service", "newest that works", "verdict")]
+    for row in rows:
+        first, *more = row.lines
+        cells.append((row.name, first, row.judgement.verdict.value))
+        cells += [("", line, "") for line in more]
+    widths = [max(len(row[at]) for row in cells) for at in range(3)]
+    for line in cells:
+        padded = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
+        print("  ".join(padded).rstrip())
+
+
+def _row_reasons(rows: tuple[Row, ...], like: Choice, *, every: bool) -> Iterator[str]:
+    """Why rows are empty, and which do not keep what was typed."""
+    missing: dict[str, list[str]] = {}
+    for row in rows:
+        if row.choice is None or every:
+            missing.setdefault(row.judgement.why, []).append(row.name)
+    for why, names in missing.items():
+        yield f"{', '.join(names)}: {why}"
+    found = {row.name: row.choice for row in rows if row.choice}
+    other = [name for name, made in found.items() if made.python not in {None, like.python}]
+    if other:
+        yield f"{', '.join(other)}: nothing works with Python {like.python}, so another is named"
+    other = [name for name, made in found.items() if made.distro not in {None, like.distro}]
+    if other and like.distro:
+        yield f"{', '.join(other)}: no image of {like.distro} works, so another is named"
+
+
 def _print_rows(machine: Host, like: Choice, where: Place, options: argparse.Namespace) -> int:
     """The newest that works, of every service."""
+    if options.distro:  # of the rows in an image, whatever the service of `like`
+        like = like._replace(distro=distro_name(options.distro))
     rows = overview(machine, like)
+    if options.only:
+        rows = tuple(row for row in rows if row.name == options.only)
     good = [row for row in rows if row.choice]
     worst = Verdict.FAILS
     if any(row.judgement.verdict is Verdict.UNKNOWN for row in rows):
@@ -448,22 +486,9 @@ def _print_rows(machine: Host, like: Choice, where: Place, options: argparse.Nam
     if strangers and not good:
         print(f"{spoken(strangers)} {_stranger(strangers[0])}.")
         return status
-    print(f"{_host_line(machine)}\n")
-    cells = [("service", "newest that works", "verdict")]
-    for row in rows:
-        first, *more = row.lines
-        cells.append((row.name, first, row.judgement.verdict.value))
-        cells += [("", line, "") for line in more]
-    widths = [max(len(row[at]) for row in cells) for at in range(3)]
-    for line in cells:
-        padded = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
-        print("  ".join(padded).rstrip())
-    missing: dict[str, list[str]] = {}
-    for row in rows:
-        if row.choice is None or options.why:
-            missing.setdefault(row.judgement.why, []).append(row.name)
-    for why, names in missing.items():
-        print(f"\n{', '.join(names)}: {why}.")
+    _print_table(machine, rows)
+    for reason in _row_reasons(rows, like, every=options.why):
+        print(f"\n{reason}.")
     if machine.arch != PROJECT_ARCH and good:
         print(f"\nThese are wheels and images by themselves: {OTHER_PROCESSOR}.")
     lines = (
@@ -476,9 +501,11 @@ def _print_rows(machine: Host, like: Choice, where: Place, options: argparse.Nam
 def _stranger(name: str) -> str:
     """Why a name was not found, and what to name in its place."""
     words = set(re.findall(r"[a-z]+", name.lower()))
+    other_maker = words & {"amd", "radeon", "rx", "instinct", "intel", "arc", "gaudi", "apple"}
     if "mig" in words:
         return "is a part of a GPU: name that too, as in `a100 80gb MIG 1g.10gb`"
-    if words & {"amd", "radeon", "rx", "instinct", "intel", "arc", "apple"} - {"nvidia"}:
+    # AMD's are also called by their number, or by the target of their compiler.
+    if other_maker or re.search(r"\b(mi ?[0-9]{2,3}[a-z]?|gfx[0-9a-f]{3,4})\b", name.lower()):
         return (
             "is not an NVIDIA GPU: these tables are for CUDA only, give --cpu for PyTorch without"
         )
@@ -495,21 +522,48 @@ def _own(good: list[Row], options: argparse.Namespace) -> Row | None:
     return None if own.name == "devel" and options.project_torch else own
 
 
+def _to_paste(found: Choice, machine: Host | None, where: Place) -> list[str]:
+    """The lines that install a choice that works, or change the project around to it."""
+    if where.project:
+        return list(updates(found, where))
+    return [*_image_of_cuda(found, machine), *environment(found), *installs(found)]
+
+
+def _image_of_cuda(found: Choice, machine: Host | None) -> list[str]:
+    """For a CUDA without PyTorch: the image of nvidia/cuda, if it works there."""
+    if found.service != "simple" or found.torch or found.cuda is None or machine is None:
+        return []
+    made = _newest_of(found._replace(service="devel", compat="image", project=False))
+    image = moved(made._replace(cuda=found.cuda), load())
+    return [*installs(image)] if judge(machine, image).verdict.works else []
+
+
 def _for_row(row: Row | None, where: Place) -> list[str]:
     """How to install the choice of a row, or to change a project to it."""
     if row is None or row.choice is None:
         return []
-    return list(updates(row.choice, where) if where.project else installs(row.choice))
+    return _to_paste(row.choice, None, where)
 
 
 def _for_nothing(machine: Host, rows: tuple[Row, ...], like: Choice, where: Place) -> list[str]:
     """The nearest change of the first service, which is another driver."""
-    newest = like._replace(torch=list(load().torch)[-1])
+    newest = _newest_of(like)
     told = advice(machine, newest)
     if told.nearest is None or any(row.choice for row in rows):
         return []
     head = f"# {told.nearest.text}"
     return [head, *remedies(machine, newest, told.nearest, where)]
+
+
+def _newest_of(like: Choice) -> Choice:
+    """The newest choice of a service, whether it works or not."""
+    table = load()
+    if like.service == "ngc":
+        return like._replace(ngc_release=list(table.ngc)[-1])
+    if like.service == "devel":
+        lines = [line.line for line in table.lines.values() if line.image]
+        return like._replace(cuda=lines[-1], distro=like.distro or USUAL_DISTRO)
+    return like._replace(torch=list(table.torch)[-1])
 
 
 def _print_remedies(lines: list[str]) -> None:
@@ -543,12 +597,12 @@ def _print_layers(machine: Host | None, judgement: Judgement) -> None:
 def _remedy_lines(told: Advice, machine: Host | None, wanted: Choice, where: Place) -> list[str]:
     """What to paste: for a choice that works how to install it, else what makes it work."""
     if Verdict(told.verdict).works:
-        found = updates(wanted, where) if where.project else installs(wanted)
-        return [str(remedy) for remedy in found]
+        return _to_paste(wanted, machine, where)
     if machine is None:
         return []
     lines_found: list[str] = []
-    changes = (("", told.nearest), ("the newest that works", _newest(told)), ("or", told.driver))
+    title = newest_title(wanted, told.nearest, _newest(told))
+    changes = (("", told.nearest), (title, _newest(told)), ("or", told.driver))
     for title, change in changes:
         if change is not None:
             lines = [str(remedy) for remedy in remedies(machine, wanted, change, where)]
@@ -581,12 +635,15 @@ def _run(options: argparse.Namespace) -> int:
     where = place()
     options.in_project = bool(where.project)
     is_open = _is_open(options)
+    lists = options.list and options.service is not None
+    by_conda = options.service == "simple" and options.package_manager == "conda"
+    options.only = "conda" if by_conda else options.service
     _fill_from_answers(options, dict(where.answers), is_open=is_open)
     machine = machine_of(options)
     wanted, note = _wanted(options, machine)
     if machine is not None and (options.list or is_open):
         _check_listed(machine, wanted)
-        if is_open:
+        if is_open and not lists:
             return _print_rows(machine, wanted, where, options)
         if options.torch is None and wanted.service in {"simple", "train", "hub"}:
             wanted = wanted._replace(torch=list(load().torch)[-1])  # its list is of PyTorch's

@@ -8,7 +8,7 @@ from ..compat.table import Table, load, numbers
 from .choices import Choice
 from .remedies import image_name
 from .rules import judge
-from .search import _candidates, _moved, describe, one_of_each, working
+from .search import _candidates, describe, moved, one_of_each, working
 from .verdicts import Judgement, Verdict
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ ROWS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("ngc", {"service": "ngc", "package_manager": "pip", "torch": None, "python": None}),
     ("hub", {"service": "hub", "package_manager": "pip", "python": None, "flavour": "runtime"}),
 )
+USUAL_DISTRO = "ubuntu24.04"
 
 
 class Row(NamedTuple):
@@ -58,9 +59,8 @@ def _likes(like: Choice, table: Table) -> Iterator[tuple[str, Choice]]:
     for name, changes in ROWS:
         wanted = like._replace(torch=newest, cuda=None, ngc_release=None, tag=None, wheel_cuda=None)
         wanted = wanted._replace(**changes)
-        if wanted.service in {"train", "devel"} and wanted.distro is None:
-            wanted = wanted._replace(distro="ubuntu24.04")
-        yield name, wanted
+        on_image = wanted.service in {"train", "devel"}
+        yield name, wanted._replace(distro=(wanted.distro or USUAL_DISTRO) if on_image else None)
 
 
 def overview(machine: Host, like: Choice, table: Table | None = None) -> tuple[Row, ...]:
@@ -75,9 +75,9 @@ def overview(machine: Host, like: Choice, table: Table | None = None) -> tuple[R
     machine = one_of_each(machine)
     rows: dict[str, Row] = {}
     for name, wanted in _likes(like, table):
-        row = _row(machine, name, wanted, table)
+        row = _row(machine, name, wanted, table, like.distro)
         if name == "train" and not wanted.project:
-            row = _wheel_in_an_image(machine, rows["simple"], wanted, table) or row
+            row = _wheel_in_an_image(machine, rows["simple"], wanted, table, like.distro) or row
         rows[name] = row
     return tuple(rows.values())
 
@@ -101,11 +101,14 @@ def nothing(machine: Host, wanted: Choice, table: Table | None = None) -> Judgem
     return (unknown or found)[0]
 
 
-def _wheel_in_an_image(machine: Host, simple: Row, like: Choice, table: Table) -> Row | None:
+def _wheel_in_an_image(
+    machine: Host, simple: Row, like: Choice, table: Table, distro: str | None
+) -> Row | None:
     """The newest wheel that works, in an image of nvidia/cuda that works; None for none.
 
-    Without a project nothing says that both are of one CUDA. An image of the wheel's own CUDA is
-    the best, then the newest of its major: PyTorch refuses to compile extensions with another one.
+    Without a project nothing says that both are of one CUDA. An image of the wanted distribution is
+    the best, then one of the wheel's own CUDA, then the newest of its major: PyTorch refuses to
+    compile extensions with another one.
     """
     if simple.choice is None:
         return None
@@ -114,17 +117,23 @@ def _wheel_in_an_image(machine: Host, simple: Row, like: Choice, table: Table) -
     def nearness(cuda: str) -> tuple[bool, bool, tuple[int, ...]]:
         return cuda == wheel, numbers(cuda)[0] == numbers(wheel)[0], numbers(cuda)
 
+    works: list[Row] = []
     for cuda in sorted(table.lines, key=nearness, reverse=True):
         made = like._replace(torch=simple.choice.torch, python=simple.choice.python, cuda=cuda)
-        made = _moved(made._replace(wheel_cuda=wheel if wheel != cuda else None), table)
+        made = moved(made._replace(wheel_cuda=wheel if wheel != cuda else None), table)
         judgement = judge(machine, made, table)
         if judgement.verdict.works:
-            return Row("train", made, judgement)
-    return None
+            works.append(Row("train", made, judgement))
+            if distro in {None, made.distro}:
+                return works[-1]
+    return works[0] if works else None
 
 
-def _row(machine: Host, name: str, wanted: Choice, table: Table) -> Row:
+def _row(machine: Host, name: str, wanted: Choice, table: Table, distro: str | None) -> Row:
+    """The newest that works; `distro` binds where it was asked for."""
     options = working(machine, wanted, table)
     if options:
-        return Row(name, options[0].choice, options[0].judgement)
+        kept = [one for one in options if distro in {None, one.choice.distro}]
+        best = (kept or options)[0]
+        return Row(name, best.choice, best.judgement)
     return Row(name, None, nothing(machine, wanted, table))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..compat.table import numbers
+from ..compat.table import load, numbers
 from .choices import Choice, spoken
 from .hosts import targets
 from .libcuda import runs_cuda
@@ -66,6 +66,11 @@ class _Wanted(NamedTuple):
     machine: Host | None = None
 
 
+def _order(version: str) -> tuple[int, ...]:
+    """What orders versions such as 2.8.3 and 2.8.3.post1."""
+    return tuple(int(number) for number in re.findall(r"[0-9]+", version))
+
+
 def _wheels_of(package: str, version: str | None, wanted: _Wanted) -> KernelWheels | None:
     """The wheels of a version; without one, of the version that pip takes for this PyTorch."""
     rows = [row for row in wanted.table.jit.wheels if row.package == package]
@@ -74,6 +79,25 @@ def _wheels_of(package: str, version: str | None, wanted: _Wanted) -> KernelWhee
     torch = wanted.torch
     fitting = [row for row in rows if torch and not row.compiles and row.fits(torch)]
     return fitting[-1] if fitting else None
+
+
+def _not_listed(package: str, version: str | None, stack: Stack, wanted: _Wanted) -> Finding | None:
+    """Of a version that is newer than the table, or of none: has the newest that is known a wheel?
+
+    pip takes the newest version, and compiles it where it has no wheel.
+    """
+    rows = [row for row in wanted.table.jit.wheels if row.package == package and row.compiles]
+    if not rows or (version and _order(version) <= _order(rows[-1].version)):
+        return None
+    misfit = _misfit(rows[-1], wanted, stack)
+    if misfit is None:
+        return None
+    named = f"{package} {version}" if version else package
+    why = (
+        f"no wheel of {named} for {misfit[0]} is known (those of {rows[-1].version} are for"
+        f" {misfit[1]}): without one pip compiles it, which needs nvcc and much time"
+    )
+    return Finding(Verdict.UNKNOWN, Layer.SOLVER, why)
 
 
 def _misfit(row: KernelWheels, wanted: _Wanted, stack: Stack) -> tuple[str, str] | None:
@@ -133,6 +157,38 @@ def _wheel(gpu: Gpu | None, row: KernelWheels, stack: Stack, wanted: _Wanted) ->
     return _no_code(gpu, row, stack, wanted) if gpu else None
 
 
+class Replaced(NamedTuple):
+    """A pinned package that requires another PyTorch, and its version for the new one."""
+
+    name: str
+    version: str
+    requires: str
+    new: str | None  # None = no version is known
+
+
+def replaced(packages: Mapping[str, str | None], torch: str, cuda: str | None) -> list[Replaced]:
+    """The pinned packages that pip refuses beside a PyTorch release, such as xformers.
+
+    Args:
+        packages: name and exact version, None where no version is given.
+        torch: the release that is to be installed.
+        cuda: the CUDA line of its wheel; None = not named.
+    """
+    found = []
+    for name, version in packages.items():
+        rows = [
+            row for row in load().jit.wheels if row.package == normal(name) and not row.compiles
+        ]
+        own = next((row for row in rows if row.version == version), None)
+        if own is None or own.fits(torch):
+            continue
+        major = cuda.split(".", maxsplit=1)[0] if cuda else None
+        new = [row for row in rows if row.fits(torch) and (major is None or major in row.cuda)]
+        newest = new[-1].version if new else None
+        found.append(Replaced(own.package, own.version, spoken(own.torch), newest))
+    return found
+
+
 def package_notes(
     gpu: Gpu | None,
     packages: Mapping[str, str | None],
@@ -163,6 +219,8 @@ def package_notes(
         refused = _refuses(known, row) if known and row else None
         if refused is None and wheels:
             refused = _wheel(known, wheels, stack, wanted)
+        elif refused is None:
+            refused = _not_listed(normal(name), version, stack, wanted)
         if refused:
             found.append(refused)
     return found

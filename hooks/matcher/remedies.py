@@ -10,7 +10,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from ..compat.table import Table, load
+from ..compat.table import Table, load, numbers
 from .choices import cuda_tag, hub_tag
 from .libcuda import architecture_of
 from .search import answers_of
@@ -36,6 +36,7 @@ UV_BACKENDS = frozenset(
 # https://docs.nvidia.com/datacenter/tesla/driver-installation-guide/620/kernel-modules.html
 FIRST_OPEN_BRANCH = 515
 FIRST_WITHOUT_PROPRIETARY = 620
+FIRST_CUDA_IN_PARTS = 12  # of conda-forge, which has older ones as one package
 FIRST_PINNED = 570  # what NVIDIA's guide says of packages holds from this branch on
 
 GUIDE = "https://docs.nvidia.com/datacenter/tesla/driver-installation-guide/"
@@ -97,6 +98,13 @@ def _cuda_of(choice: Choice, table: Table) -> str | None:
     return table.torch[choice.torch].pypi_cuda
 
 
+def _toolkit(cuda: str) -> str:
+    """A CUDA toolkit by itself: https://conda-forge.org/blog/2023/11/06/cuda-12/."""
+    if numbers(cuda)[0] < FIRST_CUDA_IN_PARTS:
+        return f"conda install -c conda-forge cudatoolkit={cuda}"
+    return f"conda install -c conda-forge cuda-toolkit cuda-version={cuda}"
+
+
 def installs(choice: Choice, table: Table | None = None) -> tuple[str, ...]:
     """The lines that install a choice outside a project.
 
@@ -110,6 +118,8 @@ def installs(choice: Choice, table: Table | None = None) -> tuple[str, ...]:
     image = image_name(choice, table) if choice.accelerator == "cuda" else ""
     if image:
         found.append(f"docker pull {image}")
+    if choice.service == "simple" and choice.torch is None and choice.cuda:
+        return (_toolkit(choice.cuda),)
     if release is None or choice.service in {"ngc", "hub"} or choice.pytorch_build == "source":
         return tuple(found)
     cuda = choice.wheel_cuda or _cuda_of(choice, table) or release.pypi_cuda
@@ -124,6 +134,14 @@ def installs(choice: Choice, table: Table | None = None) -> tuple[str, ...]:
             f"pip install torch=={choice.torch} {index}",
         )
     return (*found, *_wheel(choice, cuda))
+
+
+def environment(choice: Choice) -> tuple[str, ...]:
+    """The line that makes an environment of a choice's Python for the lines of `installs`."""
+    of_pip = choice.service in {"simple", "train"} and choice.package_manager == "pip"
+    if not choice.python or not choice.torch or not of_pip or choice.pytorch_build == "source":
+        return ()
+    return (f"uv venv --python {choice.python}",)
 
 
 def _modules(machine: Host, branch: int) -> str:
@@ -244,9 +262,7 @@ def remedies(machine: Host, wanted: Choice, change: Change, where: Place) -> tup
         return tuple(found)
     if where.project:
         return (*found, *updates(change.choice, where))
-    if change.choice.python and change.choice.python != wanted.python:
-        found.append(f"uv venv --python {change.choice.python}")
-    return (*found, *installs(change.choice))
+    return (*found, *environment(change.choice), *installs(change.choice))
 
 
 def updates(choice: Choice, where: Place) -> tuple[str, ...]:

@@ -171,7 +171,7 @@ def _tagged(choice: Choice, table: Table) -> Choice:
     return choice._replace(tag=tag)
 
 
-def _moved(choice: Choice, table: Table) -> Choice:
+def moved(choice: Choice, table: Table) -> Choice:
     """The same choice on a distribution that its CUDA line has an image for, the nearest one.
 
     That is one of the same family with the nearest version, else the newest Ubuntu.
@@ -198,7 +198,7 @@ def _split(distro: str) -> tuple[str, float]:
 
 def _repairs(choice: Choice, table: Table) -> Iterator[Choice]:
     """What keeps PyTorch and CUDA: the right tag, another distribution, `cca: auto`."""
-    kept = [_tagged(choice, table), _moved(choice, table)]
+    kept = [_tagged(choice, table), moved(choice, table)]
     yield from kept
     if choice.cca != "auto":
         yield from (same._replace(cca="auto") for same in kept)
@@ -211,7 +211,7 @@ def _candidates(choice: Choice, table: Table) -> Iterator[Choice]:
             yield choice._replace(ngc_release=release, python=None)
     elif choice.service in {"train", "devel"} and choice.torch is None:
         for cuda in table.lines:
-            yield _moved(choice._replace(cuda=cuda), table)
+            yield moved(choice._replace(cuda=cuda), table)
     elif choice.package_manager == "conda" and choice.torch is None:
         for cuda in list(table.conda.values())[-1]:
             yield choice._replace(cuda=cuda)
@@ -227,7 +227,7 @@ def _other_images(choice: Choice, table: Table) -> Iterator[Choice]:
     if choice.tag and choice.distro and choice.torch:
         for cuda in table.lines:
             other = choice._replace(cuda=cuda, wheel_cuda=wheel if wheel != cuda else None)
-            yield _moved(other, table)
+            yield moved(other, table)
 
 
 def _torch_candidates(choice: Choice, table: Table) -> Iterator[Choice]:
@@ -245,11 +245,11 @@ def _torch_candidates(choice: Choice, table: Table) -> Iterator[Choice]:
             other = choice._replace(torch=release.version, python=python)
             if choice.wheel_cuda:  # the image is kept
                 yield other._replace(wheel_cuda=cuda if cuda != choice.cuda else None)
-            yield _moved(other._replace(cuda=cuda, wheel_cuda=None), table)
+            yield moved(other._replace(cuda=cuda, wheel_cuda=None), table)
 
 
 def _key(option: Option, wanted: Choice, table: Table) -> tuple[object, ...]:
-    """Newest PyTorch first, then better verdict, fewer changes, PyPI's CUDA, newer CUDA.
+    """The wanted Python, then newest PyTorch, better verdict, fewer changes, PyPI's, newer CUDA.
 
     A wheel that only one source names comes after the others of its release.
     """
@@ -257,6 +257,7 @@ def _key(option: Option, wanted: Choice, table: Table) -> tuple[object, ...]:
     release = table.torch.get(choice.torch or "")
     newest = numbers(choice.ngc_release or choice.torch or choice.cuda or "0")
     return (
+        choice.python != wanted.python,
         tuple(-number for number in newest),
         option.judgement.verdict.rank,
         _is_reported(choice, table),
@@ -466,6 +467,13 @@ def _newer_driver(hosts: list[Host], choice: Choice, table: Table) -> Change | N
     return None
 
 
+def newest_title(wanted: Choice, near: Change | None, newest: Change | None) -> str:
+    """What the newest that works is called where only it keeps the wanted Python."""
+    pythons = [change.choice.python if change else None for change in (near, newest)]
+    kept = pythons[0] != wanted.python == pythons[1]
+    return "the newest that works" + (f" with Python {wanted.python}" if kept else "")
+
+
 def gpus_of(machine: Host) -> str:
     """The GPUs of a host for a sentence; of many kinds only the first are named."""
     counts = Counter(gpu.label for gpu in machine.gpus)
@@ -506,7 +514,8 @@ def advice(machine: Host | None, choice: Choice, table: Table | None = None) -> 
     if change:
         why += f" Nearest change that works: {change.text}."
     if newest:
-        why += f" The newest that works: {describe(newest.choice)}."
+        title = newest_title(choice, change, newest)
+        why += f" {title[0].upper()}{title[1:]}: {describe(newest.choice)}."
     if driver:
         why += f" With a driver of branch {driver.host.driver} it works as it is."
     return Advice(

@@ -18,7 +18,7 @@ from ..this_machine import place
 from ..verdicts import EXIT, Layer, Verdict
 from .parse import parse
 from .resolve import Resolved, resolve
-from .text import MOST_BYTES, decoded
+from .text import MOST_BYTES, EmptyFileError, decoded
 
 if TYPE_CHECKING:
     import argparse
@@ -43,6 +43,8 @@ def read_file(path: Path, name: str) -> str:
         raise BadInputError(f"{name} cannot be read: {reason}") from None
     if content is None:
         reason = "there is no such file" if missing else "it is not a plain file"
+        if path.is_dir():
+            reason = "it is a folder; name a file in it, such as requirements.txt"
         raise BadInputError(f"{name} cannot be read: {reason}")
     return decoded(content, name)
 
@@ -70,12 +72,16 @@ def judge_file(file: str, machine: Host | None) -> Told:
         BadInputError: the file is not understood; one sentence.
     """
     path = Path(file)
+    text = read_file(path, path.name or file)
 
     def open_file(name: str) -> str:
-        return read_file(path.parent / name, name)
+        try:
+            return read_file(path.parent / name, name)
+        except EmptyFileError:
+            return ""
 
     try:
-        found = resolve(parse(path.name, open_file(path.name), open_file), machine)
+        found = resolve(parse(path.name, text, open_file), machine)
     except RecursionError:
         raise BadInputError(f"{path.name} is nested too deeply") from None
     return _told(found, machine, path.name)
@@ -137,6 +143,14 @@ def _remedies(found: Resolved, told: Advice, machine: Host | None, name: str) ->
     if not wheel or wheel == had or new.service in {"hub", "ngc"}:
         return
     cuda = new.wheel_cuda or new.cuda
+    if new.torch and new.package_manager != "conda":
+        for one in packages.replaced(dict(found.packages), new.torch, cuda):
+            told_of = f"{one.name}=={one.version} requires PyTorch {one.requires}"
+            yield (
+                f"Change it too: {told_of}; for {new.torch} it is {one.name}=={one.new}"
+                if one.new
+                else f"Change it too: {told_of}, and no version for {new.torch} is known"
+            )
     if new.package_manager == "conda":
         yield f"Write in {name}: pytorch={new.torch} and cuda-version={cuda}"
     elif cuda is None:
@@ -149,9 +163,14 @@ def _wheel_line(found: Resolved, new: Choice, name: str) -> str:
     cuda = new.wheel_cuda or new.cuda
     variant = f"cu{(cuda or '').replace('.', '')}"
     index, base = f"{WHEELS}/{variant}", posixpath.basename(name)
-    beside = _beside(found, new)
-    pair = " ".join([f"torch=={new.torch}", *beside])
-    local_pair = " ".join(f"{one}+{variant}" for one in pair.split())
+    family = [f"torch=={new.torch}", *_beside(found, new)]
+    kernels = [
+        f"{one.name}=={one.new}"
+        for one in packages.replaced(dict(found.packages), new.torch or "", cuda)
+        if one.new
+    ]
+    pair = " ".join([*family, *kernels])
+    local_pair = " ".join([*(f"{one}+{variant}" for one in family), *kernels])
     if base == "uv.lock" or (base.endswith(".toml") and not _is_poetry(found)):
         return f"Run: uv add {pair} --index pytorch-{variant}={index}"
     if base == "poetry.lock" or base.endswith(".toml"):

@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...compat.table import Table, load, numbers
-from ..choices import Choice, choice, from_image
+from ..choices import REPOSITORIES, Choice, UnknownTagError, choice, from_image
 from ..hosts import BadInputError, Host, driver_cuda
 from .found import ADDRESS, ALL, shown
 from .versions import PLAIN, exact, fits, holds, local, padded
@@ -209,18 +209,25 @@ def _others(here: Sequence[Asked], asked: Asked | None, project: Project) -> lis
 # --- images ---------------------------------------------------------------------------------------
 
 
+def _is_known(image: str) -> bool:
+    """Whether an image is of a repository that the table has."""
+    return re.search(rf"(^|/)({'|'.join(REPOSITORIES)})(:|@|$)", image) is not None
+
+
 def _image(project: Project) -> Choice | None:
     """The image of a Dockerfile as the table knows it; None for another one.
 
     Raises:
-        BadInputError: a tag that the image's repository does not have.
+        BadInputError: it is malformed.
     """
     if project.image is None:
         return None
-    if not re.search(r"(^|/)(nvidia/cuda|pytorch/pytorch|nvidia/pytorch)(:|@|$)", project.image):
+    if not _is_known(project.image):
         return None
     try:
         return from_image(project.image)
+    except UnknownTagError:  # such as latest: what is in it is not known
+        return None
     except BadInputError as error:
         raise BadInputError(f"{project.image_line}: {error}") from None
 
@@ -267,6 +274,8 @@ def _without_torch(here: _Here, image: Choice | None) -> Resolved:
         return _pip(here, pins[-1])
     if lines:
         why = f"{lines[0].line} brings PyTorch in a version that the files do not say"
+    elif project.image and _is_known(project.image):
+        why = f"what is in {shown(project.image)} does not follow from its tag"
     elif project.image:
         why = f"{shown(project.image)} is not in the table, and no PyTorch is installed on it"
     else:

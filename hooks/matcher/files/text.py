@@ -21,6 +21,10 @@ _MARKS = (
 _CODING = re.compile(rb"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
 
 
+class EmptyFileError(BadInputError):
+    """A file without a word: pip takes it where another file includes it."""
+
+
 def _by_encoding(content: bytes) -> str:
     for mark, encoding in _MARKS:
         if content.startswith(mark):
@@ -51,5 +55,5 @@ def decoded(content: bytes, name: str) -> str:
     if re.search(r"[\x00-\x08\x0e-\x1a\x7f]", text):
         raise BadInputError(f"{name} is not a text file")
     if not text.strip():
-        raise BadInputError(f"{name} is empty")
+        raise EmptyFileError(f"{name} is empty")
     return text
