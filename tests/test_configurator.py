@@ -149,6 +149,8 @@ def said_by_command(state: dict[str, Any], told: dict[str, Any]) -> Said:
     }
     for name, option in options.items():
         words += [option, values[name]] if name in values else []
+    if asked(told).get("torch_version") == "none":  # a service alone would ask for its newest
+        words += ["--torch", "none"]
     for name in split_names(state["gpus"]):
         words += ["--gpu", name]
     words += ["--driver", state["driver"]] if state["driver"] else []

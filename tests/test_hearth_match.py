@@ -316,6 +316,29 @@ def test_this_machine_is_asked_where_no_gpu_is_named(
     assert out.startswith("NVIDIA GeForce RTX 3090 (8.6), driver 570.86.10\n")
 
 
+def test_the_toolkit_of_this_machine_is_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program(tmp_path, "nvidia-smi", 'echo "570.86.10, NVIDIA GeForce RTX 3090, 8.6"')
+    program(tmp_path, "nvidia-ctk", 'echo "NVIDIA Container Toolkit CLI version 1.17.4"')
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert this_machine(tmp_path, tmp_path).toolkit == "1.17.4"
+
+
+def test_how_containers_get_gpus_can_be_typed_and_is_asked_for_where_it_decides(
+    capsys: Printed,
+) -> None:
+    image = ("--image", "nvidia/cuda:12.9.1-devel-ubuntu24.04")
+    words = ("4090", "--driver", "550", *image)
+    assert "it is works_minor_compat: give --access" in out_of(capsys, 1, *words)
+    out = out_of(capsys, 0, *words, "--access", "cdi", "--toolkit", "1.17.4")
+    assert "works_minor_compat" in out.splitlines()[0]
+    assert "give --access" not in out_of(capsys, 1, *words, "--access", "hook")
+    assert "give --access" not in out_of(capsys, 1, "4090", "--driver", "450", *image)
+    assert main([*words, "--toolkit", "new"]) == 2
+    assert main([*words, "--access", "usb"]) == 2
+
+
 def test_an_old_nvidia_smi_is_asked_again_without_compute_capability(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

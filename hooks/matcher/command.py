@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from ..compat.table import load
 from . import files, inspect_image
 from .choices import SERVICES, Choice, choice, distro_name, from_image, spoken
-from .hosts import BRANDS, BadInputError, Gpu, Host, from_probe, gpu, host
+from .hosts import ACCESS, BRANDS, BadInputError, Gpu, Host, from_probe, gpu, host
 from .names import find, is_virtual
 from .overview import USUAL_DISTRO, nothing, overview
 from .remedies import environment, for_jetson, installs, remedies, updates
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from .this_machine import Place
     from .verdicts import Judgement
 
+WAYS = {"cdi": "CDI", "runtime": "NVIDIA's runtime", "hook": "its hook"}
 REFUSED = 2
 INTERRUPTED = 130
 USAGE = """\
@@ -87,6 +88,10 @@ def _parser(program: str) -> argparse.ArgumentParser:
     machine.add_argument("--cc", action="append", default=[], help="compute capability of a GPU")
     machine.add_argument("--brand", help="of GPUs given by --cc: tesla, nvidia, geforce, ...")
     machine.add_argument("--arch", help="x86_64 (default) or aarch64")
+    machine.add_argument(
+        "--access", choices=ACCESS, help="how containers get GPUs; hook is docker run --gpus"
+    )
+    machine.add_argument("--toolkit", help="version of NVIDIA Container Toolkit, such as 1.18.1")
     machine.add_argument("--probe", metavar="FILE", help="JSON of the host probe, - for stdin")
     wanted = parser.add_argument_group("choice")
     wanted.add_argument("--service", help="simple, train, devel, ngc, hub")
@@ -144,6 +149,23 @@ def _named(name: str, cc: str | None, brand: str | None, *, ask: bool) -> Gpu:
 
 def machine_of(options: argparse.Namespace) -> Host | None:
     """The host that the options describe, else this machine. Raises BadInputError."""
+    found = _machine(options)
+    if found is None:
+        return None
+    return host(
+        found.driver,
+        found.gpus,
+        found.arch,
+        found.cuda,
+        access=options.access or found.access,
+        toolkit=options.toolkit or found.toolkit,
+        module=found.module,
+        driver_type=found.driver_type,
+        secure_boot=found.secure_boot,
+    )
+
+
+def _machine(options: argparse.Namespace) -> Host | None:
     if options.probe:
         return from_probe(_facts(options.probe))
     names: list[str] = [*options.gpus, *options.gpu]
@@ -627,6 +649,24 @@ def advice_on(arguments: list[str]) -> Advice:
     return advice(machine, _wanted(options, machine)[0])
 
 
+def _access_note(machine: Host | None, wanted: Choice, told: Advice) -> list[str]:
+    """With which way of GPU access an image would work after all, where the way is not known."""
+    if machine is None or machine.access or told.verdict != Verdict.FAILS.value:
+        return []
+    versions = [machine.toolkit] if machine.toolkit else [row.since for row in load().supplies]
+    for toolkit in reversed(versions):
+        for way in ACCESS:
+            verdict = judge(machine._replace(access=way, toolkit=toolkit), wanted).verdict
+            if verdict.works:
+                newest = "" if machine.toolkit else " and the newest NVIDIA Container Toolkit"
+                text = (
+                    f"This assumes `docker run --gpus`{newest}; with {WAYS[way]} and toolkit"
+                    f" {toolkit} it is {verdict.value}: give --access and --toolkit."
+                )
+                return [text]
+    return []
+
+
 def _run(options: argparse.Namespace) -> int:
     for part in PARTS:
         status: int | None = part.run(options)
@@ -649,15 +689,16 @@ def _run(options: argparse.Namespace) -> int:
             wanted = wanted._replace(torch=list(load().torch)[-1])  # its list is of PyTorch's
         return _print_list(machine, wanted, as_json=options.json)
     told = advice(machine, wanted)
+    access = _access_note(machine, wanted, told)
     lines = _remedy_lines(told, machine, wanted, where)
     if options.json:
-        print(json.dumps(_as_json(told, lines, note), indent=2))
+        print(json.dumps(_as_json(told, lines, " ".join([note, *access]).strip()), indent=2))
         return EXIT.get(Verdict(told.verdict), 0)
     if machine is None and options.probe:  # there is no GPU to ask about
         print(f"{options.probe}: no NVIDIA GPU was found that a driver runs.")
         print("Name GPU and driver, as in `hearth match 5090 --driver 570`.")
         return EXIT.get(Verdict(told.verdict), 0)
-    print(*filter(None, [note, told.line, told.why, *told.notes]), sep="\n")
+    print(*filter(None, [note, told.line, told.why, *told.notes, *access]), sep="\n")
     if options.why and told.judgement:
         _print_layers(machine, told.judgement)
     _print_remedies([*lines])

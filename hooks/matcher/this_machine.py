@@ -171,13 +171,16 @@ def _by_proc(root: Path) -> Host | None:
 
 
 def _host(driver: str, gpus: list[Gpu], root: Path) -> Host:
-    """A machine with what the system says of it: its processor, its kernel modules, WSL."""
+    """A machine with what the system says of it: its processor, kernel modules, toolkit, WSL."""
     arch = platform.machine().lower()
     found = host(driver, gpus, arch if arch in ARCHITECTURES else None)
     version = _text(root / "proc/driver/nvidia/version")
     if version:
         module = "open" if "Open Kernel Module" in version else "proprietary"
         found = found._replace(module=module)
+    toolkit = re.search(r"version ([0-9]+(?:\.[0-9]+)+)", _output("nvidia-ctk", "--version")[0])
+    if toolkit:  # how containers get GPUs is the engine's affair: a CDI file alone decides nothing
+        found = found._replace(toolkit=toolkit[1])
     return found._replace(driver_type="wsl") if _is_wsl(root) else found
 
 
