@@ -20,7 +20,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[float]:
     monkeypatch.setattr(healthy, "SEEN", str(tmp_path / "healthy"))
     monkeypatch.setattr(healthy, "this_start", lambda: "7")
     monkeypatch.setattr(healthy, "ask", lambda host: {"scheduler": {"status": "healthy"}})
-    monkeypatch.setattr(healthy.time, "sleep", made.append)
+    monkeypatch.setattr("time.sleep", made.append)
     return made
 
 

@@ -209,7 +209,11 @@ def test_one_changed_fact_is_found(
 def test_a_wheel_may_have_code_for_fewer_gpus_than_its_cuda(
     generate: Generate, tmp_path: Path
 ) -> None:
-    answers = {"accelerator": "cuda", "torch_version": "2.12.1", "cuda_version": "12.9"}
+    answers: dict[str, Any] = {
+        "accelerator": "cuda",
+        "torch_version": "2.12.1",
+        "cuda_version": "12.9",
+    }
     project = read_project(generate(tmp_path / "project", **answers) / "docker-amd64")
 
     def on(capability: str) -> set[str]:

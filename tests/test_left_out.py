@@ -56,6 +56,7 @@ GPU_FILES = {
         )
     ),
     "host/known_failures/cuda.txt",
+    "host/known_failures/torch-cuda.txt",
     "image/gpu_health.py",
     "image/gpu_watchdog.py",
     "torch_on_gpus.py",
@@ -66,6 +67,7 @@ NAMES_CONDA = {
     "host/command.py": "which verbs there are",
     "host/images.py": "builds with either",
     "host/passwords.py": "looks at the files of either",
+    "host/secret_files.py": "looks at the files of either",
     "host/system_packages.py": "reads the locks of either",
     "host/project.py": "the package manager of this project",
     "image/install_project.py": "how a missing package is added",
@@ -80,6 +82,7 @@ NAMES_GPUS = {
     "host/description.py": "asks whether this project has the facts about GPUs",
     "host/doctor.py": "which checks there are",
     "host/env_file.py": "the keys that a host decides",
+    "host/known_failures/torch.txt": "what a build of PyTorch for the CPU says",
     "host/everybody.py": "what containers of other projects have",
     "host/eject.py": "an override file that .env may name",
     "host/command.py": "which verbs there are",

@@ -207,7 +207,7 @@ def test_what_a_machine_with_podman_lacks_is_named(
 def test_the_doctor_knows_whether_podman_answers_compose(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_words.os, "getuid", lambda: 1000)
+    monkeypatch.setattr("os.getuid", lambda: 1000)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     monkeypatch.setenv("DOCKER_HOST", "unix:///var/run/docker.sock")  # of another engine
     program(tmp_path / "bin/podman", "echo '{}'")

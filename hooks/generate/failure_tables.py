@@ -33,6 +33,8 @@ MET = {
     "pytorch-index": "torch_index",
     "source": "source",
     "ssh": "'ssh' in extras",
+    "torch": "torch",
+    "torch-cuda": "torch and accelerator == 'cuda'",
 }
 MANUAL_ROWS = {  # those that people meet in the first weeks
     "engine-not-running",

@@ -14,7 +14,7 @@ from .gpus import is_outdated, is_unreadable
 from .project import me
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from .doctor_gpu_facts import PciGpu
     from .findings import Check, Subject
@@ -171,7 +171,8 @@ def code_for_the_gpus(subject: Subject) -> Iterator[Finding]:
     """Whether PyTorch's wheel has code for the GPUs, or without one, whether CUDA compiles it."""
     facts, _ = of_gpus(subject)
     project = subject.project
-    wheel, targets = project.gpus.get("wheel_code") or (), project.gpus.get("targets") or ()
+    wheel: Sequence[str] = project.gpus.get("wheel_code") or ()
+    targets: Sequence[str] = project.gpus.get("targets") or ()
     for gpu in (one for one in facts.gpus if one.compute_capability and (wheel or targets)):
         own = numbers(gpu.compute_capability or "")
         if wheel:

@@ -10,7 +10,7 @@ import re
 import shutil
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .ask import LOOK_LIMIT, capture, command, read_json, read_text
 from .env_file import Settings
@@ -98,11 +98,11 @@ def is_version_1(version: str) -> bool:
 def compose_plugin() -> str:
     """The program of Compose where Docker's command has it as a plugin, "" if there is none."""
     own = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
-    more = read_json(read_text(own / "config.json")).get("cliPluginsExtraDirs")
+    more: Any = read_json(read_text(own / "config.json")).get("cliPluginsExtraDirs")
     of_system = (f"/usr/{one}/docker" for one in ("local/lib", "local/libexec", "lib", "libexec"))
-    folders = [Path(one, "cli-plugins") for one in (own, *of_system)]
-    for folder in (*(more if isinstance(more, list) else ()), *folders):
-        program = Path(str(folder), STANDALONE)
+    named = [Path(str(one)) for one in more] if isinstance(more, list) else []
+    for folder in (*named, *(Path(one, "cli-plugins") for one in (own, *of_system))):
+        program = folder / STANDALONE
         if os.access(str(program), os.X_OK):
             return str(program)
     return ""

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from .ask import read_text
-from .files import make_folder
+from .files import make_folder, write_file
 from .passwords import rule as texts
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def put_lists(folder: Path, target: Path) -> bool:
     lists, lock = lists_of(folder), read_list(folder, LOCK)
     for name, content in [*lists.items(), *([(LOCK, lock)] if lock is not None else [])]:
         make_folder((target / name).parent)
-        (target / name).write_bytes(content)
+        write_file(target / name, content)
     return bool(lists) and lock is None
 
 
