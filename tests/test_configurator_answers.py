@@ -49,6 +49,7 @@ REFUSED = (
     {"accelerator": "cuda", "target_gpus": "GH200"},
     {"package_manager": "conda", "torch_version": "2.15.0"},
     {"service": "hub", "torch_version": "none"},
+    {"torch_version": "2.8.0", "python_version": "3.9", "extras": "ssh,airflow"},
 )
 
 

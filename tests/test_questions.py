@@ -253,6 +253,23 @@ def test_conda_is_refused_on_images_that_bring_their_own_pytorch(
     assert words == f"Invalid choice for 'package_manager': {reason}"
 
 
+def test_airflow_is_refused_for_pythons_that_its_lock_does_not_have(
+    questionnaire: Questionnaire, known: dict[str, Answers], plain: Path, tmp_path: Path
+) -> None:
+    (line,) = re.findall(r"compile (\S+) .*--group airflow ", (ROOT / "Makefile").read_text())
+    answers = known["new"] | {"torch_version": "2.8.0"}
+    refused = {}
+    for version in (*questionnaire.values("python_version", answers), "3.8", ""):
+        reasons = greyed(questionnaire, "extras", answers | {"python_version": version})
+        refused.update({version: reasons} if reasons else {})
+    words = f"Airflow needs Python {line} or newer, and this project has Python"
+    assert refused == {one: {"airflow": f"{words} {one}"} for one in ("3.9", "3.8")}
+    choices = {"torch_version": "2.8.0", "python_version": "3.9", "extras": ["ssh", "airflow"]}
+    assert refusal(plain, tmp_path / "project", **choices) == (
+        f"Invalid choice for 'extras': {words} 3.9"
+    )
+
+
 def test_to_compile_pytorch_is_refused_with_conda(
     questionnaire: Questionnaire, known: dict[str, Answers], plain: Path, tmp_path: Path
 ) -> None:

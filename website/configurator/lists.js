@@ -102,7 +102,12 @@ globalThis.hearthLists = (() => {
         setText(field.querySelector("label, legend"), question.help.replace(" (the space bar selects, Enter confirms)", ""));
         setText(field.querySelector(".error"), question.refused);
         if (question.kind === "several") {
-            for (const box of field.querySelectorAll("input")) box.checked = question.value.includes(box.value);
+            for (const box of field.querySelectorAll("input")) {
+                const why = question.offers.find((offer) => offer.value === box.value)?.reason ?? "";
+                box.checked = question.value.includes(box.value);
+                box.disabled = Boolean(why);
+                box.parentElement.title = why;
+            }
         } else if (question.kind === "text") {
             const input = field.querySelector("input");
             input.placeholder = String(question.proposed);

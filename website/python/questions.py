@@ -297,9 +297,11 @@ def _offers(
 
 def _refused_choice(kind: str, value: Any, offers: Sequence[Offer]) -> str:
     """Why an answer is none of the choices, "" if it is one; Copier's words."""
-    if kind != "choice":
+    if kind not in ("choice", "several"):
         return ""
     reasons = {offer.value: offer.reason for offer in offers}
+    if kind == "several":
+        return next((reasons[one] for one in value if reasons[one]), "")
     possible = [offer.value for offer in offers if not offer.reason]
     return reasons.get(value, f"{value!r} is not in {possible}")
 
