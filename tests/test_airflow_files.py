@@ -93,11 +93,23 @@ def test_a_file_of_any_name_has_a_stub_while_it_is_there(places: Places, name: s
     assert stubs_in(places) == {}
 
 
-def test_a_name_that_is_not_utf_8_has_a_stub_and_a_name_to_show(places: Places) -> None:
-    file = drop(places, os.fsdecode(b"\xff.csv"))
+def test_a_name_that_is_not_utf_8_is_refused_by_an_import_error_of_its_own(
+    places: Places,
+) -> None:
+    bad, good = drop(places, os.fsdecode(b"M\xe4dchen.csv")), drop(places, "Mädchen.csv")
+    (places.workspaces / "faces/loaders/csv.py").write_text("")
     refresh(places, now=NOW)
-    assert list(stubs_in(places)) == [str(file)]
-    assert files.printable(file.name) == "?.csv"
+    for environment in ("project", "faces"):
+        refused = places.bundle / f"files/{environment}/{dag_id(environment, bad.name)}.py"
+        with pytest.raises(RuntimeError, match="is not UTF-8") as raised:
+            exec(refused.read_text("ascii"), {})  # noqa: S102  a stub is a program
+        assert ascii(str(bad)) in str(raised.value)
+        assert str(raised.value).isascii()
+        refused.unlink()
+        assert [*stubs_in(places, environment)] == [str(good)]
+    bad.unlink()
+    refresh(places, now=NOW)
+    assert len([*(places.bundle / "files").rglob("*.py")]) == 2
 
 
 def test_ids_differ_where_names_look_alike() -> None:
@@ -317,6 +329,7 @@ def test_the_dag_of_a_file_has_its_id_its_name_and_its_tags(loader: Path) -> Non
     assert dag.dag_display_name == "ü b.csv"
     assert dag.tags == {"/data/ü b.csv", "project", "csv"}
     assert files.dag_of("/data/ü b.csv", str(loader), "faces").dag_display_name == "ü b.csv (faces)"
+    assert files.dag_of("/data/a\nb.csv", str(loader), "project").dag_display_name == "a?b.csv"
 
 
 @pytest.mark.parametrize(

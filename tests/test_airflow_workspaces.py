@@ -30,14 +30,25 @@ class ViolationError(Exception):
     """Airflow's AirflowClusterPolicyViolation."""
 
 
+class Serialization:
+    """Airflow's DagSerialization, for a DAG that has what it becomes."""
+
+    @staticmethod
+    def serialize_dag(dag: Any) -> Any:
+        if isinstance(dag.content, Exception):
+            raise dag.content
+        return dag.content
+
+
 @pytest.fixture
 def load(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
     """Give a module of the image, whose Airflow this environment has not."""
     for name, value in (
         ("exceptions.AirflowClusterPolicyViolation", ViolationError),
         ("plugins_manager.AirflowPlugin", object),
+        ("serialization.serialized_objects.DagSerialization", Serialization),
     ):
-        module, _, what = name.partition(".")
+        module, _, what = name.rpartition(".")
         made = types.ModuleType(f"airflow.{module}")
         setattr(made, what, value)
         monkeypatch.setitem(sys.modules, f"airflow.{module}", made)
@@ -68,7 +79,7 @@ def dag(policies: Any, path: str, dag_id: str = "clean") -> Any:
     """A DAG of a file that is there, with one task."""
     file = policies.DAGS / path
     file.touch()
-    new = types.SimpleNamespace(dag_id=dag_id, fileloc=str(file))
+    new = types.SimpleNamespace(dag_id=dag_id, fileloc=str(file), content={})
     new.task = types.SimpleNamespace(dag=new, queue="default")
     return new
 
@@ -98,6 +109,31 @@ def test_a_name_belongs_to_the_file_that_had_it_first(policies: Any) -> None:
         with pytest.raises(ViolationError, match=r"^The file first/a\.py already has .* clean: "):
             policies.dag_policy(second)
     policies.dag_policy(dag(policies, "project/b.py", "another"))
+
+
+@pytest.mark.parametrize("text", ["tr '\0' x", os.fsdecode(b"M\xe4dchen.csv")])
+@pytest.mark.parametrize("where", ["a task", "a key", "the id", "another folder"])
+def test_a_dag_that_the_database_cannot_store_is_refused(
+    policies: Any, text: str, where: str
+) -> None:
+    new = dag(policies, "project/a.py", text if where == "the id" else "clean")
+    task = {"bash_command": text, "retries": 1, "pool": None}
+    if where == "a key":
+        task = {"params": {text: True}}
+    new.content = {"dag_id": new.dag_id, "tasks": [task, task]}
+    if where == "another folder":
+        new.fileloc = "/elsewhere/a.py"
+    with pytest.raises(ViolationError) as raised:
+        policies.dag_policy(new)
+    assert ascii(text) in str(raised.value)
+    assert str(raised.value).isprintable()
+
+
+def test_a_dag_that_airflow_itself_refuses_or_can_store_is_not(policies: Any) -> None:
+    new = dag(policies, "project/a.py")
+    for content in (ValueError("of Airflow"), {"dag_id": "clean", "text": r"tr '\0' ä ☃ 🐘"}):
+        new.content = content
+        policies.dag_policy(new)
 
 
 @pytest.mark.parametrize("how", ["deleted", "edited"])

@@ -61,6 +61,16 @@ tried()
 long()
 """
 BROKEN = "import airflow, there_is_no_such_dag\n"
+# A DAG that PostgreSQL cannot store, beside one that it can.
+NUL = r"""\
+from airflow.providers.standard.operators.bash import BashOperator
+from airflow.sdk import DAG
+
+with DAG("with_nul", schedule=None):
+    BashOperator(task_id="words", bash_command="tr '\0' x")
+with DAG("without_nul", schedule=None):
+    BashOperator(task_id="words", bash_command=r"tr '\0' x")
+"""
 # A task that fails until a file is there.
 MENDED = """\
 from airflow.sdk import dag
@@ -206,6 +216,7 @@ of_NAME()
 OF_PROJECT = {
     "dags/mine.py": MINE,
     "dags/broken.py": BROKEN,
+    "dags/nul.py": NUL,
     "dags/mended.py": MENDED,
     "dags/greeting.py": GREETING,
     "dags/train.py": TRAIN,

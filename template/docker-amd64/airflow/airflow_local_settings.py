@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow.exceptions import AirflowClusterPolicyViolation
+from workflows.stubs import is_text
 
 __all__ = ["dag_policy", "get_airflow_context_vars", "task_policy"]
 
@@ -21,6 +22,7 @@ HOME = Path(os.environ.get("AIRFLOW_HOME", "/airflow"))
 DAGS = HOME / "dags"
 IDS = HOME / "dag-ids"  # a file for each id, with the path of the DAG's file and its time
 DROPPED = "files"  # in DAGS: what is made from files that people drop, by environment
+SHOWN = 60  # characters of a text that is refused
 GRACE = 120  # seconds in which a changed file is read again
 
 
@@ -62,8 +64,15 @@ def dag_policy(dag: Any) -> None:
     """Let a name mean one DAG only: the file that had it first keeps it.
 
     Raises:
-        AirflowClusterPolicyViolation: another file has a DAG of this id.
+        AirflowClusterPolicyViolation: another file has a DAG of this id, or PostgreSQL cannot store
+            the DAG, which would end the reading of all DAGs.
     """
+    text = unstorable(serialized(dag))
+    if text is not None:
+        raise AirflowClusterPolicyViolation(
+            f"The DAG {dag.dag_id!a} has the text {text[:SHOWN]!a}. The database stores no text "
+            r"with NUL, or with what is not UTF-8. In a command of bash, write '\\0' for '\0'."
+        )
     below = relative(dag.fileloc)
     if not below:
         return
@@ -73,6 +82,31 @@ def dag_policy(dag: Any) -> None:
             f"The file {other} already has a DAG with the id {dag.dag_id}: give one of the two "
             "another dag_id."
         )
+
+
+def serialized(dag: Any) -> Any:
+    """A DAG as it is stored; None if it cannot be: Airflow itself then says why."""
+    from airflow.serialization.serialized_objects import DagSerialization  # noqa: PLC0415
+
+    try:
+        return DagSerialization.serialize_dag(dag)
+    except Exception:  # noqa: BLE001  whatever is in a DAG
+        return None
+
+
+def unstorable(value: Any) -> str | None:
+    """The first text of a value that PostgreSQL refuses in JSON; None if there is none.
+
+    https://www.postgresql.org/docs/current/datatype-json.html
+    """
+    if isinstance(value, str):
+        return value if "\0" in value or not is_text(value) else None
+    parts = [*value, *value.values()] if isinstance(value, dict) else value
+    for one in parts if isinstance(parts, (list, tuple, set)) else ():
+        found = unstorable(one)
+        if found is not None:
+            return found
+    return None
 
 
 def claim(dag_id: str, path: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from functools import partial
 from pathlib import Path
@@ -48,15 +49,28 @@ def test_a_dropped_file_becomes_a_dag_that_runs_and_ends_with_the_file(flows: Fl
     files = {name: drop(project, name, f"{name[0]} 1\n") for name in NAMES}
     drop(project, "x y.bad", "")
     drop(project, "of no loader.png", "")
+    drop(project, os.fsdecode(b"M\xe4dchen.table"), "")
     ids = until(lambda: (found := shown(airflow)).keys() >= set(NAMES) and found)
     for name in NAMES:
         (lines,) = until(partial(results, airflow, ids[name], "lines"))
         assert lines == [name[0], "1"]
     (error,) = until(lambda: [one for one in airflow.errors().values() if "loaders/bad.py" in one])
     assert error.rstrip().endswith("loaders/bad.py raised for x y.bad: ValueError: no header")
+    told = until(lambda: "with_nul" in (one := "".join(airflow.errors().values())) and one)
+    assert "M\\udce4dchen.table' is not UTF-8" in told
+    assert "The DAG 'with_nul' has the text" in told
+    assert "without_nul" in shown(airflow)
     for path in files.values():
         path.unlink()
     until(lambda: not shown(airflow).keys() & set(NAMES))
+
+
+def test_the_example_describes_the_columns_of_a_dropped_table(flows: Flows) -> None:
+    project, _, _ = flows
+    made = project.folder / "data/generated/example/rows 1.csv.json"
+    drop(project, "rows 1.csv", "a,b\n1,2\n3,4\n")
+    wanted = {"a": [1, 2, 3], "b": [2, 3, 4]}
+    until(lambda: json.loads(made.read_text()) == wanted)
 
 
 def test_a_file_a_variable_and_a_dag_start_what_waits_for_them_also_after_a_crash(

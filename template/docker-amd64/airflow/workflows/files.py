@@ -56,8 +56,7 @@ def dag_of(path: str, loader: str, environment: str) -> DAG:
 
 def printable(name: str) -> str:
     """A file's name as a database stores it and a page shows it."""
-    text = name.encode(errors="replace").decode()
-    return "".join(one if one.isprintable() else "?" for one in text)
+    return "".join(one if one.isprintable() else "?" for one in name)
 
 
 def in_words(error: Exception) -> str:

@@ -201,7 +201,9 @@ def stubs_of(
         complete = not -AHEAD < now - facts.st_mtime < SETTLED
         for environment, loader in loaders[loader_of(name)]:
             stub = f"{environment}/{dag_id(environment, name)}.py"
-            if complete:
+            if not is_text(name):
+                stubs[stub] = refusal(f"The name of {str(path)!a} is not UTF-8. Rename the file.")
+            elif complete:
                 stubs[stub] = text_of(path, loader, environment, mark(facts), marks[loader])
             elif (places.bundle / FILES / stub).exists():
                 stubs[stub] = None
