@@ -16,8 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from host.clusters import site as site_module
-from host.clusters import site_values
+from host.clusters import site_values, skypilot
 from host.clusters.amounts import as_clock, as_size, duration, size
+from host.clusters.job import Request
+from host.clusters.schedulers import scheduler
 from host.clusters.site import KEYS, SCHEDULERS, Key, Keys, Site, keys_of, read_site
 from host.clusters.toml_reader import TomlError, read_toml
 from host.env_file import ProbeError
@@ -558,15 +560,26 @@ def test_the_file_as_it_comes_says_nothing_and_has_every_key_with_its_default(
         assert content[table].keys() == keys.keys(), table
 
 
-def test_every_example_is_complete_and_names_what_a_first_job_needs(docker: Path) -> None:
+def test_every_example_is_complete_and_names_what_a_first_job_needs(
+    docker: Path, tmp_path: Path
+) -> None:
     text = (docker / "deploy/site.toml").read_text()
     found = examples(text)
     assert len(found) == text.count("\n#     [image]\n") == 6
     for heading, example in found.items():
-        (docker / "deploy/site.toml").write_text(example)
+        # The folder that a machine of the example has.
+        here = example.replace("/mnt/lab/scratch", str(tmp_path))
+        (docker / "deploy/site.toml").write_text(here)
         names = [name for name in SCHEDULERS if f"[{name}]" in example]
-        site = read_site(Project(docker, {**PROJECT, "clusters": names}))
+        project = Project(docker, {**PROJECT, "clusters": names})
+        site = read_site(project)
         assert site["image"]["name"] or site["image"]["files"], heading
+        (name,) = names
+        # It raises where jobs cannot bring their code along, and no folder is named for it.
+        code = scheduler(name).shared_code(project, site, Request(name, "train", ("true",)))
+        assert bool(code) == (name != "kubernetes"), heading
+        if name == "skypilot":
+            assert skypilot.has_bucket(site, site["storage"]["outputs"])
     (docker / "deploy/site.toml").write_text(text)
 
 
