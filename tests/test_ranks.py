@@ -194,6 +194,20 @@ def test_ranks_are_derived_together_or_not_at_all() -> None:
     assert not names & derived({**SLURM, "WORLD_SIZE": "64"}).keys()
 
 
+def test_what_pyxis_leaves_out_is_added_to_the_ranks_that_it_sets() -> None:
+    """As its set_pytorch_env() does, for images with PYTORCH_VERSION."""
+    pyxis = {"RANK": SLURM["SLURM_PROCID"], "LOCAL_RANK": SLURM["SLURM_LOCALID"]}
+    whole = derived(SLURM)
+    assert derived({**SLURM, **pyxis}) == {
+        name: value for name, value in whole.items() if name not in pyxis
+    }
+    assert not {"WORLD_SIZE", "LOCAL_WORLD_SIZE"} & derived({**SLURM, **pyxis, "RANK": "0"}).keys()
+    alone = {**SLURM, "SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "1"}
+    found = derived({**alone, "RANK": "0", "LOCAL_RANK": "0"})
+    assert (found["WORLD_SIZE"], found["LOCAL_WORLD_SIZE"]) == ("1", "1")
+    assert (found["MASTER_ADDR"], "PET_NNODES" in found) == ("127.0.0.1", False)
+
+
 @pytest.mark.parametrize(
     ("nodes", "first", "last"),
     [

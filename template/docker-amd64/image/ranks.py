@@ -150,7 +150,9 @@ def place(environ: Mapping[str, str]) -> Place | None:
         if rank is None or size is None or rank >= size:
             continue
         if size == 1:
-            return None
+            # Programs that see the RANK of Pyxis read the other names, too.
+            is_ranked = environ.get("RANK") == "0" and not environ.get("WORLD_SIZE")
+            return Place(0, 1, 0, 1, 0, 1) if is_ranked else None
         node, nodes = number(environ, launcher.node), number(environ, launcher.nodes)
         if not launcher.local_rank:
             return Place(rank, size, 0, 1, node, nodes)
@@ -187,15 +189,20 @@ def port(environ: Mapping[str, str]) -> int:
 
 
 def ranks(environ: Mapping[str, str], here: Place) -> dict[str, object]:
-    """What torch.distributed reads; all of it, or nothing where another one has set the ranks."""
-    if environ.get("RANK") or environ.get("WORLD_SIZE"):
-        return {}
-    return {
+    """What torch.distributed reads; nothing where another one has set other ranks.
+
+    Pyxis sets RANK and LOCAL_RANK alone, in images with PYTORCH_VERSION:
+    https://github.com/NVIDIA/pyxis/blob/master/pyxis_slurmstepd.c
+    """
+    found: dict[str, object] = {
         "RANK": here.rank,
         "WORLD_SIZE": here.size,
         "LOCAL_RANK": here.local_rank,
         "LOCAL_WORLD_SIZE": here.local_size,
     }
+    there = ((environ.get(name, ""), value) for name, value in found.items())
+    same = all(given == str(value) for given, value in there if given and value is not None)
+    return found if same and not environ.get("WORLD_SIZE") else {}
 
 
 def meeting_point(environ: Mapping[str, str], hosts: list[str], nodes: int) -> dict[str, object]:
