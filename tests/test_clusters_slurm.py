@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -366,6 +367,36 @@ def test_a_door_is_one_line(render: Callable[..., Job], door: str, container: st
     assert check.returncode == 0, check.stderr
     assert ("--jobid=42" in first) == (door != JUPYTER)  # as a step of the job: no open port
     assert ("127.0.0.1" in script(job)) == (door == JUPYTER)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_door_of_pyxis_leads_into_the_container_of_the_step_that_runs(
+    render: Callable[..., Job], shared: bool
+) -> None:
+    """Pyxis names it pyxis_JOB.STEP, or pyxis_JOB_JOB.STEP with container_scope=job."""
+    code = Code(Path("/code/demo") if shared else None, "1" * 40, archive=b"tar")
+    site = make_site(slurm={"container": "pyxis"})
+    job = render(train(command=(), door=SHELL), site, image=PUBLISHED, code=code)
+    lines = script(job).replace("\\\n", " ").splitlines()
+    steps = [one for one in lines if one.startswith("srun ")]
+    (step,) = [at for at, one in enumerate(steps) if "--container-image=" in one]
+    assert step == (0 if shared else 1)
+    assert f" --container-name=42.{step} " in slurm.SCHEDULER.enter(job, "42")[0]
+
+
+@pytest.mark.parametrize("there", [("apptainer", "singularity"), ("singularity",), ()])
+def test_a_job_takes_singularity_where_there_is_no_apptainer(
+    render: Callable[..., Job], tmp_path: Path, there: tuple[str, ...]
+) -> None:
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in there:
+        (tools / name).write_text("#!/bin/sh\n")
+        (tools / name).chmod(0o755)
+    (word,) = set(re.findall(r'"\$\([^)]*\)"(?= --quiet exec)', script(render(train()))))
+    said = run("/bin/bash", "-euc", f"echo {word}", env={"PATH": str(tools)})
+    wanted = str(tools / there[0]) if "apptainer" in there else "singularity"
+    assert said.stdout.strip() == wanted
 
 
 def test_a_door_for_ssh_is_refused_if_nobody_may_log_in(

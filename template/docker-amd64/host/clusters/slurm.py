@@ -429,7 +429,8 @@ def inside(job: Job, number: str, *more: str) -> Iterator[str]:
     home = job.site["storage"]["home"] or f"/tmp/job-{number}"  # noqa: S108  as in the job file
     yield from (f"--export=PATH,HOME,USER,TERM,SCRATCH,CONTAINER_HOME={home}", *more)
     if kind == PYXIS:
-        yield f"--container-name={number}.0"  # that of the first step, which runs
+        # Pyxis names a container after its step. The first one has unpacked the code, if any.
+        yield f"--container-name={number}.{0 if job.code.folder else 1}"
     else:
         yield f"--environment={job.folder}/{EDF_FILE}"
     yield from entrypoint(job)

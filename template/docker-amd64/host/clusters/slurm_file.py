@@ -399,6 +399,8 @@ def call_of_srun(job: Job) -> list[str]:
 APPTAINER_REASON = """\
 # --no-mount: the node's home stays outside. --no-eval: no text is run as a shell's.
 # /tmp and /dev are the node's: its tasks share a home and memory, and have InfiniBand."""
+# SingularityCE takes the same words.
+APPTAINER_HERE = '"$(command -v apptainer || echo singularity)"'
 USER_LINES = (
     "# sshd takes home and shell from /etc/passwd, and the node's shell is not in every image.",
     '(umask 077; mkdir -p "$CONTAINER_HOME")',
@@ -413,7 +415,7 @@ PYXIS_REASON = """\
 
 def apptainer(job: Job) -> list[str]:
     """Apptainer with its options: https://apptainer.org/docs/user/main/cli/apptainer_exec.html."""
-    found = ["apptainer", "--quiet", "exec", "--no-eval", "--no-mount home,cwd"]
+    found = [APPTAINER_HERE, "--quiet exec", "--no-eval", "--no-mount home,cwd"]
     if job.request.gpus:
         found.append("--nv")
     found.append("--pwd /workspace")
