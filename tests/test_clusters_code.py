@@ -626,17 +626,44 @@ def test_a_version_of_git_is_that_of_the_commit(work: Project, storage: Path) ->
     assert code_of(work, storage, dirty=True).version == "1.2"
 
 
-@pytest.mark.parametrize("cluster", ["slurm", "kubernetes", "runai", "skypilot"])
-def test_every_job_has_the_version_of_its_code(tmp_path: Path, cluster: str) -> None:
-    own: dict[str, Any] = {"claims": [{"claim": "lab", "path": "/mnt"}]}
-    own.update(context="lab", namespace="lab")
-    own = {"kubernetes": own, "runai": {"claims": own["claims"]}}.get(cluster, {})
-    site = site_of(cluster, image={"name": "x"}, **{cluster: own})
+def file_of(folder: Path, request: Request, accelerator: str = "cuda") -> str:
+    """The file that the scheduler of a job takes first."""
+    cluster, claims = request.cluster, [{"claim": "lab", "path": "/mnt"}]
+    every: dict[str, dict[str, Any]] = {
+        "slurm": {},
+        "kubernetes": {"claims": claims, "context": "lab", "namespace": "lab"},
+        "runai": {"claims": claims},
+        "skypilot": {"accelerator": "H100"},
+    }
+    site = site_of(cluster, image={"name": "x"}, **{cluster: every[cluster]})
     of = Code(Path("/mnt/code/demo"), "0" * 40, version="1.2.dev3+gabc")
-    job = job_of(tmp_path, site, Request(cluster, "train", ("true",)), code=of)
+    job = job_of(folder, site, request, code=of, accelerator=accelerator)
     job = job._replace(image=job.image._replace(file=Path("/demo.sif")))
     (text, *_) = scheduler(cluster).files(job).values()
+    return text
+
+
+@pytest.mark.parametrize("cluster", ["slurm", "kubernetes", "runai", "skypilot"])
+def test_every_job_has_the_version_of_its_code(tmp_path: Path, cluster: str) -> None:
+    text = file_of(tmp_path, Request(cluster, "train", ("true",)))
     assert re.search(r"PROJECT_VERSION\b.*1\.2\.dev3\+gabc", text)
+
+
+@pytest.mark.parametrize("cluster", ["slurm", "kubernetes", "runai", "skypilot"])
+def test_a_job_that_asks_for_gpus_ends_without_them_unless_you_say_otherwise(
+    tmp_path: Path, cluster: str
+) -> None:
+    request = Request(cluster, "train", ("true",), gpus=1)
+    required = r"REQUIRE_GPU(=|: |, value: )[\"']?1\b"
+    assert re.search(required, file_of(tmp_path / "1", request))
+    for at, (one, accelerator) in enumerate(
+        (
+            (request._replace(gpus=0), "cuda"),
+            (request, "cpu"),
+            (request._replace(environment={"REQUIRE_GPU": "0"}), "cuda"),
+        )
+    ):
+        assert not re.search(required, file_of(tmp_path / f"without {at}", one, accelerator)), one
 
 
 @pytest.mark.parametrize("shares", [True, False])

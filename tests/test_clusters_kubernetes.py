@@ -413,7 +413,6 @@ def test_a_pod_without_gpus_sees_none(project: Project) -> None:
     pod = pod_of(next(documents(files(make_job(project, make_site(), TRAIN._replace(gpus=0))))))
     variables = {one["name"]: one["value"] for one in pod["containers"][0]["env"]}
     assert variables["NVIDIA_VISIBLE_DEVICES"] == "void"
-    assert "REQUIRE_GPU" not in variables
 
 
 def test_a_folder_of_your_own_may_be_changed(project: Project) -> None:

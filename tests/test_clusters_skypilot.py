@@ -128,6 +128,7 @@ def test_a_task_has_what_was_asked_for(tmp_path: Path) -> None:
     assert found["envs"] == {
         "DATA_DIR": "/data/cifar",
         "VERIFY_FIRST": "1",
+        "REQUIRE_GPU": "1",
         "LR": ODD,
         "BATCH": "8",
         "SITE": "x",

@@ -30,7 +30,13 @@ def literal(text: str) -> str:
 
 def for_entrypoint(job: Job) -> dict[str, str]:
     """The variables of the image's entrypoint that mean the same with every scheduler."""
-    found = {"PROJECT_VERSION": job.code.version, "VERIFY_FIRST": "1" * job.request.verify}
+    is_for_gpus = job.request.gpus > 0 and job.project.accelerator == "cuda"
+    found = {
+        "PROJECT_VERSION": job.code.version,
+        "VERIFY_FIRST": "1" * job.request.verify,
+        # A job that waited for GPUs ends, rather than computing on the CPU until its time is up.
+        "REQUIRE_GPU": "1" * is_for_gpus,
+    }
     return {name: value for name, value in found.items() if value}
 
 

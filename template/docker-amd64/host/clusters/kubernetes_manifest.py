@@ -89,9 +89,9 @@ def environment(job: Job) -> list[Inline]:
         "TZ": job.project.settings.get("TZ"),
         **for_entrypoint(job),
     }
-    if job.project.accelerator == "cuda":
+    if job.project.accelerator == "cuda" and not request.gpus:
         # Base images ask for all GPUs of a node by this variable, and some clusters heed it.
-        values.update({"REQUIRE_GPU": "1"} if request.gpus else {"NVIDIA_VISIBLE_DEVICES": "void"})
+        values["NVIDIA_VISIBLE_DEVICES"] = "void"
     kind = kind_of(site, request)
     if kind != TRAINJOB and (request.nodes > 1 or request.uses_torchrun):
         # torchrun reads these as its options: https://docs.pytorch.org/docs/stable/elastic/run.html
