@@ -1,11 +1,13 @@
 """A task of Airflow submits a job: its request, the submitter on the host, and what comes back.
 
-The scheduler is a stand-in. What needs Airflow itself is in tests/engine.
+The scheduler is a stand-in, and so are the classes of Airflow from which the operator is made.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 import os
 import re
 import signal
@@ -13,8 +15,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -182,6 +185,139 @@ def test_a_refused_job_has_the_reason_and_the_next_one_is_submitted(
     submitter(project).step()
     assert "The stand-in has refused the job." in state_of(folder, third)["message"]
     assert not (jobs_folder(project, "slurm") / third).exists()
+
+
+# ----------------------------------------------------------------------------------- the operator
+
+
+class DeferredError(Exception):
+    """Airflow's TaskDeferred: what a task waits for."""
+
+
+class BaseOperator:
+    """Airflow's, as far as the operator needs it."""
+
+    def __init__(self, *, task_id: str, execution_timeout: Any = None, **more: Any) -> None:
+        self.task_id, self.execution_timeout, self.more = task_id, execution_timeout, more
+
+    def defer(self, **what: Any) -> None:
+        raise DeferredError(what)
+
+    def resume_execution(self, name: str, arguments: dict[str, Any] | None, context: Any) -> Any:
+        return getattr(self, name)(context, **(arguments or {}))
+
+
+class BaseTrigger:
+    """Airflow's, likewise."""
+
+    log = logging.getLogger("airflow")
+
+
+@pytest.fixture
+def operators(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Any:
+    """The module workflows.cluster, whose tasks have the folder."""
+    modules: dict[str, dict[str, Any]] = {
+        "airflow": {},
+        "airflow.triggers": {},
+        "airflow.sdk": {"BaseOperator": BaseOperator},
+        "airflow.triggers.base": {"BaseTrigger": BaseTrigger, "TriggerEvent": dict},
+    }
+    for name, has in modules.items():
+        module = ModuleType(name)
+        vars(module).update(has)
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.delitem(sys.modules, "workflows.cluster", raising=False)
+    found: Any = import_module("workflows.cluster")
+    monkeypatch.setattr(requests, "FOLDER", folder)
+    monkeypatch.setattr(found, "INTERVAL", 0.01)
+    monkeypatch.setattr(found, "SHORTEST", 0.0)
+    yield found
+    sys.modules.pop("workflows.cluster", None)
+
+
+def context_of(number: int = 1) -> dict[str, Any]:
+    """What Airflow tells an attempt at a task."""
+    named = {"dag_id": "training", "run_id": "run 1", "task_id": "train", "map_index": -1}
+    return {"ti": SimpleNamespace(id="0199", try_number=number, **named)}
+
+
+def deferred(task: Any, context: dict[str, Any]) -> dict[str, Any]:
+    """What a task waits for, once it has asked for its job."""
+    with pytest.raises(DeferredError) as raised:
+        task.execute(context)
+    found: dict[str, Any] = raised.value.args[0]
+    return found
+
+
+def awaited(operators: Any, trigger: Any) -> dict[str, Any]:
+    """The event of a trigger that was stored and made again, as the triggerer does."""
+    path, arguments = trigger.serialize()
+    assert path == "workflows.cluster.JobEnded"
+    again = operators.JobEnded(**arguments)
+
+    async def first() -> dict[str, Any]:
+        return await asyncio.wait_for(anext(again.run()), 30)
+
+    return asyncio.run(first())
+
+
+@pytest.mark.parametrize("words", ["COMPLETED", "FAILED (status 3)"])
+def test_the_operator_waits_for_its_job_and_ends_as_the_job_does(
+    served: Served, operators: Any, caplog: pytest.LogCaptureFixture, words: str
+) -> None:
+    project, cluster, folder = served
+    task = operators.submit(
+        COMMAND, task_id="train", on="slurm", cpus=2, environment={"A": 1}, retries=2
+    )
+    assert task.more == {"multiple_outputs": True, "retries": 2}  # what Airflow itself takes
+    waits = deferred(task, context_of())
+    (asked,) = folder.glob("*.request.json")
+    assert requests.read(asked) == {
+        "task": "training run 1 train -1",
+        "command": COMMAND,
+        "on": "slurm",
+        "cpus": 2,
+        "environment": {"A": "1"},
+    }
+    (folder / "serving").touch()
+    cluster.states = {task.key: words}
+    submitter(project).step()
+    with caplog.at_level(logging.INFO, "airflow"):
+        event = awaited(operators, waits["trigger"])
+    assert [f"{task.key}: {words}", "first line"] == caplog.messages
+    if words == "COMPLETED":
+        result = task.resume_execution(waits["method_name"], {"event": event}, context_of())
+        assert (result["job"], result["id"], result["status"]) == (task.key, "4711", 0)
+    else:
+        with pytest.raises(RuntimeError, match=r"has failed: FAILED \(status 3\)"):
+            task.resume_execution(waits["method_name"], {"event": event}, context_of())
+    assert not [*folder.glob("airflow-*")]
+
+
+def time_is_up(_context: Any) -> None:
+    """What Airflow goes on with after a time limit."""
+    raise TimeoutError
+
+
+@pytest.mark.parametrize("how", ["kill", "clear", "timeout", "retry"])
+def test_the_operator_cancels_the_job_that_nobody_waits_for(
+    folder: Path, operators: Any, how: str
+) -> None:
+    task = operators.submit("true", task_id="train", on="slurm")
+    waits = deferred(task, context_of())
+    first = task.key
+    if how == "kill":
+        task.on_kill()
+    elif how == "clear":
+        asyncio.run(waits["trigger"].on_kill())
+    elif how == "timeout":  # Airflow then names a method that raises
+        task.raises = time_is_up
+        with pytest.raises(TimeoutError):
+            task.resume_execution("raises", None, context_of())
+    else:
+        deferred(task, context_of(2))
+        assert task.key != first
+    assert [one.name for one in folder.glob("*.cancel")] == [f"{first}.cancel"]
 
 
 # ------------------------------------------------------------------------------ hostile requests
