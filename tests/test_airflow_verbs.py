@@ -403,13 +403,23 @@ def test_the_command_for_the_password_works_where_the_user_stands(
             assert said == (project.folder / ".airflow/passwords.json").read_text()
 
 
-def test_logs_are_of_the_services_that_are_named(project: Project, compose: Compose) -> None:
+def test_logs_are_of_the_services_and_workspaces_that_are_named(
+    project: Project, compose: Compose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(airflow, "workers", lambda _: [])
     with pytest.raises(StopError) as caught:
         airflow.do_airflow(project, options("logs"))
     assert caught.value.name == "airflow-not-running"
     compose.services = dict.fromkeys(AIRFLOW, HEALTHY)
     airflow.do_airflow(project, options("logs", "scheduler", "airflow-worker"))
     assert compose.ups[-1][-2:] == ["airflow-scheduler", "airflow-worker"]
+    monkeypatch.setattr(airflow, "workers", lambda _: [("4712", "faces"), ("4713", "lake")])
+    before = len(compose.ups)
+    asked = options("logs", "lake")
+    asked.tail = "3"
+    airflow.do_airflow(project, asked)
+    (words,) = compose.ups[before:]
+    assert words[-4:] == ["logs", "--tail", "3", "4713"]
     for action, word in (("logs", "dev"), ("up", "now")):
         with pytest.raises(StopError) as caught:
             airflow.do_airflow(project, options(action, word))

@@ -59,7 +59,7 @@ def airflow_options(parser: argparse.ArgumentParser) -> None:
         "words",
         nargs="*",
         metavar="WORD",
-        help="logs: a service; rerun: a manifest; backup, restore: the archive",
+        help="logs: a service, or a workspace; rerun: a manifest; backup, restore: the archive",
     )
     parser.add_argument("-f", "--follow", action="store_true", help="with logs: wait for more")
     parser.add_argument("-n", "--tail", metavar="LINES", help="with logs: only the last lines")
@@ -301,18 +301,28 @@ def ask_page(
 
 
 def logs(project: Project, options: argparse.Namespace) -> int:
-    """Show what the services print, or some of them. Raises StopError."""
+    """Show what the services print, or some of them, or workers of workspaces. Raises StopError."""
     services, there = project.services["airflow"], states(project)
     if not there:
         raise failed("airflow-not-running", project)
-    names = [one if one.startswith("airflow-") else f"airflow-{one}" for one in options.words]
-    for one in names:
-        if one not in services:
-            sentence = f"Airflow has no service {one}. It has: {', '.join(services)}."
-            raise StopError(sentence, f"{me()} airflow status", name=USAGE)
     words = ["--follow"] if options.follow else []
     words += ["--tail", options.tail] if options.tail else []
-    call(project, compose(*PROFILE, "logs", *words, *(names or there)))
+    of_workspaces = {name: number for number, name in workers(project)}
+    names, numbers = [], []
+    for one in options.words:
+        service = one if one.startswith("airflow-") else f"airflow-{one}"
+        if service in services:
+            names.append(service)
+        elif one in of_workspaces:
+            numbers.append(of_workspaces[one])
+        else:
+            has = ", ".join([*services, *of_workspaces])
+            sentence = f"Airflow has no service or workspace {one}. It has: {has}."
+            raise StopError(sentence, f"{me()} airflow status", name=USAGE)
+    if names or not numbers:
+        call(project, compose(*PROFILE, "logs", *words, *(names or there)))
+    for number in numbers:
+        call(project, engine_command("logs", *words, number))
     return 0
 
 
