@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import subprocess
 import sys
 import types
 from collections.abc import Callable
@@ -127,6 +128,16 @@ def test_a_dag_that_the_database_cannot_store_is_refused(
         policies.dag_policy(new)
     assert ascii(text) in str(raised.value)
     assert str(raised.value).isprintable()
+
+
+def test_parameters_never_make_a_variable_that_no_program_can_have(policies: Any) -> None:
+    for size, known in ((10, True), (1 << 20, False)):
+        params = {"text": "ä" * size}
+        context = {"dag": dag(policies, "project/a.py"), "params": params}
+        told = policies.get_airflow_context_vars(context)
+        assert told["environment"] == "project"
+        assert (told["params"] == json.dumps(params)) == known
+        assert subprocess.run(["true"], env=told, check=True)
 
 
 def test_a_dag_that_airflow_itself_refuses_or_can_store_is_not(policies: Any) -> None:

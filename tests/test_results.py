@@ -155,6 +155,9 @@ def test_a_failed_publish_changes_nothing(
     monkeypatch.setenv("AIRFLOW_CTX_PARAMS", "cut of")
     with pytest.raises(ValueError, match="Expecting value"):
         module.publish("m", "plot.svg")
+    monkeypatch.setenv("AIRFLOW_CTX_PARAMS", "")  # they are too long for a variable
+    with pytest.raises(module.NotPublishedError, match="more than 100 KB"):
+        module.publish("m", "plot.svg")
     assert [one.name for one in (data / "uploadable").iterdir()] == ["m"]
     assert (data / "uploadable/m/deep/weights.bin").exists()
 

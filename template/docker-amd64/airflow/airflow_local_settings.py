@@ -22,6 +22,9 @@ HOME = Path(os.environ.get("AIRFLOW_HOME", "/airflow"))
 DAGS = HOME / "dags"
 IDS = HOME / "dag-ids"  # a file for each id, with the path of the DAG's file and its time
 DROPPED = "files"  # in DAGS: what is made from files that people drop, by environment
+# Of a variable, in bytes: Linux starts no program with one of more than 128 KiB.
+# https://man7.org/linux/man-pages/man2/execve.2.html
+LONGEST = 100_000
 SHOWN = 60  # characters of a text that is refused
 GRACE = 120  # seconds in which a changed file is read again
 
@@ -52,10 +55,13 @@ def task_policy(task: Any) -> None:
 def get_airflow_context_vars(context: Any) -> dict[str, str]:
     """What workflows.results writes down of a run, as variables of the task: AIRFLOW_CTX_PARAMS.
 
+    Of parameters that are too long for a variable, it is empty, so that publish refuses them.
+
     A task in the environment of its worker has no other way to know it.
     """
+    params = json.dumps({**context["params"]}, default=str)
     return {
-        "params": json.dumps({**context["params"]}, default=str),
+        "params": params if len(params) <= LONGEST else "",
         "environment": environment(context["dag"].fileloc),
     }
 

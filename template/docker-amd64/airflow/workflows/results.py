@@ -173,6 +173,17 @@ def worker() -> dict[str, str]:
     return {}
 
 
+def parameters() -> Any:
+    """The parameters of this run. Raises NotPublishedError if they are not known."""
+    text = os.environ.get("AIRFLOW_CTX_PARAMS", "{}")
+    if not text:
+        raise NotPublishedError(
+            "The parameters of this run have more than 100 KB, which no manifest holds. "
+            "Write them into a file of /data/downloaded, and publish it among the inputs."
+        )
+    return json.loads(text)
+
+
 def manifest(name: str, inputs: Listed, outputs: Listed) -> dict[str, Any]:
     """What somebody needs to know, and to have, to make the same results."""
     known, now = worker(), code_digest(CODE)
@@ -189,7 +200,7 @@ def manifest(name: str, inputs: Listed, outputs: Listed) -> dict[str, Any]:
         "image": known.get("image") or "unknown",
         "dag": os.environ.get("AIRFLOW_CTX_DAG_ID", ""),
         "run": run_id(),
-        "parameters": json.loads(os.environ.get("AIRFLOW_CTX_PARAMS") or "{}"),
+        "parameters": parameters(),
         "inputs": sorted(inputs, key=lambda one: one["path"]),
         "outputs": outputs,
     }
