@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import threading
 from argparse import Namespace
 from collections.abc import Iterator
@@ -186,6 +187,53 @@ def test_what_was_different_then_is_said_before_the_run(
     assert airflow.done
 
 
+def test_another_image_of_the_same_packages_is_said_so(project: Project) -> None:
+    lock = project.folder / "dependencies/uv.lock"
+    lock.parent.mkdir()
+    lock.write_text("numpy")
+    known = airflow_results.worker_of(project, "workspaces-code")
+    code = {"commit": "none", "changed": False, "files": known["files"]}
+    manifest = {"code": code, "image": "sha256:2", "inputs": []}
+
+    def said(**more: Any) -> list[str]:
+        return [*airflow_results.differences(project, {**manifest, **more}, "workspaces-code")]
+
+    assert said(packages=known["packages"]) == ["The image is another one, with the same packages."]
+    was = ["The image was sha256:2, and is sha256:1 here."]
+    assert said() == was  # of an older version
+    (project.root / "workspaces/workspaces-code/requirements.lock").write_text("torch")
+    assert said(packages=known["packages"]) == was
+    lock.unlink()
+    assert airflow_results.packages_of(project, "project") == ""
+    assert said(packages="") == was
+
+
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [
+        ("https://example.org/lab/faces.git", True),
+        ("git@example.org:lab/faces.git", True),
+        ("ext::sh -c 'touch hacked'", False),
+        ("--upload-pack=touch hacked", False),
+        ("https://example.org/$(touch hacked)", False),
+        ("https://example.org/\x1b[2J", False),
+        (7, False),
+    ],
+)
+def test_the_code_of_then_is_two_commands_if_git_can_have_its_address(
+    project: Project, source: Any, shown: bool
+) -> None:
+    code = {"commit": "c0ffee" + "0" * 34, "changed": False, "files": "0", "source": source}
+    manifest = {"code": code, "image": "sha256:1", "inputs": []}
+    found = [*airflow_results.differences(project, manifest, "workspaces-code")]
+    lines = [one for one in found if "git clone" in one]
+    assert bool(lines) == shown
+    for line in lines:
+        words = shlex.split(line.partition(": ")[2])
+        assert words[:4] == ["git", "clone", "--", source]
+        assert words[-2:] == ["checkout", code["commit"]]
+
+
 def test_a_paused_dag_is_paused_again(project: Project, airflow: Airflow) -> None:
     publish(project.root / "r", {"a": "1", "b": "1"})
     airflow.paused = True
@@ -193,7 +241,10 @@ def test_a_paused_dag_is_paused_again(project: Project, airflow: Airflow) -> Non
     assert airflow.done == ["paused False", "run {'epochs': 3}", "paused True"]
 
 
-def test_an_api_server_that_starts_again_is_waited_for(project: Project, airflow: Airflow) -> None:
+def test_an_api_server_that_starts_again_is_waited_for(
+    project: Project, airflow: Airflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(airflow_results, "PATIENCE", 60.0)
     publish(project.root / "r", {"a": "1", "b": "1"})
     airflow.states = ["running", "crash", "crash", "no database", "success"]
     airflow.paused, airflow.broken = True, [503, 500]
@@ -267,6 +318,10 @@ def test_a_worker_knows_its_commit_and_whether_its_code_has_more(project: Projec
     known = airflow_results.worker_of(project, "workspaces-code")
     assert known["commit"] == git(folder, "rev-parse", "HEAD").strip()
     assert known["changed"] == "false"
+    assert known["source"] == ""
+    git(folder, "remote", "add", "origin", "https://jane:secret@example.org/faces.git")
+    told = airflow_results.worker_of(project, "workspaces-code")
+    assert told["source"] == "https://example.org/faces.git"
     (folder / "train.py").write_text("2")
     after = airflow_results.worker_of(project, "workspaces-code")
     assert after["changed"] == "true"

@@ -73,6 +73,7 @@ def data(project: Project, module: ModuleType, monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setenv(name, value)
     digest = exchange.code_digest(project.root)
     worker = {"commit": "c0ffee", "changed": "false", "files": digest, "image": "sha256:1"}
+    worker |= {"source": "https://example.org/x.git", "packages": "1a2b"}
     (project.root / "workers.json").write_text(json.dumps({"project": worker}))
     monkeypatch.setattr(module, "WORKERS", project.root / "workers.json")
     (folder / "downloaded/a.csv").write_text("1,2\n")
@@ -101,9 +102,15 @@ def test_published_files_have_a_manifest_of_what_they_were_made_with(
     assert found["dag"] == "train"
     assert found["run"] == "manual__1"
     assert found["image"] == "sha256:1"
+    assert found["packages"] == "1a2b"
     assert found["parameters"] == {"epochs": 3, "file": "/data/downloaded/a.csv"}
     code = exchange.code_digest(data.parent)
-    assert found["code"] == {"commit": "c0ffee", "changed": False, "files": code}
+    assert found["code"] == {
+        "commit": "c0ffee",
+        "source": "https://example.org/x.git",
+        "changed": False,
+        "files": code,
+    }
     assert exchange.read_manifest(json.dumps(found)) == found
     assert [one.name for one in (data / "uploadable").iterdir()] == ["my model 1"]
 

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager, suppress
+from hashlib import sha256
 from http.client import HTTPException
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any, Dict, Iterator
 from urllib.parse import quote as in_address
 
@@ -31,9 +34,12 @@ from .exchange import (
     sums_of,
 )
 from .failures import failed
+from .metadata import digest as digest_of
+from .metadata import lock_digests
 from .project import USAGE, StopError, called_from, code_folder, me
+from .registry import origin
 from .workspaces import FOLDER as WORKSPACES
-from .workspaces import engine_name
+from .workspaces import LOCK, engine_name
 
 if TYPE_CHECKING:
     import argparse
@@ -86,10 +92,24 @@ def worker_of(project: Project, environment: str) -> dict[str, str]:
     changed = not commit or bool(capture(*git, "status", "--porcelain", "--", ".").stdout)
     return {
         "commit": commit,
+        "source": origin(folder) if commit else "",
         "changed": "true" if changed else "false",
         "files": code_digest(folder),
         "image": image_of(project, environment),
+        "packages": packages_of(project, environment),
     }
+
+
+def packages_of(project: Project, environment: str) -> str:
+    """One SHA-256 of the locks of an environment, "" without one.
+
+    Images of the same packages have other ids for each user, whose ids are in them.
+    """
+    found = lock_digests(project, ())
+    own = code_of(project, environment) / LOCK
+    if environment != PROJECT and own.is_file():
+        found[f"{WORKSPACES}/{LOCK}"] = digest_of(own)
+    return sha256(json.dumps(found, sort_keys=True).encode()).hexdigest() if found else ""
 
 
 def tell_worker(page: str, environment: str, about: dict[str, str] | None) -> None:
@@ -213,11 +233,18 @@ def differences(project: Project, manifest: Answer, environment: str) -> Iterato
     if code["commit"] != commit:
         same = "are the same" if code["files"] == here["files"] else "differ"
         yield f"The commit was {code['commit']}, and is {commit} here. The Python files {same}."
+        if re.fullmatch("[0-9a-f]{40,64}", code["commit"]) and is_source(code.get("source")):
+            folder = f"then-{code['commit'][:12]}"
+            clone = f"git clone -- {quote(code['source'])} {folder}"
+            yield f"The code of then: {clone} && git -C {folder} checkout {code['commit']}"
     elif code["files"] != here["files"]:
         yield "The commit is the same, but the Python files differ from those of then."
     if here["commit"] and here["changed"] == "true":
         yield "The code here is not all in a commit."
-    if manifest["image"] != here["image"]:
+    packages = manifest.get("packages")
+    if packages and manifest["image"] != here["image"] and packages == here["packages"]:
+        yield "The image is another one, with the same packages."
+    elif manifest["image"] != here["image"]:
         yield f"The image was {manifest['image']}, and is {here['image'] or 'none'} here."
     for name, digest in sums_of(manifest, "inputs").items():
         file = data_folder(project) / FOLDERS[0] / name
@@ -225,6 +252,15 @@ def differences(project: Project, manifest: Answer, environment: str) -> Iterato
             yield f"The input {name} is missing in {file.parent}."
         elif sha256_of(file) != digest:
             yield f"The input {name} is another file here: {file}"
+
+
+def is_source(text: object) -> bool:
+    """Whether a text of somebody else's manifest is an address that git may be given.
+
+    Others, such as ext::, are commands: https://git-scm.com/docs/gitremote-helpers
+    """
+    address = r"((https?|ssh|git)://|[\w.-]+@[\w.-]+:)[\w.~:@%+/\[\]-]{1,400}"
+    return isinstance(text, str) and bool(re.fullmatch(address, text, re.ASCII))
 
 
 def address_of(dag_id: str) -> str:

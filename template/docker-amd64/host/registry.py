@@ -76,9 +76,9 @@ def commit_of(project: Project) -> str:
     return ""
 
 
-def origin(project: Project) -> str:
-    """Where git has the project from, if that is an address for others; without a password."""
-    url = capture("git", "config", "--get", "remote.origin.url", cwd=project.folder).stdout.strip()
+def origin(folder: Path) -> str:
+    """Where git has a folder from, if that is an address for others; without a password."""
+    url = capture("git", "config", "--get", "remote.origin.url", cwd=folder).stdout.strip()
     if re.match(r"(https?|ssh|git)://", url):
         return re.sub(r"://[^/]*@", "://", url)
     return url if re.match(r"[^/.][^/]*@[^/]*:", url) else ""
@@ -103,7 +103,7 @@ def publish_file(project: Project, name: str, revision: str, *, dev: bool = Fals
         "io.hearth.template.version": recorded(answers, "_commit") or "unknown",
         "io.hearth.answers.digest": answers_digest(project),
         "org.opencontainers.image.revision": revision,
-        "org.opencontainers.image.source": origin(project),
+        "org.opencontainers.image.source": origin(project.folder),
     }
     service = "dev" if dev else "publish"
     lines = ["services:", f"  {service}:", f"    image: {name}", "    build:"]

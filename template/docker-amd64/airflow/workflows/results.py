@@ -193,11 +193,13 @@ def manifest(name: str, inputs: Listed, outputs: Listed) -> dict[str, Any]:
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "code": {
             "commit": known.get("commit") or "none",
+            "source": known.get("source", ""),
             # Then, or since then.
             "changed": known.get("changed") != "false" or known.get("files") != now,
             "files": now,
         },
         "image": known.get("image") or "unknown",
+        "packages": known.get("packages", ""),
         "dag": os.environ.get("AIRFLOW_CTX_DAG_ID", ""),
         "run": run_id(),
         "parameters": parameters(),
