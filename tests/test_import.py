@@ -273,7 +273,9 @@ def test_nothing_is_written_without_a_yes(
         assert bool(of_user) == (status == 0)
 
 
-def test_files_that_cannot_be_imported(project: Project, run: Import, tmp_path: Path) -> None:
+def test_files_that_cannot_be_imported(
+    project: Project, run: Import, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     outside = tmp_path / "outside.txt"
     outside.write_text("early\n")
     for name, failure in (
@@ -283,9 +285,12 @@ def test_files_that_cannot_be_imported(project: Project, run: Import, tmp_path: 
         with pytest.raises(StopError) as stopped:
             run(name)
         assert stopped.value.name == failure
+    (project.root / "below").mkdir()
+    (project.root / "below/requirements.txt").write_text("early\n")
     with pytest.raises(StopError) as stopped:
         run()
     assert stopped.value.name == "nothing-to-import"
+    assert "template.sh import below/requirements.txt takes it" in capsys.readouterr().out
     broken = project.root / "environment.yml"
     broken.write_text("dependencies: [\n")
     for names in ([], [str(broken)]):

@@ -737,6 +737,25 @@ def test_metadata_is_named_as_such(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("root", "named"),
+    [
+        ("", ["a/pyproject.toml", "b/c/setup.py"]),
+        ("[tool.ruff]\n", ["a/pyproject.toml", "b/c/setup.py"]),
+        ('[project]\nname = "x"\n', []),
+        ('[tool.uv.workspace]\nmembers = ["*"]\n', []),
+    ],
+)
+def test_projects_below_are_named_where_the_code_folder_is_none(
+    tmp_path: Path, root: str, named: list[str]
+) -> None:
+    for name in ("a/pyproject.toml", "a/setup.py", "b/c/setup.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("setup()\n" if name[-1] == "y" else "[project]\n")
+    (tmp_path / "pyproject.toml").write_text(root)
+    assert [file.path for file in discover(tmp_path) if file.reason] == named
+
+
 def test_what_conda_and_pip_agree_on_is_taken_once() -> None:
     taken = take(
         {

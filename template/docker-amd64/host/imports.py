@@ -74,9 +74,11 @@ def do_import(project: Project, options: argparse.Namespace) -> int:
         if name in names or not plan["read"]:
             path = str(code_folder(project) / name)
             raise failed("import-file-unreadable", project, path=path, cause=why)
+    if judged(plan):
+        print("\n".join(judged(plan)))
     if not plan["read"]:
+        sys.stdout.flush()
         raise failed("nothing-to-import", project)
-    print("\n".join(judged(plan)))
     changes = difference(project, plan)
     for line in changes:
         print(line)

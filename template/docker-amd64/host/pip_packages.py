@@ -70,6 +70,8 @@ def import_once(project: Project) -> None:
         lists = "lists" if len(plan["found"]) == 1 else "list"
         names = " and ".join(plan["found"])
         show(f"{names} {lists} packages that are not imported. To see them, run: {me()} import")
+    elif plan.get("notes"):
+        show(said_of_first(plan))  # files that nobody can choose from but the user
 
 
 def invalid_line(text: str) -> tuple[int, str] | None:

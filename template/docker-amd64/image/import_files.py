@@ -347,6 +347,8 @@ def read_lists(
 ) -> tuple[list[ListFile], Intake]:
     """The files of an import, and what becomes of their lines beside what the project declares."""
     files = record.files_to_read(code, wanted.manager, asked, before)
+    if first:  # the lock that follows says what it does with the versions of another one
+        files = [file for file in files if file.path not in LOCKS]
     intake = reader.read(code, files, wanted)
     if asked:
         return files, intake

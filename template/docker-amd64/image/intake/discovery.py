@@ -71,6 +71,10 @@ MAIN_WORDS = {
     "install",
 }
 DEV_WORDS = {"dev", "devel", "develop", "development", "test", "tests", "testing"}
+BELOW = (
+    "not taken: the requirements of a project below the code folder are not read. A uv workspace "
+    "in the code folder has them read, or: template.sh update --data code_dir=..."
+)
 BY_HAND = "not taken: {why}. template.sh import {path} takes it"
 # The first kind that lists something is taken, for conda and for pip.
 ORDER = {
@@ -90,7 +94,7 @@ def discover(root: Path, code_dir: str = ".", manager: str = "pip") -> list[List
     base = "" if code_dir in {"", "."} else f"{code_dir.strip('/')}/"
     found = [file for path in paths_below(root, base) if (file := kind_of(root, path, base))]
     lists = [file for file in found if file.kind in ORDER[manager]]
-    rest = [file for file in found if file.kind not in ORDER[manager]]
+    rest = own_or_below([file for file in found if file.kind not in ORDER[manager]])
     ordered = sorted(lists, key=lambda file: (ORDER[manager].index(file.kind), rank(file, base)))
     chosen = chosen_kinds(chosen_variants(ordered, base), manager)
     return [*(f for f in chosen if f.taken), *(f for f in chosen if not f.taken), *rest]
@@ -150,9 +154,27 @@ def metadata_file(root: Path, path: str, folder: str) -> ListFile | None:
     name = path.rpartition("/")[2]
     if PIXI.search(text) and name[0] == "p":
         return ListFile(path, "pixi")
-    if folder or not re.search(METADATA[name], text):
+    if not re.search(METADATA[name], text):
         return None
-    return ListFile(path, "metadata", taken=False, reason="")
+    return ListFile(path, "metadata", taken=False, reason=BELOW if folder else "")
+
+
+def own_or_below(files: list[ListFile]) -> list[ListFile]:
+    """The files that are no lists, without metadata below the code folder that nobody misses.
+
+    Metadata of the code folder says itself which projects below it needs. Without any, one file of
+    each project below is named.
+    """
+    is_own = any(file.kind == "metadata" and not file.reason for file in files)
+    found, folders = [], set()
+    for file in files:
+        if file.reason == BELOW:
+            folder = file.path.rpartition("/")[0]
+            if is_own or folder in folders:
+                continue
+            folders.add(folder)
+        found.append(file)
+    return found
 
 
 def is_environment(path: Path, folder: str, name: str) -> bool:

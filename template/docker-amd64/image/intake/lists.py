@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 METADATA = {
-    "pyproject.toml": r"(?m)^\s*\[\s*(project|tool\.poetry(\.[\w.-]+)?)\s*\]",
+    "pyproject.toml": (
+        r"(?m)^\s*\[\s*(project|dependency-groups|tool\.poetry(\.[\w.-]+)?|tool\.uv\.workspace)\s*\]"
+    ),
     "setup.cfg": r"(?m)^\s*install_requires\s*=",
     "setup.py": r"\bsetup\s*\(",
 }
