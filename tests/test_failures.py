@@ -299,6 +299,43 @@ def test_a_dependency_file_that_uv_cannot_read_is_found_before(
     assert reason in (found or (0, ""))[1]
 
 
+OF_THE_PROJECT = """\
+error: No solution found when resolving dependencies
+  cause: Because only my-early>=1.0 is available and project-requirements[dev]==0 depends on \
+my-early<1, we can conclude that project-requirements[dev]==0 cannot be used.
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        (OF_THE_PROJECT, "no-versions-fit"),
+        (
+            (
+                "Because my-early was not found in the package registry and "
+                "project-requirements==0 depends on my-early, we can conclude"
+            ),
+            "package-missing",
+        ),
+    ],
+)
+def test_what_the_project_itself_asks_for_is_opened_where_it_asks(
+    project: Project, text: str, name: str
+) -> None:
+    for file, content in (
+        ("pyproject.toml", '[project]\nname = "my-early"\ndynamic = ["dependencies"]\n'),
+        ("setup.py", 'setup(\n    install_requires=["My_Early<1", "my-early-bird"],\n)\n'),
+    ):
+        (project.root / file).write_text(content)
+    stop = explain(project, text)
+    assert stop
+    assert (stop.name, "+2 " in stop.command) == (name, True)
+    assert stop.command.endswith(f"{project.root}/setup.py")
+    (project.root / "setup.py").write_text("setup()\n")
+    _, command = sentence(project, OF_THE_PROJECT)
+    assert command.endswith("dependencies/pyproject.toml")
+
+
 def test_what_is_imported_under_another_name_is_named(project: Project) -> None:
     text = "Because sklearn was not found in the package registry and your project"
     cause, command = sentence(project, text)

@@ -5,13 +5,18 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from .ask import read_text
 from .look import edit, line_of
-from .project import me
+from .metadata import metadata_files
+from .project import code_folder, me
 
 if TYPE_CHECKING:
     from .look import Case, Seen
+    from .project import Project
 
 DEPENDENCIES = "dependencies/pyproject.toml"
+# The package of uv that has what the project's own metadata requires.
+OWN = re.compile(r"\bproject-requirements(?:\[dev\])?(?:==\S+)? depends on ([\w.-]+)")
 # What people import, and the package that it is in.
 IMPORTED = {
     "bs4": "beautifulsoup4",
@@ -42,7 +47,29 @@ def requirement(case: Case) -> Seen:
     """The line of the file with a requirement, if it is not only on the command line."""
     line = line_of(case.project, DEPENDENCIES, case.known["requirement"])
     file = f"{case.known['folder']}/{DEPENDENCIES}"
-    return {"remedy": edit(file, line)} if line else {}
+    found = (file, line) if line else line_of_metadata(case.project, case.known["requirement"])
+    return {"remedy": edit(*found)} if found else {}
+
+
+def line_of_metadata(project: Project, package: str) -> tuple[str, int] | None:
+    """The file and the line of the project's own metadata that name a package."""
+    spelling = r"[-_.]+".join(map(re.escape, re.split(r"[-_.]+", package)))
+    name = re.compile(rf"(?i)(?<![\w.-]){spelling}(?![\w.-]*\w)")
+    for file in (code_folder(project) / one for one in metadata_files(project)):
+        for number, line in enumerate(read_text(file).splitlines(), 1):
+            if name.search(line) and not line.lstrip().startswith(("#", "name")):
+                return str(file), number
+    return None
+
+
+def no_versions(case: Case) -> Seen:
+    """The line of the project's own metadata, where that is what does not fit."""
+    for package in OWN.findall(case.text):
+        found = line_of_metadata(case.project, package)
+        if found:
+            cause = f"No versions fit {found[0]}; the lines above say why."
+            return {"cause": cause, "remedy": edit(*found)}
+    return {}
 
 
 def package(case: Case) -> Seen:

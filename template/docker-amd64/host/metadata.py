@@ -24,16 +24,21 @@ COPY = "project/pyproject.toml"  # of what it requires, in dependencies/
 RECORD = "locked.json"
 
 
-def changed_metadata(project: Project) -> list[str]:
-    """The project's own files that are not what dependencies/project/ was made from."""
-    code = code_folder(project)
+def metadata_files(project: Project) -> dict[str, str]:
+    """The project's own files that dependencies/project/ was made from, with their digests."""
     try:
         record = project.folder / "dependencies" / "project" / "files.json"
         known: dict[str, str] = json.loads(record.read_text("utf-8"))["sha256"]
     except (OSError, ValueError, KeyError):
         known = {}
+    return known or dict.fromkeys(METADATA, "")
+
+
+def changed_metadata(project: Project) -> list[str]:
+    """The project's own files that are not what dependencies/project/ was made from."""
+    code = code_folder(project)
     found = []
-    for name, digest in (known or dict.fromkeys(METADATA, "")).items():
+    for name, digest in metadata_files(project).items():
         try:
             now = hashlib.sha256((code / name).read_bytes()).hexdigest()
         except OSError:
