@@ -234,7 +234,19 @@ CASES: dict[str, tuple[dict[str, str], list[str], list[str]]] = {
         ["nvidia-ml-py", "torch", "torchaudio>=2", 'torchvision; sys_platform == "linux"'],
         [],
     ),
+    "pins that the images or PyTorch cannot do with": (
+        {
+            "pyproject.toml": '[project]\nname = "x"\ndependencies = ["setuptools<70", "pip==24", '
+            '"sympy==1.12", "xformers==0.0.25", "pywin32", "early==1.0+local", "six"]\n'
+            '[tool.uv]\nconstraint-dependencies = ["setuptools<70", "six<2"]\n'
+        },
+        ["early==1.0+local", "six", "sympy", "xformers"],
+        [],
+    ),
 }
+
+
+CANNOT = "pins that the images or PyTorch cannot do with"
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -254,6 +266,10 @@ def test_what_a_project_declares_is_written_for_uv(code: Path, run: Run, case: s
     [
         ("pins of another PyTorch", ("torch==1.13.1", "2.15.0", "update --data torch_version=")),
         ("pins of another PyTorch", ("torchtext", "left out")),
+        (CANNOT, ("setuptools<70: left out", "entrypoint")),
+        (CANNOT, ("sympy==1.12: taken without its version", "PyTorch needs")),
+        (CANNOT, ("xformers==0.0.25: taken without its version",)),
+        (CANNOT, ("pywin32: left out", "another platform")),
         ("extras and groups", ("plot",)),
         ("Poetry", ("docs",)),
         ("a folder beside it", ("away", "left out")),
@@ -308,6 +324,9 @@ def test_limits_of_versions_count_for_all_until_the_project_drops_them(
     assert run("read") == 0
     uv = tomllib.loads(file.read_text())["tool"]["uv"]
     assert (uv["override-dependencies"], uv["constraint-dependencies"]) == (["a==1"], ["b<2"])
+    put(code, {"pyproject.toml": CASES[CANNOT][0]["pyproject.toml"]})
+    assert run("read") == 0
+    assert tomllib.loads(file.read_text())["tool"]["uv"]["constraint-dependencies"] == ["six<2"]
     put(code, {"pyproject.toml": STATIC})
     assert run("read") == 0
     assert tomllib.loads(file.read_text()) == before

@@ -44,7 +44,8 @@ def tools(project: Project, *words: str, capture: bool = False) -> str:
 def requirements(project: Project, *words: str, capture: bool = False) -> str:
     """Run image/project_lock.py likewise. Raises StopError."""
     program = ("/opt/venv/bin/python", "-B", "/opt/container/project_lock.py")
-    options = (f"--versions={json.dumps(project.torch_family)}", f"--template-sh={me()}")
+    options = [f"--versions={json.dumps(project.torch_family)}", f"--template-sh={me()}"]
+    options.append(f"--project={json.dumps(project.answers)}")
     return tools(project, *program, *options, *words, capture=capture)
 
 

@@ -19,6 +19,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -30,8 +31,9 @@ from packaging.version import InvalidVersion, Version
 
 import project_requirements
 from import_files import LOCKS, OVERRIDE, Line, edited
-from intake.family import FOLLOWERS, comes_with_torch
-from intake.found import CONSTRAINT, INDEX
+from intake import requirement as rules
+from intake.family import comes_with_torch
+from intake.found import CHANGED, CONSTRAINT, INDEX, MAIN, Entry, Place, Wanted, grouped
 from intake.text import FileError
 from project_metadata import (
     MetadataError,
@@ -48,6 +50,8 @@ from uv_project import NAME, toml_value
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from packaging.requirements import Requirement
+
 BASE_PACKAGES = Path("/opt/base/packages.json")
 ROOT_LISTS = ((CONSTRAINT, "constraint-dependencies"), (OVERRIDE, "override-dependencies"))
 STDERR = 2  # uv says nothing that anybody asked for
@@ -63,6 +67,26 @@ class Versions(NamedTuple):
     base: bool
 
 
+class Decided(NamedTuple):
+    """What is decided before the project asks for anything."""
+
+    versions: Versions
+    wanted: Wanted
+    template_sh: str
+
+    def why_not(self, name: str, parsed: Requirement) -> str:
+        """Why a package of the family is not had as asked for, "" where it is."""
+        has = self.versions.of[name]
+        if not parsed.url and parsed.specifier.contains(has, prereleases=True):
+            return ""
+        if self.versions.base:
+            return f"the base image has {has}"
+        if name != "torch":
+            return f"the one that fits the PyTorch of the answers is {has}"
+        update = f"{self.template_sh} update --data torch_version=..."
+        return f"the answer torch_version is {has}. To change it: {update}"
+
+
 def decided_versions(answers: str) -> Versions:
     """What is decided: by the base image where that has PyTorch, else by the answers."""
     if BASE_PACKAGES.is_file():
@@ -75,41 +99,46 @@ def decided_versions(answers: str) -> Versions:
     return Versions(json.loads(answers), base=False)
 
 
-def follow_torch(
-    lines: Iterable[str], versions: Versions, where: str, template_sh: str
-) -> tuple[list[str], list[str]]:
-    """The requirements without versions that the answers decide otherwise; sentences about them."""
-    kept, notes = [], []
+def what_is_decided(options: argparse.Namespace) -> Decided:
+    """What the answers and the base image decide, for the rules of an import."""
+    versions = decided_versions(options.versions)
+    # The base image's own are judged by their versions; a Python of it is the one that runs this.
+    wanted = replace(
+        Wanted.of_project(options.project),
+        python=".".join(map(str, sys.version_info[:2])),
+        torch=versions.of.get("torch", ""),
+        base_has_torch=False,
+    )
+    return Decided(versions, wanted, options.template_sh)
+
+
+def settled(lines: Iterable[str], where: str, decided: Decided) -> tuple[list[str], list[str]]:
+    """What becomes of requirements by the rules of an import, and sentences about them.
+
+    What the answers or the base image decide keeps its name: the resolver has the version. A marker
+    that does not hold here is left to uv.
+    """
+    kept, notes, entries = [], [], []
     for line in lines:
         parsed = requirement(line)
         name = str(canonicalize_name(parsed.name)) if parsed else ""
-        if not parsed or "torch" not in versions.of:
+        if parsed and name in decided.versions.of and "torch" in decided.versions.of:
+            note = decided.why_not(name, parsed)
+            if note:
+                notes.append(f"{where} asks for {line}; {note}")
+                parsed.url, parsed.specifier = None, type(parsed.specifier)()
+            kept.append(str(parsed) if note else line)
+        elif parsed and parsed.marker and not rules.holds(parsed.marker, decided.wanted.python):
             kept.append(line)
-        elif name in FOLLOWERS and FOLLOWERS[name].ended:
-            notes.append(f"{where} asks for {line}: left out, {FOLLOWERS[name].ended}.")
-        elif name in versions.of:
-            has = versions.of[name]
-            fits = not parsed.url and parsed.specifier.contains(has, prereleases=True)
-            if fits:
-                kept.append(line)
-                continue
-            who = f"the base image has {has}"
-            if not versions.base:
-                who = f"the answer torch_version is {versions.of['torch']}"
-                who += f". To change it: {template_sh} update --data torch_version=..."
-                if name != "torch":
-                    who = f"the one that fits the PyTorch of the answers is {has}"
-            notes.append(f"{where} asks for {line}; {who}")
-            parsed.url = None
-            parsed.specifier = type(parsed.specifier)()
-            kept.append(str(parsed))
-        elif comes_with_torch(name):
-            notes.append(
-                f"{where} asks for {line}: left out, PyTorch brings the one that it needs."
-            )
         else:
-            kept.append(line)
-    return kept, notes
+            # Its own indexes may have a version with a local part.
+            verdict = rules.judge(line, decided.wanted, given=True)
+            entries.append(Entry(Place(where, 0), line, verdict, MAIN))
+            if verdict.becomes:
+                becomes = requirement(verdict.becomes)
+                changed = verdict.outcome == CHANGED and becomes
+                kept.append(str(becomes) if changed else line)
+    return kept, [*notes, *(f"{where}: {note}" for note in grouped(entries))]
 
 
 # --- reading -------------------------------------------------------------------------------------
@@ -123,12 +152,13 @@ def read(code: Path, dependencies: Path, options: argparse.Namespace) -> list[st
     Raises:
         MetadataError: an address has a password, or dependencies/pyproject.toml cannot be read.
     """
-    versions = decided_versions(options.versions)
+    decided = what_is_decided(options)
+    versions = decided.versions
     before = shared(dependencies / FILE)
     found = project_requirements.read(
         code,
         dependencies,
-        lambda lines, where: follow_torch(lines, versions, where, options.template_sh),
+        lambda lines, where: settled(lines, where, decided),
         add=f"{options.template_sh} add --image",
         python=".".join(map(str, sys.version_info[:3])),
         torch=versions.of.get("torch", ""),
@@ -329,6 +359,7 @@ def main(arguments: Sequence[str]) -> int:
     """Do what the text of the module says."""
     parser = argparse.ArgumentParser(prog="project_lock.py")
     parser.add_argument("--versions", default="{}", help="JSON: those of PyTorch's family")
+    parser.add_argument("--project", type=json.loads, default={}, help="JSON: the answers")
     parser.add_argument("--template-sh", default="./docker-amd64/template.sh")
     parser.add_argument("--code", type=Path, default=CODE)
     parser.add_argument("--dependencies", type=Path, default=DEPENDENCIES)

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 # What may say that a folder is a project.
 FILES = ("pyproject.toml", "setup.cfg", "setup.py")
 # Lists of [tool.uv] that uv reads at the root of a workspace only.
-LIMITS = ("constraint-dependencies", "override-dependencies")
+CONSTRAINTS = "constraint-dependencies"
+LIMITS = (CONSTRAINTS, "override-dependencies")
 # Extras and groups of these names are for those who work on the project.
 DEV = ("dev", "develop", "development", "test", "tests", "testing")
 # The build of a CUDA extension imports torch, at least to name the class of the extension. Metadata

@@ -18,6 +18,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from intake.text import has_secret, without_secret
 from project_metadata import (
+    CONSTRAINTS,
     LIMITS,
     Declared,
     MetadataError,
@@ -146,14 +147,17 @@ def read(
     """
     found = Reader(code, torch, python).read()
     where = main_file(code)
+    refuse_passwords([*found.requires, *found.dev], where)
     found.requires, notes = settle(found.requires, where)
     found.dev, more = settle(found.dev, where)
     for name in decided:
         found.sources.pop(name, None)
     for key, lines in found.limits.items():
         found.limits[key] = [line for line in lines if not names_in([line]) & set(decided)]
+    # What overrides others is meant to contradict them.
+    found.limits[CONSTRAINTS], of_limits = settle(found.limits.get(CONSTRAINTS, []), where)
     take_sources(found, counts_more or {})
-    refuse_passwords(found, where)
+    refuse_passwords(addresses_of(found), where)
     file = dependencies / FILE
     old = project_table(file)
     if found.failures:
@@ -176,7 +180,7 @@ def read(
         rest = len(difference) - MOST_CHANGES
         more_than = f" and {rest} more" if rest > 0 else ""
         say(f"Read from {where}: {', '.join(difference[:MOST_CHANGES])}{more_than}.")
-    found.notes = [*dict.fromkeys([*notes, *more, *found.notes])]
+    found.notes = [*dict.fromkeys([*notes, *more, *of_limits, *found.notes])]
     if found.untaken:
         names = ", ".join(dict.fromkeys(found.untaken))
         found.notes.append(f"Groups and extras of {where} that are not installed: {names}.")
@@ -186,8 +190,8 @@ def read(
     return found
 
 
-def refuse_passwords(found: Declared, where: str) -> None:
-    """Raises MetadataError where an index, a source or a requirement has a password or token."""
+def addresses_of(found: Declared) -> list[str]:
+    """The addresses of indexes and of sources."""
     urls = [index.get("url", "") for index in found.indexes]
     entries = [
         entry
@@ -196,7 +200,12 @@ def refuse_passwords(found: Declared, where: str) -> None:
         if isinstance(entry, dict)
     ]
     urls += [entry.get(key, "") for entry in entries for key in ("git", "url")]
-    for text in [*map(str, urls), *found.requires, *found.dev]:
+    return [*map(str, urls)]
+
+
+def refuse_passwords(texts: Iterable[str], where: str) -> None:
+    """Raises MetadataError where an address or a requirement has a password or token."""
+    for text in texts:
         if has_secret(text, tokens=False):
             raise MetadataError(
                 f"{where} has a password in {without_secret(text)}, which would be in git and in "
