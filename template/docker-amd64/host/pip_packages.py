@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Sequence
 from .compose import run_tools, show
 from .env_file import ProbeError
 from .failures import failed
-from .files import write_file
+from .files import read_file, write_file
 from .images import build_tools
 from .imports import RECORD, name_changed_files, said_of_first, write
 from .metadata import COPY, changed_metadata, is_lock_current, record_lock
@@ -183,9 +183,15 @@ def do_add(project: Project, options: argparse.Namespace) -> None:
             record_lock(project, FILES)
             show(f"Added to pyproject.toml and dependencies/uv.lock. Run: {me()} build")
             return
-        requirements(project, "read")
         group = ["--group", "dev"] if options.dev else []
-        tools(project, "uv", "add", "--no-sync", *group, "--", *options.name)
+        file = project.folder / "dependencies" / "pyproject.toml"
+        before = read_file(file)
+        try:
+            requirements(project, "read", "--", *options.name)
+            tools(project, "uv", "add", "--no-sync", *group, "--", *options.name)
+        except BaseException:
+            write_file(file, before)
+            raise
         record_lock(project, FILES)
         show(f"Added to dependencies/pyproject.toml and uv.lock. Run: {me()} build")
 

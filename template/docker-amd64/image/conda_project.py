@@ -22,7 +22,7 @@ sys.path.insert(1, "/opt/tools")
 import project_requirements
 from intake import requirement as rules
 from intake.found import CONDA, MAIN, PIP, Entry, Place, Wanted, grouped
-from project_metadata import MetadataError, requirement
+from project_metadata import FIND_LINKS, MetadataError, requirement
 from project_requirements import CODE, DEPENDENCIES, say
 
 if TYPE_CHECKING:
@@ -73,6 +73,8 @@ def main(arguments: Sequence[str]) -> int:
             python=wanted.python,
             torch=wanted.torch,
         )
+        for key in ({FIND_LINKS} & found.limits.keys()) | found.tables.keys():
+            say(f"pyproject.toml: {key} of [tool.uv] is not taken with conda.")
         for note in found.notes:
             say(note)
     except MetadataError as error:

@@ -123,8 +123,10 @@ def drop(document: Any, where: str, line: str) -> None:
         if not items and where not in BUILT:
             del parent[name]
     builds = document.get("tool", {}).get("uv", {}).get("extra-build-dependencies", {})
-    ours = [[needs] for needs in BUILD_MODULES.values()]
-    if where.startswith(PIP) and builds.get(pip_name(line)) in ours:
+    needs = builds.get(pip_name(line), ())
+    ours = [needs == [one] for one in BUILD_MODULES.values()]
+    of_torch = len(needs) == 1 and str(needs[0]).startswith("torch==")
+    if where.startswith(PIP) and (any(ours) or of_torch):
         del builds[pip_name(line)]
 
 
@@ -376,10 +378,11 @@ def plan(
     add, remove = in_order(found, "put"), in_order(found, "drop")
     compiled = {pip_name(line) for line in intake.compiled}
     builds: dict[str, list[str]] = {}
+    torch = f"torch=={wanted.torch}" if wanted.torch else "torch"
 
     def text_with(lines: Sequence[Line]) -> str:
         named = {pip_name(line.text) for line in lines if line.where in BUILT}
-        with_torch = {name: ["torch"] for name in named & compiled}
+        with_torch = {name: [torch] for name in named & compiled}
         return edited(old, lines, remove, {**with_torch, **builds})
 
     def fails(lines: Sequence[Line]) -> str:
@@ -387,7 +390,7 @@ def plan(
         needs = build_needs(lock.said) if why else None
         if needs is None or needs[0] in builds:
             return why
-        builds[needs[0]] = needs[1]
+        builds[needs[0]] = [torch if one == "torch" else one for one in needs[1]]
         say(f"{needs[0]} is built with {needs[1][0]}, which it imports and does not ask for.")
         return fails(lines)
 

@@ -21,7 +21,7 @@ import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 # Where the image has the libraries; those of a base image may be older.
 sys.path.insert(1, "/opt/tools")
@@ -30,12 +30,24 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 import project_requirements
+import uv_builds
 from import_files import LOCKS, OVERRIDE, Line, edited
 from intake import requirement as rules
 from intake.family import comes_with_torch
-from intake.found import CHANGED, CONSTRAINT, INDEX, MAIN, Entry, Place, Wanted, grouped
+from intake.found import (
+    CHANGED,
+    CONSTRAINT,
+    FIND_LINKS,
+    INDEX,
+    MAIN,
+    Entry,
+    Place,
+    Wanted,
+    grouped,
+)
 from intake.text import FileError
 from project_metadata import (
+    BUILDS,
     MetadataError,
     copy_small_files,
     kind_of,
@@ -44,7 +56,16 @@ from project_metadata import (
     read_toml,
     requirement,
 )
-from project_requirements import CODE, DEPENDENCIES, FILE, RECORD, for_all, limits_in, say
+from project_requirements import (
+    CODE,
+    DEPENDENCIES,
+    FILE,
+    RECORD,
+    for_all,
+    limits_in,
+    say,
+    tables_in,
+)
 from uv_project import NAME, toml_value
 
 if TYPE_CHECKING:
@@ -53,7 +74,11 @@ if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
 BASE_PACKAGES = Path("/opt/base/packages.json")
-ROOT_LISTS = ((CONSTRAINT, "constraint-dependencies"), (OVERRIDE, "override-dependencies"))
+ROOT_LISTS = (
+    (CONSTRAINT, "constraint-dependencies"),
+    (OVERRIDE, "override-dependencies"),
+    (FIND_LINKS, "find-links"),
+)
 STDERR = 2  # uv says nothing that anybody asked for
 
 
@@ -155,6 +180,7 @@ def read(code: Path, dependencies: Path, options: argparse.Namespace) -> list[st
     decided = what_is_decided(options)
     versions = decided.versions
     before = shared(dependencies / FILE)
+    built = builds_of(dependencies / FILE, decided)
     found = project_requirements.read(
         code,
         dependencies,
@@ -166,6 +192,7 @@ def read(code: Path, dependencies: Path, options: argparse.Namespace) -> list[st
         counts_more=read_toml(dependencies / "pyproject.toml"),
     )
     share(dependencies, before, shared(dependencies / FILE))
+    share_builds(dependencies, built, decided, getattr(options, "adding", ()))
     return found.notes
 
 
@@ -197,12 +224,49 @@ def share(dependencies: Path, before: Sequence[Line], after: Sequence[Line]) -> 
     except FileError as error:
         raise MetadataError(str(error)) from error
     for line in add:
-        if line.where == INDEX:
+        if line.where in (INDEX, FIND_LINKS):
             say(f"All packages are looked for in {line.text} too, as the project says.")
     for where, key in ROOT_LISTS:
         lines = [line.text for line in add if line.where == where]
-        if lines:
+        if lines and where != FIND_LINKS:
             say(f"{key} of the project decides versions here too: {', '.join(lines)}.")
+
+
+def builds_of(file: Path, decided: Decided) -> dict[str, Any]:
+    """What a pyproject.toml in dependencies/project/ says of builds, and what follows from it."""
+    tables = tables_in(file)
+    try:
+        names = uv_builds.compiled_names(read_toml(file), decided.wanted)
+    except MetadataError:
+        names = set()
+    builds = {**{name: ["torch"] for name in names}, **tables.get(BUILDS, {})}
+    return {**tables, BUILDS: builds}
+
+
+def share_builds(
+    dependencies: Path, before: dict[str, Any], decided: Decided, adding: Sequence[str]
+) -> None:
+    """Write what builds need, where uv reads it: with PyTorch in the version of the images.
+
+    With a base image that has its own PyTorch, builds have that already.
+
+    Raises:
+        MetadataError: dependencies/pyproject.toml cannot be read.
+    """
+    file = dependencies / "pyproject.toml"
+    text = file.read_text(encoding="utf-8")
+    after = builds_of(dependencies / FILE, decided)
+    names = uv_builds.compiled_names(read_toml(file), decided.wanted)
+    names |= uv_builds.named_compiled(adding, decided.wanted)
+    after[BUILDS] = {**{name: ["torch"] for name in names}, **after[BUILDS]}
+    if decided.versions.base:
+        before, after = before | {BUILDS: {}}, after | {BUILDS: {}}
+    try:
+        new = uv_builds.with_builds(text, before, after, decided.versions.of)
+    except FileError as error:
+        raise MetadataError(str(error)) from error
+    if new != text:
+        file.write_text(new, encoding="utf-8")
 
 
 # --- uv ------------------------------------------------------------------------------------------
@@ -364,7 +428,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--code", type=Path, default=CODE)
     parser.add_argument("--dependencies", type=Path, default=DEPENDENCIES)
     verbs = parser.add_subparsers(dest="verb", required=True)
-    verbs.add_parser("read")
+    reading = verbs.add_parser("read")
+    reading.add_argument("adding", nargs="*", help="what is to be added then")
     locking = verbs.add_parser("lock")
     locking.add_argument("option", nargs="*")
     adding = verbs.add_parser("add")

@@ -33,8 +33,10 @@ if TYPE_CHECKING:
 # What may say that a folder is a project.
 FILES = ("pyproject.toml", "setup.cfg", "setup.py")
 # Lists of [tool.uv] that uv reads at the root of a workspace only.
-CONSTRAINTS = "constraint-dependencies"
-LIMITS = (CONSTRAINTS, "override-dependencies")
+CONSTRAINTS, FIND_LINKS = "constraint-dependencies", "find-links"
+LIMITS = (CONSTRAINTS, "override-dependencies", FIND_LINKS)
+# Tables of [tool.uv] on packages without wheels, likewise.
+BUILDS, STATED = "extra-build-dependencies", "dependency-metadata"
 # Extras and groups of these names are for those who work on the project.
 DEV = ("dev", "develop", "development", "test", "tests", "testing")
 # The build of a CUDA extension imports torch, at least to name the class of the extension. Metadata
@@ -123,6 +125,7 @@ class Declared:
         sources: [tool.uv.sources] of these by normalised name.
         indexes: as [[tool.uv.index]]: those that sources name, and those for all packages.
         limits: lists of [tool.uv] that decide versions, by their keys in LIMITS.
+        tables: BUILDS and STATED of [tool.uv].
         files: what was read, relative to the root.
         untaken: names of extras and groups that were not taken.
         notes: sentences about what was left out.
@@ -134,6 +137,7 @@ class Declared:
     sources: dict[str, Any] = field(default_factory=dict)
     indexes: list[dict[str, Any]] = field(default_factory=list)
     limits: dict[str, list[str]] = field(default_factory=dict)
+    tables: dict[str, Any] = field(default_factory=dict)
     files: list[str] = field(default_factory=list)
     untaken: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -600,6 +604,8 @@ class Reader:
         found.limits = {
             key: [line for line in uv[key] if isinstance(line, str)] for key in LIMITS if key in uv
         }
+        take_pages(found, toml)
+        take_builds(found, uv, self.torch)
         known = names_in(found.requires)
         found.requires += [
             line for line in build_requirements(toml) if not names_in([line]) <= known
@@ -727,3 +733,29 @@ def take_indexes(found: Declared, toml: Mapping[str, Any]) -> None:
     for index in declared_indexes(toml):
         if index not in found.indexes:
             found.indexes.append(index)
+
+
+def take_pages(found: Declared, toml: Mapping[str, Any]) -> None:
+    """Take the pages of links to packages that uv and PDM look at, without folders."""
+    of_pdm = toml.get("tool", {}).get("pdm", {}).get("source", ())
+    pages = [*found.limits.get(FIND_LINKS, ())]
+    pages += [str(one.get("url", "")) for one in of_pdm if one.get("type") == "find_links"]
+    folders = [page for page in pages if not re.match(r"https?://", page)]
+    if folders:
+        found.notes.append(f"find-links {', '.join(folders)}: left out, builds do not have it.")
+    kept = [page for page in pages if page not in folders]
+    found.limits.pop(FIND_LINKS, None)
+    if kept:
+        found.limits[FIND_LINKS] = kept
+
+
+def take_builds(found: Declared, uv: Mapping[str, Any], torch: str) -> None:
+    """Take what [tool.uv] says of packages that are built."""
+    builds = {str(canonicalize_name(name)): one for name, one in uv.get(BUILDS, {}).items()}
+    # uv locks where nothing is installed. What people turn the isolation off for is PyTorch.
+    for name in uv.get("no-build-isolation-package", ()) if torch else ():
+        if str(canonicalize_name(name)) not in builds:
+            builds[str(canonicalize_name(name))] = ["torch"]
+            found.notes.append(f"{name}: built with torch, in place of no-build-isolation-package.")
+    stated = uv.get(STATED, [])
+    found.tables = {key: one for key, one in ((BUILDS, builds), (STATED, stated)) if one}

@@ -18,8 +18,11 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from intake.text import has_secret, without_secret
 from project_metadata import (
+    BUILDS,
     CONSTRAINTS,
+    FIND_LINKS,
     LIMITS,
+    STATED,
     Declared,
     MetadataError,
     Reader,
@@ -57,7 +60,8 @@ def say(text: str) -> None:
 def text_of(found: Declared) -> str:
     """The content of dependencies/project/pyproject.toml."""
     tables = project_tables(unique(found.requires), unique(found.dev))
-    return f"{HEAD}{tables}\n{uv_tables(found.sources, found.indexes, found.limits)}"
+    uv = uv_tables(found.sources, found.indexes, {**found.limits, **found.tables})
+    return f"{HEAD}{tables}\n{uv}"
 
 
 def unique(lines: Iterable[str]) -> list[str]:
@@ -200,7 +204,7 @@ def addresses_of(found: Declared) -> list[str]:
         if isinstance(entry, dict)
     ]
     urls += [entry.get(key, "") for entry in entries for key in ("git", "url")]
-    return [*map(str, urls)]
+    return [*map(str, urls), *found.limits.get(FIND_LINKS, ())]
 
 
 def refuse_passwords(texts: Iterable[str], where: str) -> None:
@@ -221,6 +225,15 @@ def limits_in(file: Path) -> dict[str, list[str]]:
     except MetadataError:
         return {}
     return {key: uv[key] for key in LIMITS if key in uv}
+
+
+def tables_in(file: Path) -> dict[str, Any]:
+    """The tables on builds that dependencies/project/ has."""
+    try:
+        uv = read_toml(file).get("tool", {}).get("uv", {})
+    except MetadataError:
+        return {}
+    return {key: uv[key] for key in (BUILDS, STATED) if key in uv}
 
 
 def keep_old(found: Declared, old: Declared, file: Path) -> None:

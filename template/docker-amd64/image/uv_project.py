@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -40,10 +40,16 @@ def project_tables(requires: Iterable[str], dev: Iterable[str] | None = None) ->
 def uv_tables(
     sources: Mapping[str, object],
     indexes: Sequence[Mapping[str, object]],
-    limits: Mapping[str, Sequence[str]] | None = None,
+    others: Mapping[str, Any] | None = None,
 ) -> str:
-    """[tool.uv] with where the requirements come from, and further lists that decide versions."""
-    lists = "".join(toml_list(key, lines) for key, lines in (limits or {}).items() if lines)
+    """[tool.uv] with where the requirements come from, and further keys of it."""
+    lists = "".join(
+        toml_list(key, value)
+        if isinstance(value, list) and all(isinstance(one, str) for one in value)
+        else f"{key} = {toml_value(value)}\n"
+        for key, value in (others or {}).items()
+        if value
+    )
     parts = [f"[tool.uv]\npackage = false\n{lists}"]
     for index in indexes:
         pairs = "".join(f"{key} = {toml_value(value)}\n" for key, value in index.items())
