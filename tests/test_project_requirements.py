@@ -493,6 +493,31 @@ def test_the_first_lock_has_the_versions_of_the_projects_own(
     assert 'version = "2.0+local"' in (dependencies(code) / "uv.lock").read_text()
 
 
+@pytest.mark.usefixtures("wheels")
+def test_a_version_of_the_projects_own_lock_that_does_not_fit_leaves_the_others(
+    code: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = dependencies(code) / "pyproject.toml"
+    own = DEPENDENCIES.replace("dependencies = []", 'dependencies = ["late", "hand<2"]')
+    file.write_text(own)
+    put(
+        code,
+        {
+            "pyproject.toml": '[project]\nname = "x"\nversion = "0"\ndependencies = ["early"]\n'
+            '[tool.uv]\nconstraint-dependencies = ["hand<1"]\n'
+        },
+    )
+    pins = {"early": "1.0", "hand": "0.6.1", "late": "0.5", "setuptools": "75.0"}
+    rows = [f'[[package]]\nname = "{name}"\nversion = "{pins[name]}"\n' for name in pins]
+    put(code, {"uv.lock": "".join(rows)})
+    assert run("lock") == 0
+    said = capsys.readouterr().err
+    assert "but for those that do not fit these images: late==0.5, setuptools==75.0." in said
+    lock = tomllib.loads((dependencies(code) / "uv.lock").read_text())
+    versions = {one["name"]: one["version"] for one in lock["package"]}
+    assert (versions["early"], versions["late"]) == ("1.0", "0.6.1")
+
+
 def test_the_rendered_file_is_that_of_a_project_without_metadata() -> None:
     rendered = ROOT / "template/docker-amd64/dependencies" / project_requirements.FILE
     assert rendered.read_text() == project_requirements.text_of(Declared())

@@ -31,7 +31,7 @@ from packaging.version import InvalidVersion, Version
 
 import project_requirements
 import uv_builds
-from import_files import LOCKS, OVERRIDE, Line, edited
+from import_files import LOCKS, OVERRIDE, Line, Lock, edited, those_that_can_be_had
 from intake import requirement as rules
 from intake.family import comes_with_torch
 from intake.found import (
@@ -40,10 +40,12 @@ from intake.found import (
     FIND_LINKS,
     INDEX,
     MAIN,
+    TAKEN,
     Entry,
     Place,
     Wanted,
     grouped,
+    shortened,
 )
 from intake.text import FileError
 from project_metadata import (
@@ -66,7 +68,7 @@ from project_requirements import (
     say,
     tables_in,
 )
-from uv_project import NAME, toml_value
+from uv_project import NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -79,6 +81,7 @@ ROOT_LISTS = (
     (OVERRIDE, "override-dependencies"),
     (FIND_LINKS, "find-links"),
 )
+MOST_TRIES = 40  # of uv, to find the versions of another lock that do not fit
 STDERR = 2  # uv says nothing that anybody asked for
 
 
@@ -405,18 +408,43 @@ def prefer(code: Path, dependencies: Path, options: argparse.Namespace) -> None:
         say(f"{said}, which has no versions that can be taken over.")
         return
     with tempfile.TemporaryDirectory() as temporary:
-        own = Path(temporary, "dependencies")
-        shutil.copytree(dependencies, own)
-        file = own / "pyproject.toml"
-        text = file.read_text(encoding="utf-8")
-        line = f"constraint-dependencies = {toml_value(pins)}\n"
-        file.write_text(re.sub(r"(?m)^\[tool\.uv\]\n", rf"\g<0>{line}", text, count=1), "utf-8")
-        done = subprocess.run(["uv", "lock"], cwd=own, check=False, capture_output=True, text=True)
-        if done.returncode:
+        copy = Lock(dependencies, Path(temporary))
+        kept = pins_that_fit(
+            copy, (dependencies / "pyproject.toml").read_text("utf-8"), pins, options
+        )
+        if not kept:
             say(f"{said}, whose versions do not fit these images: they are resolved anew.")
             return
-        shutil.copyfile(own / "uv.lock", dependencies / "uv.lock")
-    say(f"{said}; it begins with the versions of that.")
+        shutil.copyfile(copy.folder / "uv.lock", dependencies / "uv.lock")
+    others = [pin for pin in pins if pin not in kept]
+    but = f", but for those that do not fit these images: {shortened(others)}" if others else ""
+    say(f"{said}; it begins with the versions of that{but}.")
+
+
+def pins_that_fit(
+    copy: Lock, text: str, pins: Sequence[str], options: argparse.Namespace
+) -> list[str]:
+    """The pins that the images can be locked with together; the copy has their lock then.
+
+    Those that the rules of an import know are left out first: most are found without a try.
+    """
+    tries = 0
+
+    def fails(lines: Sequence[Line]) -> str:
+        nonlocal tries
+        tries += 1
+        return "it was not tried" if tries > MOST_TRIES else copy.fails(edited(text, lines, []))
+
+    lines = [Line(CONSTRAINT, pin) for pin in pins]
+    if not fails(lines):
+        return list(pins)
+    if fails([]):  # whatever the pins are: the lock that follows says why
+        return []
+    wanted = what_is_decided(options).wanted
+    known = [line for line in lines if rules.judge(line.text, wanted).outcome == TAKEN]
+    kept, _ = those_that_can_be_had(known, fails)
+    tries = 0
+    return [] if fails(kept) else [line.text for line in kept]
 
 
 def main(arguments: Sequence[str]) -> int:
