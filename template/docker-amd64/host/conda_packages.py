@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Sequence
 from .compose import run_tools, show
 from .failures import failed
 from .files import read_file, write_file
-from .images import build_images, build_tools
+from .images import build_tools, refresh_images
 from .imports import name_changed_files
 from .metadata import COPY, changed_metadata, is_lock_current, record_lock
 from .passwords import refuse_in_words
@@ -96,7 +96,8 @@ def lock(project: Project, upgrade: list[str] | None = None) -> None:
     read_metadata(project)
     conda_env(project, "tools", "lock", *words)
     if conda_env(project, "tools", "pip-parts", capture=True).strip():
-        build_images(project, "pip-tools")
+        show("Installing the packages of conda.lock, beside which those from PyPI are resolved.")
+        refresh_images(project, {"pip-tools": "pip-tools"})
         conda_env(project, "pip-tools", "pip-lock", *words)
     record_lock(project, FILES)
 
