@@ -190,6 +190,15 @@ def test_a_package_of_pypi_is_locked_beside_what_conda_installed(
     small.ok("lock", "--check")
     assert small.ok("run", "python", "-c", VERSION.format("steady-stone")) == "1.0\n"
     assert small.ok("run", "python", "-c", VERSION.format("tinylib")) != "9.0\n"
+    # Its layer has what it brings, with its byte code, and none of Python's or of other packages.
+    compiled = (
+        "import steady_stone as s; from pathlib import Path; print(Path(s.__cached__).is_file())"
+    )
+    assert small.ok("run", "python", "-c", compiled) == "True\n"
+    form = ("--no-trunc", "--human=false", "--format", "{{.Size}} {{.CreatedBy}}")
+    history = run("docker", "history", *form, small.image("runtime")).stdout
+    (size,) = re.findall(r"(?m)^(\d+) .*delta/deps ", history)
+    assert 0 < int(size) < 200_000
 
 
 # --- what the project itself requires -------------------------------------------------------------

@@ -41,7 +41,12 @@ pip_part() {
     [[ -f $1 ]] || return 0
     # By default uv looks for a package only in the first index that has it. The hashes make it safe to search all:
     # https://docs.astral.sh/uv/concepts/indexes/#searching-across-multiple-indexes
+    touch /tmp/before-pip
+    sleep 0.01
     uv pip install --no-deps --verify-hashes --index-strategy unsafe-best-match --requirement "$1"
+    # uv would compile all of site-packages anew, and each file of it would be a part of this layer.
+    find /opt/venv/lib -cnewer /tmp/before-pip -name '*.py' -print0 |
+        /opt/venv/bin/python -I -S /opt/container/bytecode.py "$UV_CACHE_DIR/bytecode"
 }
 
 if [[ $1 == download ]]; then
