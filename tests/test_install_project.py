@@ -15,12 +15,14 @@ from tests.support.entrypoint import entrypoint
 
 DOCKER = ROOT / "template/docker-amd64"
 # A build backend of its own folder, so that a test needs no index. It writes the version that it is
-# handed, as setuptools_scm does.
+# handed, as setuptools_scm or uv-dynamic-versioning does.
 BACKEND = """
 import os, pathlib, zipfile
 
 def build_editable(folder, config_settings=None, metadata_directory=None):
-    version = os.environ.get("SETUPTOOLS_SCM_PRETEND_VERSION")
+    is_uv = "uv-dynamic-versioning" in pathlib.Path("pyproject.toml").read_text()
+    name = "UV_DYNAMIC_VERSIONING_BYPASS" if is_uv else "SETUPTOOLS_SCM_PRETEND_VERSION"
+    version = os.environ.get(name)
     if pathlib.Path("broken").exists():
         raise LookupError("unable to detect the version\\nof this folder")
     info = f"thing-{version or 1}.dist-info"
@@ -182,8 +184,11 @@ def test_where_the_home_takes_no_file_the_command_starts(container: Container) -
     assert "Traceback" not in done.stderr
 
 
-def test_a_version_of_git_is_handed_in_where_no_repository_is_seen(container: Container) -> None:
-    text = PYPROJECT.replace("REQUIRES", "") + "[tool.setuptools_scm]\n"
+@pytest.mark.parametrize("table", ["setuptools_scm", "uv-dynamic-versioning"])
+def test_a_version_of_git_is_handed_in_where_no_repository_is_seen(
+    container: Container, table: str
+) -> None:
+    text = PYPROJECT.replace("REQUIRES", "") + f"[tool.{table}]\n"
     container.write({"pyproject.toml": text, "backend.py": BACKEND, "src/thing.py": ""})
     command = "import importlib.metadata as m; print(m.version('thing'))"
     assert container.start(command, PROJECT_VERSION="1.4.dev2+g12").stdout == "1.4.dev2+g12\n"

@@ -13,7 +13,7 @@ import pytest
 
 from host import system_packages
 from host.failures import explain
-from host.project import Project, StopError
+from host.project import Project, StopError, me
 from host.system_packages import APT_NAME, TABLE, read_table
 from missing_library import explanation
 from tests.support.program import PROJECT
@@ -54,8 +54,8 @@ def test_every_entry_of_the_table_can_be_found_and_installed() -> None:
         assert APT_NAME.fullmatch(name)
         assert "t64" not in name  # not every distribution has it
     for name, entry in wheels.items():
-        assert name == re.sub(r"[-_.]+", "-", name).lower()
-        assert entry.keys() <= {"needs", "build", "says", "source"}
+        assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*(<\d+(\.\d+)*)?", name)
+        assert entry.keys() <= {"needs", "build", "says", "source", "unless"}
         assert entry["needs"]
         assert set(entry["needs"]) <= packages.keys()
         assert re.match(r"https://|readelf -d of ", entry["source"])
@@ -94,7 +94,34 @@ def test_nothing_is_said_where_a_list_has_all(
 ) -> None:
     add("libglib2.0-0:amd64", "libxcb1")
     capsys.readouterr()
-    assert system_packages.needs_lines(project, {"opencv-python", "numpy"}) == []
+    assert system_packages.needs_lines(project, {"opencv-python": "5", "numpy": "2"}) == []
+
+
+@pytest.mark.parametrize(
+    ("lock", "command"),
+    [
+        ("soundfile==0.11.0\n", "--apt libsndfile1"),
+        ("soundfile==0.13.1\n", ""),
+        ("Cartopy==0.21.1\n", "--apt libgeos-c1v5 && {} add --apt --build libgeos-dev"),
+        ("cartopy==0.25.0\n", ""),
+        ("pygraphviz==1.14\n", "--apt graphviz && {} add --apt --build libgraphviz-dev"),
+        ("psycopg==3.3.1\n", "--apt libpq5"),
+        ("psycopg==3.3.1\npsycopg-binary==3.3.1\n", ""),
+    ],
+)
+def test_what_only_some_releases_need_is_named_for_those(
+    project: Project, capsys: pytest.CaptureFixture[str], lock: str, command: str
+) -> None:
+    rows = [line.partition("==") for line in lock.splitlines()]
+    as_uv = "".join(f'name = "{name}"\nversion = "{version}"\n' for name, _, version in rows)
+    for name, text in (("pip.lock", lock), ("uv.lock", as_uv)):
+        with system_packages.needs_named(project):
+            (project.folder / "dependencies" / name).write_text(text)
+        said = capsys.readouterr().err
+        wanted = f"add {command.format(me())}\n" if command else ""
+        assert said.endswith(wanted)
+        assert bool(said) == bool(command)
+        (project.folder / "dependencies" / name).unlink()
 
 
 # --- add --apt ------------------------------------------------------------------------------------

@@ -139,7 +139,7 @@ def override(project: Project) -> str:
 
 # Build backends whose version is that of git.
 OF_GIT = re.compile(
-    r"setuptools[_-]scm|hatch-vcs|flit[_-]scm|poetry-dynamic-versioning|\bpbr\b|source = .scm."
+    r"setuptools[_-]scm|hatch-vcs|flit[_-]scm|(poetry|uv)-dynamic-versioning|\bpbr\b|source = .scm."
 )
 
 

@@ -19,7 +19,7 @@ from .project import USAGE, StopError, me
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from .look import Case, Seen
     from .project import Project
@@ -27,8 +27,11 @@ if TYPE_CHECKING:
 TABLE = Path(__file__).resolve().parents[1] / "image" / "system_packages.json"
 RUNTIME, DEV, BUILD = LISTS = ("apt-runtime.txt", "apt-dev.txt", "apt-build.txt")
 LOCKS = ("uv.lock", "pip.lock", "pip-dev.lock")  # conda's own packages bring what they need
-# The name of a package in uv.lock, and in a lock of the form of a requirements file.
-LOCKED = re.compile(r'(?m)^(?:name = "([^"]+)"$|([A-Za-z0-9][\w.-]*)(?:\[[^]]*\])? ?(?:==|@ ))')
+# The name and version of a package in uv.lock, and in a lock of the form of a requirements file.
+LOCKED = re.compile(
+    r'(?m)^(?:name = "([^"]+)"(?:\nversion = "([^"]+)")?$'
+    r"|([A-Za-z0-9][\w.-]*)(?:\[[^]]*\])? ?(?:==([\w.!+-]+)|@ ))"
+)
 # What Debian's policy allows (5.6.1), and behind it what apt takes: an architecture, a version.
 APT_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+(:[a-z0-9-]+)?([=/][\w.+:~-]+)?")
 
@@ -67,16 +70,31 @@ def needs_of(entry: dict[str, Any], table: dict[str, Any], have: set[str]) -> Ne
     )
 
 
+def entry_for(table: dict[str, Any], name: str, version: str) -> dict[str, Any] | None:
+    """The entry of the table for a release of a package; "" is the newest."""
+    wheels: dict[str, dict[str, Any]] = table["wheels"]
+    for key, entry in wheels.items():
+        base, _, below = key.partition("<")
+        if base == name and below and version and release(version) < release(below):
+            return entry
+    return wheels.get(name)
+
+
+def release(version: str) -> list[int]:
+    """The numbers at the start of a version."""
+    return [int(number) for number in re.findall(r"\d+", version)[:3]]
+
+
 # ------------------------------------------------------------------------- what a lock brings
 
 
-def locked(project: Project) -> set[str]:
-    """The names of the packages that the locks have from PyPI."""
+def locked(project: Project) -> dict[str, str]:
+    """The packages that the locks have from PyPI, name to version."""
     texts = (read_text(project.folder / "dependencies" / name) for name in LOCKS)
     return {
-        re.sub(r"[-_.]+", "-", one or other).lower()
+        re.sub(r"[-_.]+", "-", one or other).lower(): version or other_version
         for text in texts
-        for one, other in LOCKED.findall(text)
+        for one, version, other, other_version in LOCKED.findall(text)
     }
 
 
@@ -85,17 +103,26 @@ def needs_named(project: Project) -> Iterator[None]:
     """Say what the packages that are new in the locks need from the distribution."""
     before = locked(project)
     yield
-    lines = needs_lines(project, locked(project) - before)
+    now = locked(project)
+    lines = needs_lines(project, {name: now[name] for name in now if name not in before}, now)
     if lines:
         show("\n".join(lines))
 
 
-def needs_lines(project: Project, names: Iterable[str]) -> list[str]:
-    """What packages need that no list has, and the command that adds it; [] if there is nothing."""
+def needs_lines(project: Project, new: Mapping[str, str], beside: Iterable[str] = ()) -> list[str]:
+    """What packages need that no list has, and the command that adds it; [] if there is nothing.
+
+    Args:
+        project: the project.
+        new: the packages, name to version.
+        beside: all that the locks have.
+    """
     table, have = read_table(), listed(project)
+    entries = ((name, entry_for(table, name, version)) for name, version in sorted(new.items()))
     found: dict[str, Needs] = {
-        name: needs_of(table["wheels"][name], table, have)
-        for name in sorted(set(names) & table["wheels"].keys())
+        name: needs_of(entry, table, have)
+        for name, entry in entries
+        if entry and entry.get("unless", "") not in beside
     }
     found = {name: needs for name, needs in found.items() if any(needs)}
     if not found:
@@ -181,8 +208,9 @@ def missing_library(case: Case) -> Seen:
     names = locked(case.project)
     found = {
         name: needs_of(entry, table, set())
-        for name, entry in table["wheels"].items()
-        if library in entry["needs"] and name in names
+        for name, version in names.items()
+        for entry in [entry_for(table, name, version)]
+        if entry and library in entry["needs"]
     }
     unknown = ("This program", Needs([table["packages"][library]], []))
     who, needs = next(iter(found.items()), unknown)
@@ -192,9 +220,10 @@ def missing_library(case: Case) -> Seen:
 
 def build_needs(case: Case) -> Seen:
     """What compiles a package that could not be built, if the table knows it."""
-    name = re.sub(r"[-_.]+", "-", re.split("[=@ ]", case.known.get("package", ""))[0]).lower()
+    spelled, *rest = re.split("[=@ ]+", case.known.get("package", ""))
+    name = re.sub(r"[-_.]+", "-", spelled).lower()
     table = read_table()
-    entry = table["wheels"].get(name, {})
+    entry = entry_for(table, name, rest[0] if rest else "") or {}
     needs = needs_of(entry, table, listed(case.project)) if entry.get("build") else Needs([], [])
     if not needs.build:
         return {}

@@ -25,13 +25,14 @@ from pip._vendor.packaging.requirements import InvalidRequirement, Requirement
 
 # Backends whose version is that of git, and what hands it to them. The documentation of each:
 # https://setuptools-scm.readthedocs.io/en/latest/overrides/, https://backend.pdm-project.org/metadata/,
-# https://docs.openstack.org/pbr/latest/user/packagers.html, https://github.com/mtkennerly/poetry-dynamic-versioning
+# https://docs.openstack.org/pbr/latest/user/packagers.html, https://github.com/mtkennerly/poetry-dynamic-versioning,
+# https://github.com/ninoseki/uv-dynamic-versioning
 OF_GIT = re.compile(
-    r"setuptools[_-]scm|hatch-vcs|flit[_-]scm|poetry-dynamic-versioning|\bpbr\b|source = .scm."
+    r"setuptools[_-]scm|hatch-vcs|flit[_-]scm|(poetry|uv)-dynamic-versioning|\bpbr\b|source = .scm."
 )
 HANDED_IN = (
     *("SETUPTOOLS_SCM_PRETEND_VERSION", "PDM_BUILD_SCM_VERSION", "PBR_VERSION"),
-    "POETRY_DYNAMIC_VERSIONING_BYPASS",
+    *("POETRY_DYNAMIC_VERSIONING_BYPASS", "UV_DYNAMIC_VERSIONING_BYPASS"),
 )
 UNKNOWN = "0.0.0"
 # What a backend asks for beside its own name when it installs in editable mode.

@@ -98,7 +98,7 @@ def explanation(
     found = [name for one in SAYS for name in re.findall(one, text) if name in table["packages"]]
     needs = {
         name: [one for one in entry["needs"] if not is_there(one)]
-        for name, entry in table["wheels"].items()
+        for name, entry in ((key.partition("<")[0], one) for key, one in table["wheels"].items())
         if (set(found) & set(entry["needs"]) or any(one in text for one in entry.get("says", ())))
         and is_installed(name)
     }

@@ -93,13 +93,14 @@ WITHOUT_GIT = {
     "PDM_BUILD_SCM_VERSION": "0",
     "PBR_VERSION": "0",
     "POETRY_DYNAMIC_VERSIONING_BYPASS": "0",
+    "UV_DYNAMIC_VERSIONING_BYPASS": "0",
 }
 # Build backends and their plugins in pure Python. The images have them, so that the entrypoint
 # can install the project without an index. Others, such as cython or meson-python, compile.
 PURE_BACKENDS = {
     *("editables", "flit-core", "flit-scm", "hatch-fancy-pypi-readme", "hatch-vcs", "hatchling"),
     *("pbr", "pdm-backend", "poetry-core", "poetry-dynamic-versioning", "setuptools-scm"),
-    *("setuptools-git-versioning", "versioneer", "versioningit"),
+    *("setuptools-git-versioning", "uv-dynamic-versioning", "versioneer", "versioningit"),
 }
 # What a backend asks for beside its own name when it installs in editable mode.
 FOR_EDITABLE = {"hatchling": "editables>=0.3"}
