@@ -339,6 +339,22 @@ def test_a_base_image_that_has_a_folder_where_ours_goes(plain_project: Project) 
     assert failure(result, "already exists") == "base-image-has-our-folder"
 
 
+def test_a_base_image_with_a_user_of_its_own(plain_project: Project) -> None:
+    image = "hearth-tests:has-user"
+    text = "FROM debian:bookworm-slim\nUSER nobody\n"
+    built = plain_project.owner.run(
+        "docker", "build", "--tag", image, "-", cwd=plain_project.folder, stdin=text
+    )
+    assert built.returncode == 0, built.stderr
+    try:
+        result = plain_project.sh("build", env={"BASE_IMAGE": image})
+    finally:
+        plain_project.owner.run("docker", "image", "rm", image, cwd=plain_project.folder)
+    _, command, name = ending(result, "has the user nobody")
+    assert name == "base-image-user"
+    assert image in command
+
+
 @pytest.mark.parametrize("command", ["config", "up", "build"])
 def test_without_env_plain_docker_compose_names_the_command_to_run(
     plain_project: Project, command: str

@@ -13,6 +13,11 @@ set -euo pipefail
 name=$1 stage=${2:-}
 script=/mnt/$name/$name.sh
 if [[ $name == packages ]]; then script=${0%/*}/workspace-packages.sh; fi
+# This is the first step of a build, also without a script.
+if [[ $name == pre-install ]] && ((EUID)); then
+    printf '\nThe base image has the user %s, and a build needs root.\n' "$(id -un 2>/dev/null || id -u)" >&2
+    exit 1
+fi
 if [[ -n $stage ]]; then mkdir -p "/opt/delta/$stage"; fi
 [[ -f $script ]] || exit 0
 
