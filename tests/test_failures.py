@@ -26,7 +26,7 @@ ENGINES = ("docker", "docker-rootless", "docker-desktop", "podman")
 HOSTS = ("mac", "wsl", "no-systemd", "docker-ce", "fedora", "rhel", "ubuntu")
 LINE = re.compile(
     r"#.*||[a-z-]+|  (says|cause|run|edit|look|status|before)  \S.*\S"
-    rf"|  run ({'|'.join(ENGINES)})?( ?({'|'.join(HOSTS)}))?  \S.*\S"
+    rf"|  run ({'|'.join(ENGINES)})?( ?({'|'.join(HOSTS)})){{,2}}  \S.*\S"
     f"|  when  ({failure_rows.REGISTRY}|{failure_rows.ASKED})"
 )
 IMAGE = "registry.example:5000/team/work:1"
@@ -112,11 +112,64 @@ def test_nothing_is_read_before_something_has_failed() -> None:
     assert subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, check=True).stdout == b"0\n"
 
 
-def test_an_engine_is_restarted_in_one_way() -> None:
-    rows = {name: failure_rows.row(name).run for name in ("engine-silent", "daemon-certificate")}
-    assert rows["engine-silent"].keys() == rows["daemon-certificate"].keys()
-    for kind, command in rows["daemon-certificate"].items():
-        assert command.endswith(rows["engine-silent"][kind])
+HERE = (
+    ("ubuntu", "debian"),
+    ("fedora",),
+    ("rhel", "fedora"),
+    ("no-systemd", "ubuntu"),
+    ("no-systemd", "fedora"),
+)
+
+
+def command_for(name: str, kind: str, here: tuple[str, ...]) -> str:
+    """The command of a row for an engine and a host."""
+    return remedy_for(failure_rows.row(name), kind, here)
+
+
+@pytest.mark.parametrize("here", [*HERE, ("mac",), ("wsl", "ubuntu")], ids=" ".join)
+@pytest.mark.parametrize("kind", ENGINES)
+def test_an_engine_is_restarted_in_one_way(kind: str, here: tuple[str, ...]) -> None:
+    certificate = command_for("daemon-certificate", kind, here)
+    assert certificate.endswith(command_for("engine-silent", kind, here))
+    assert ("update-ca-certificates" in certificate) <= ("fedora" not in here)
+
+
+@pytest.mark.parametrize("here", HERE, ids=" ".join)
+@pytest.mark.parametrize("kind", ["docker", "docker-rootless", "podman"])
+def test_nvidias_toolkit_is_installed_as_the_host_does_and_then_told_to_the_engine(
+    kind: str, here: tuple[str, ...]
+) -> None:
+    install, _, then = command_for("gpu-toolkit-missing", kind, here).partition(" && ")
+    assert install.split()[1] == ("dnf" if "fedora" in here else "apt-get")
+    name = "gpu-cdi-missing" if kind == "podman" else "gpu-runtime-missing"
+    assert then == command_for(name, kind, here)
+    if kind != "podman":
+        assert then.endswith(command_for("engine-silent", kind, here))
+
+
+# Rows whose command is right although it is Docker's, and why.
+OF_DOCKER_ONLY = {
+    "engine-permission": "Podman has no daemon with a group",
+    "engine-context": "a context is Docker's",
+    "gpu-desktop": "it is about Docker Desktop",
+    "gpu-engine-not-restarted": "it is about the file of Docker's daemon",
+    "engine-old-store": "pipelines publish by Docker",
+    "compose-too-old": "pipelines publish by Docker",
+    "registry-user-missing": "pipelines publish by Docker",
+    "attestation-missing": "pipelines publish by Docker",
+}
+DOCKERS = re.compile(r"(^|&& |sudo )(docker |(systemctl( --user)?) \w+ docker|service docker)")
+
+
+@pytest.mark.parametrize("failure", table(), ids=lambda failure: failure.name)
+def test_no_command_is_of_an_engine_or_a_system_that_is_not_here(failure: Failure) -> None:
+    for here in HERE:
+        podman = remedy_for(failure, "podman", here)
+        if failure.name not in OF_DOCKER_ONLY:
+            assert not DOCKERS.search(podman), podman
+        if "no-systemd" in here:
+            for kind in ("docker", "podman"):
+                assert "systemctl restart docker" not in remedy_for(failure, kind, here)
 
 
 @pytest.mark.parametrize("failure", table(), ids=lambda failure: failure.name)

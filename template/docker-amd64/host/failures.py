@@ -102,7 +102,8 @@ def remedy_for(failure: Failure, kind: str, here: Sequence[str] = ()) -> str:
 
 def best_of(run: Mapping[str, str], kind: str, here: Sequence[str]) -> str:
     """Of the commands of a row, by engines and hosts, that for this engine and this host."""
-    words = [*(f"{kind} {host}" for host in here), kind, *here, ""]
+    pairs = [f"{one} {other}" for one in here for other in here]
+    words = [*(f"{kind} {one}" for one in (*pairs, *here)), kind, *pairs, *here, ""]
     return next(run[word] for word in words if word in run)
 
 
