@@ -269,7 +269,7 @@ def rootless(monkeypatch: pytest.MonkeyPatch, *folders: str, **fields: Any) -> G
         ),
         (
             (),
-            gpus.CONFIGURE_ROOTLESS,
+            row("gpu-runtime-missing").run["docker-rootless"].rpartition(" && ")[0],
         ),
     ],
 )
@@ -280,6 +280,25 @@ def test_rootless_docker_is_given_gpus_where_it_looks_for_them(
     facts = rootless(monkeypatch, *(one.format(home=home) for one in folders))
     found = gpus.access(facts.engine, facts)
     assert found.fix == f"{fix.replace('{home}', home)} && systemctl --user restart docker"
+
+
+@pytest.mark.parametrize("here", [("ubuntu",), ("fedora",), ("no-systemd", "fedora")], ids=" ".join)
+@pytest.mark.parametrize("kind", ["docker", "docker-rootless", "podman"])
+def test_without_nvidias_toolkit_it_is_installed_as_this_host_does(
+    monkeypatch: pytest.MonkeyPatch, kind: str, here: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    monkeypatch.setattr(gpus, "remedy_for", lambda _row, kind: remedy_for(_row, kind, here))
+    engine = Engine(kind=kind, reachable=True, rootless=kind != "docker")
+    facts = GpuFacts(gpus=TWO, driver="550.54.15", gpu_status="found", engine=engine)
+    assert gpus.access(engine, facts).fix == remedy_for(row("gpu-toolkit-missing"), kind, here)
+    own = replace(engine, cdi_dirs=(f"{Path.home()}/.config/cdi",))
+    if kind == "docker-rootless":
+        command = gpus.access(own, replace(facts, engine=own)).fix
+        installer = "dnf" if "fedora" in here else "apt-get"
+        assert command.startswith(
+            f"sudo {installer} install nvidia-container-toolkit && nvidia-ctk"
+        )
 
 
 def test_a_cdi_file_that_is_newer_than_rootless_docker_wants_a_restart(

@@ -37,11 +37,6 @@ PODMAN_DIRS = ("/etc/cdi", "/var/run/cdi")  # where an engine looks by default
 # moby pull request 47706; the notes of NVIDIA Container Toolkit 1.19.1.
 READABLE = {("docker", 25): (0, 6, 0), ("podman", 4): (0, 6, 0)}
 
-CONFIGURE = "sudo nvidia-ctk runtime configure --runtime=docker"
-CONFIGURE_ROOTLESS = (
-    "nvidia-ctk runtime configure --runtime=docker --config=$HOME/.config/docker/daemon.json"
-)
-INSTALL = "sudo apt-get install nvidia-container-toolkit"
 GUIDE = (
     "https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest/install-guide.html"
 )
@@ -253,7 +248,7 @@ def mechanism(kind: str, found: Engine) -> str:
 def why_no_access(found: Engine) -> str:
     """Why an engine that answers hands over no GPU, in half a sentence."""
     if found.kind == "docker-desktop":
-        return "Docker Desktop hands GPUs to containers on Windows only; Docker Engine does here"
+        return row("gpu-desktop").cause.rstrip(".")
     if found.kind == "podman":
         return "Podman needs a CDI file for the GPUs, and there is none"
     if shutil.which("nvidia-ctk"):
@@ -262,20 +257,20 @@ def why_no_access(found: Engine) -> str:
 
 
 def access_command(found: Engine) -> str:
-    """The command that gives an engine GPU access."""
+    """The command that gives an engine GPU access, from the table of failures."""
     if found.kind == "docker-desktop":
-        return "docker context use default"
-    if found.kind == "podman":
-        command = generate(f"{PODMAN_DIRS[0]}/nvidia.yaml")
-    elif found.rootless and found.cdi_dirs:
+        return remedy_for(row("gpu-desktop"), found.kind)
+    has_toolkit = shutil.which("nvidia-ctk")
+    install = remedy_for(row("gpu-toolkit-missing"), found.kind)
+    if found.kind == "docker-rootless" and found.cdi_dirs:
         # A folder of the user's, which engines since version 29.2 look into, needs no root.
         home = str(Path.home())
         folder = next((one for one in found.cdi_dirs if one.startswith(home)), found.cdi_dirs[0])
         command = f"{generate(f'{folder}/nvidia.yaml')} && {restart(found)}"
-    else:
-        configure = CONFIGURE_ROOTLESS if found.rootless else CONFIGURE
-        command = f"{configure} && {restart(found)}"
-    return command if shutil.which("nvidia-ctk") else f"{INSTALL} && {command}"
+        # The package is that row's first command.
+        return command if has_toolkit else f"{install.partition(' && ')[0]} && {command}"
+    missing = "gpu-cdi-missing" if found.kind == "podman" else "gpu-runtime-missing"
+    return remedy_for(row(missing), found.kind) if has_toolkit else install
 
 
 def gpu_lines(facts: GpuFacts) -> list[str]:
