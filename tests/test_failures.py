@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -20,7 +22,7 @@ from host.engine import broken
 from host.failure_rows import FOLDER, Failure, matches, table
 from host.failures import explain, remedy_for
 from host.gpu_facts import GpuFacts as Facts
-from host.project import Project
+from host.project import Project, StopError
 
 ENGINES = ("docker", "docker-rootless", "docker-desktop", "podman")
 HOSTS = ("mac", "wsl", "no-systemd", "docker-ce", "fedora", "rhel", "ubuntu")
@@ -387,6 +389,47 @@ def test_what_the_project_itself_asks_for_is_opened_where_it_asks(
     (project.root / "setup.py").write_text("setup()\n")
     _, command = sentence(project, OF_THE_PROJECT)
     assert command.endswith("dependencies/pyproject.toml")
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="reads TOML with the standard library")
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [('[project]\ndependencies = [\n"numpy=3"]\n', 3), ('[project]\nname = "demo\n', 2)],
+    ids=["requirement", "TOML"],
+)
+@pytest.mark.parametrize("verb", ["add", "lock", "build"])
+def test_what_is_wrong_in_the_projects_own_file_stops_with_its_line(
+    project: Project, monkeypatch: pytest.MonkeyPatch, verb: str, text: str, line: int
+) -> None:
+    class BuiltError(Exception):
+        """All was checked."""
+
+    def built(_: Project) -> None:
+        raise BuiltError
+
+    own = project.root / "pyproject.toml"
+    (project.folder / "dependencies/pyproject.toml").write_text("[project]\n")
+    monkeypatch.setattr(pip_packages, "build_tools", built)
+    monkeypatch.setattr(pip_packages, "add_to_list", lambda *_: False)
+    options = argparse.Namespace(name=["six"], dev=False, image=False, check=False, upgrade=None)
+    verbs: dict[str, Callable[[], object]] = {
+        "add": lambda: pip_packages.do_add(project, options),
+        "lock": lambda: pip_packages.do_lock(project, options),
+        "build": lambda: pip_packages.lock_if_stale(project),
+    }
+    own.write_text(text)
+    if verb != "add":  # in existing code, another tool may read the file
+        with pytest.raises(BuiltError):
+            verbs[verb]()
+    project.package = "demo"
+    with pytest.raises(StopError) as stop:
+        verbs[verb]()
+    assert stop.value.name == "dependency-file-invalid"
+    assert stop.value.sentence.startswith(f"Line {line} of pyproject.toml cannot be read: ")
+    assert stop.value.command == f'"${{EDITOR:-vi}}" +{line} {shlex.quote(str(own))}'
+    own.write_text('[project]\ndependencies = ["numpy"]\n')
+    with pytest.raises(BuiltError):
+        verbs[verb]()
 
 
 def test_what_is_imported_under_another_name_is_named(project: Project) -> None:

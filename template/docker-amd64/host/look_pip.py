@@ -30,17 +30,18 @@ IMPORTED = {
 
 
 def dependency_file(case: Case) -> Seen:
-    """The line that cannot be read, and why."""
-    number = case.known.get("number", "")
+    """The file and its line that cannot be read, and why."""
+    number, seen = case.known.get("number", ""), {"file": DEPENDENCIES}
     if number:
         found = re.search(
             r"TOML parse error at line[^\n]*\n(?:.*\|[^\n]*\n)+\s*([^\n]+)", case.text
         )
-        return {"reason": found.group(1).strip() if found else "its TOML is invalid"}
+        reason = found.group(1).strip() if found else "its TOML is invalid"
+        return {**seen, "reason": reason}
     given = re.search(r'GIVEN VALUE:\s*"([^\n]*)"', case.text)
     line = line_of(case.project, DEPENDENCIES, given.group(1)) if given else 0
     what = given.group(1) if given else "an entry"
-    return {"number": str(line), "reason": f"{what} is not a package with a version"}
+    return {**seen, "number": str(line), "reason": f"{what} is not a package with a version"}
 
 
 def requirement(case: Case) -> Seen:

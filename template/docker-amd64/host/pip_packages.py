@@ -8,12 +8,15 @@ import shlex
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Sequence
 
+from .ask import read_text
 from .compose import run_tools, show
 from .env_file import ProbeError
 from .failures import failed
 from .files import read_file, write_file
 from .images import build_tools
 from .imports import RECORD, name_changed_files, said_of_first, write
+from .look import edit
+from .look_pip import DEPENDENCIES
 from .metadata import COPY, changed_metadata, is_lock_current, record_lock
 from .passwords import refuse_in_words
 from .project import code_folder, me
@@ -22,8 +25,9 @@ from .system_packages import add_to_list, needs_named
 
 if TYPE_CHECKING:
     import argparse
+    from pathlib import Path
 
-    from .project import Project
+    from .project import Project, StopError
 
 FILES = ("pyproject.toml", "base-override.txt", COPY)
 LOCK, STALE = "uv.lock", "lock-stale"  # and the id of the failure of one that does not match
@@ -105,12 +109,33 @@ def invalid_line(text: str) -> tuple[int, str] | None:
 
 
 def check_file(project: Project) -> None:
-    """Raises StopError where uv could not read dependencies/pyproject.toml."""
+    """Raises StopError where uv could not read dependencies/pyproject.toml.
+
+    That of a new project's code likewise: what it requires would be left out, or stay as it was.
+    """
     file = project.folder / "dependencies" / "pyproject.toml"
     found = invalid_line(file.read_text("utf-8", "replace"))
     if found:
-        number, reason = found
-        raise failed("dependency-file-invalid", project, number=str(number), reason=reason)
+        raise invalid(project, *found)
+    if project.package:
+        check_own_file(project)
+
+
+def check_own_file(project: Project) -> None:
+    """Raises StopError where uv could not read the pyproject.toml of the code."""
+    file = code_folder(project) / "pyproject.toml"
+    found = invalid_line(read_text(file).lstrip("\ufeff"))
+    if found:
+        raise invalid(project, *found, file)
+
+
+def invalid(project: Project, line: int, reason: str, own: Path | None = None) -> StopError:
+    """The failure of a line in the code's `own` pyproject.toml, else in that of dependencies/."""
+    file = own.name if own else DEPENDENCIES
+    known = {"number": str(line), "reason": reason, "file": file}
+    if own:
+        known["remedy"] = edit(str(own), line)
+    return failed("dependency-file-invalid", project, **known)
 
 
 def lock_options(parser: argparse.ArgumentParser) -> None:
@@ -176,6 +201,8 @@ def do_add(project: Project, options: argparse.Namespace) -> None:
         return
     refuse_in_words(project, options.name)
     check_file(project)
+    if not options.image:
+        check_own_file(project)
     build_tools(project)
     with needs_named(project):
         import_once(project)
