@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,13 +18,13 @@ import pytest
 
 from hooks.generate import failure_tables
 from hooks.generate.after_render import host_lines
-from host import failure_rows, failures, pip_packages, probe
+from host import failure_rows, failures, look, pip_packages, probe
 from host.ask import Output
 from host.engine import broken
 from host.failure_rows import FOLDER, Failure, matches, table
 from host.failures import explain, remedy_for
 from host.gpu_facts import GpuFacts as Facts
-from host.project import Project, StopError
+from host.project import Project, StopError, me
 
 ENGINES = ("docker", "docker-rootless", "docker-desktop", "podman")
 HOSTS = ("mac", "wsl", "no-systemd", "docker-ce", "fedora", "rhel", "ubuntu")
@@ -449,11 +451,75 @@ def test_the_certificates_of_this_machine_are_offered_in_one_command(
     cause, command = sentence(project, text)
     assert str(bundle) in cause
     assert command.endswith("template.sh env --refresh CA_BUNDLE COMPOSE_FILE")
+    name_it = named_in_env()
     (project.folder / ".env").write_text("CA_BUNDLE=./mine.pem\n")
     project.forget_settings()
     cause, command = sentence(project, text)
     assert cause.startswith("CA_BUNDLE in .env names ./mine.pem")
-    assert command == "openssl s_client -showcerts -connect index.example:8443 </dev/null"
+    folder = project.folder
+    made = f"cat {folder}/mine.pem proxy.pem >{folder}/ca.pem && "
+    assert command == made + name_it
+    (folder / ".env").write_text("CA_BUNDLE=ca.pem\n")
+    project.forget_settings()
+    assert sentence(project, text)[1] == f"cat proxy.pem >>{folder}/ca.pem"
+
+
+def test_where_no_certificates_are_a_command_names_the_file_for_them(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key in probe.CA_VARIABLES:
+        monkeypatch.delenv(key, raising=False)
+    monkeypatch.setattr(probe, "SYSTEM_BUNDLES", ("/nowhere/ca.crt",))
+    cause, command = sentence(project, "invalid peer certificate: UnknownIssuer")
+    assert "/nowhere/ca.crt" in cause
+    assert f"{project.folder}/ca.pem" in cause
+    assert command == named_in_env()
+
+
+def named_in_env() -> str:
+    """The command that names ca.pem in .env, for builds and for containers."""
+    return f"{me()} env --set CA_BUNDLE=ca.pem && {me()} env --refresh COMPOSE_FILE"
+
+
+def test_the_holder_of_a_port_is_named(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(look, "command", lambda *_: Output(1, "", ""))  # no container has it
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        cause, command = sentence(
+            project, f"listen tcp4 127.0.0.1:{port}: bind: address already in use"
+        )
+        assert f"Port {port} of this machine is taken by " in cause
+        assert f"(process {os.getpid()})" in cause
+        assert command.endswith("template.sh config")
+    assert look.process_on(port) == ""
+    monkeypatch.setattr(look, "command", lambda *_: Output(0, "other-dev-1\n", ""))
+    (project.folder / ".env").write_text(f"SSH_PORT={port}\n")
+    project.forget_settings()
+    cause, command = sentence(project, f"Bind for 0.0.0.0:{port} failed: port is already allocated")
+    assert "the container other-dev-1" in cause
+    assert "env --refresh SSH_PORT" in command
+
+
+@pytest.mark.parametrize(
+    ("full", "said", "remedy"),
+    [
+        ("engine", "The disk of the engine is full: /engine.", "docker system df"),
+        ("project", "The disk of the project's folder is full", "du -xhd1 "),
+        ("", "A container's own file system is full", "exec df -h"),
+    ],
+)
+def test_the_disk_that_is_full_is_named(
+    project: Project, monkeypatch: pytest.MonkeyPatch, full: str, said: str, remedy: str
+) -> None:
+    folders = {"engine": Path("/engine"), "project": project.folder}
+    monkeypatch.setattr(look, "command", lambda *_: Output(0, "/engine\n", ""))
+    monkeypatch.setattr(failures, "engine_kind", lambda _: "docker")
+    monkeypatch.setattr(
+        look, "free_space", lambda folder: 0 if folder == folders.get(full) else look.SMALL
+    )
+    cause, command = sentence(project, "write /x: no space left on device")
+    assert cause.startswith(said)
+    assert remedy in command
 
 
 def test_a_folder_that_the_engine_may_not_enter_is_told_from_a_missing_one(

@@ -11,6 +11,7 @@ import re
 import shlex
 import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Dict, Mapping, NamedTuple, Optional
 
@@ -87,13 +88,19 @@ def process_on(number: int) -> str:
             if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == number:
                 inodes.add(f"socket:[{fields[9]}]")
     for process in Path("/proc").glob("[0-9]*"):
-        try:
-            mine = {os.readlink(str(one)) for one in (process / "fd").iterdir()}
-        except OSError:  # it is another user's, or has ended
-            continue
-        if mine & inodes:
+        if open_files(process) & inodes:
             return f"{read_text(process / 'comm').strip()} (process {process.name})"
     return ""
+
+
+def open_files(process: Path) -> set[str]:
+    """What a process has open, by its folder in /proc; nothing of another user's."""
+    found: set[str] = set()
+    with suppress(OSError):  # it is another user's, or has ended
+        for one in (process / "fd").iterdir():
+            with suppress(OSError):  # closed since
+                found.add(os.readlink(str(one)))
+    return found
 
 
 def disk(case: Case) -> Seen:
@@ -154,21 +161,30 @@ def certificates(case: Case) -> Seen:
     from .probe import CA_VARIABLES, SYSTEM_BUNDLES, ca_bundle, system_bundle  # noqa: PLC0415
 
     named = case.project.settings.get("CA_BUNDLE")
+    own = case.project.folder / "ca.pem"
+    folder = case.known["folder"]
+    # With CA_BUNDLE set, the second adds compose.ca.yaml, by which programs trust it, too.
+    name_it = f"{me()} env --set CA_BUNDLE={own.name} && {me()} env --refresh COMPOSE_FILE"
     if named:
-        host = re.search(r"https://([^/\s:`)\"]+)(?::(\d+))?", case.text)
-        cause = f"CA_BUNDLE in .env names {named}, in which the proxy's certificate is missing."
-        if not host:
-            return {"cause": cause, "remedy": edit(f"{case.known['folder']}/.env")}
-        where = f"{host.group(1)}:{host.group(2) or 443}"
-        remedy = f"openssl s_client -showcerts -connect {where} </dev/null"
-        return {"cause": cause, "remedy": remedy}
+        cause = (
+            f"CA_BUNDLE in .env names {named}, in which the proxy's certificate is missing. "
+            "Get it as proxy.pem from those who run the proxy."
+        )
+        bundle, file = case.project.settings.path("CA_BUNDLE"), shlex.quote(f"{folder}/{own.name}")
+        if bundle == own:
+            return {"cause": cause, "remedy": f"cat proxy.pem >>{file}"}
+        add = f"cat {shlex.quote(str(bundle))} proxy.pem >{file}"
+        return {"cause": cause, "remedy": f"{add} && {name_it}"}
     found = ca_bundle(os.environ) or system_bundle()
     why = "A proxy inspects TLS, and the build does not trust its certificate."
     if found:
         return {"cause": f"{why} This machine trusts those of {found}: the build can, too."}
     places = ", ".join((*CA_VARIABLES, *SYSTEM_BUNDLES))
-    cause = f"{why} CA_BUNDLE in .env has to name a file with it; none was found in {places}."
-    return {"cause": cause, "remedy": edit(f"{case.known['folder']}/.env")}
+    cause = (
+        f"{why} No file of certificates was found in {places}. Get a PEM file with the proxy's and "
+        f"all others to trust from those who run the proxy, as {folder}/{own.name}."
+    )
+    return {"cause": cause, "remedy": name_it}
 
 
 def base_image(case: Case) -> Seen:
