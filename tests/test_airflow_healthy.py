@@ -19,7 +19,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[float]:
     made: list[float] = []
     monkeypatch.setattr(healthy, "SEEN", str(tmp_path / "healthy"))
     monkeypatch.setattr(healthy, "this_start", lambda: "7")
-    monkeypatch.setattr(healthy, "ask", lambda host: {"scheduler": {"status": "healthy"}})
+    monkeypatch.setattr(healthy, "ask", lambda _: {"scheduler": {"status": "healthy"}})
     monkeypatch.setattr("time.sleep", made.append)
     return made
 
@@ -36,7 +36,7 @@ def test_what_works_again_is_seen_at_once(
 ) -> None:
     assert healthy.check("scheduler")
     with monkeypatch.context() as broken:
-        broken.setattr(healthy, "ask", lambda host: {"scheduler": {"status": "unhealthy"}})
+        broken.setattr(healthy, "ask", lambda _: {"scheduler": {"status": "unhealthy"}})
         assert not healthy.check("scheduler")
         assert not healthy.check("scheduler")
     assert healthy.check("scheduler")

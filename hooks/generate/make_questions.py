@@ -44,6 +44,12 @@ def decides(name: str, words: Any, choices: list[str]) -> str:
     return "; ".join(f"`{choice}`: {words[choice]}" for choice in choices)
 
 
+def choices_of(question: dict[str, Any]) -> list[str]:
+    """What can be chosen; a choice that is not always offered has a table with its value."""
+    given = question["choices"].values()
+    return [one["value"] if isinstance(one, dict) else one for one in given]
+
+
 def rows(asked: dict[str, dict[str, Any]], words: dict[str, dict[str, Any]]) -> list[str]:
     """The rows of the table. A row with several names is at the place of its first question."""
     by_first = {names.split(", ")[0]: names for names in words}
@@ -54,7 +60,7 @@ def rows(asked: dict[str, dict[str, Any]], words: dict[str, dict[str, Any]]) -> 
             continue
         row = words[by_first[name]]
         # Of one that takes a single choice, the page says what it is about.
-        values = [*question["choices"].values()] if question.get("multiselect") else []
+        values = choices_of(question) if question.get("multiselect") else []
         cells = [
             ", ".join(f"`{one}`" for one in by_first[name].split(", ")),
             *(row["asked"], row["default"], decides(name, row["decides"], values)),

@@ -8,7 +8,7 @@ processor as long as Airflow was up. So once a container has been healthy, a che
 asks. (The setting start_interval does the same, and engines before 25 refuse the file for it.)
 """
 
-# ruff: noqa: PTH  pathlib takes longer to load than all else here
+# ruff: noqa: PTH108, PTH110, PTH123  pathlib takes longer to load than all else here
 
 from __future__ import annotations
 

@@ -38,8 +38,9 @@ from .metadata import digest as digest_of
 from .metadata import lock_digests
 from .project import USAGE, StopError, called_from, code_folder, me
 from .registry import origin
+from .workspace_lists import LOCK
 from .workspaces import FOLDER as WORKSPACES
-from .workspaces import LOCK, engine_name
+from .workspaces import engine_name
 
 if TYPE_CHECKING:
     import argparse

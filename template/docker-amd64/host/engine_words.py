@@ -99,9 +99,10 @@ def compose_plugin() -> str:
     """The program of Compose where Docker's command has it as a plugin, "" if there is none."""
     own = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
     more: Any = read_json(read_text(own / "config.json")).get("cliPluginsExtraDirs")
-    of_system = (f"/usr/{one}/docker" for one in ("local/lib", "local/libexec", "lib", "libexec"))
+    libraries = ("local/lib", "local/libexec", "lib", "libexec")
+    usual = [own, *(Path("/usr", one, "docker") for one in libraries)]
     named = [Path(str(one)) for one in more] if isinstance(more, list) else []
-    for folder in (*named, *(Path(one, "cli-plugins") for one in (own, *of_system))):
+    for folder in (*named, *(one / "cli-plugins" for one in usual)):
         program = folder / STANDALONE
         if os.access(str(program), os.X_OK):
             return str(program)
