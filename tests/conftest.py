@@ -19,6 +19,7 @@ import pytest
 import yaml
 from copier import run_copy
 from copier._main import Worker
+from copier._user_data import AnswersMap
 from xdist.scheduler import LoadFileScheduling
 
 from host.place import compose_project_name
@@ -65,7 +66,26 @@ def _fast_copier() -> Iterator[None]:
         """Ask Git nothing: for each file, Copier starts it to read core.fileMode."""
         del self
 
+    render, remember = Worker._render_template, Worker._answers_to_remember
+    combine = vars(AnswersMap)["combined"].fget
+    settled: dict[int, Any] = {}
+
+    def render_settled(self: Worker) -> None:
+        """Render with answers that do not change any more: Copier combines them for each path."""
+        settled[id(self.answers)] = combine(self.answers)
+        settled[id(self)] = remember(self)
+        try:
+            render(self)
+        finally:
+            del settled[id(self.answers)], settled[id(self)]
+
+    def settled_or(compute: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        return lambda self: settled[id(self)] if id(self) in settled else compute(self)
+
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Worker, "_render_template", render_settled)
+        patch.setattr(Worker, "_answers_to_remember", settled_or(remember))
+        patch.setattr(AnswersMap, "combined", property(settled_or(combine)))
         patch.setattr(jinja2.Environment, "compile", compile_)
         patch.setattr(Worker, "_sync_git_index_executable_bit", leave_mode)
         # The same parser in C, where PyYAML was built with it.
