@@ -72,7 +72,7 @@ UNKNOWN = (
     ("the image 127.0.0.1:{port}/{path}", "the image by 127.0.0.1 and the port of the tunnel"),
     ("can be {key} in .env", "can be in .env, as BASE_IMAGE for instance"),
     ("Line {number} of", "A line of"),
-    ("{file} cannot be read", "dependencies/pyproject.toml cannot be read"),
+    ("{file} cannot be read", "pyproject.toml cannot be read"),
     ("The path {root}", "The path of the project"),
     ("{reason}", "the text does not say why"),
     ("{package} needs", "A program needs"),
