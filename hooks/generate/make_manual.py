@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import lru_cache
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -63,6 +64,7 @@ def file_of(module: str) -> str:
     return path if (ROOT / "template" / path[1:]).is_dir() else f"{path}.py"
 
 
+@lru_cache(maxsize=1)
 def left_out() -> set[str]:
     """The words of `left_out` in copier.yml: which file goes with which answer."""
     settings = yaml.safe_load((ROOT / "copier.yml").read_text(encoding="utf-8"))
