@@ -454,3 +454,10 @@ def test_dags_that_end_have_addresses_of_their_own() -> None:
     assert all(events.finished(*one).isascii() for one in pairs)
     with pytest.raises(ValueError, match="none of success, failed"):
         events.dag_finished("a", "running")
+
+
+def test_airflow_takes_every_stub_for_a_file_with_dags() -> None:
+    # What it reads has both words: airflow/utils/file.py, might_contain_dag_via_default_heuristic.
+    made = stubs.text_of(Path("/data/a.csv"), Path("/loaders/csv.py"), "project", "1")
+    for text in (made, stubs.refusal("There are too many files.")):
+        assert all(word in text.lower() for word in ("airflow", "dag"))

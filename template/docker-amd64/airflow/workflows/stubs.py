@@ -240,10 +240,13 @@ def text_of(path: Path, loader: Path, environment: str, *marks: str) -> str:
 
 
 def refusal(why: str) -> str:
-    """The text of a stub whose import error says why DAGs are missing."""
-    return (
-        f"# Made by workflows.stubs, to show why DAGs are missing.\nraise RuntimeError({why!a})\n"
-    )
+    """The text of a stub whose import error says why DAGs are missing.
+
+    Airflow reads a file only if it has both words, "airflow" and "dag", in any case:
+    https://airflow.apache.org/docs/apache-airflow/stable/configurations-ref.html#dag-discovery-safe-mode
+    """
+    head = "# Made by workflows.stubs, to show in Airflow why DAGs are missing."
+    return f"{head}\nraise RuntimeError({why!a})\n"
 
 
 def put_links(bundle: Path, links: dict[str, Path]) -> None:
