@@ -85,7 +85,7 @@ def browsing(width: int = 1100, height: int = 640) -> Iterator[Page]:
         # Its sandbox needs what root, as which the tests may run, does not give it.
         browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": width, "height": height})
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(180_000)  # on a busy machine
         yield page
         browser.close()
 
