@@ -707,6 +707,7 @@ def test_data_environments_and_programs_of_others_are_not_looked_into(tmp_path: 
     (tmp_path / "my/pyvenv.cfg").touch()
     names = (
         "data/requirements.txt .tox/requirements.txt node_modules/requirements.txt "
+        "workspaces/jane/requirements.txt "
         "my/requirements.txt docker-amd64/dependencies/environment.yml a/b/c/d/requirements.txt "
         "conf/env.yaml"
     )

@@ -40,6 +40,7 @@ SKIPPED = {
         "build",
         "dist",
         "docker-amd64",
+        "workspaces",
         "venv",
         "env",
     ),
