@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from host.images import digest_in, full_name
 from host.project import GUARD_FILE, SELINUX_FILE, Project, StopError
 from tests.conftest import ROOT
 from tests.support.program import PROJECT
+from tests.support.sockets import unix_socket
 
 DOCKERFILE = """\
 ARG BASE_IMAGE=debian
@@ -222,8 +222,7 @@ def test_the_doctor_knows_whether_podman_answers_compose(
     assert known() is False
     monkeypatch.delenv("DOCKER_HOST")
     (tmp_path / "podman").mkdir()
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(tmp_path / "podman/podman.sock"))
+    with unix_socket(tmp_path / "podman/podman.sock"):
         assert known() is True
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from tests.engine.conftest import MakeProject
 from tests.support.project import Person, Project
+from tests.support.sockets import unix_socket
 
 # Where Docker's client looks for its plugins, besides the person's own folder.
 PLUGINS = [
@@ -104,8 +105,7 @@ def test_the_daemon_is_not_running(plain_project: Project, open_folder: Path, ve
 def test_the_user_may_not_open_the_socket(plain_project: Project, open_folder: Path) -> None:
     closed = open_folder / "closed.sock"
     closed.unlink(missing_ok=True)
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(closed))
+    with unix_socket(closed) as listener:
         closed.chmod(0)
         listener.listen()
         result = plain_project.sh("up", env={"DOCKER_HOST": f"unix://{closed}"})
