@@ -12,7 +12,7 @@ from typing import Any
 from copier._main import Worker
 from copier._types import MISSING
 from copier._user_data import AnswersMap, Question
-from jinja2 import meta
+from jinja2 import Environment, meta
 from pathspec import PathSpec
 
 Answers = dict[str, Any]
@@ -135,22 +135,61 @@ class Questionnaire:
         """The files of a project, path to text, without writing them; not the answers file."""
         self._worker.answers = AnswersMap(user=known)
         context = self._worker._render_context()
-        render = self._worker.jinja_env.from_string
+        values = {name: repr(context.get(name)) for name in self._named}
         texts: dict[str, str] = {}
-        for source, text in self._sources.items():
-            path = render(source.removesuffix(".jinja")).render(context)
-            if not _matches(known["left_out"], path):
-                texts[path] = render(text).render(context) if source.endswith(".jinja") else text
+        for path, text in self._sources:
+            into = path.render(context, values)
+            if not _matches(known["left_out"], into):
+                texts[into] = text.render(context, values)
         return texts
 
     @functools.cached_property
-    def _sources(self) -> dict[str, str]:
+    def _sources(self) -> list[tuple[_Source, _Source]]:
+        """The path and the text of each file of the template."""
         root = self._worker.template_copy_root
-        return {
-            str(path.relative_to(root)): path.read_text()
+        environment = self._worker.jinja_env
+        return [
+            (
+                _Source(str(path.relative_to(root)).removesuffix(".jinja"), environment),
+                _Source(path.read_text(), environment if path.suffix == ".jinja" else None),
+            )
             for path in sorted(root.rglob("*"))
             if path.is_file() and "answers_file" not in path.name
-        }
+        ]
+
+    @functools.cached_property
+    def _named(self) -> frozenset[str]:
+        """What paths and texts look at."""
+        return frozenset(name for pair in self._sources for one in pair for name in one.names)
+
+
+class _Source:
+    """A path or a text of the template; rendered once for all rows that it does not tell apart.
+
+    Attributes:
+        names: what it looks at.
+    """
+
+    def __init__(self, text: str, environment: Environment | None) -> None:
+        """Args: environment: what renders the text; without one it is taken as it is."""
+        self._text = text
+        self._template = None
+        self.names: list[str] = []
+        self._known: dict[tuple[str, ...], str] = {}
+        if environment is not None and "{" in text:
+            tree = environment.parse(text)
+            assert not [*meta.find_referenced_templates(tree)], "another file would look at more"
+            self.names = sorted(meta.find_undeclared_variables(tree))
+            self._template = environment.from_string(text)
+
+    def render(self, context: Mapping[str, Any], values: Mapping[str, str]) -> str:
+        """The text for a context, whose values as texts tell rows apart."""
+        if self._template is None:
+            return self._text
+        key = tuple(values[name] for name in self.names)
+        if key not in self._known:
+            self._known[key] = self._template.render(context)
+        return self._known[key]
 
 
 @functools.cache
