@@ -74,3 +74,16 @@ def test_why_a_version_cannot_be_unpacked_is_said(
     git(template, "rm", "--quiet", "requirements.txt")
     git(template, "commit", "--quiet", "--message", "another")
     assert not unpack(template, "HEAD", tmp_path / "other")
+
+
+def test_no_attributes_of_the_user_leave_out_files_of_a_version(
+    template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "attributes").write_text("* export-ignore\n")
+    settings = tmp_path / "settings"
+    settings.write_text(f"[core]\n autocrlf = true\n attributesFile = {tmp_path}/attributes\n")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(settings))
+    (template / "template/x").write_text("a\nb\n")
+    git(template, "-c", "user.name=x", "-c", "user.email=x", "commit", "--quiet", "-am", "lines")
+    assert unpack(template, "HEAD", tmp_path / "new")
+    assert (tmp_path / "new/template/x").read_bytes() == b"a\nb\n"

@@ -99,8 +99,10 @@ def unpack(repository: Path, version: str, folder: Path) -> bool:
     Returns whether the version has it. Raises UpdateError with the reason of git or tar.
     """
     failed = f"The files of the template's {version} cannot be unpacked"
-    command = ("git", "archive", "--format=tar", version, "--", *PARTS)
-    env = {**os.environ, "LC_ALL": "C"}
+    # Attributes of a user or of the machine could leave files out, or write others.
+    settings = ("-c", f"core.attributesFile={os.devnull}", "-c", "core.autocrlf=false")
+    command = ("git", *settings, "archive", "--format=tar", version, "--", *PARTS)
+    env = {**os.environ, "LC_ALL": "C", "GIT_ATTR_NOSYSTEM": "1"}
     made = subprocess.run(command, cwd=str(repository), capture_output=True, env=env, check=False)
     if made.returncode:
         if b"did not match any files" in made.stderr:
