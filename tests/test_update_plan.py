@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from host.checkout import UpdateError
 from tests.conftest import InGit
 from tests.support.git import git
 
+ANSWERS = ".copier-answers.yml"
 TEXT = b"".join(b"line %d\n" % number for number in range(9))
 
 
@@ -92,15 +94,40 @@ def test_git_tells_where_a_renamed_file_is(tmp_path: Path, in_git: InGit) -> Non
     git(project, "mv", "a", "first")
     (project / "b").unlink()
     in_git(project.parent)
-    assert renamed_to(project, "a") == "first"
+    assert renamed_to(project, "a", ANSWERS) == "first"
     (project / "sub").mkdir()
     git(project, "mv", "first", "sub/s\u00e9cond")
     with (project / "sub/s\u00e9cond").open("a") as file:
         file.write("mine\n")
     in_git(project.parent)
-    assert renamed_to(project, "a") == "sub/s\u00e9cond"
-    assert renamed_to(project, "b") == ""
-    assert renamed_to(project, "never") == ""
+    assert renamed_to(project, "a", ANSWERS) == "sub/s\u00e9cond"
+    assert renamed_to(project, "b", ANSWERS) == ""
+    assert renamed_to(project, "never", ANSWERS) == ""
+
+
+@pytest.mark.parametrize("first", ["copy", "delete"])
+def test_git_tells_where_a_file_is_that_was_renamed_in_two_commits(
+    tmp_path: Path, in_git: InGit, first: str
+) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / ANSWERS).write_text("_commit: v1.0.0\n")
+    old, new = project / "a", project / "b"
+    old.write_bytes(TEXT)
+    in_git(project)
+    steps: list[Callable[[], object]] = [
+        lambda: new.write_bytes(TEXT + b"mine\n"),
+        old.unlink,
+    ]
+    for step in steps if first == "copy" else steps[::-1]:
+        step()
+        in_git(project)
+    assert renamed_to(project, "a", ANSWERS) == "b"
+    # Later updates change neither what was, nor what is called so.
+    (project / ANSWERS).write_text("_commit: v2.0.0\n")
+    git(project, "mv", "b", "c")
+    in_git(project)
+    assert renamed_to(project, "a", ANSWERS) == "c"
 
 
 def test_a_file_that_differs_by_its_case_only_is_named(

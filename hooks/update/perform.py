@@ -283,7 +283,8 @@ class Update:
         project = self.project
         said = capture("git", "ls-files", "-t", "-z", "--", ".", cwd=project.root).stdout
         rows = [row for row in said.split("\0") if row]
-        here = Project(project.root, [row[2:] for row in rows], partial(renamed_to, project.root))
+        renamed = partial(renamed_to, project.root, answers_file=project.answers_file)
+        here = Project(project.root, [row[2:] for row in rows], renamed)
         answers = new.files[project.answers_file]
         version = self.request["wanted"]
         if not number(version):

@@ -9,23 +9,43 @@ from host.ask import capture
 if TYPE_CHECKING:
     from pathlib import Path
 
-# One row of three: R and how alike they are, the old name, the new one.
-RENAMES = ("--find-renames", "--diff-filter=R", "--name-status", "--relative", "-z", "--format=")
+# One row of three: R and how alike they are, the old name, the new one. -l0: however many they are.
+RENAMES = (*("--find-renames", "-l0", "--diff-filter=R"), "--name-status", "--relative", "-z")
 
 
-def renamed_to(root: Path, name: str) -> str:
-    """The path to which the user has renamed a file, in one commit or several; "" for none."""
+def renamed_to(root: Path, name: str, answers_file: str) -> str:
+    """The path to which the user has renamed a file; "" for none.
+
+    In one commit, in several after each other, or in two of which one has the new name and the
+    other no longer the old one: then the last update, at which only the old one was there, is
+    compared with today.
+
+    Args:
+        root: the project's folder.
+        name: the file, relative to it.
+        answers_file: what each update changes.
+    """
     known = {name}
     while True:
         gone = ("git", "log", "-1", "--no-renames", "--diff-filter=D", "--format=%H", "--", name)
         commit = capture(*gone, cwd=root).stdout.strip()
         if not commit:
             return ""
-        said = capture("git", "show", *RENAMES, commit, "--", ".", cwd=root).stdout.split("\0")
-        rows = dict(zip(said[1::3], said[2::3]))  # noqa: B905  Python 3.8; the last is empty
-        name = rows.get(name, "")
-        if not name or name in known:
+        new = renames(root, "show", "--format=", commit).get(name, "")
+        if not new:
+            updated = ("git", "log", "-1", "--format=%H", f"{commit}^", "--", answers_file)
+            start = capture(*updated, cwd=root).stdout.strip()
+            new = renames(root, "diff", start, "HEAD").get(name, "") if start else ""
+        if not new or new in known:
             return ""
-        if (root / name).is_file():
-            return name
-        known.add(name)
+        if (root / new).is_file():
+            return new
+        known.add(new)
+        name = new
+
+
+def renames(root: Path, *command: str) -> dict[str, str]:
+    """What git takes for renamed below a folder, old name to new."""
+    verb, *words = command
+    said = capture("git", verb, *RENAMES, *words, "--", ".", cwd=root).stdout.split("\0")
+    return dict(zip(said[1::3], said[2::3]))  # noqa: B905  Python 3.8; the last is empty
