@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hooks.update.merge import join_tables, merge, merge_by_lines, merge_names, reads
+from hooks.update.merge import join_tables, kind_of, merge, merge_by_lines, merge_names, reads
 
 
 def merged(base: str, ours: str, theirs: str) -> str | None:
@@ -95,6 +95,7 @@ def test_each_line_of_the_users_ends_as_it_did(name: str) -> None:
 ROWS = "".join(f"  k{number}: {number}\n" for number in range(9))
 SERVICE = f"services:\n{ROWS}"
 PROJECT = '[project]\nname = "x"\n' + "".join(f"k{number} = 1\n" for number in range(9))
+ROWS_OF_KEYS = "".join(f"k{number}=1\n" for number in range(9))
 TABLE = "\n[tool.uv]\npackage = {}\n"
 
 
@@ -119,6 +120,18 @@ TABLE = "\n[tool.uv]\npackage = {}\n"
             f"{TABLE.format('true')}[a]\nb = 1\n\n{PROJECT}",
             f"[a]\nb = 1\n\n{PROJECT}{TABLE.format('false')}",
         ),
+        (
+            "docker-amd64/apps.ini",
+            f"[a]\n{ROWS_OF_KEYS}",
+            f"[jupyter]\nport = 1\n[a]\n{ROWS_OF_KEYS}",
+            f"[a]\n{ROWS_OF_KEYS}[jupyter]\nport = 2\n",
+        ),
+        (
+            "docker-amd64/tuning.env",
+            ROWS_OF_KEYS,
+            f"MALLOC=1\n{ROWS_OF_KEYS}",
+            f"{ROWS_OF_KEYS}MALLOC=2\n",
+        ),
     ],
 )
 def test_a_key_that_both_add_to_one_table_is_left_to_the_person(
@@ -132,7 +145,13 @@ def test_a_key_that_both_add_to_one_table_is_left_to_the_person(
     assert "k4b" in marked[0]
     chosen = f"{marked[0]}{marked[1]}{marked[3]}"
     assert chosen == ours.replace("k4", "k4b")
-    assert reads(name.rpartition(".")[2], chosen)
+    assert reads(kind_of(name), chosen)
+
+
+def test_a_section_that_both_add_is_one() -> None:
+    base = f"[a]\n{ROWS_OF_KEYS}"
+    ours, theirs = f"[b]\nport = 1\n{base}", f"{base}[b]\npage = /\n"
+    assert merge("apps.ini", base, ours, theirs) == (f"[b]\nport = 1\npage = /\n\n{base}", False)
 
 
 def test_what_git_cannot_merge_is_the_users_and_a_conflict() -> None:

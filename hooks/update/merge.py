@@ -26,11 +26,15 @@ MOST_CONFLICTS = 127  # that `git merge-file` counts in its status; above it are
 # By the end or the name of a file; what is not here is a program, or nothing that is known.
 KINDS = {
     **dict.fromkeys((".gitignore", ".dockerignore", ".gitattributes"), "list"),
-    **dict.fromkeys((".txt", ".env", ".example", ".ini", ".cfg"), "list"),
+    ".txt": "list",
+    **dict.fromkeys((".env", ".example"), "env"),
+    **dict.fromkeys((".ini", ".cfg"), "ini"),
     **dict.fromkeys((".yml", ".yaml"), "yaml"),
     ".toml": "toml",
     ".md": "prose",
 }
+# Of which two that have only their name in common are put together.
+LISTS = ("list", "names", "env", "ini")
 
 
 class Merged(NamedTuple):
@@ -41,7 +45,7 @@ class Merged(NamedTuple):
 
 
 def kind_of(name: str) -> str:
-    """What a file is: names, list, yaml, toml, prose or program.
+    """What a file is: names, list, env, ini, yaml, toml, prose or program.
 
     Names are lists in which the order does not count: the packages of dependencies/.
     """
@@ -65,13 +69,12 @@ def merge(name: str, base: str, ours: str, theirs: str) -> Merged:
         return Merged(merge_names(base, ours, theirs))
     if kind == "program":
         return by_git
-    if not base and kind not in ("list", "names"):  # two files that have only their name in common
+    if not base and kind not in LISTS:  # two files that have only their name in common
         return by_git
     found = by_git
     if by_git.conflicts:
         found = merge_by_lines(base, ours, theirs)
-    if kind == "toml":
-        found = Merged(join_tables(found.text), found.conflicts)
+    found = Merged(joined(kind, found.text), found.conflicts)
     if found.conflicts or still_reads(kind, found.text, ours, theirs):
         return found
     # Lines that go together may make a table that has a key twice, or none.
@@ -217,8 +220,7 @@ def merge_what_reads(kind: str, base: str, ours: str, theirs: str) -> Merged:
     def disagrees(change: Change) -> bool:
         only = "".join(applied(lines, 0, len(lines), [change]))
         merged = merge_by_lines(base, ours, only)
-        text = join_tables(merged.text) if kind == "toml" else merged.text
-        return not merged.conflicts and not reads(kind, text)
+        return not merged.conflicts and not reads(kind, joined(kind, merged.text))
 
     # Where none does it alone, all of them do.
     return merge_by_lines(base, ours, theirs, [*filter(disagrees, other)] or other)
@@ -262,11 +264,16 @@ def is_comment(line: str) -> bool:
 # --------------------------------------------------------------------------------------- tables
 
 
-def join_tables(text: str) -> str:
-    """A TOML text in which what follows each repetition of a table's header is in the first table.
+def joined(kind: str, text: str) -> str:
+    """A merged text of a kind, in which no table is there twice."""
+    return join_tables(text) if kind in ("toml", "ini") else text
 
-    Two sides that both add a table add it twice, which TOML does not allow. A text with the marks
-    of a conflict is left as it is: a table may be on both of its sides.
+
+def join_tables(text: str) -> str:
+    """A text in which what follows each repetition of a table's header is in the first table.
+
+    Two sides that both add a table add it twice, which neither TOML nor INI allows. A text
+    with the marks of a conflict is left as it is: a table may be on both of its sides.
     """
     if f"<<<<<<< {LABELS[0]}\n" in text:
         return text
@@ -290,14 +297,31 @@ def join_tables(text: str) -> str:
 
 def still_reads(kind: str, text: str, *sides: str) -> bool:
     """Whether a text is one of its kind, if both sides are; no key stands twice."""
-    if kind not in ("yaml", "toml"):
+    if kind not in READERS:
         return True
     return reads(kind, text) or not all(reads(kind, side) for side in sides)
 
 
 def reads(kind: str, text: str) -> bool:
-    """Whether a text is YAML or TOML without a repeated key."""
-    return reads_yaml(text) if kind == "yaml" else reads_toml(text)
+    """Whether a text is of its kind, without a repeated key."""
+    return READERS[kind](text)
+
+
+def reads_env(text: str) -> bool:
+    """Whether no variable of an env file is set twice."""
+    names = re.findall(r"(?m)^[ \t]*(?:export[ \t]+)?(\w+)=", text)
+    return len({*names}) == len(names)
+
+
+def reads_ini(text: str) -> bool:
+    """Whether a text has sections, of which none has a key twice."""
+    import configparser  # noqa: PLC0415  seldom needed
+
+    try:
+        configparser.RawConfigParser(allow_no_value=True).read_string(text)
+    except configparser.Error:
+        return False
+    return True
 
 
 def reads_yaml(text: str) -> bool:
@@ -329,3 +353,6 @@ def reads_toml(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+READERS = {"yaml": reads_yaml, "toml": reads_toml, "ini": reads_ini, "env": reads_env}
