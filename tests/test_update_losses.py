@@ -21,7 +21,7 @@ from hooks.update.renderings import File
 from host.checkout import Checkout, UpdateError
 from tests.conftest import SNAPSHOT_TAG, InGit
 from tests.support.git import git
-from tests.support.updates import NEWER_TAG, conflicts, release, replace
+from tests.support.updates import NEWER_TAG, conflicts, release, replace, update
 from tests.test_update_verb import SCRIPT, command_in, machine, state, template_sh, undo_in
 
 DOCKER = "docker-amd64"
@@ -514,6 +514,21 @@ def test_a_version_is_recorded_by_its_number_whatever_other_tags_it_has(
     assert template_sh(project, "update").returncode == 0
     answers = yaml.safe_load((project / ".copier-answers.yml").read_text())
     assert answers["_commit"] == NEWER_TAG
+
+
+def test_no_hook_of_git_runs_in_an_update(own_template: Path, project: Path) -> None:
+    line = (project / ENTRYPOINT).read_text().splitlines()[1]
+    replace(project / ENTRYPOINT, line, "# mine")
+    git(project, "commit", "--quiet", "--all", "--message", "mine")
+    replace(own_template / f"template/{ENTRYPOINT}.jinja", line, "# theirs")
+    release(own_template)
+    hook = project / ".git/hooks/post-index-change"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\ntouch hook-ran\n")
+    hook.chmod(0o755)
+    update(project)  # as template.sh of an older version does, which lets hooks run
+    assert ENTRYPOINT in git(project, "-c", "core.hooksPath=/dev/null", "status", "--porcelain")
+    assert not (project / "hook-ran").exists()
 
 
 def test_in_a_worktree_conflicts_are_its_own(

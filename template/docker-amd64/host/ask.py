@@ -25,7 +25,12 @@ ELSEWHERE = re.compile(
     "GIT_(DIR|WORK_TREE|INDEX_FILE|OBJECT_DIRECTORY|COMMON_DIR|PREFIX|NAMESPACE)"
 )
 # For an update, beside: a bare clone is a repository, and what git says is read by a program.
-UPDATE_SETTINGS = {"safe.bareRepository": "all", "log.showSignature": "false", "color.ui": "false"}
+UPDATE_SETTINGS = {
+    **GIT_SETTINGS,  # template.sh of an older version has not set them
+    "safe.bareRepository": "all",
+    "log.showSignature": "false",
+    "color.ui": "false",
+}
 # What the hook starts before all else, since no other answer takes as long. `docker info` knows no
 # shorter form before version 23.
 DOCKER_INFO = ("docker", "info", "--format", "{{json .}}")
