@@ -71,6 +71,9 @@ class Project:
         root: its folder.
         tracked: the paths that git has of it, relative to the folder.
         renamed: the path to which the user has renamed a file, "" for none.
+
+    Attributes:
+        leaving: unchanged files of folders in whose place the template has a file now.
     """
 
     def __init__(
@@ -81,19 +84,24 @@ class Project:
     ):
         """Take the folder, and what git has of it."""
         self.root, self.tracked, self.renamed = root, {*tracked}, renamed
+        self.leaving: set[str] = set()
 
     def file(self, name: str) -> File | None:
         """What is at a path, None for nothing. Raises UpdateError for what no update can merge."""
         path = self.root / name
-        outside = next((one for one in self.parents(name) if one.is_symlink()), None)
-        if outside:
+        for one in self.parents(name):
+            if not (one.is_symlink() or os.path.lexists(one / ".git")):
+                continue
+            kind = "a symbolic link" if one.is_symlink() else "a repository of its own"
             raise UpdateError(
-                f"{outside.relative_to(self.root)} is a symbolic link, and the template has the "
-                f"file {name}: an update does not write through it."
+                f"{one.relative_to(self.root)} is {kind}, and the template has the file {name}: "
+                "an update does not write there. Rename yours first."
             )
         if path.is_symlink():
             return File(os.fsencode(os.readlink(path)), link=True)  # noqa: PTH115  may be no path
         if path.is_dir():
+            if self.leaving and self.below(path) <= self.leaving:
+                return None
             if any(path.iterdir()):
                 raise UpdateError(
                     f"{name} is a folder here, and a file in the template: rename yours first."
@@ -109,6 +117,21 @@ class Project:
             raise UpdateError(
                 f"{name} cannot be read ({error.strerror}), so an update cannot merge it."
             ) from error
+
+    def below(self, folder: Path) -> set[str]:
+        """The files of a folder and of those in it."""
+        files = [path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()]
+        return {path.relative_to(self.root).as_posix() for path in files}
+
+    def check_folders(self, plan: Plan) -> None:
+        """See that no file which stays is where the template has a folder. Raises UpdateError."""
+        for name in plan.writes:
+            for folder in self.parents(name):
+                here = folder.relative_to(self.root).as_posix()
+                if folder.exists() and not folder.is_dir() and here not in plan.deletes:
+                    raise UpdateError(
+                        f"{here} is a file here, and a folder in the template: rename yours first."
+                    )
 
     def parents(self, name: str) -> list[Path]:
         """The folders between the project's and a file, the outermost first."""
@@ -157,6 +180,7 @@ def plan_of(
     plan = Plan()
     if has_examples(base) and has_examples(theirs):
         base, theirs = without_examples(base), without_examples(theirs)
+    project.leaving = find_leaving(project, base, theirs)
     renames = find_renames(project, base, theirs, carried)
     for old, new in renames.items():
         plan.deletes.append(old)
@@ -183,7 +207,21 @@ def plan_of(
                     follow(plan, project, origin, Conflict(there, was, project.file(there), now))
         else:
             settle(plan, project, Conflict(name, was, ours, now))
+    project.check_folders(plan)
     return plan
+
+
+def find_leaving(
+    project: Project, base: Mapping[str, File], theirs: Mapping[str, File]
+) -> set[str]:
+    """Files that nobody has changed, in folders in whose place the template has a file now."""
+    found = set()
+    for name, was in base.items():
+        if any(folder.as_posix() in theirs for folder in Path(name).parents):
+            ours = project.file(name)
+            if ours and same(ours, was):
+                found.add(name)
+    return found
 
 
 def has_examples(files: Mapping[str, File]) -> bool:

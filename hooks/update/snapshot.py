@@ -43,7 +43,7 @@ def check_possible(project: Checkout, plan: Plan) -> None:
     denied = []
     for name in [*plan.touched, "docker-amd64/.env"]:
         folder = (project.root / name).parent
-        while not folder.exists():
+        while not folder.is_dir():  # in place of a file, which goes
             folder = folder.parent
         if not os.access(folder, os.W_OK | os.X_OK):
             denied.append(str(folder.relative_to(project.root)))
@@ -121,7 +121,8 @@ def take(
     paths = sorted({*names})
     (state / "paths").write_text("".join(f"{name}\n" for name in paths), "utf-8", "surrogateescape")
     for name in paths:
-        if os.path.lexists(project.root / name):
+        path = project.root / name
+        if path.is_symlink() or path.is_file():
             copy_exactly(project.root / name, state / "before" / name)
     values = {
         "ROOT": shlex.quote(str(project.root)),

@@ -22,6 +22,10 @@ mode() { ls -ld "$1" | head -n 1 | cut -c1-10; }
 same() {
     cmp -s "$1" "$2" && { [ -L "$2" ] || [ "$(mode "$1")" = "$(mode "$2")" ]; }
 }
+# Whether a path was a file or a link before the update.
+had() { [ -L "$state/before/$1" ] || [ -f "$state/before/$1" ]; }
+# Whether a folder has only what the update has put there.
+is_made() { ! find "$1" ! -type d | grep -qvxF -f "$state/paths"; }
 stop() {
     echo "$1" >&2
     exit 1
@@ -58,11 +62,14 @@ fi
 # All that cannot be taken back is found before anything is.
 while IFS= read -r name; do
     folder=$(dirname "$name")
-    while [ ! -e "$folder" ]; do folder=$(dirname "$folder"); done
+    # In place of a folder there may be a file of the update.
+    while [ ! -e "$folder" ] || { [ -f "$folder" ] && [ -d "$state/before/$folder" ]; }; do
+        folder=$(dirname "$folder")
+    done
     if [ ! -d "$folder" ] || [ ! -w "$folder" ]; then
         stop "Nothing was taken back: you cannot write in $folder."
     fi
-    if [ -d "$name" ] && [ ! -L "$name" ]; then
+    if [ -d "$name" ] && [ ! -L "$name" ] && ! is_made "$name"; then
         stop "Nothing was taken back: $name is a folder now."
     fi
 done <"$state/paths"
@@ -70,7 +77,7 @@ done <"$state/paths"
 # What is here now is kept.
 rm -f "$state/index"
 GIT_INDEX_FILE=$state/index quiet_git read-tree HEAD
-tr '\n' '\0' <"$state/paths" | GIT_INDEX_FILE=$state/index quiet_git update-index --add --remove -z --stdin
+tr '\n' '\0' <"$state/paths" | GIT_INDEX_FILE=$state/index quiet_git update-index --add --remove --replace -z --stdin
 tree=$(GIT_INDEX_FILE=$state/index quiet_git write-tree)
 said="Nothing had changed; the project is as it was."
 if [ "$tree" != "$(git rev-parse 'HEAD^{tree}')" ]; then
@@ -90,14 +97,17 @@ any='[0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f].tmp'
 while IFS= read -r name; do
     # shellcheck disable=SC2086 # a pattern
     rm -f "$name".$any
-    if [ -e "$state/before/$name" ] || [ -L "$state/before/$name" ]; then
+    if ! had "$name" && { [ -f "$name" ] || [ -L "$name" ]; }; then
+        rm -f "$name"
+        rmdir -p "$(dirname "$name")" 2>/dev/null || true
+    fi
+done <"$state/paths"
+while IFS= read -r name; do
+    if had "$name"; then
         mkdir -p "$(dirname "$name")"
         rm -f "$name.undo.tmp" # cp would follow a link
         cp -pP "$state/before/$name" "$name.undo.tmp"
         mv -f "$name.undo.tmp" "$name"
-    elif [ -e "$name" ] || [ -L "$name" ]; then
-        rm -f "$name"
-        rmdir -p "$(dirname "$name")" 2>/dev/null || true
     fi
 done <"$state/paths"
 # What was written into .env since the update; git has never seen it.
@@ -127,9 +137,9 @@ while IFS= read -r name; do
     copy=$state/before/$name
     if [ -L "$copy" ]; then
         [ "$(readlink "$copy")" = "$(readlink "$name")" ] || stop "$name is not as it was. Its copy: $copy"
-    elif [ -e "$copy" ]; then
+    elif [ -f "$copy" ]; then
         same "$copy" "$name" || stop "$name is not as it was. Its copy: $copy"
-    elif [ -e "$name" ] || [ -L "$name" ]; then
+    elif [ -L "$name" ] || { [ -e "$name" ] && [ ! -d "$name" ]; }; then
         stop "$name is still there: the update had made it."
     fi
 done <"$state/paths"
