@@ -1,7 +1,8 @@
 """Random years of a project: edits, updates and other answers, in any order; no line is lost.
 
-Edits of every kind, also of files that git ignores or was told to overlook; settings of git that
-would hide or change things; updates that are killed at any moment, and taken back.
+Edits of every kind, also of files that git ignores or was told to overlook; files that the user or
+the template renames or removes; settings of git that would hide or change things, of the project
+and of the user; updates that are killed at any moment, and taken back.
 
     HEARTH_SEED=1 HEARTH_HISTORIES=1000 make fast ARGS='tests/test_update_histories.py'
 """
@@ -16,7 +17,8 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,13 @@ NEWS = {
         '    "ruff",\n    "news",\n',
     ),
 }
+# What the last version renames, each with a line more, and what it removes.
+RENAMED = {
+    f"{DOCKER}/entrypoint.sh": f"{DOCKER}/start.sh",
+    f"{DEPENDENCIES}/apt-runtime.txt": f"{DEPENDENCIES}/apt-final.txt",
+}
+REMOVED = f"{DOCKER}/tuning.env"
+LAST = "# The last news."
 ANSWERS: dict[str, tuple[Any, ...]] = {
     "project_name": ("one-name", "another-name"),
     "service": ("simple", "train", "devel", "ngc", "hub"),
@@ -54,7 +63,7 @@ ANSWERS: dict[str, tuple[Any, ...]] = {
     "package_manager": ("conda", "pip"),
     "jit": (True, False),
 }
-# Where a person writes: between blocks, or at any line of a list or a text.
+# Of a project.
 SETTINGS = {
     "apply.whitespace": "error",
     "core.excludesFile": "/dev/null",
@@ -68,23 +77,83 @@ SETTINGS = {
     "color.ui": "always",
     "core.abbrev": "5",
 }
+# Of a user, for all that they do; @ is a folder of theirs.
+MACHINE = {
+    "core.autocrlf": "true",
+    "core.attributesFile": "@/attributes",
+    "core.excludesFile": "@/ignore",
+    "core.fileMode": "false",
+    "core.hooksPath": "@/hooks",
+    "core.ignoreCase": "true",
+    "core.safecrlf": "true",
+    "core.splitIndex": "true",
+    "core.untrackedCache": "true",
+    "commit.gpgSign": "true",
+    "diff.external": "false",
+    "diff.mnemonicPrefix": "true",
+    "diff.orderFile": "@/order",
+    "diff.renameLimit": "1",
+    "diff.renames": "false",
+    "feature.manyFiles": "true",
+    "format.pretty": "fuller",
+    "gpg.program": "false",
+    "init.templateDir": "@/template",
+    "log.showSignature": "true",
+    "merge.conflictStyle": "zdiff3",
+    "merge.renames": "false",
+    "safe.bareRepository": "explicit",
+    "status.branch": "true",
+    "status.showUntrackedFiles": "no",
+    "tag.gpgSign": "true",
+    "tag.sort": "-version:refname",
+    "user.useConfigOnly": "true",
+}
+# Where a person writes: between blocks, or at any line of a list or a text.
 BLOCKS = f"{DOCKER}/Dockerfile", f"{DOCKER}/compose.yaml", f"{DOCKER}/entrypoint.sh"
 LISTS = f"{DEPENDENCIES}/apt-dev.txt", f"{DEPENDENCIES}/apt-runtime.txt", "README.md"
 
 
 @pytest.fixture(scope="module")
 def versions(template: Path, releases: dict[str, str]) -> Iterator[list[str]]:
-    """The tags to go along: the last releases, the working tree, and one more with news."""
-    docker = template / "template" / DOCKER
+    """The tags to go along: the last releases, the working tree, and two more with news."""
+    folder = template / "template"
+    docker = folder / DOCKER
     for name, (old, new) in NEWS.items():
         path = docker / name
         assert old in path.read_text(), name
         path.write_text(path.read_text().replace(old, new, 1))
     git(template, "commit", "--quiet", "--all", "--message", "news")
     git(template, "tag", "v999.1.0")
-    yield [*(f"v{version}" for version in list(releases)[-2:]), "v999.0.0", "v999.1.0"]
-    git(template, "tag", "--delete", "v999.1.0")
-    git(template, "reset", "--quiet", "--hard", "HEAD~1")
+    for old, new in RENAMED.items():
+        (folder / f"{old}.jinja").rename(folder / f"{new}.jinja")
+        with (folder / f"{new}.jinja").open("a") as file:
+            file.write(f"{LAST}\n")
+    (folder / f"{REMOVED}.jinja").unlink()
+    git(template, "add", "--all")
+    git(template, "commit", "--quiet", "--message", "other names")
+    git(template, "tag", "v999.2.0")
+    more = [f"v{version}" for version in list(releases)[-2:]]
+    yield [*more, "v999.0.0", "v999.1.0", "v999.2.0"]
+    git(template, "tag", "--delete", "v999.1.0", "v999.2.0")
+    git(template, "reset", "--quiet", "--hard", "HEAD~2")
+
+
+def settings_of_a_user(folder: Path, chance: random.Random) -> Path:
+    """The global settings of a user, some of which would hide or change things, or stop git."""
+    hooks = [folder / "hooks", folder / "template/hooks"]
+    for place in hooks:
+        place.mkdir(parents=True)
+        for name in ("post-checkout", "post-index-change", "pre-commit", "reference-transaction"):
+            (place / name).write_text("#!/bin/sh\necho > hook-ran\nexit 1\n")
+            (place / name).chmod(0o755)
+    (folder / "attributes").write_text("* text eol=crlf -diff merge=union export-ignore\n")
+    (folder / "ignore").write_text("*.env\n*.txt\n*.sh\n")
+    (folder / "order").write_text("README.md\n")
+    file = folder / "gitconfig"
+    file.write_text("[safe]\n directory = *\n")
+    for key in chance.sample(sorted(MACHINE), 9):
+        git(folder, "config", "--file", str(file), key, MACHINE[key].replace("@", str(folder)))
+    return file
 
 
 @pytest.fixture(autouse=True)
@@ -98,26 +167,47 @@ def _without_traceback(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
 class History:
     """A project, and what its person did to it."""
 
-    def __init__(self, project: Path, chance: random.Random) -> None:
+    def __init__(self, project: Path, chance: random.Random, settings: Path | None) -> None:
         self.project = project
         self.chance = chance
+        self.settings = settings
         self.lines: dict[str, list[str]] = {}
         self.packages: list[str] = []
         self.env: dict[str, str] = {}
         self.deleted: list[str] = []
+        self.renamed: dict[str, str] = {}
         self.count = 0
+
+    @contextmanager
+    def machine(self) -> Iterator[None]:
+        """Let git have the user's settings."""
+        with pytest.MonkeyPatch.context() as patch:
+            if self.settings:
+                patch.setenv("GIT_CONFIG_GLOBAL", str(self.settings))
+            yield
+
+    def update(self, version: str, **answers: Any) -> None:
+        """Update the project. Raises ValueError: it was refused."""
+        with self.machine():
+            update(self.project, version, **answers)
+
+    def at(self, name: str) -> str:
+        """Where a file of the template is now: the user or the template may have renamed it."""
+        new = RENAMED.get(name, name)
+        found = self.renamed.get(name, name if new in self.lines else new)
+        return found if (self.project / found).exists() else name
 
     def edit(self) -> None:
         """Do one thing that a person does between two updates."""
         self.count += 1
         kinds = ("line", "line", "line", "package", "env", "file", "delete")
-        rare = ("ignored", "overlooked", "mode", "ends", "setting", "attribute")
+        rare = ("ignored", "overlooked", "mode", "ends", "setting", "attribute", "rename", "taken")
         kind = self.chance.choice((*kinds, *rare))
         getattr(self, f"edit_{kind}")()
 
     def edit_line(self) -> None:
         name = self.chance.choice([*BLOCKS, *LISTS])
-        path = self.project / name
+        path = self.project / self.at(name)
         old = path.read_text().splitlines(keepends=True)
         places = [i for i, line in enumerate(old) if line == "\n" or name in LISTS]
         mine = f"mine-{self.count}" if name in LISTS else f"# mine {self.count}"
@@ -144,6 +234,30 @@ class History:
         name = f"{DOCKER}/mine-{self.count}.sh"
         (self.project / name).write_text(f"# mine {self.count}\n")
         self.lines[name] = [f"# mine {self.count}"]
+
+    def edit_taken(self) -> None:
+        """A file of the user's own has the name that the template will give to one of its."""
+        name = f"{DOCKER}/start.sh"
+        if name not in self.lines and not (self.project / name).exists():
+            (self.project / name).write_text(f"# mine {self.count}\n")
+            self.lines[name] = [f"# mine {self.count}"]
+
+    def edit_rename(self) -> None:
+        """A file of the template gets another name, in one commit or in two."""
+        old = self.chance.choice((BLOCKS[2], REMOVED, "tests/test_project.py"))
+        new = str(Path(old).with_name(f"own-{Path(old).name}"))
+        source, target = self.project / old, self.project / new
+        if old in self.renamed or not source.exists():
+            return
+        text, mode = source.read_bytes(), source.stat().st_mode
+        steps: list[Callable[[], object]] = [source.unlink, lambda: target.write_bytes(text)]
+        for step in self.chance.choice((steps, steps[::-1])):
+            step()
+            if self.chance.random() < 0.5:
+                git(self.project, "add", "--all")
+                git(self.project, "commit", "--quiet", "--message", "a half of a rename")
+        target.chmod(mode)
+        self.renamed[old] = new
 
     def edit_delete(self) -> None:
         for name in ("tests/test_project.py", f"{DOCKER}/compose.ca.yaml"):
@@ -172,7 +286,7 @@ class History:
         self.lines.setdefault(name, []).append(f"mine-{self.count}")
 
     def edit_mode(self) -> None:
-        path = self.project / BLOCKS[2]
+        path = self.project / self.at(BLOCKS[2])
         path.chmod(path.stat().st_mode ^ 0o010)
 
     def edit_ends(self) -> None:
@@ -192,7 +306,7 @@ class History:
     def keep_both(self) -> None:
         """Solve conflicts as somebody in a hurry does; only what he changed may have any."""
         unmerged = {line.split("\t")[1] for line in conflicts(self.project).splitlines()}
-        assert unmerged <= {*self.lines}
+        assert unmerged <= {*self.lines, *map(self.at, self.lines)}
         assert not [name for name in unmerged if name.startswith(DEPENDENCIES)]
         for name in unmerged:
             path = self.project / name
@@ -201,7 +315,7 @@ class History:
     def check(self) -> None:
         """Everything that the person did is still there."""
         for name, mine in self.lines.items():
-            text = (self.project / name).read_text().splitlines()
+            text = (self.project / self.at(name)).read_text().splitlines()
             assert set(mine) <= set(text), name
         lists = [
             (self.project / DEPENDENCIES / name).read_text()
@@ -211,7 +325,22 @@ class History:
         assert not [name for name in self.packages if not re.search(rf"{name}\b", "".join(lists))]
         env = read_env((self.project / DOCKER / ".env").read_text())
         assert self.env.items() <= env.items()
-        assert not [name for name in self.deleted if (self.project / name).exists()]
+        gone = [*self.deleted, *self.renamed]
+        assert not [name for name in gone if (self.project / name).exists()]
+        assert not [*self.project.rglob("hook-ran")]
+
+    def check_like(self, fresh: Path) -> None:
+        """What the person did not touch is as in a fresh copy, and nothing else is left."""
+        touched = {*self.lines, *self.deleted, *self.renamed, ".copier-answers.yml"}
+        touched |= {*map(self.at, touched), *(RENAMED.get(name, name) for name in touched)}
+        # A tool for the dev image moves with another package manager, whoever has added it.
+        lists = ("pyproject.toml", "environment.yml", "environment-dev.yml")
+        touched |= {f"{DEPENDENCIES}/{name}" for name in lists}
+        names = {*git(fresh, "ls-files").splitlines()}
+        left = {*git(self.project, "ls-files").splitlines()} - names - touched
+        assert not [name for name in left if not name.endswith(".old")]
+        for name in names - touched:
+            assert (self.project / name).read_text() == (fresh / name).read_text(), name
 
     def everything(self) -> dict[str, tuple[int, bytes]]:
         """All files but git's own, with their modes."""
@@ -233,14 +362,17 @@ class History:
             "import sys; from pathlib import Path; from tests.support.updates import update; "
             "update(Path(sys.argv[1]), sys.argv[2])"
         )
-        with subprocess.Popen(
-            [sys.executable, "-c", code, str(self.project), version],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        ) as process:
+        with (
+            self.machine(),
+            subprocess.Popen(
+                [sys.executable, "-c", code, str(self.project), version],
+                cwd=ROOT,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            ) as process,
+        ):
             time.sleep(self.chance.uniform(0.5, 2.5))
             os.killpg(process.pid, signal.SIGKILL)
         self.take_back()
@@ -252,7 +384,9 @@ class History:
         for program in (self.project / ".git/hearth-update").glob("*/undo"):
             if head not in program.read_text():  # of an update that was committed
                 continue
-            done = subprocess.run(["sh", str(program)], capture_output=True, text=True, check=False)
+            with self.machine():
+                command = ["sh", str(program)]
+                done = subprocess.run(command, capture_output=True, text=True, check=False)
             assert done.returncode == 0, done.stderr
 
 
@@ -270,7 +404,8 @@ def test_a_random_history_loses_nothing_and_ends_like_a_fresh_copy(
     first: dict[str, Any] = {"project_kind": "new", "project_name": "project"}
     project = generate(tmp_path / "project", hook=True, version=path[0], **first)
     in_git(project)
-    history = History(project, chance)
+    settings = settings_of_a_user(tmp_path / "user", chance) if chance.random() < 0.5 else None
+    history = History(project, chance, settings)
     for stop in path[1:]:
         for _ in range(chance.randrange(1, 6)):
             history.edit()
@@ -285,15 +420,15 @@ def test_a_random_history_loses_nothing_and_ends_like_a_fresh_copy(
         if chance.random() < 0.4:
             history.be_killed(stop)
         try:
-            update(project, stop, **answers)
+            history.update(stop, **answers)
         except ValueError:  # answers that do not go together are refused, before anything is done
             assert history.everything() == before
-            update(project, stop)
+            history.update(stop)
             answers = {}
         if chance.random() < 0.3:
             history.take_back()
             assert history.everything() == before
-            update(project, stop, **answers)
+            history.update(stop, **answers)
         history.keep_both()
         history.check()
         in_git(project)
@@ -301,11 +436,10 @@ def test_a_random_history_loses_nothing_and_ends_like_a_fresh_copy(
     assert kept["_commit"] == path[-1]
     answers = {name: value for name, value in kept.items() if name[0] != "_"}
     fresh = generate(tmp_path / "fresh/project", version=kept["_commit"], **answers)
-    touched = {*history.lines, *history.deleted, ".copier-answers.yml"}
-    touched |= {f"{DEPENDENCIES}/{name}" for name in ("pyproject.toml", "environment.yml")}
     in_git(fresh)
-    for name in set(git(fresh, "ls-files").splitlines()) - touched:
-        assert (project / name).read_text() == (fresh / name).read_text(), name
+    history.check_like(fresh)
+    if path[-1] == "v999.2.0" and BLOCKS[2] in history.renamed:
+        assert LAST in (project / history.renamed[BLOCKS[2]]).read_text()
     if seed % 8 == 0:
-        update(project, kept["_commit"])
+        history.update(kept["_commit"])
         assert git(project, "status", "--porcelain") == ""
