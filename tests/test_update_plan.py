@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hooks.update.changes import Plan, Project, plan_of
-from hooks.update.renamed import renamed_to
+from hooks.update.renamed import older_names, renamed_from_older, renamed_to
 from hooks.update.renderings import File
 from host.checkout import UpdateError
 from tests.conftest import InGit
@@ -128,6 +128,32 @@ def test_git_tells_where_a_file_is_that_was_renamed_in_two_commits(
     git(project, "mv", "b", "c")
     in_git(project)
     assert renamed_to(project, "a", ANSWERS) == "c"
+
+
+def test_git_tells_where_a_file_is_that_the_template_renamed_after_the_user(
+    tmp_path: Path, in_git: InGit
+) -> None:
+    project, template = tmp_path / "project", tmp_path / "hearth"
+    for folder, name in ((project, "a"), (template, "template/a.jinja")):
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_bytes(TEXT)
+        in_git(folder)
+    git(project, "mv", "a", "own")
+    in_git(project)
+    for old, new in (("a.jinja", "b.jinja"), ("b.jinja", "c")):
+        git(template, "mv", f"template/{old}", f"template/{new}")
+        in_git(template)
+    git(template, "tag", "v2.0.0")
+    now = (template, "v2.0.0")
+    assert older_names(*now, "c") == ["b", "a"]
+    assert older_names(template, "v3.0.0", "c") == []
+    assert renamed_from_older(project, "c", ANSWERS, now) == "own"
+    # Whoever deletes the newer one does not want it.
+    (project / "c").write_bytes(TEXT)
+    in_git(project)
+    (project / "c").unlink()
+    in_git(project)
+    assert renamed_from_older(project, "c", ANSWERS, now) == ""
 
 
 def test_a_file_that_differs_by_its_case_only_is_named(

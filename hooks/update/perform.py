@@ -28,7 +28,7 @@ from hooks.update.beside import unused
 from hooks.update.carried import CARRIED, DEPENDENCIES, LISTS, OLD
 from hooks.update.changes import Plan, Project, plan_of
 from hooks.update.merge import decoded, encoded
-from hooks.update.renamed import renamed_to
+from hooks.update.renamed import renamed_from_older
 from hooks.update.renderings import (
     File,
     RefusedError,
@@ -283,7 +283,12 @@ class Update:
         project = self.project
         said = capture("git", "ls-files", "-t", "-z", "--", ".", cwd=project.root).stdout
         rows = [row for row in said.split("\0") if row]
-        renamed = partial(renamed_to, project.root, answers_file=project.answers_file)
+        renamed = partial(
+            renamed_from_older,
+            project.root,
+            answers_file=project.answers_file,
+            template=(Path(self.request["repository"]), project.version),
+        )
         here = Project(project.root, [row[2:] for row in rows], renamed)
         answers = new.files[project.answers_file]
         version = self.request["wanted"]

@@ -9,6 +9,8 @@ from host.ask import capture
 if TYPE_CHECKING:
     from pathlib import Path
 
+# Where a file is in the template, before it is rendered.
+PART, JINJA = "template/", ".jinja"
 # One row of three: R and how alike they are, the old name, the new one. -l0: however many they are.
 RENAMES = (*("--find-renames", "-l0", "--diff-filter=R"), "--name-status", "--relative", "-z")
 
@@ -42,6 +44,35 @@ def renamed_to(root: Path, name: str, answers_file: str) -> str:
             return new
         known.add(new)
         name = new
+
+
+def renamed_from_older(root: Path, name: str, answers_file: str, template: tuple[Path, str]) -> str:
+    """As `renamed_to`, also if the template has renamed the file after the user had.
+
+    Then git has never had it here under its newer name.
+
+    Args:
+        root: the project's folder.
+        name: the file, relative to it.
+        answers_file: what each update changes.
+        template: its repository, and the version that the project has.
+    """
+    found = renamed_to(root, name, answers_file)
+    if found or capture("git", "log", "-1", "--format=%H", "--", name, cwd=root).stdout:
+        return found
+    older = (renamed_to(root, one, answers_file) for one in older_names(*template, name))
+    return next(filter(None, older), "")
+
+
+def older_names(repository: Path, version: str, name: str) -> list[str]:
+    """The names that a file had in older versions of the template, the newest first."""
+    follow = ("log", "--follow", "-M", "--diff-filter=R", "--name-status", "-z", "--format=")
+    for path in (f"{PART}{name}{JINJA}", f"{PART}{name}"):
+        said = capture("git", *follow, version, "--", path, cwd=repository).stdout.split("\0")
+        older = [*filter(None, (one.strip("\n") for one in said))][1::3]
+        if older:
+            return [one[len(PART) :].removesuffix(JINJA) for one in older]
+    return []
 
 
 def renames(root: Path, *command: str) -> dict[str, str]:
