@@ -247,6 +247,7 @@ error: gpu-engine-not-restarted
   restarted.
   Seen: 1 GPU
   Run: sudo systemctl restart docker
+  See: https://git.example/t/blob/HEAD/docs/troubleshoot.md#gpu-engine-not-restarted
 
 warning: env-out-of-date
   It is out of date.
@@ -254,9 +255,7 @@ warning: env-out-of-date
   key
   Mended: the key was
   added
-
-Each is explained by its id:
-  x
+  See: docs/troubleshoot.md#env-out-of-date
 """
 FINDINGS = [
     {"id": "gpu-engine-not-restarted", "level": "error", "cause": "It was not restarted."}

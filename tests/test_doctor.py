@@ -21,7 +21,7 @@ from host import description, doctor, doctor_gpu_facts, doctor_gpus, doctor_host
 from host.abilities import OLDEST_PODMAN, dotted
 from host.description import written
 from host.doctor_facts import clock_off, pool_size
-from host.failure_rows import row
+from host.failure_rows import row, table
 from host.findings import ERROR, WARNING, Finding, Results, Subject, examine
 from host.gpu_facts import gpu_facts
 from host.plain import WIDTH
@@ -456,13 +456,18 @@ def test_the_exit_status_says_how_bad_it_is(folder: Path, name: str, status: int
     file = str(HOSTS / f"{name}.json")
     said = template_sh(folder, dict(os.environ), "--host", file)
     assert (said.returncode, said.stderr) == (status, "")
-    assert all(len(line) <= WIDTH or "Run:" in line for line in said.stdout.splitlines())
+    lines = said.stdout.splitlines()
+    assert all(len(line) <= WIDTH or line.startswith(("  Run: ", "  See: ")) for line in lines)
     assert "\x1b" not in said.stdout
     document = json.loads(template_sh(folder, dict(os.environ), "--json", "--host", file).stdout)
     assert document["status"] == status
     for one in document["findings"]:
         assert f"{one['level']}: {one['id']}" in said.stdout
-        assert f"Run: {one['command']}" in said.stdout
+        assert f"  Run: {one['command']}\n  See: {one['link']}" in said.stdout
+        assert one["link"].endswith(f"#{one['id']}")
+        assert one["cause"]
+        assert one["evidence"]
+        assert one["command"]
     if not status:
         assert len(said.stdout.splitlines()) == 1
 
@@ -470,7 +475,17 @@ def test_the_exit_status_says_how_bad_it_is(folder: Path, name: str, status: int
 def test_remedies_are_those_of_the_machine_that_is_judged(folder: Path) -> None:
     file = str(HOSTS / "cluster-login-node.json")
     document = json.loads(template_sh(folder, dict(os.environ), "--json", "--host", file).stdout)
-    assert document["findings"][0]["command"] == row("docker-missing").run["fedora"]
+    assert document["findings"][0]["command"] == row("docker-missing").run["rhel"]
+
+
+@pytest.mark.parametrize("name", sorted(FOUND))
+def test_red_hats_family_is_told_to_use_no_apt(project: Project, name: str) -> None:
+    here = {"hosts": ["rhel-9", "rhel", "fedora"]}
+    subject = Subject(project, *description.description(merged(read(name), {"details": here})))
+    for one in judge(project, merged(read(name), {"details": here})).findings:
+        command = doctor.words_of(subject, one).command
+        assert one.evidence
+        assert not re.search(r"apt-get|update-grub|\{\w+\}", command), command
 
 
 @pytest.mark.parametrize(
@@ -505,7 +520,7 @@ def test_an_engine_that_fails_is_found_in_time(
     [
         ("gh:org/hearth", "https://github.com/org/hearth/blob/HEAD/docs/troubleshoot.md"),
         ("https://git.example/t.git", "https://git.example/t/blob/HEAD/docs/troubleshoot.md"),
-        ("../hearth", "docs/troubleshoot.md of the template"),
+        ("../hearth", "docs/troubleshoot.md"),
     ],
 )
 def test_findings_name_the_page_that_explains_them(
@@ -514,6 +529,14 @@ def test_findings_name_the_page_that_explains_them(
     (tmp_path / project.answers_file).write_text(f"_src_path: {source}\n")
     project.folder = tmp_path / "docker-amd64"
     assert doctor.explained(project) == page
+    assert doctor.link(project, "disk-full") == f"{page}#disk-full"
+
+
+def test_the_page_has_a_place_for_every_finding() -> None:
+    places = re.findall(r'(?m)^\| <a id="([a-z-]+)"></a>`\1` \|', failure_tables.docs())
+    assert sorted(places) == sorted(one.name for one in table())
+    modules = Path(str(doctor.__file__)).parent.glob("doctor*.py")
+    assert {name for file in modules for name in ids_named(file)} <= {*places}
 
 
 def test_a_verb_that_fails_for_unknown_reasons_ends_with_the_doctor(

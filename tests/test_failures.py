@@ -27,7 +27,10 @@ from host.gpu_facts import GpuFacts as Facts
 from host.project import Project, StopError, me
 
 ENGINES = ("docker", "docker-rootless", "docker-desktop", "podman")
-HOSTS = ("mac", "wsl", "no-systemd", "docker-ce", "fedora", "rhel", "ubuntu")
+HOSTS = (
+    *("mac", "wsl", "no-systemd", "docker-ce", "debian", "debian-12", "ubuntu"),
+    *("fedora", "rhel", "rhel-8", "rhel-9"),
+)
 LINE = re.compile(
     r"#.*||[a-z-]+|  (says|cause|run|edit|look|status|before)  \S.*\S"
     rf"|  run ({'|'.join(ENGINES)})?( ?({'|'.join(HOSTS)})){{,2}}  \S.*\S"

@@ -136,6 +136,17 @@ def test_without_an_address_the_machine_tells_the_engine_that_is_started(
         ({"proc/sys/kernel/osrelease": "6.6.87.2-microsoft-standard-WSL2"}, ["wsl", "no-systemd"]),
         ({"run/systemd/system/x": "", "etc/os-release": 'ID="rocky"\n'}, ["rocky"]),
         (
+            {"run/systemd/system/x": "", "etc/os-release": 'VERSION_ID="12"\nID=debian\n'},
+            ["debian-12", "debian"],
+        ),
+        (
+            {
+                "run/systemd/system/x": "",
+                "etc/os-release": 'ID="rocky"\nVERSION_ID="9.4"\nID_LIKE="rhel centos fedora"\n',
+            },
+            ["rocky-9", "rocky", "rhel-9", "rhel", "centos", "fedora"],
+        ),
+        (
             {"run/systemd/system/x": "", "var/lib/dpkg/info/docker-ce.list": ""},
             ["docker-ce"],
         ),

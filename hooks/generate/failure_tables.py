@@ -94,10 +94,11 @@ def seen(failure: Failure) -> str:
 
 
 def docs_table() -> str:
-    """The table of all failures."""
+    """The table of all failures; the doctor links to a row by its id (`link` in host/doctor.py)."""
     lines = ["| failure | a program says | cause | command |", "|---|---|---|---|"]
     lines += [
-        f"| `{one.name}` | {seen(one)} | {causes(one)} | {commands(one)} |" for one in by_kind()
+        f'| <a id="{one.name}"></a>`{one.name}` | {seen(one)} | {causes(one)} | {commands(one)} |'
+        for one in by_kind()
     ]
     return "\n".join(lines)
 

@@ -21,9 +21,10 @@ _SMI_ROW = re.compile(
 _SMI_DRIVER = re.compile(r"(?:Driver|KMD) Version:\s*([0-9][0-9.]+)")
 _SMI_MIG = re.compile(r"\s*MIG .*Device\s+[0-9]+:.*")
 PARTS = ("Seen", "Mended", "Run")  # of a finding of doctor, behind its cause
+LINK = "See"  # what is behind them
 _REPORT = re.compile(r"^fine: [0-9]+ checks", re.MULTILINE)
 _BLOCK = re.compile(r"^(error|warning): ([a-z0-9-]+)[ \t]*$", re.MULTILINE)
-_PART = re.compile(rf"^[ \t]*({'|'.join(PARTS)}): ", re.MULTILINE)
+_PART = re.compile(rf"^[ \t]*({'|'.join((*PARTS, LINK))}): ", re.MULTILINE)
 _JSON = re.compile(r"^\s*(?=\{)", re.MULTILINE)
 UNKNOWN_GPU = "is not an NVIDIA GPU in the table: name it as nvidia-smi -L does"
 MOST_TEXT = 1 << 20  # characters; the page reads no longer file

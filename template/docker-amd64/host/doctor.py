@@ -102,18 +102,25 @@ def as_text(subject: Subject, results: Results, mended: dict[int, str]) -> str:
         lines += ["", f"{finding.level}: {finding.name}", *wrapped(stop.sentence)]
         lines += wrapped(f"Seen: {finding.evidence}")
         lines += wrapped(f"Mended: {mended[at]}") if at in mended else [f"  Run: {stop.command}"]
-    if results.findings:
-        lines += ["", "Each is explained by its id:", f"  {explained(subject.project)}"]
+        lines.append(f"  See: {link(subject.project, finding.name)}")
     return "\n".join(lines)
 
 
 def explained(project: Project) -> str:
-    """Where the documentation has the findings: on the web, if the template is from there."""
+    """The page of the documentation with all findings: on the web, if the template is from there.
+
+    Else it is a file of the template.
+    """
     text = read_text(project.root / project.answers_file)
     template = address(recorded(text, "_src_path"))
     if not template.startswith("https://"):
-        return f"{PAGE} of the template"
+        return PAGE
     return f"{template[: -len('.git')] if template.endswith('.git') else template}/blob/HEAD/{PAGE}"
+
+
+def link(project: Project, name: str) -> str:
+    """The place of that page that explains a finding; hooks/generate/failure_tables.py makes it."""
+    return f"{explained(project)}#{name}"
 
 
 def as_json(subject: Subject, results: Results, mended: dict[int, str], status: int) -> str:
@@ -128,6 +135,7 @@ def as_json(subject: Subject, results: Results, mended: dict[int, str], status: 
                 "cause": stop.sentence,
                 "evidence": finding.evidence,
                 "command": stop.command,
+                "link": link(subject.project, finding.name),
                 "mendable": finding.mend is not None,
                 "mended": mended.get(at, ""),
             }

@@ -43,6 +43,7 @@ GENERATIONS = (
 )
 # Older than Turing: proprietary kernel modules only; from Blackwell on: open ones only. See
 # https://docs.nvidia.com/datacenter/tesla/driver-installation-guide/kernel-modules.html
+OF_FLAVOUR = ("flavour", "package", "ubuntu", "stream")  # words of the row, for either kind
 PROPRIETARY_ONLY, OPEN_ONLY = ("Kepler", "Maxwell", "Pascal", "Volta"), ("Blackwell",)
 # What a branch of the driver needs of NVIDIA Container Toolkit:
 # https://github.com/NVIDIA/gpu-operator/issues/1015, NVIDIA/nvidia-container-toolkit/issues/195
@@ -105,12 +106,11 @@ def not_driven(subject: Subject, gpu: PciGpu, seen: str) -> Iterator[Finding]:
     if last and runs > last:
         yield Finding("gpu-no-longer-driven", ERROR, seen, {**known, "branch": str(last)})
     elif name in OPEN_ONLY and more.module == "proprietary":
-        known["flavour"] = "open"
-        remedy = f"sudo apt-get install nvidia-driver-{runs}-open"
-        yield Finding("gpu-module-flavour", ERROR, seen, {**known, "remedy": remedy})
+        names = ("open", "nvidia-open", f"nvidia-driver-{runs}-open", f"{runs}-open")
+        yield Finding("gpu-module-flavour", ERROR, seen, {**known, **dict(zip(OF_FLAVOUR, names))})
     elif name in PROPRIETARY_ONLY and more.module == "open":
-        known["flavour"] = "proprietary"
-        yield Finding("gpu-module-flavour", ERROR, seen, known)
+        names = ("proprietary", "cuda-drivers", f"nvidia-driver-{runs}", f"{runs}-dkms")
+        yield Finding("gpu-module-flavour", ERROR, seen, {**known, **dict(zip(OF_FLAVOUR, names))})
     else:
         yield Finding("gpu-fell-off", ERROR, seen)
 
@@ -216,15 +216,17 @@ def fabric(subject: Subject) -> Iterator[Finding]:
     driver = facts.driver or more.kernel_driver
     states = ", ".join(dict.fromkeys(more.fabric_states)) or "unknown"
     seen = f"driver {driver}, fabric manager {more.fabric_manager or 'unknown'}, fabric {states}"
-    name = f"nvidia-fabricmanager-{branch(driver)}"
+    install = f"sudo apt-get install nvidia-fabricmanager-{branch(driver)}"
+    if "fedora" in subject.details.hosts:  # two names, by the driver's age
+        install = f"sudo dnf install 'nvidia-fabric*manager-{driver}*'"
     start = "sudo systemctl enable --now nvidia-fabricmanager"
     known = {"driver": driver, "version": more.fabric_manager}
     if more.fabric_manager == "none":
         if {*more.fabric_states} != {"Completed"}:  # in a virtual machine, the host has it
-            remedy = f"sudo apt-get install {name} && {start}"
+            remedy = f"{install} && {start}"
             yield Finding("gpu-fabric-missing", ERROR, seen, {"remedy": remedy})
     elif more.fabric_manager and more.fabric_manager != driver:
-        remedy = f"sudo apt-get install {name} && sudo systemctl restart nvidia-fabricmanager"
+        remedy = f"{install} && sudo systemctl restart nvidia-fabricmanager"
         yield Finding("gpu-fabric-version", ERROR, seen, {**known, "remedy": remedy})
     elif more.fabric_manager_runs is False or "In Progress" in more.fabric_states:
         yield Finding("gpu-fabric-missing", ERROR, seen)

@@ -31,6 +31,7 @@ FEW_IDS = 65536  # ids that an image may use; the distributions give each user a
 FEW_NETWORKS = 3  # left in the address pools: containers of three projects
 OFF = 300  # seconds; with more, certificates and lists of packages seem to be of the future
 GIB = 1024  # in MiB
+UNIFIED = "systemd.unified_cgroup_hierarchy=1"  # to the kernel: control groups of version 2
 FULL_GIB = 1  # of free space, with which nothing can be built
 
 
@@ -126,7 +127,9 @@ def rootless(subject: Subject) -> Iterator[Finding]:
         version = details.cgroup_version or "unknown"
         known = {}
         if version == "1":
-            known["remedy"] = 'sudo "${EDITOR:-vi}" /etc/default/grub && sudo update-grub'
+            grubby = f"sudo grubby --update-kernel=ALL --args={UNIFIED} && sudo reboot"
+            grub = 'sudo "${EDITOR:-vi}" /etc/default/grub && sudo update-grub'
+            known["remedy"] = grubby if "fedora" in details.hosts else grub
         yield Finding("rootless-limits", WARNING, f"control groups of version {version}", known)
     starts = engine.kind == "docker-rootless" and engine.reachable  # not without such ids
     ids = details.subordinate_ids

@@ -44,9 +44,14 @@ def hosts(root: Path = Path("/")) -> Iterator[str]:
     if (root / "var/lib/dpkg/info/docker-ce.list").exists():
         yield "docker-ce"
     system = read_text(root / "etc/os-release")
+    release = re.search(r'(?m)^VERSION_ID="?(\d+)', system)
     for key in ("ID", "ID_LIKE"):  # such as rhel, and what that is like: fedora
         found = re.search(rf"(?m)^{key}=(.*)$", system)
-        yield from re.findall("[a-z]+", found.group(1)) if found else ()
+        names = re.findall("[a-z]+", found.group(1)) if found else []
+        for name in names:
+            if release and (key == "ID" or name == "rhel"):  # such as debian-12; Rocky 9 is rhel-9
+                yield f"{name}-{release.group(1)}"
+            yield name
 
 
 def engine_address(socket: Path = Path("/var/run/docker.sock")) -> str:
