@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.program import PACKAGE, PROJECT
+from tests.support.program import PACKAGE, PROJECT, put_program
 
 PROGRAM = """\
 import json, os, sys
@@ -59,6 +59,49 @@ def test_why_the_engine_starts_nothing_is_the_last_thing_said(
     assert first == said
     assert (f"(failure: {name})" in rest) == bool(name)
     assert bool(rest) == bool(name)
+
+
+STOPPED = "Error response from daemon: container 39edad9df449 is not running"
+# A docker command whose dev container ends between the question whether it runs and the command.
+LATE = f"""#!/bin/sh
+case $* in
+    "ps "*) echo 39edad9df449 ;;
+    "compose exec dev bash") echo "{STOPPED}" >&2; exit 1 ;;
+    "compose exec "*) echo "$* says it"; echo own >&2; exit 7 ;;
+esac
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "name"),
+    [
+        (("shell",), 1, "container-not-running"),
+        (("exec", "make"), 7, ""),
+    ],
+    ids=["refused", "works"],
+)
+def test_a_command_in_the_dev_container_that_is_refused_is_explained(
+    tmp_path: Path, words: tuple[str, ...], status: int, name: str
+) -> None:
+    folder = put_program(tmp_path / "docker-amd64")
+    (folder / ".env").write_text("COMPOSE_PROJECT_NAME=demo\nUSRID=0\nGRPID=0\n")
+    docker = tmp_path / "bin/docker"
+    docker.parent.mkdir()
+    docker.write_text(LATE)
+    docker.chmod(0o755)
+    done = subprocess.run(
+        [sys.executable, "-B", "-m", "host", *words],
+        cwd=folder,
+        env={"PATH": f"{docker.parent}:/usr/bin:/bin", "HOME": str(tmp_path)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == status, done.stderr
+    assert (f"(failure: {name})" in done.stderr) == bool(name), done.stderr
+    assert (STOPPED in done.stderr) == bool(name)
+    assert ("dev make says it" in done.stdout, "own\n" in done.stderr) == (not name, not name)
 
 
 def test_a_progress_bar_is_shown_before_its_line_ends(tmp_path: Path) -> None:

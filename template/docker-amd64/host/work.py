@@ -10,7 +10,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from .accelerator import OF_THIS_CALL, OVERRIDE_FILES
 from .apps_file import publish_apps
@@ -324,11 +324,17 @@ def command_of(options: argparse.Namespace, verb: str) -> list[str]:
     return words
 
 
+def enter(project: Project, *words: str) -> NoReturn:
+    """Become a command in the dev container; at its end, say why the engine has refused it."""
+    watch_stderr(partial(engine_refuses, project))
+    become(project, compose("exec", *words))
+
+
 def do_exec(project: Project, options: argparse.Namespace) -> None:
     """Become a command in the dev container."""
     words = command_of(options, "exec")
     need_container(project)
-    become(project, compose("exec", *script_name(), "dev", *words))
+    enter(project, *script_name(), "dev", *words)
 
 
 def do_shell(project: Project, options: argparse.Namespace) -> None:
@@ -341,7 +347,7 @@ def do_shell(project: Project, options: argparse.Namespace) -> None:
         choose = "" if shell == project.shell else f"{me()} update --data shell={shell} && "
         remedy = f"{choose}{me()} build dev && {me()} up"
         raise failed("shell-missing", project, shell=shell, remedy=remedy)
-    become(project, compose("exec", "dev", shell, *words))
+    enter(project, "dev", shell, *words)
 
 
 def logs_options(parser: argparse.ArgumentParser) -> None:
