@@ -215,6 +215,7 @@ def bench_engine(folder: Path, runs: int) -> dict[str, Any]:
         found |= bench_apt(made, runs)
         found |= bench_run(made, runs)
         found |= bench_verbs(made, runs)
+        found |= bench_up(made, runs)
         found |= bench_context(made)
     return found
 
@@ -463,6 +464,23 @@ def bench_verbs(made: Project, runs: int) -> dict[str, Any]:
             statistics.median(through) - statistics.median(bare)
         ],
     }
+
+
+def bench_up(made: Project, runs: int) -> dict[str, Any]:
+    """The dev container, which runs already, and what the doctor says of it and of the machine."""
+    made.ok("up")
+    bare_words = ("up", "--detach", "--no-build", "dev")
+    bare = seconds(lambda: made.compose(*bare_words), runs)
+    through = seconds(lambda: made.ok("up"), runs)
+    found: dict[str, Any] = {
+        "up of a running dev container (s)": through,
+        "  it adds to docker compose up (s)": [
+            statistics.median(through) - statistics.median(bare)
+        ],
+        "doctor (s)": seconds(lambda: made.sh("doctor"), runs),
+    }
+    made.ok("down")
+    return found
 
 
 def bench_run(made: Project, runs: int) -> dict[str, Any]:

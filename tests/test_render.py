@@ -24,6 +24,7 @@ from tests.conftest import ROOT, Generate
 from tests.support.pairs import cover_items
 from tests.support.program import AIRFLOW
 from tests.support.questionnaire import Answers, Questionnaire, Row
+from tests.support.wheels import FAKE_TORCH
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -812,20 +813,6 @@ def test_what_stays_on_this_machine_is_ignored_by_git(projects: list[Path]) -> N
             assert run("git", "check-ignore", f"docker-amd64/{name}", cwd=project).returncode == 0
         for name in (".env.example", "compose.yaml", "compose.pins.yaml", "dependencies/uv.lock"):
             assert run("git", "check-ignore", f"docker-amd64/{name}", cwd=project).returncode == 1
-
-
-FAKE_TORCH = """
-__version__ = "0+fake"
-class device(str):
-    type = "cpu"
-class cuda:
-    is_available = staticmethod(lambda: False)
-class Ones:
-    def __matmul__(self, other): return self
-    def sum(self): return self
-    def item(self): return 512
-def ones(*shape, device): return Ones()
-"""
 
 
 @pytest.fixture(params=["torch", "none"])

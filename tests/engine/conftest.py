@@ -15,7 +15,7 @@ import pytest
 
 from tests.conftest import Generate
 from tests.support.conda_channel import CondaChannels, serving_conda, standard_channel
-from tests.support.engine import need
+from tests.support.engine import has_stand_ins, need
 from tests.support.index import (
     PackageIndex,
     SharedIndex,
@@ -23,8 +23,10 @@ from tests.support.index import (
     serving,
     standard_index,
 )
+from tests.support.managed_python import cached_archive
 from tests.support.project import Person, Project
 from tests.support.registry import Registry, registry_problem
+from tests.support.wheels import FAKE_TORCH, make_wheel
 
 HERE = Path(__file__).parent
 # A small project that this machine can build without the outside: the stand-in Python is a 3.11.
@@ -34,6 +36,7 @@ DEFAULTS = {
     "python_version": "3.11",
     "linux_distro": "debian-12",
 }
+SMALL_TORCH = "2.13.0"
 
 
 class MakeProject(Protocol):
@@ -101,6 +104,17 @@ def index(
     else:
         with serving(standard_index(tmp_path_factory.mktemp("index")), bridge_address()) as served:
             yield served
+
+
+@pytest.fixture(scope="module")
+def small_torch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PackageIndex]:
+    """An index whose torch is a few lines: with PyTorch itself, each build takes a minute more."""
+    folder = tmp_path_factory.mktemp("small-torch")
+    text = FAKE_TORCH.replace("0+fake", SMALL_TORCH)
+    wheel = make_wheel(folder, "torch", SMALL_TORCH, files={"torch/__init__.py": text})
+    content = PackageIndex(folder, wheel, cached_archive() if has_stand_ins() else None)
+    with serving(content, bridge_address()) as served:
+        yield served
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ import pytest
 
 from tests.engine.conftest import MakeProject, known_person
 from tests.engine.test_daily_work import wait_for
+from tests.engine.test_doctor import doctor
 from tests.engine.test_failures import advice, changed
 from tests.support.editor import editor_problem, inside, opened
 from tests.support.engine import GPU_HOST, gpu_host_problem, need
@@ -91,6 +92,10 @@ def test_the_machine_chooses_cdi_and_all_its_gpus(with_gpus: Project) -> None:
     assert files(with_gpus) == overlay("cdi")
     assert f"\nCPU_OR_GPU=gpu\nGPU_IDS={FIRST},{SECOND}\nREQUIRE_GPU=0\n" in env
     assert with_gpus.sh("gpus").stdout.count("\n*") == 3  # two GPUs, and what the mark means
+
+
+def test_the_doctor_finds_only_what_the_stand_in_lacks(with_gpus: Project) -> None:
+    assert doctor(with_gpus).keys() == {"gpu-uvm-missing"}  # it has no kernel module
 
 
 def test_run_and_up_give_the_gpus_that_cdi_describes(with_gpus: Project) -> None:

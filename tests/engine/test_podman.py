@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.conftest import MakeProject
+from tests.engine.conftest import SMALL_TORCH, MakeProject
+from tests.engine.test_doctor import doctor
 from tests.support import podman
+from tests.support.index import PackageIndex
 from tests.support.project import Person, Project
 
 
@@ -24,12 +26,14 @@ def user(open_folder: Path, jane: Person) -> Iterator[podman.Podman]:
 
 
 @pytest.fixture(scope="module")
-def built(project: MakeProject, user: podman.Podman) -> Project:
-    """A project for GPUs on NVIDIA's image, both images built by Podman."""
+def built(project: MakeProject, user: podman.Podman, small_torch: PackageIndex) -> Project:
+    """A project for GPUs on NVIDIA's image, both images built by Podman; its torch is for a CPU."""
     new = project(
         "on-podman",
         owner=user,
         light=True,
+        packages=small_torch,
+        torch_version=SMALL_TORCH,
         service="train",
         accelerator="cuda",
         cuda_version="13.0",
@@ -79,6 +83,23 @@ def test_the_dev_container_lives_as_with_docker(built: Project) -> None:
     assert built.sh("exec", "true").returncode != 0
     built.ok("start")
     assert built.ok("exec", "python", "-c", "import sys; print(sys.prefix)") == "/opt/venv\n"
+
+
+def test_verify_says_what_is_and_what_is_not_as_it_was_asked(built: Project) -> None:
+    said = built.sh("verify", "--json")
+    assert said.returncode == 1
+    report = json.loads(said.stdout)
+    assert report.keys() == {"runtime", "dev"}
+    for image in report.values():
+        checks = {check["name"]: check["status"] for check in image["checks"]}
+        assert checks["PyTorch version"] == "ok"
+        assert checks["CUDA build"] == "fails"
+
+
+def test_the_doctor_finds_what_is_known_of_this_machine_and_nothing_else(built: Project) -> None:
+    # The project is of CUDA 13.0, the driver of 12.4, and one GPU is a V100; and this machine is a
+    # container, which has no control groups of its own.
+    assert doctor(built).keys() == {"gpu-driver-too-old", "gpu-too-old", "rootless-limits"}
 
 
 def test_a_job_runs_and_is_listed(built: Project) -> None:

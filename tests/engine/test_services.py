@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import Generate
-from tests.engine.conftest import MakeProject
-from tests.support.engine import has_stand_ins, need
-from tests.support.index import PackageIndex, bridge_address, serving
-from tests.support.managed_python import cached_archive
+from tests.engine.conftest import SMALL_TORCH, MakeProject
+from tests.support.engine import need
+from tests.support.index import PackageIndex
 from tests.support.process import run
-from tests.support.wheels import make_wheel
-from tests.test_render import FAKE_TORCH
 
 # The answers of each service, for base images that are here (stand-ins, where no registry is).
 CUDA = {"accelerator": "cuda", "cuda_version": "13.0", "linux_distro": "ubuntu-24.04"}
@@ -51,7 +47,6 @@ SERVICES: dict[str, dict[str, Any]] = {
     },
 }
 DEFAULTS = {"accelerator": "cpu", "torch_version": "none", "python_version": "3.11"}
-SMALL_TORCH = "2.13.0"
 
 
 def answers(name: str) -> dict[str, Any]:
@@ -103,17 +98,6 @@ def test_trivy_finds_nothing_that_is_high(rendered: Path) -> None:
         for one in result.get("Misconfigurations", [])
     ]
     assert problems == []
-
-
-@pytest.fixture(scope="module")
-def small_torch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PackageIndex]:
-    """An index whose torch is a few lines: with PyTorch itself, each build takes a minute more."""
-    folder = tmp_path_factory.mktemp("small-torch")
-    text = FAKE_TORCH.replace("0+fake", SMALL_TORCH)
-    wheel = make_wheel(folder, "torch", SMALL_TORCH, files={"torch/__init__.py": text})
-    content = PackageIndex(folder, wheel, cached_archive() if has_stand_ins() else None)
-    with serving(content, bridge_address()) as served:
-        yield served
 
 
 # PyTorch compiled, on the CPU too, is in test_source_build.py; devel in test_devel.py; ngc and hub

@@ -93,7 +93,8 @@ def start(folder: Path, person: Person) -> Podman:
         "chmod 666 /dev/fuse /dev/net/tun; mount --make-rshared /; "
         f"cp {parts}/nvidia.yaml /etc/cdi/; "
         "for one in 0 1 ctl:255; do "
-        'mknod -m 666 "/dev/nvidia${one%:*}" c 195 "${one#*:}"; done',
+        'mknod -m 666 "/dev/nvidia${one%:*}" c 195 "${one#*:}"; done; '
+        "mknod -m 666 /dev/nvidia-uvm c 508 0",
     )
     path = f"{parts}/bin:/usr/local/bin:/usr/bin:/bin"
     service = "podman system service --time 0 >/dev/null 2>&1 &"  # what template.sh advises
