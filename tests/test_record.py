@@ -144,6 +144,41 @@ def test_a_run_is_recorded_with_its_command_and_without_values_of_variables(
     assert str(file) in capsys.readouterr().err
 
 
+def test_a_run_has_the_result_of_verify_and_another_one_is_named(
+    work: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checks = [{"name": "torch", "status": "ok", "says": "2.15.0"}]
+    checks += [{"name": "shared memory", "status": "ok", "says": "8 GiB"}]
+    calls = []
+
+    def in_image(*words: object) -> Namespace:
+        calls.append(words[1:])
+        return Namespace(stdout=json.dumps({"checks": checks}))
+
+    (work.folder / "verify.py").touch()
+    monkeypatch.setattr("host.measure.in_image", in_image)
+    monkeypatch.setattr("host.measure.attach_gpus", lambda *_, **__: None)
+    monkeypatch.setattr("host.measure.make_folders", lambda _: None)
+    for job in ("job-1", "job-2"):  # the second takes what the first has found
+        record.record_run(work, ["true"], [], job)
+    assert calls == [("runtime", "verify.py", "--json")]
+    files = sorted((work.root / "outputs/records").glob("*/environment.json"))
+    found = [json.loads(file.read_text())["checks"] for file in files]
+    assert found == [{"torch": "ok: 2.15.0", "shared memory": "ok: 8 GiB"}] * 2
+    capsys.readouterr()
+
+    checks[0] = {"name": "torch", "status": "fails", "says": "it finds no GPU"}
+    checks[1]["says"] = "4 GiB"
+    said = differing(work, files[0], capsys).splitlines()
+    assert said[0] == "verify, torch: ok: 2.15.0 then, fails: it finds no GPU here."
+    assert said[1].startswith("  Run: ")
+    assert len(said) == 2
+    # Another image is looked at anew.
+    monkeypatch.setitem(IMAGES, "runtime", "sha256:3333")
+    record.record_run(work, ["true"], [], "job-3")
+    assert "verify finds a fault: torch." in capsys.readouterr().err
+
+
 def test_a_run_of_a_workspace_is_compared_with_that_workspace(
     work: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -334,7 +334,16 @@ def test_a_run_leaves_a_record_and_its_program_writes_beside_it(plain_project: P
 
 def test_a_record_without_a_run_says_what_verify_finds(torch_project: Project) -> None:
     file = Path(torch_project.ok("record").rstrip("\n"))
-    assert json.loads(file.read_text())["checks"]["PyTorch version"].startswith("ok: ")
+    checks = json.loads(file.read_text())["checks"]
+    assert checks["PyTorch version"].startswith("ok: ")
+    # A run has the result of the same image without another look.
+    ran = torch_project.sh("run", "--record", "true")
+    assert ran.returncode == 0, ran.stderr
+    assert "Running verify" not in ran.stderr
+    newest = max((torch_project.folder / "outputs/records").glob("*/environment.json"))
+    assert newest != file
+    assert json.loads(newest.read_text())["checks"] == checks
+    assert "Nothing differs" in torch_project.ok("reproduce", str(newest))
 
 
 def test_limits_of_env_hold_and_files_of_ones_own_may_have_others(plain_project: Project) -> None:

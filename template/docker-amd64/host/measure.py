@@ -7,6 +7,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+from .ask import read_json
 from .compose import SilentError, check_engine, image_id, need_image
 from .engine_words import compose
 from .failures import failed
@@ -37,6 +38,18 @@ def in_image(
         errors="replace",
         check=False,
     )
+
+
+def checks_of(project: Project, *, prepared: bool) -> dict[str, str]:
+    """What verify finds in the runtime image: its checks, with outcome and sentence.
+
+    With `prepared`, a container can be started already.
+    """
+    if not prepared:
+        attach_gpus(project, quiet=True)
+        make_folders(project)
+    checks = read_json(in_image(project, "runtime", "verify.py", "--json").stdout).get("checks", [])
+    return {one["name"]: f"{one['status']}: {one['says']}" for one in checks}
 
 
 def verify_options(parser: argparse.ArgumentParser) -> None:

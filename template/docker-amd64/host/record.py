@@ -30,6 +30,7 @@ from .workspaces import FOLDER, enter
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
 
     from .project import Project
 
@@ -37,6 +38,7 @@ VERSION = 1  # of the document
 NAME = "environment.json"
 PATCH = "changes.patch"  # beside it: what git diff says, so that `git apply` brings it back
 LARGE = 1024**2  # bytes of a new file that is only named in it
+MOST_RECORDS = 50  # that are looked at for a result of verify
 Sections = Dict[str, Dict[str, str]]
 
 
@@ -105,14 +107,40 @@ def sections(project: Project, patch: bytes) -> Sections:
     }
 
 
-def verified(project: Project) -> dict[str, str]:
-    """What verify finds in the runtime image; nothing in a project without PyTorch."""
+def verified(project: Project, known: dict[str, Any] | None = None) -> dict[str, str]:
+    """What verify finds in the runtime image; nothing in a project without PyTorch.
+
+    Args:
+        project: the project.
+        known: a record that is being written: what an earlier one has of the same images on the
+            same machine is taken. None to look in any case.
+    """
     if not (project.folder / "verify.py").is_file() or not image_id(project.image("runtime")):
         return {}
-    from .measure import in_image  # noqa: PLC0415  such a project has it
+    before = verified_before(project, known) if known else {}
+    if before:
+        return before
+    from .measure import checks_of  # noqa: PLC0415  such a project has it
 
-    checks = read_json(in_image(project, "runtime", "verify.py", "--json").stdout).get("checks", [])
-    return {one["name"]: f"{one['status']}: {one['says']}" for one in checks}
+    if known:
+        show("Running verify for the record, once for these images on this machine.")
+    return checks_of(project, prepared=bool(known))  # a run has its mounts already
+
+
+def verified_before(project: Project, known: dict[str, Any]) -> dict[str, str]:
+    """What the newest record of the same images on the same machine has of verify."""
+    folders = sorted(records(project).glob(f"*/{NAME}"), reverse=True)[:MOST_RECORDS]
+    for found in (read_json(read_text(file)) for file in folders):
+        checks = found.get("checks")
+        same = all(found.get(where) == known[where] for where in ("images", "machine"))
+        if same and isinstance(checks, dict) and checks:
+            return {str(name): str(says) for name, says in checks.items()}
+    return {}
+
+
+def status(says: str) -> str:
+    """Whether a check of verify is ok, without its sentence, which may have a number of bytes."""
+    return says.partition(":")[0]
 
 
 def document(project: Project, patch: bytes) -> dict[str, Any]:
@@ -126,15 +154,23 @@ def document(project: Project, patch: bytes) -> dict[str, Any]:
     }
 
 
-def write(project: Project, file: Path, **more: Any) -> None:
-    """Write a record, and the changes of the code beside it; `more` are further keys.
+def write(project: Project, file: Path, *, fresh: bool = False, **more: Any) -> None:
+    """Write a record, and the changes of the code beside it.
+
+    Args:
+        project: the project.
+        file: the record.
+        fresh: let verify look even if it has checked these images on this machine.
+        more: further keys.
 
     Raises:
         StopError: its folder cannot be made.
         ProbeError: a file cannot be written.
     """
     patch = changes(project)
-    found = {**document(project, patch), **more}
+    found = document(project, patch)
+    checks = verified(project, None if fresh else found)
+    found.update(more, **({"checks": checks} if checks else {}))
     try:
         make_folder(file.parent)
     except OSError as error:
@@ -144,15 +180,28 @@ def write(project: Project, file: Path, **more: Any) -> None:
     write_file(file, json.dumps(found, indent=1, ensure_ascii=False) + "\n")
     without = ", without a commit (git finds none)" if found["code"]["commit"] == "none" else ""
     show(f"Recorded{without}: {file}")
+    failing = [name for name, says in checks.items() if status(says) == "fails"]
+    if failing:
+        show(f"verify finds a fault: {', '.join(failing)}. To see it, run: {me()} verify")
+
+
+def outputs_of(project: Project) -> Path:
+    """The folder of the outputs on this machine."""
+    return project.settings.path("LOCAL_OUTPUTS_DIR") or project.root / "outputs"
+
+
+def records(project: Project) -> Path:
+    """The folder with a folder for each record."""
+    return outputs_of(project) / "records"
 
 
 def new_file(project: Project, job: str = "") -> Path:
     """Where the next record is written: in a folder of its own in the outputs."""
-    outputs = project.settings.path("LOCAL_OUTPUTS_DIR") or project.root / "outputs"
+    outputs = outputs_of(project)
     refuse_link(project, code_folder(project), outputs, "LOCAL_OUTPUTS_DIR")
-    refuse_link(project, outputs, outputs / "records")
+    refuse_link(project, outputs, records(project))
     name = f"{time.strftime('%Y-%m-%dT%H-%M-%S', time.gmtime())}-{job or os.getpid()}"
-    return outputs / "records" / name / NAME
+    return records(project) / name / NAME
 
 
 def record_run(project: Project, words: list[str], keys: list[str], job: str) -> str:
@@ -175,8 +224,7 @@ def record_options(parser: argparse.ArgumentParser) -> None:
 def do_record(project: Project, options: argparse.Namespace) -> None:
     """Write a record, with what verify finds; print its name."""
     file = called_from() / options.file if options.file else new_file(project)
-    checks = verified(project)
-    write(project, file, **({"checks": checks} if checks else {}))
+    write(project, file, fresh=True)
     print(file)
 
 
@@ -202,6 +250,16 @@ def read_record(file: Path) -> dict[str, Any]:
     if found.get("record") != VERSION:
         raise failed("record-missing", path=str(file))
     return found
+
+
+def other_checks(project: Project, found: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """The checks of verify with another outcome than in a record: name, then, here."""
+    known = found.get("checks")
+    here = verified(project) if isinstance(known, dict) and known else {}
+    for name in here and dict.fromkeys([*known, *here]):
+        then, now = str(known.get(name, "none")), here.get(name, "none")
+        if status(then) != status(now):
+            yield name, then, now
 
 
 def do_reproduce(project: Project, options: argparse.Namespace) -> int:
@@ -233,6 +291,9 @@ def do_reproduce(project: Project, options: argparse.Namespace) -> int:
                 print(f"{where}, {key}: {then} then, {now} here.")
                 if command:
                     print(f"  Run: {command}")
+    for name, then, now in other_checks(project, found):
+        differing += 1
+        print(f"verify, {name}: {then} then, {now} here.\n  Run: {me()} verify")
     if not differing:
         print(f"Nothing differs from {file}.")
     return 1 if differing else 0
