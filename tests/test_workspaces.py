@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import project_metadata
+import workspace_requirements
 from host.project import Project, StopError
-from host.workspace_lists import lists_of, put_lists, unread_lists
+from host.workspace_lists import (
+    COPIED,
+    LOCK,
+    as_read,
+    has_list,
+    lists_of,
+    needs_reading,
+    put_lists,
+    read_before,
+    unread_lists,
+)
 from host.workspaces import build_workspace, engine_name, enter, find, tell_unread
 from tests.support.program import PROJECT
 
@@ -165,3 +179,133 @@ def test_what_a_build_does_not_read_is_named(
     assert sorted(unread_lists(folder)) == sorted(files if unread is None else unread)
     tell_unread(folder, "jane")
     assert ("workspaces/jane" in capsys.readouterr().err) == (unread != [])
+
+
+# ------------------------------------------------------------- what only a container can read
+
+ANSWERS = {
+    "package_manager": "pip",
+    "python": "3.12",
+    "torch": "2.13.0",
+    "offered": {"torch_version": ["2.13.0"]},
+}
+ENVIRONMENT = """\
+channels: [conda-forge]
+dependencies: [python=3.10, pytorch=1.7, numpy=1.26, ffmpeg, {pip: [einops]}]
+"""
+WITH_POETRY = """\
+[tool.poetry]
+name = "x"
+version = "0"
+description = ""
+authors = []
+[tool.poetry.dependencies]
+python = "^3.10"
+einops = "^0.8"
+torch = ">=2"
+"""
+
+
+def plan(folder: Path, capsys: pytest.CaptureFixture[str]) -> tuple[dict[str, Any], str]:
+    """What the program of the service tools prints of a workspace, and what it tells the user."""
+    words = [f"--project={json.dumps(ANSWERS)}", f"--code={folder}"]
+    assert workspace_requirements.main([*words, *(["--listed"] if has_list(folder) else [])]) == 0
+    said = capsys.readouterr()
+    found: dict[str, Any] = json.loads(said.out)
+    return found, said.err
+
+
+@pytest.mark.parametrize(
+    ("files", "requires", "taken"),
+    [
+        ({"pyproject.toml": WITH_POETRY}, ["einops<0.9,>=0.8"], ["pyproject.toml"]),
+        # What metadata requires is the list; an environment file says the same once more.
+        (
+            {"pyproject.toml": WITH_POETRY, "environment.yml": ENVIRONMENT},
+            ["einops<0.9,>=0.8"],
+            ["pyproject.toml"],
+        ),
+        ({"environment.yml": ENVIRONMENT}, ["einops", "numpy==1.26.*"], ["environment.yml"]),
+        (
+            {"pyproject.toml": PROJECT_TABLE, "Pipfile": '[packages]\nrequests = "*"\n'},
+            ["requests"],
+            ["pyproject.toml", "Pipfile"],
+        ),
+    ],
+)
+def test_what_a_clone_declares_elsewhere_is_a_list_for_uv(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    files: dict[str, str],
+    requires: list[str],
+    taken: list[str],
+) -> None:
+    folder = write(tmp_path / "jane", files)
+    assert needs_reading(folder)
+    found, _ = plan(folder, capsys)
+    made = project_metadata.parse_toml(found["text"])["project"]["dependencies"]
+    assert (made, found["taken"]) == (requires, taken)
+
+
+def test_what_cannot_be_taken_is_named_with_its_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, said = plan(write(tmp_path, {"environment.yml": ENVIRONMENT}), capsys)
+    lines = {line.partition(":")[0]: line for line in said.splitlines()}
+    assert "torch_version is 2.13.0, and 1.7 is not offered" in lines["pytorch=1.7"]
+    assert "it is no Python package" in lines["ffmpeg"]
+
+
+def test_a_setup_py_is_asked_and_one_that_fails_is_tried_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write(tmp_path, {"setup.py": SETUP})
+    monkeypatch.setattr(project_metadata, "built_metadata", lambda *_: ["einops", "torch"])
+    found, _ = plan(folder, capsys)
+    assert '"einops"' in found["text"]
+    assert "torch" not in found["text"]
+
+    def fails(*_: object) -> list[str]:
+        raise project_metadata.MetadataError("boom")
+
+    monkeypatch.setattr(project_metadata, "built_metadata", fails)
+    found, said = plan(write(folder, {"setup.py": "setup(install_requires=read())\n"}), capsys)
+    assert found == {"text": "", "files": {}, "taken": []}
+    assert "setup.py does not tell what it needs: boom" in said
+
+
+def test_lists_that_a_build_can_read_start_no_container(tmp_path: Path) -> None:
+    lists = {"requirements.txt": "einops\n", "environment.yml": ENVIRONMENT}
+    assert not needs_reading(write(tmp_path / "a", lists))
+    table = f"{PROJECT_TABLE}dependencies = ['a']\n"
+    assert not needs_reading(write(tmp_path / "b", {"pyproject.toml": table, "Pipfile": ""}))
+    assert not needs_reading(write(tmp_path / "c", {"train.py": ""}))
+
+
+def test_the_lock_has_what_was_read_until_a_file_changes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write(tmp_path / "jane", {"environment.yml": ENVIRONMENT})
+    read = as_read(folder, plan(folder, capsys)[0], ANSWERS)
+    assert put_lists(folder, tmp_path / "context", read.text)
+    assert (tmp_path / "context/pyproject.toml").read_text() == read.text
+    # As image/workspace-packages.sh writes it.
+    lines = [f"{COPIED}{line}" for line in read.text.splitlines()]
+    write(folder, {LOCK: "\n".join(["# for 4711", *lines, "einops==1.0"])})
+    assert read_before(folder, ANSWERS) == read
+    assert read_before(folder, {**ANSWERS, "torch": "2.14.0"}) is None
+    write(folder, {"setup.py": SETUP})
+    assert read_before(folder, ANSWERS) is None
+    (folder / "setup.py").unlink()
+    write(folder, {"environment.yml": f"{ENVIRONMENT}#\n"})
+    assert read_before(folder, ANSWERS) is None
+
+
+def test_what_is_read_is_taken_without_passwords(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "dependencies: [{pip: ['--extra-index-url https://a:s3cret@i.example', x]}]\n"
+    found, said = plan(write(tmp_path, {"environment.yml": text}), capsys)
+    assert 'url = "https://i.example"' in found["text"]
+    assert "taken without its password" in said
+    assert "s3cret" not in str(found) + said

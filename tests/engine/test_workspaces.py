@@ -98,6 +98,26 @@ def test_its_lock_keeps_versions_until_it_is_removed(shared: Project, index: Pac
     assert shared.ok(*code) == "2.0\n"
 
 
+def test_what_its_setup_py_requires_is_installed(shared: Project, index: PackageIndex) -> None:
+    index.add("calm-hill")
+    text = "from setuptools import setup\nsetup(install_requires=['calm-hill'])\n"
+    file = shared.write("workspaces/plain/setup.py", text)
+    try:
+        built = shared.sh("build", "-W", "plain")
+        assert built.returncode == 0, built.stderr[-3000:]
+        assert "Read from setup.py: calm-hill" in built.stderr
+        assert "Not read in" not in built.stderr
+        code = VERSION.format("calm-hill")
+        assert shared.ok("run", "-W", "plain", "python", "-c", code) == "1.0\n"
+        # The lock has what was read.
+        again = shared.sh("build", "-W", "plain")
+        assert again.returncode == 0
+        assert "Read from" not in again.stderr
+    finally:
+        file.unlink()
+        (shared.folder / "workspaces/plain/requirements.lock").unlink(missing_ok=True)
+
+
 def test_the_versions_of_the_project_are_not_replaced(shared: Project, index: PackageIndex) -> None:
     index.add("pluggy", "0.0.1")
     file = shared.write("workspaces/plain/requirements.txt", "pluggy==0.0.1\n")

@@ -350,8 +350,21 @@ def compose_program(project: Project) -> list[str]:
     return compose()
 
 
-def run_tools(project: Project, service: str, *words: str, capture: bool = False) -> str:
+def run_tools(
+    project: Project,
+    service: str,
+    *words: str,
+    capture: bool = False,
+    env: Mapping[str, str] | None = None,
+) -> str:
     """Run a command as the user in a container for the packages, which ends with this process.
+
+    Args:
+        project: the project.
+        service: of compose.yaml.
+        words: the command.
+        capture: return its stdout instead of showing it.
+        env: further environment variables of Compose.
 
     Raises:
         StopError: the command failed; with its exit status. Or it could not write.
@@ -362,7 +375,7 @@ def run_tools(project: Project, service: str, *words: str, capture: bool = False
     name = f"{project.settings.get('COMPOSE_PROJECT_NAME')}-{service}-{os.getpid()}"
     start = ("--progress", "quiet", "run", "--rm", "--no-deps", "-T", "--name", name, service)
     try:
-        return call(project, compose(*start, *words), capture=capture)
+        return call(project, compose(*start, *words), capture=capture, env=env)
     except SilentError as error:  # of the program in the container
         raise SilentError(error.status) from None
     except (KeyboardInterrupt, SystemExit):

@@ -23,12 +23,13 @@ if TYPE_CHECKING:
     from .project import Project
 
 FILES = ("environment*.yml", COPY)  # what the locks are made from
+TOOLS_PYTHON = "/usr/bin/python3"  # of the service tools
 LOCK, STALE = "conda.lock", "conda-lock-stale"  # and the id of the failure of stale ones
 
 
 def conda_env(project: Project, service: str, *words: str, capture: bool = False) -> str:
     """Run the program that knows environment files and locks. Raises StopError."""
-    program = ("/usr/bin/python3", "/opt/container/conda_env.py")
+    program = (TOOLS_PYTHON, "/opt/container/conda_env.py")
     return run_tools(project, service, *program, *words, capture=capture)
 
 
@@ -52,7 +53,7 @@ def plan_import(project: Project, files: Sequence[str]) -> dict[str, Any]:
 
 def read_metadata(project: Project) -> None:
     """Write what the project itself declares into dependencies/project/. Raises StopError."""
-    program = ("/usr/bin/python3", "-B", "/opt/container/conda_project.py")
+    program = (TOOLS_PYTHON, "-B", "/opt/container/conda_project.py")
     options = (f"--project={json.dumps(project.answers)}", f"--template-sh={me()}")
     run_tools(project, "tools", *program, *options)
 

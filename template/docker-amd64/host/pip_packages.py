@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .project import Project, StopError
 
 FILES = ("pyproject.toml", "base-override.txt", COPY)
+TOOLS_PYTHON = "/opt/venv/bin/python"  # of the service tools
 LOCK, STALE = "uv.lock", "lock-stale"  # and the id of the failure of one that does not match
 # A requirement as PEP 508 has it, as far as mistakes of typing go.
 REQUIREMENT = re.compile(
@@ -47,7 +48,7 @@ def tools(project: Project, *words: str, capture: bool = False) -> str:
 
 def requirements(project: Project, *words: str, capture: bool = False) -> str:
     """Run image/project_lock.py likewise. Raises StopError."""
-    program = ("/opt/venv/bin/python", "-B", "/opt/container/project_lock.py")
+    program = (TOOLS_PYTHON, "-B", "/opt/container/project_lock.py")
     options = [f"--versions={json.dumps(project.torch_family)}", f"--template-sh={me()}"]
     options.append(f"--project={json.dumps(project.answers)}")
     return tools(project, *program, *options, *words, capture=capture)
@@ -55,7 +56,7 @@ def requirements(project: Project, *words: str, capture: bool = False) -> str:
 
 def plan_import(project: Project, files: Sequence[str], *options: str) -> dict[str, Any]:
     """What an import of files would do. Raises StopError."""
-    program = ("/opt/venv/bin/python", "-B", "/opt/container/import_files.py", *options)
+    program = (TOOLS_PYTHON, "-B", "/opt/container/import_files.py", *options)
     requirements(project, "read")
     answers = f"--project={json.dumps(project.answers)}"
     plan: dict[str, Any] = json.loads(tools(project, *program, answers, "--", *files, capture=True))

@@ -1,17 +1,20 @@
 """The lists of packages in a workspace: which of them a build reads, and which it does not.
 
-How lists are called and name each other is known to image/intake/lists.py.
+How lists are called and name each other is known to image/intake/lists.py. What has to be run or
+translated to know its packages, image/workspace_requirements.py reads.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import posixpath
 import re
 import runpy
 from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .ask import read_text
 from .files import make_folder, write_file
@@ -26,6 +29,11 @@ REQUIREMENTS, PROJECT, LOCK = "requirements.txt", "pyproject.toml", "requirement
 TABLE = re.compile(r"(?m)^\[project\]")
 DYNAMIC = re.compile(r"""(?m)^dynamic\s*=\s*\[[^\]]*["']dependencies["']""")
 OF_SETUP = ("setup.py", "setup.cfg")
+# At least one requirement in [project].
+ASKS = re.compile(r"""(?m)^dependencies\s*=\s*\[[^\]]*["']""")
+# Begins the pyproject.toml that workspace_requirements.py has made, and a line of its copy in the
+# lock, which image/workspace-packages.sh writes.
+MADE, COPIED = "# read ", "#| "
 
 
 @lru_cache(maxsize=None)
@@ -72,9 +80,77 @@ def lists_of(folder: Path) -> dict[str, bytes]:
     return found
 
 
-def put_lists(folder: Path, target: Path) -> bool:
-    """Copy the lists and the lock of the workspace in a folder; whether it needs a lock first."""
+class Read(NamedTuple):
+    """What was read for a build in a container: a pyproject.toml, and the files that it is of."""
+
+    text: str = ""
+    taken: tuple[str, ...] = ()
+
+
+def has_list(folder: Path) -> bool:
+    """Whether a build finds packages in a workspace without help."""
+    lists = lists_of(folder)
+    return REQUIREMENTS in lists or bool(ASKS.search(texts().decoded(lists.get(PROJECT, b""))))
+
+
+def needs_reading(folder: Path) -> bool:
+    """Whether packages of a workspace are listed where only a container can read them.
+
+    Lists of other kinds count where nothing else lists packages.
+    """
+    unread = unread_lists(folder)
+    return any(name in unread for name in (PROJECT, *OF_SETUP)) or (
+        bool(unread) and not has_list(folder)
+    )
+
+
+def as_read(folder: Path, plan: dict[str, Any], answers: dict[str, Any]) -> Read:
+    """What workspace_requirements.py said, with what it was made from in its first line."""
+    made = {"files": plan["files"], "taken": plan["taken"], **beside(folder, answers)}
+    text = f"{MADE}{json.dumps(made)}\n{plan['text']}" if plan["text"] else ""
+    return Read(text, tuple(plan["taken"]))
+
+
+def beside(folder: Path, answers: dict[str, Any]) -> dict[str, Any]:
+    """What else decides what is read: which lists are there, and the answers on versions."""
+    digest = hashlib.sha256(json.dumps(answers, sort_keys=True).encode()).hexdigest()
+    return {"unread": unread_lists(folder), "answers": digest[:12]}
+
+
+def read_before(folder: Path, answers: dict[str, Any]) -> Read | None:
+    """What the lock of a workspace has of an earlier reading; None if it may be different now."""
+    lines = texts().decoded(read_list(folder, LOCK) or b"").splitlines()
+    copied = [line[len(COPIED) :] for line in lines if line.startswith(COPIED.rstrip())]
+    if not copied or not copied[0].startswith(MADE):
+        return None
+    try:
+        made = json.loads(copied[0][len(MADE) :])
+        known, taken = dict(made["files"]), tuple(made["taken"])
+    except (ValueError, KeyError, TypeError):
+        return None
+    same = all(known[name] == file_digest(folder / name) for name in known)
+    now = beside(folder, answers)
+    if not known or not same or any(made.get(key) != now[key] for key in now):
+        return None
+    return Read("\n".join([*copied, ""]), taken)
+
+
+def file_digest(file: Path) -> str:
+    """The SHA-256 of a file, "" where there is none."""
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError:
+        return ""
+
+
+def put_lists(folder: Path, target: Path, made: str = "") -> bool:
+    """Copy the lists and the lock of the workspace in a folder; whether it needs a lock first.
+
+    `made` takes the place of its pyproject.toml.
+    """
     lists, lock = lists_of(folder), read_list(folder, LOCK)
+    if made:
+        lists[PROJECT] = made.encode()
     for name, content in [*lists.items(), *([(LOCK, lock)] if lock is not None else [])]:
         make_folder((target / name).parent)
         write_file(target / name, content)

@@ -7,6 +7,7 @@ their own, whose code folder that is, so they have a home and images of their ow
 from __future__ import annotations
 
 import glob
+import json
 import os
 import re
 import time
@@ -18,14 +19,26 @@ from typing import TYPE_CHECKING
 
 from .abilities import abilities
 from .ask import read_text
-from .compose import call, image_id, show
+from .compose import call, image_id, run_tools, show
 from .engine_words import ask_engine, engine_command, engine_program
 from .failures import failed
 from .files import write_file
 from .passwords import refuse_in_lists
 from .place import keep_apart
 from .project import APPS_FILE, GUARD_FILE, WORKSPACE_FILE, me
-from .workspace_lists import LOCK, PROJECT, REQUIREMENTS, lists_of, put_lists, unread_lists
+from .workspace_lists import (
+    LOCK,
+    PROJECT,
+    REQUIREMENTS,
+    Read,
+    as_read,
+    has_list,
+    lists_of,
+    needs_reading,
+    put_lists,
+    read_before,
+    unread_lists,
+)
 
 if TYPE_CHECKING:
     from typing import Iterable
@@ -80,19 +93,48 @@ def enter(project: Project, name: str, verb: str) -> Path:
         from .work import write_files  # noqa: PLC0415  most verbs need none
 
         write_files(project, quiet=verb == "run")
-    settings = project.settings
-    separator = settings.get("COMPOSE_PATH_SEPARATOR") or ":"
-    # What guards docker-amd64 is about the code folder of the project, which is not mounted; the
-    # ports of apps are those of its own dev container.
-    files = [one for one in settings.files() if one not in (APPS_FILE, GUARD_FILE)]
-    os.environ["COMPOSE_PROJECT_NAME"] = engine_name(settings.get("COMPOSE_PROJECT_NAME"), name)
-    os.environ["LOCAL_CODE_DIR"] = str(folder)
-    os.environ["COMPOSE_FILE"] = separator.join([*files, WORKSPACE_FILE])
+    own_name = project.settings.get("COMPOSE_PROJECT_NAME")
+    os.environ.update(code_of(project, folder))
+    os.environ["COMPOSE_PROJECT_NAME"] = engine_name(own_name, name)
     if "ssh" in project.extras:
         os.environ["SSH_PORT"] = ""  # the engine chooses one: that of .env is the project's
     project.workspace = name
     project.forget_settings()
     return folder
+
+
+def code_of(project: Project, folder: Path) -> dict[str, str]:
+    """The environment in which Compose mounts a workspace in place of the project's code."""
+    settings = project.settings
+    separator = settings.get("COMPOSE_PATH_SEPARATOR") or ":"
+    # What guards docker-amd64 is about the code folder of the project, which is not mounted; the
+    # ports of apps are those of its own dev container.
+    files = [one for one in settings.files() if one not in (APPS_FILE, GUARD_FILE)]
+    return {
+        "LOCAL_CODE_DIR": str(folder),
+        "COMPOSE_FILE": separator.join([*files, WORKSPACE_FILE]),
+    }
+
+
+def read_in_container(project: Project, folder: Path) -> Read:
+    """What a workspace requires in files that only a container can read. Raises StopError.
+
+    What the lock has of an earlier reading is taken while the files are the same.
+    """
+    from .images import build_tools, packages_of  # noqa: PLC0415  it imports this module
+
+    if not needs_reading(folder):
+        return Read()
+    before = read_before(folder, project.answers)
+    if before:
+        return before
+    build_tools(project)
+    words = [packages_of(project).TOOLS_PYTHON, "-B", "/opt/container/workspace_requirements.py"]
+    words.append(f"--project={json.dumps(project.answers)}")
+    if has_list(folder):
+        words.append("--listed")
+    said = run_tools(project, "tools", *words, capture=True, env=code_of(project, folder))
+    return as_read(folder, json.loads(said), project.answers)
 
 
 def build_workspace(project: Project, name: str, *, quiet: bool = False) -> None:
@@ -110,33 +152,44 @@ def build_workspace(project: Project, name: str, *, quiet: bool = False) -> None
     )
 
     folder = find(project, name)
-    refuse_in_lists(project, folder, (*LISTED, *map(glob.escape, lists_of(folder))))
+    lists = [*lists_of(folder), *unread_lists(folder)]
+    refuse_in_lists(project, folder, (*LISTED, *map(glob.escape, lists)))
     before_build(project)
     if quiet:
         refresh_images(project, {"dev": "dev"})
     else:
         build_images(project, "dev")
     environment = project.image("dev")
+    read = read_in_container(project, folder)
     folder = enter(project, name, "build")
-    run_build(project, folder, environment, quiet=quiet and bool(image_id(project.image("dev"))))
+    quiet_build = quiet and bool(image_id(project.image("dev")))
+    run_build(project, folder, environment, read.text, quiet=quiet_build)
     if keep_lock(project, folder):
         # From the lock, the same packages make another image. The next build would replace this one
         # by it, and its containers, although nothing has changed.
         unlocked = image_id(project.image("dev"))
-        run_build(project, folder, environment, quiet=True)
+        run_build(project, folder, environment, read.text, quiet=True)
         ask_engine("image", "rm", unlocked)
-    tell_unread(folder, name)
+    tell_unread(folder, name, read.taken)
     if not quiet:
         show(f"Built: the workspace {name}. Run: {me()} up -W {quote(name)}")
 
 
-def run_build(project: Project, folder: Path, environment: str, *, quiet: bool) -> None:
-    """Build the image of the workspace in a folder on another image. Raises StopError."""
+def run_build(project: Project, folder: Path, environment: str, made: str, *, quiet: bool) -> None:
+    """Build the image of a workspace on another image. Raises StopError.
+
+    Args:
+        project: the project, which is about the workspace now.
+        folder: the workspace.
+        environment: the name of the image below.
+        made: the pyproject.toml that was made for it, "" for its own.
+        quiet: say nothing unless it fails.
+    """
     arguments = {key: project.settings.get(key) for key in ARGUMENTS if key in project.settings}
     docker = abilities(engine_program()).compose_builds
     dockerfile = project.folder / "workspace.Dockerfile"
     with TemporaryDirectory(prefix="workspace-") as lists:
-        if put_lists(folder, Path(lists)):
+        if put_lists(folder, Path(lists), made):
             arguments["LOCKED"] = f"not yet at {time.time()}"
         words = ["--build-context", f"lists={lists}"]
         words += build_words(project, environment, arguments, docker=docker)
@@ -171,13 +224,20 @@ def build_words(
     return words
 
 
-def tell_unread(folder: Path, name: str) -> None:
-    """Name the lists of a workspace that a build does not read: their packages are not there."""
-    unread = unread_lists(folder)
+def tell_unread(folder: Path, name: str, taken: Iterable[str] = ()) -> None:
+    """Name the lists of a workspace whose packages are not there.
+
+    Args:
+        folder: the workspace.
+        name: its name.
+        taken: lists that were read in a container.
+    """
+    unread = [one for one in unread_lists(folder) if one not in taken]
     if unread:
         show(
             f"Not read in {FOLDER}/{name}: {', '.join(unread)}. A build takes {REQUIREMENTS}, what "
-            f"that names by -r or -c, and [project] dependencies of {PROJECT}."
+            f"that names by -r or -c, and what {PROJECT}, setup.cfg and setup.py require. If none "
+            "of them names a package, it takes the main list of another kind."
         )
 
 

@@ -29,6 +29,11 @@ cat >"$work/head" <<'END'
 # What ./template.sh build installed for this workspace. Remove this file to take newer versions.
 END
 echo "$digest" >>"$work/head"
+# What ./template.sh has read elsewhere. It takes it from the lock while the files are the same.
+if [[ -f pyproject.toml ]] && head -n 1 pyproject.toml | grep -q '^# read {'; then
+    echo "# What other files of it require:" >>"$work/head"
+    sed 's/^/#| /' pyproject.toml >>"$work/head"
+fi
 
 install() { (cd "$work/lists" && uv pip install --constraint ../constraints.txt "${options[@]}" "$@"); }
 

@@ -1,0 +1,174 @@
+#!/usr/bin/env python3
+"""Says what the code of a workspace requires that its build cannot read by itself. Writes nothing.
+
+    workspace_requirements.py --project JSON [--listed]
+
+setup.py, setup.cfg, Poetry and dynamic dependencies are read as those of a project are. Where
+nothing else lists packages, the main requirements file by another name, Pipfile, pixi.toml or the
+environment file is read, as `import` does. uv installs all of it, beside the project's packages.
+
+Prints JSON: `text`, a pyproject.toml for uv, "" where nothing could be read; `files`, the digests
+of what it depends on, {} where something failed; `taken`, the files whose requirements it has.
+Runs in the container of the service tools, which has the workspace at /workspace, read-only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+# Where the image has the libraries; those of the distribution or a base image may be older.
+sys.path.insert(1, "/opt/tools")
+
+from intake import discovery, reader
+from intake import requirement as rules
+from intake.found import (
+    CONSTRAINT,
+    FIND_LINKS,
+    INDEX,
+    MAIN,
+    PIP,
+    Entry,
+    Place,
+    Wanted,
+    grouped,
+    shortened,
+)
+from project_metadata import (
+    CONSTRAINTS,
+    FILES,
+    Declared,
+    MetadataError,
+    Reader,
+    build_requirements,
+    index_of,
+    kind_of,
+    main_file,
+    names_in,
+    requirement,
+)
+from project_metadata import FIND_LINKS as PAGES
+from project_requirements import (
+    CODE,
+    addresses_of,
+    digests,
+    refuse_passwords,
+    say,
+    take_sources,
+    unique,
+)
+from uv_project import project_tables, uv_tables
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+
+def settled(lines: Iterable[str], where: str, wanted: Wanted) -> tuple[list[str], list[str]]:
+    """What becomes of requirements by the rules of an import, and sentences about them."""
+    kept, entries = [], []
+    for line in lines:
+        parsed = requirement(line)
+        if parsed and parsed.marker and not rules.holds(parsed.marker, wanted.python):
+            continue
+        # Its own indexes may have a version with a local part.
+        verdict = rules.judge(line, wanted, given=True)
+        entries.append(Entry(Place(where, 0), line, verdict, MAIN))
+        if verdict.kind == PIP:
+            kept.append(verdict.becomes)
+    return kept, [f"{where}: {note}" for note in grouped(entries)]
+
+
+def of_metadata(code: Path, wanted: Wanted) -> Declared:
+    """What setup.py, setup.cfg or pyproject.toml require."""
+    found, where = Reader(code, wanted.torch, wanted.python).read(), main_file(code)
+    found.requires, notes = settled(found.requires, where, wanted)
+    found.limits[CONSTRAINTS], more = settled(found.limits.get(CONSTRAINTS, []), where, wanted)
+    found.dev = []
+    take_sources(found, {})
+    found.notes = [*notes, *more, *found.notes]
+    return found
+
+
+def of_lists(code: Path, wanted: Wanted) -> tuple[Declared, list[str]]:
+    """What the lists of the main kind say, and the paths of those that were taken."""
+    files = [one for one in discovery.discover(code) if one.taken and one.group == MAIN]
+    intake = reader.read(code, files, wanted)
+    found = Declared(
+        requires=intake.lines(PIP),
+        indexes=[index_of(url) for url in intake.lines(INDEX)],
+        limits={CONSTRAINTS: intake.lines(CONSTRAINT), PAGES: intake.lines(FIND_LINKS)},
+        notes=intake.notes(),
+    )
+    if intake.apt:
+        found.notes.append(
+            f"To have them in this workspace only, write into its apt.txt: {' '.join(intake.apt)}"
+        )
+    paths = {one.path for one in files} | {entry.place.file for entry in intake.entries}
+    return found, sorted(paths - intake.broken.keys())
+
+
+def requirements(code: Path, wanted: Wanted, *, listed: bool) -> dict[str, Any]:
+    """What the program prints, with sentences for the user on stderr.
+
+    Args:
+        code: the folder of the workspace.
+        wanted: the answers of the project.
+        listed: whether the build reads a list already.
+
+    Raises:
+        MetadataError: an address has a password.
+    """
+    found, taken, where = of_metadata(code, wanted), [], []
+    if not found.failures and kind_of(code):
+        taken = [name for name in FILES if (code / name).is_file()]
+    if found.requires:
+        where = [main_file(code)]
+    # What builds the code itself is no list of its packages.
+    for_builds = build_requirements(Reader(code).toml_of(code))
+    if not listed and not names_in(found.requires) - names_in(for_builds):
+        lists, where = of_lists(code, wanted)
+        lists.add(found)
+        found, taken = lists, [*taken, *where]
+    refuse_passwords([*found.requires, *addresses_of(found)], "The workspace")
+    for note in dict.fromkeys([*found.failures, *found.notes]):
+        say(note)
+    requires = unique(found.requires)
+    if requires and where:
+        say(f"Read from {' and '.join(where)}: {shortened(requires)}.")
+    uv = uv_tables(found.sources, found.indexes, {**found.limits, **found.tables})
+    text = f"{project_tables(requires)}\n{uv}" if requires or not found.failures else ""
+    return {
+        "text": text,
+        # What failed is to be tried again.
+        "files": {} if found.failures else digests(code, {*found.files, *taken}),
+        "taken": taken,
+    }
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Do what the text of the module says."""
+    parser = argparse.ArgumentParser(prog="workspace_requirements.py")
+    parser.add_argument("--project", required=True, help="JSON: what project.json says")
+    parser.add_argument("--listed", action="store_true", help="the build reads a list already")
+    parser.add_argument("--code", type=Path, default=CODE)
+    options = parser.parse_args(arguments)
+    # uv runs build backends here, by the Python that runs this.
+    os.environ.pop("UV_PYTHON", None)
+    answers = Wanted.of_project(json.loads(options.project))
+    python = answers.python or ".".join(map(str, sys.version_info[:2]))
+    wanted = replace(answers, manager="pip", python=python)
+    try:
+        print(json.dumps(requirements(options.code, wanted, listed=options.listed)))
+    except MetadataError as error:
+        say(str(error))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
