@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 CLUSTERS = Path(__file__).with_name("clusters")  # which only projects with a scheduler have
 # The user of the dev image for others. Interactive jobs run under the ids of whoever submits them.
 DEFAULT_USER = {"USRID": "1000", "GRPID": "1000", "USRNAME": "user", "GRPNAME": "user"}
+EXAMPLE = "such as registry.example/team/project"
 NAME = re.compile(
     r"[a-z0-9][a-z0-9.-]*(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?"
 )
@@ -32,15 +33,20 @@ NAME = re.compile(
 
 def publish_options(parser: argparse.ArgumentParser) -> None:
     """The image in a registry, and which one."""
-    pull_options(parser)
+    parser.add_argument("name", metavar="NAME[:TAG]", help=EXAMPLE)
     if CLUSTERS.is_dir():
         words = "the dev image, for interactive jobs of clusters"
         parser.add_argument("--dev", action="store_true", help=words)
 
 
 def pull_options(parser: argparse.ArgumentParser) -> None:
-    """The image in a registry."""
-    parser.add_argument("name", metavar="NAME[:TAG]", help="such as registry.example/team/project")
+    """The image in a registry, or none."""
+    parser.add_argument(
+        "name",
+        nargs="?",
+        metavar="NAME[:TAG]",
+        help=f"{EXAMPLE}; without one, say which images of this machine the project could use",
+    )
 
 
 def check_name(project: Project, verb: str, name: str) -> None:
@@ -163,7 +169,15 @@ def pull_file(project: Project, name: str) -> str:
 
 
 def do_pull(project: Project, options: argparse.Namespace) -> None:
-    """Pull an image that was published from this project, and add this user to it."""
+    """Pull an image that was published from this project, and add this user to it.
+
+    Without a name, offer what this machine has.
+    """
+    if not options.name:
+        from .local_images import offer  # noqa: PLC0415  with a name it is not needed
+
+        offer(project)
+        return
     name: str = options.name
     check_name(project, "pull", name)
     keep_apart(project)
