@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -108,6 +109,14 @@ def test_run_and_up_give_the_gpus_that_cdi_describes(with_gpus: Project) -> None
     assert seen["NVIDIA_VISIBLE_DEVICES"] == "void"
     assert seen["NVIDIA_DRIVER_CAPABILITIES"] == "compute,utility"
     assert seen["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+
+
+def test_every_door_has_the_same_gpus(with_gpus: Project) -> None:
+    with_gpus.ok("up")
+    found = json.loads(with_gpus.sh("doors", "--json").stdout)
+    assert (found["closed"], found["differences"]) == ({}, [])
+    gpus = {way: room["GPUs"] for way, room in found["rooms"].items()}
+    assert gpus == dict.fromkeys(("exec", "bash", "bash -l", "run", "app"), "2")
 
 
 def test_plain_docker_compose_gives_the_same(with_gpus: Project) -> None:

@@ -91,6 +91,21 @@ def test_editors_and_file_transfer_work_by_the_printed_entry(
     assert (served.folder / "fetched").read_text().startswith("#!/bin/bash")
 
 
+def test_ports_and_the_agent_are_forwarded(served: Project) -> None:
+    served.write("entry", served.ok("ssh", "--config"))
+    host = (served.folder / "entry").read_text().split()[1]
+    # Of the container, where nothing but the way through ssh leads to its own address.
+    banner = "import socket; s = socket.socket(socket.AF_UNIX); s.connect('way'); print(s.recv(8))"
+    forward = "-o ExitOnForwardFailure=yes -L ./way:127.0.0.1:2222"
+    start = f"ssh -F entry -f {forward} {host} sleep 3 >/dev/null 2>&1"
+    done = served.owner.run("sh", "-c", f'{start} && python3 -c "{banner}"', cwd=served.folder)
+    assert done.stdout == "b'SSH-2.0-'\n", done.stderr
+    with_agent = served.owner.run("ssh", "-A", "-F", "entry", host, "ssh-add -l", cwd=served.folder)
+    assert with_agent.stdout.endswith("(ED25519)\n"), with_agent.stderr
+    without = served.owner.run("ssh", "-a", "-F", "entry", host, "ssh-add -l", cwd=served.folder)
+    assert without.returncode, without.stdout
+
+
 def test_only_keys_are_let_in_and_only_on_this_machine(served: Project, tmp_path: Path) -> None:
     port = re.findall(r"Port (\d+)", served.ok("ssh", "--config"))[0]
     run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "other")
