@@ -14,6 +14,7 @@ import asyncio
 import base64
 import contextlib
 import datetime as dt
+import fnmatch
 import hashlib
 import http.client
 import itertools
@@ -56,7 +57,12 @@ OPTIONS: dict[str, dict[str, bool]] = {
     "install": SOLVING,
     "remove": {**GENERAL, "--prefix": True},
     "list": {"--json": False, "--quiet": False, "--prefix": True, "--explicit": False},
-    "search": {"--channel": True, "--override-channels": False, "--channel-alias": True},
+    "search": {
+        "--json": False,
+        "--channel": True,
+        "--override-channels": False,
+        "--channel-alias": True,
+    },
     "env export": {
         "--prefix": True,
         "--explicit": False,
@@ -693,6 +699,11 @@ class Channels:
             found += repo.load_records(rattler.PackageName(name))
         return found
 
+    def names(self, pattern: str) -> list[str]:
+        """The names of packages like a pattern with *."""
+        every = {name for _, repo in self.repos for name in repo.package_names()}
+        return sorted(fnmatch.filter(every, pattern))
+
     def wanted(self, record: Any) -> Wanted:
         """What to fetch for a record of the solution."""
         for url, repo in self.repos:
@@ -1261,13 +1272,26 @@ def table(header: list[str], rows: list[list[str]]) -> None:
 
 
 def search(command: Command) -> int:
-    """`search`: all builds of a name."""
+    """`search`: all builds of a name, in which * stands for any letters."""
     settings = settings_of(command, [])
     channels = Channels(settings)
+    found = [
+        record
+        for spec in command.specs
+        for name in ([spec_name(spec)] if "*" not in spec else channels.names(spec))
+        for record in channels.candidates(name)
+    ]
+    if CONSOLE.json:
+        packages = [
+            {"name": record.name.normalized, "version": str(record.version)} for record in found
+        ]
+        query = {"query": " ".join(command.specs), "type": "search"}
+        result = {"msg": "", "pkgs": packages, "status": "OK"}
+        CONSOLE.output |= {"query": query, "result": result}
+        return 0
     rows = [
         [record.name.normalized, str(record.version), str(record.build), record.subdir]
-        for spec in command.specs
-        for record in channels.candidates(spec_name(spec))
+        for record in found
     ]
     if not rows:
         print(f'No entries matching "{" ".join(command.specs)}" found')

@@ -42,6 +42,7 @@ dependencies:
 """
 CUDA = "dependencies:\n  - pytorch-gpu=2.13.0\n  - cuda-version=12.9\n"
 DEV = "dependencies:\n  - ruff\n"
+ANSWERS = json.dumps({"package_manager": "conda", "python": "3.12", "torch": "2.13.0"})
 
 
 def record(
@@ -295,10 +296,69 @@ def test_a_channel_with_a_token_is_locked_without_it(project: Dependencies, env:
 # --- what goes wrong is one sentence --------------------------------------------------------------
 
 
-def test_a_package_that_is_not_there_is_named(project: Dependencies, env: Said) -> None:
-    project.write("environment.yml", MAIN + "  - numppy\n")
-    assert env.refused("lock") == "There is no package numppy in the channels (conda-forge)."
+NO_PACKAGE = "There is no package {} in the channels (conda-forge): environment.yml, line 12"
+NO_VERSION = "There is no version in the channels (conda-forge) that fits {}: environment.yml, line"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("numppy", f"{NO_PACKAGE.format('numppy')}; the nearest name is numpy."),
+        ("forge::sklearn", f"{NO_PACKAGE.format('sklearn')}; the nearest name is scikit-learn."),
+        ("of-nobody>=2", f"{NO_PACKAGE.format('of-nobody')}."),
+        ("numpy=9.*", f"{NO_VERSION.format('numpy=9.*')} 12; the newest is 1.26.4."),
+    ],
+)
+def test_what_no_channel_has_is_named_with_its_line(
+    project: Dependencies, env: Said, line: str, said: str
+) -> None:
+    project.write("environment.yml", f"{MAIN}  - pip\n  - {line}\n")
+    assert env.refused("lock") == said
     assert not (project.folder / "conda.lock").exists()
+
+
+def test_what_an_import_took_and_no_channel_has_stops_itself_only(
+    project: Dependencies, env: Said
+) -> None:
+    project.write("environment.yml", MAIN)
+    theirs = "dependencies: [numppy=1.*, numpy, libblas=9.9]\n"
+    project.write("theirs.yml", theirs)
+    env("take", ".", ANSWERS, "theirs.yml")
+    said = env("lock")
+    assert "theirs.yml: numppy=1.*: left out, as no channel has it (conda-forge)" in said
+    assert "the nearest name is numpy." in said
+    assert "theirs.yml: libblas=9.9: left out, as the channels" in said
+    assert project.read("environment.yml") == f"{MAIN}  - numpy\n"
+    assert "numpy 1.26.4" in project.parts()["runtime"]
+    # Once there is a lock, a channel that lacks a package for a day takes none away.
+    project.offer([row for row in CHANNEL if row["name"] != "numpy"])
+    assert "There is no package numpy" in env.refused("lock", "--upgrade")
+    assert project.read("environment.yml") == f"{MAIN}  - numpy\n"
+
+
+def test_a_line_that_the_user_has_edited_is_not_removed(project: Dependencies, env: Said) -> None:
+    project.write("environment.yml", MAIN)
+    project.write("theirs.yml", "dependencies: [numppy]\n")
+    env("take", ".", ANSWERS, "theirs.yml")
+    project.write("environment.yml", f"{MAIN}  - numppy=2.*  # mine\n")
+    assert "numppy" in env.refused("lock")
+    assert "# mine" in project.read("environment.yml")
+
+
+def test_an_import_leaves_out_what_no_channel_has(
+    project: Dependencies, env: Said, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.write("theirs.yml", "dependencies: [numppy, scipy, ruff=0.12]\n")
+    project.write("environment.yml", f"{MAIN}  - numpy\n")
+    env("lock")
+    assert conda_env.main(["plan-import", ".", ANSWERS, "theirs.yml"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    left = {entry["text"]: entry["reason"] for entry in plan["left_out"]}
+    assert left.keys() == {"numppy", "scipy"}
+    assert left["numppy"].endswith("the nearest name is numpy")
+    assert left["scipy"].endswith("if PyPI has it, run: ./template.sh add --pip scipy")
+    assert plan["files"]["environment.yml"] == f"{MAIN}  - numpy\n  - ruff=0.12\n"
+    assert "numppy" not in plan["files"]["imported.json"]
 
 
 def test_a_conflict_is_told_in_the_solvers_words(project: Dependencies, env: Said) -> None:
@@ -495,9 +555,6 @@ def test_add_does_all_or_nothing(project: Dependencies, env: Said) -> None:
     assert project.read("environment.yml") == before
 
 
-ANSWERS = json.dumps({"package_manager": "conda", "python": "3.12", "torch": "2.13.0"})
-
-
 def test_take_tells_what_it_changed(project: Dependencies, env: Said) -> None:
     project.write("environment.yml", MAIN)
     project.write("theirs.yml", "channels: [defaults]\ndependencies: [numpy=1.26=py_0]\n")
@@ -530,14 +587,14 @@ def test_take_finds_the_files_of_the_code(project: Dependencies, env: Said) -> N
 def test_an_import_is_planned_and_nothing_is_written(
     project: Dependencies, env: Said, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    project.write("environment.yml", f"{MAIN}  - scipy\n")
+    project.write("environment.yml", f"{MAIN}  - libblas\n")
     project.write("theirs.yml", "channels: [defaults]\ndependencies: [numpy=1.26=py_0]\n")
     capsys.readouterr()
     assert conda_env.main(["plan-import", ".", ANSWERS, "theirs.yml"]) == 0
     plan = json.loads(capsys.readouterr().out)
-    assert plan["files"]["environment.yml"] == f"{MAIN}  - scipy\n  - numpy=1.26\n"
+    assert plan["files"]["environment.yml"] == f"{MAIN}  - libblas\n  - numpy=1.26\n"
     assert [entry["text"] for entry in plan["changed"]] == ["numpy=1.26=py_0"]
-    assert project.read("environment.yml") == f"{MAIN}  - scipy\n"
+    assert project.read("environment.yml") == f"{MAIN}  - libblas\n"
     assert env.refused("plan-import", ".").startswith("plan-import needs")
 
 

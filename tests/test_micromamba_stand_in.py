@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
+import conda_absent
 import conda_env
 from tests.conftest import ROOT
 from tests.support.certificates import make_authority
@@ -101,12 +102,13 @@ def text_of(*patterns: str) -> str:
     return "\n".join(path.read_text() for path in paths)
 
 
-# The command line that conda_env.py solves with.
+# The command lines that conda_env.py solves with, and looks for names with.
 SOLVING = set(re.findall(r'"(--[a-z-]+)"', inspect.getsource(conda_env.solve)))
+SEARCHING = set(re.findall(r'"(--[a-z-]+)"', inspect.getsource(conda_absent.like)))
 # What runs in the images, and what a generated project tells people to do without them.
 USED = together(
     command_lines(text_of("Dockerfile.jinja", "*.sh*", "compose*")),
-    {"create": SOLVING},
+    {"create": SOLVING, "search": SEARCHING},
     TYPED,
 )
 TOLD = command_lines(text_of("README.md.jinja", "*environment*.yml*"))
@@ -470,6 +472,8 @@ def test_a_person_installs_lists_exports_and_removes(
     assert {"tinylib", "tinyapp"}.isdisjoint(micromamba.installed())
     assert {"python", "pip", "hello-conda"} <= set(micromamba.installed())
     assert "hello-conda" in micromamba("search", "hello-conda").stdout
+    found = json.loads(micromamba("search", "--json", "tiny*").stdout)["result"]["pkgs"]
+    assert {package["name"] for package in found} == {"tinyapp", "tinylib"}
 
 
 # --- failures ------------------------------------------------------------------------------------

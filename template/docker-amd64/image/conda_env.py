@@ -47,7 +47,7 @@ from intake.text import FileError, without_secret
 from uv_project import NAME, project_tables, uv_tables
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 VENV = Path("/opt/venv")
 PLATFORM = "linux-64"
@@ -72,6 +72,15 @@ class CondaError(Exception):
 
 class UnsolvableError(CondaError):
     """No packages fit what is asked for."""
+
+
+class AbsentError(UnsolvableError):
+    """No channel has what some lines ask for; `specs` are those lines as micromamba writes them."""
+
+    def __init__(self, sentence: str, specs: Sequence[str]) -> None:
+        """Keep the lines."""
+        super().__init__(sentence)
+        self.specs = specs
 
 
 class Locked(NamedTuple):
@@ -453,8 +462,10 @@ def explained(answer: dict[str, Any], stderr: str, channels: list[str]) -> Conda
             f"{absent[2]} needs {absent[1]}, which is not in the channels ({asked})."
         )
     if missing := absent or unknown:
-        return UnsolvableError(
-            f"There is no package {missing[1].strip()} in the channels ({asked})."
+        requested = re.findall(r"(?m)nothing provides requested (.+?)\s*$", words)
+        return AbsentError(
+            f"There is no package {missing[1].strip()} in the channels ({asked}).",
+            requested or [missing[1].strip()],
         )
     if not problems and (channel := unreachable(words)):
         return CondaError(channel)
@@ -568,7 +579,11 @@ def lock_verb(folder: Path, arguments: Sequence[str]) -> None:
             )
     kept = [] if old is None or upgrade == [] else old.packages
     pins = [f"{name}=={version}={build}" for name, version, build, _ in kept if name not in free]
-    records = solve_with(files, pins, [f"{name}{version}" for name, version in limits.items()])
+    suits = [f"{name}{version}" for name, version in limits.items()]
+    try:
+        records = solve_with(files, pins, suits)
+    except AbsentError as error:
+        files, records = solve_without_absent(folder, error, pins, suits)
     channels = channels_of(files)
     parts = {
         part: [locked(record, channels) for record in group]
@@ -601,6 +616,51 @@ def solve_with(
     if pins:
         say(f"The versions of {CONDA_LOCK} do not fit any more: everything was solved anew.")
     return records
+
+
+def solve_without_absent(
+    folder: Path, error: AbsentError, pins: list[str], limits: list[str]
+) -> tuple[dict[str, Environment], list[dict[str, Any]]]:
+    """Solve without the lines of an import that no channel has; they are left out, and said.
+
+    That is so for the first lock alone: later a channel may lack a package for a day.
+
+    Raises:
+        CondaError: the user has written the line, or there is a lock.
+    """
+    import conda_absent  # noqa: PLC0415  not in the dev image, where this program edits files only
+
+    while True:
+        absent = conda_absent.look_up(error.specs, channels_of(read(folder)))
+        first = not (folder / CONDA_LOCK).exists()
+        notes = conda_absent.leave_out(folder, absent) if first else []
+        say(*notes)
+        if not notes:
+            sentences = [one.sentence(folder) for one in absent] or [str(error)]
+            say(*sentences[1:])
+            raise CondaError(sentences[0])
+        files = read(folder)
+        try:
+            return files, solve_with(files, pins, limits)
+        except AbsentError as again:
+            error = again
+
+
+def absent_from(folder: Path, texts: Mapping[str, str]) -> Mapping[str, str]:
+    """The names that no channel has once the environment files have these texts, and why not.
+
+    {} if that cannot be known: the lock that follows says what is wrong.
+    """
+    import conda_absent  # noqa: PLC0415  not in the dev image, where this program edits files only
+
+    files = read(folder) | {name: conda_file.parse(text, name) for name, text in texts.items()}
+    try:
+        solve(files, [])
+    except AbsentError as error:
+        return conda_absent.reasons(conda_absent.look_up(error.specs, channels_of(files)))
+    except CondaError:
+        pass
+    return {}
 
 
 def changes(old: list[Locked], new: list[Locked]) -> list[str]:
@@ -722,7 +782,11 @@ def plan_import_verb(folder: Path, arguments: Sequence[str]) -> None:
     if len(arguments) < 2:  # noqa: PLR2004
         raise CondaError("plan-import needs the folder of the code, and what project.json says.")
     wanted = Wanted.of_project(json.loads(arguments[1]))
-    print(json.dumps(conda_intake.plan(folder, Path(arguments[0]), arguments[2:], wanted)))
+    plan = conda_intake.plan(
+        *(folder, Path(arguments[0]), arguments[2:], wanted),
+        absent=lambda texts: absent_from(folder, texts),
+    )
+    print(json.dumps(plan))
 
 
 # --- the pip parts --------------------------------------------------------------------------------

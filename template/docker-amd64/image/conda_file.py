@@ -88,6 +88,20 @@ def parse(text: str, where: str = MAIN) -> Environment:
     )
 
 
+def lines_of(text: str, name: str, where: str = MAIN) -> list[tuple[int, str]]:
+    """The lines for a package of conda's, with their numbers from 1; the template's count too.
+
+    Raises:
+        FileError: it is no YAML, or no environment file.
+    """
+    items = items_of(child(compose(text, where), "dependencies"), where)
+    return [
+        (item.start_mark.line + 1, item.value)
+        for item in items
+        if isinstance(item, yaml.ScalarNode) and name_of(item.value) == name_of(name)
+    ]
+
+
 # --- editing --------------------------------------------------------------------------------------
 
 

@@ -6,6 +6,8 @@ packaging: Copier's, and the one of the build stages.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import conda_file
@@ -15,7 +17,7 @@ from intake.names import name_of, pip_name
 from intake.record import Change
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from intake.found import Intake, ListFile, Wanted
@@ -70,14 +72,27 @@ def take(folder: Path, root: Path, files: Sequence[ListFile], wanted: Wanted) ->
     return Taken(names, notes, broken)
 
 
-def plan(folder: Path, root: Path, asked: Sequence[str], wanted: Wanted) -> dict[str, object]:
+Missing = Mapping[str, str]  # why no channel has a package, by its name
+
+
+def plan(
+    folder: Path,
+    root: Path,
+    asked: Sequence[str],
+    wanted: Wanted,
+    *,
+    absent: Callable[[Mapping[str, str]], Missing] = lambda _: {},
+) -> dict[str, object]:
     """What an import of files would do to the environment files, as the host shows and writes it.
+
+    A line that no channel has stops itself, not the rest: it is left out with the reason.
 
     Args:
         folder: dependencies/.
         root: the folder that the files' paths are relative to.
         asked: the files; without any, those found and those imported before.
         wanted: the answers.
+        absent: what no channel has of the new texts of environment files.
 
     Raises:
         FileError: one of the environment files cannot be edited.
@@ -85,14 +100,37 @@ def plan(folder: Path, root: Path, asked: Sequence[str], wanted: Wanted) -> dict
     before = record.load_record(folder)
     files = record.files_to_read(root, wanted.manager, asked, before)
     taken = reader.read(root, files, wanted)
-    changes = record.changes(before, taken, files)
+    while True:
+        changes = record.changes(before, taken, files)
+        texts = new_texts(folder, changes)
+        asks = any(change.put for key, change in changes.items() if key.startswith(found.CONDA))
+        fewer = without(taken, absent(texts)) if asks and texts else taken
+        if fewer == taken:
+            return record.plan(taken, record.after(before, root, taken, files), texts)
+        taken = fewer
+
+
+def new_texts(folder: Path, changes: Mapping[str, Change]) -> dict[str, str]:
+    """The environment files that an import changes, as they are after it."""
     texts = {}
     for name, group in ((MAIN, found.MAIN), (DEV, found.DEV)):
         old = conda_file.load(folder / name) if (folder / name).exists() else ""
         new = merged(old, changes, group, name)
         if new != old:
             texts[name] = new
-    return record.plan(taken, record.after(before, root, taken, files), texts)
+    return texts
+
+
+def without(taken: Intake, missing: Missing) -> Intake:
+    """What was read, where the lines that no channel has are left out."""
+    entries = []
+    for entry in taken.entries:
+        verdict = entry.verdict
+        name = name_of(verdict.becomes) if verdict.kind == found.CONDA else ""
+        if name in missing:
+            entry = replace(entry, verdict=found.left_out(missing[name]))  # noqa: PLW2901
+        entries.append(entry)
+    return replace(taken, entries=entries)
 
 
 def merged(text: str, changes: Mapping[str, Change], group: str, where: str) -> str:

@@ -1,0 +1,151 @@
+"""What the channels of conda lack: where the files ask for it, what is like it, and what then.
+
+conda_env.py calls it when micromamba finds no package, or no version, for a line. It runs in the
+tools container, beside micromamba.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import subprocess
+from typing import TYPE_CHECKING, NamedTuple
+
+import conda_file
+from conda_file import CUDA, DEV, MAIN, NO_DEFAULTS
+from intake import record
+from intake.found import CONDA
+from intake.found import DEV as FOR_DEV
+from intake.found import MAIN as FOR_ALL
+from intake.names import MISNAMED, name_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+LETTERS = 2  # that a name is looked for by: the first ones are seldom misspelt
+LIKENESS = 0.75  # of difflib, from which a name may be what was meant
+FILES = {f"{CONDA}:{FOR_ALL}": MAIN, f"{CONDA}:{FOR_DEV}": DEV}  # by the lists of an import
+
+
+class Absent(NamedTuple):
+    """What no channel has.
+
+    Attributes:
+        name: of the package.
+        channels: those that were asked, as a sentence names them.
+        newest: its newest version, if there are others than the one that is asked for.
+        near: the nearest name, "" if none is near.
+    """
+
+    name: str
+    channels: str
+    newest: str = ""
+    near: str = ""
+
+    def reason(self) -> str:
+        """Why a line is left out, as a clause."""
+        if self.newest:
+            return f"as the channels ({self.channels}) have other versions, up to {self.newest}"
+        lack = f"as no channel has it ({self.channels})"
+        if self.near:
+            return f"{lack}; the nearest name is {self.near}"
+        return f"{lack}; if PyPI has it, run: ./template.sh add --pip {self.name}"
+
+    def sentence(self, folder: Path) -> str:
+        """Why nothing can be locked, with the line that asks for it."""
+        place, line = place_of(folder, self.name)
+        if self.newest:
+            said = f"There is no version in the channels ({self.channels}) that fits {line}"
+            return f"{said}{place}; the newest is {self.newest}."
+        near = f"; the nearest name is {self.near}" if self.near else ""
+        return f"There is no package {self.name} in the channels ({self.channels}){place}{near}."
+
+
+def look_up(specs: Iterable[str], channels: Sequence[str]) -> list[Absent]:
+    """What is known of lines that nothing fits, each name once."""
+    asked = [name for name in channels if name != NO_DEFAULTS]
+    words = ", ".join(asked)
+    found = []
+    for name in dict.fromkeys(filter(None, map(name_of, specs))):
+        known = like(name, asked)
+        near = difflib.get_close_matches(name, known, n=1, cutoff=LIKENESS)
+        near = [MISNAMED[name]] if name in MISNAMED else near
+        found.append(Absent(name, words, known.get(name, ""), near[0] if near else ""))
+    return found
+
+
+def like(name: str, channels: Iterable[str]) -> dict[str, str]:
+    """The packages whose names begin like this one, with their newest versions; {} if unknown."""
+    command = ["micromamba", "search", "--json", "--override-channels"]
+    for channel in channels:
+        command += ["--channel", channel]
+    try:
+        done = subprocess.run(
+            [*command, f"{name[:LETTERS]}*"], capture_output=True, text=True, check=False
+        )
+        packages = json.loads(done.stdout[done.stdout.index("{") :])["result"]["pkgs"]
+        found = [(str(package["name"]), str(package["version"])) for package in packages]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return dict(sorted(found, key=lambda pair: numbers(pair[1])))
+
+
+def numbers(version: str) -> list[int]:
+    """A version as numbers, which can be compared."""
+    return [int(number) for number in re.findall(r"\d+", version)]
+
+
+def place_of(folder: Path, name: str) -> tuple[str, str]:
+    """Where the environment files ask for a package, as a sentence ends, and the line.
+
+    What no file asks for has no place, and its name is the line.
+    """
+    for file in (MAIN, CUDA, DEV):
+        if (folder / file).exists():
+            for number, line in conda_file.lines_of(conda_file.load(folder / file), name, file):
+                return f": {file}, line {number}", line
+    return "", name
+
+
+def leave_out(folder: Path, absent: Iterable[Absent]) -> list[str]:
+    """Take what an import took out of the environment files again; a sentence for each line.
+
+    A line that the user has written is never removed.
+
+    Args:
+        folder: dependencies/.
+        absent: what no channel has.
+
+    Raises:
+        FileError: an environment file cannot be edited.
+    """
+    known = record.load_record(folder)
+    by_name = {one.name: one for one in absent}
+    said: list[str] = []
+    for source, lists in known.lines.items():
+        for key, file in FILES.items():
+            lines = [line for line in lists.get(key, ()) if name_of(line) in by_name]
+            for line in lines:
+                if not removed(folder / file, line):
+                    continue
+                lists[key].remove(line)
+                said.append(f"{source}: {line}: left out, {by_name[name_of(line)].reason()}.")
+    if said:
+        conda_file.save(folder / record.FILE, known.text())
+    return said
+
+
+def removed(path: Path, line: str) -> bool:
+    """Whether a line could be removed from an environment file: the user may have edited it."""
+    text = conda_file.load(path)
+    if line not in conda_file.parse(text, path.name).conda:
+        return False
+    conda_file.save(path, conda_file.remove(text, name_of(line), where=path.name))
+    return True
+
+
+def reasons(absent: Iterable[Absent]) -> Mapping[str, str]:
+    """Why lines are left out, by the names of their packages."""
+    return {one.name: one.reason() for one in absent}
