@@ -8,17 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from packaging.specifiers import SpecifierSet
 
 from hooks.compat.table import load
 from hooks.matcher import host
 from hooks.matcher.command import main
-from hooks.matcher.files import text
+from hooks.matcher.files import requirements, text
 from hooks.matcher.files.parse import parse
 from hooks.matcher.files.resolve import Resolved, resolve
 from hooks.matcher.files.versions import fits, holds
 from hooks.matcher.hosts import BadInputError
 from hooks.matcher.packages import replaced
+from intake import lists
 from intake import text as in_projects
 
 if TYPE_CHECKING:
@@ -658,6 +661,13 @@ def test_markers_hold_as_on_a_linux_host(marker: str, *, expected: bool) -> None
 def test_a_file_is_read_as_a_project_reads_it(content: bytes) -> None:
     """The command is installed without projects, so each has a reader of its own."""
     assert text.decoded(content, "requirements.txt") == in_projects.decoded(content)
+
+
+@settings(max_examples=200)
+@given(st.text(alphabet="ab =-r/#\\ \t\r\n\v\u2028"))
+def test_the_lines_of_a_file_are_those_that_a_project_reads(content: str) -> None:
+    """Neither can import the other, as with the text of a file."""
+    assert [*requirements.logical_lines(content)] == [*lists.logical_lines(content)]
 
 
 def test_a_pinned_xformers_is_changed_with_pytorch(

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import project_lock
+from tests.support.locks import DEPENDENCIES
 from tests.support.wheels import make_wheel
 
 if sys.version_info >= (3, 11):
@@ -19,22 +20,6 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-DEPENDENCIES = """\
-[project]
-name = "demo-dependencies"
-requires-python = ">=3.10"
-version = "0"
-dependencies = []
-
-[dependency-groups]
-project = ["project-requirements"]
-
-[tool.uv]
-package = false
-
-[tool.uv.sources]
-project-requirements = { path = "project" }
-"""
 # An extension whose metadata tells which PyTorch it was built with: it has a build backend of its
 # own, which needs no index.
 PYPROJECT = """\

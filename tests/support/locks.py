@@ -15,6 +15,24 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+# dependencies/pyproject.toml of a new project, without packages and what answers decide.
+DEPENDENCIES = """\
+[project]
+name = "demo-dependencies"
+requires-python = ">=3.10"
+version = "0"
+dependencies = []
+
+[dependency-groups]
+project = ["project-requirements"]
+project-dev = ["project-requirements[dev]"]
+
+[tool.uv]
+package = false
+
+[tool.uv.sources]
+project-requirements = { path = "project" }
+"""
 # Group of pyproject.toml to the file that `make lock` writes for it.
 LOCKS = {
     "generate": "requirements.txt",

@@ -40,7 +40,10 @@ _CONDA_BUILD = re.compile(r"[A-Za-z0-9_][\w.-]*=[\w.*!]+=[^=\s]+")
 
 
 def logical_lines(text: str) -> Iterator[tuple[int, str]]:
-    """The lines with their numbers: joined, without comments, as pip does it."""
+    """The lines with their numbers: joined, without comments, as pip does it.
+
+    Projects have the same in image/intake/lists.py, which an installed command cannot import.
+    """
     number, kept = 0, ""
     for count, line in enumerate(text.splitlines(), 1):
         is_comment = _COMMENT.match(line) is not None
