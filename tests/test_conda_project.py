@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import conda_project
-from project_metadata import parse_toml
+from project_declared import parse_toml
 
 PROJECT = {
     "package_manager": "conda",

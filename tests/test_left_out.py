@@ -77,7 +77,7 @@ INTAKE = "image/intake/"
 GPU_WORDS = re.compile("nvidia|cuda|gpu", re.IGNORECASE)
 # Where a project for the CPU may have such a word, and why.
 NAMES_GPUS = {
-    "image/project_metadata.py": "what a setup.py imports that compiles for GPUs",
+    "image/project_backend.py": "what a setup.py imports that compiles for GPUs",
     "host/accelerator.py": "asks whether this project has the files for GPUs",
     "host/description.py": "asks whether this project has the facts about GPUs",
     "host/doctor.py": "which checks there are",

@@ -12,8 +12,9 @@ import pytest
 
 import project_lock
 import project_requirements
-from project_metadata import Declared
+from project_declared import Declared
 from tests.conftest import ROOT
+from tests.support.locks import DEPENDENCIES
 from tests.support.wheels import make_wheel
 
 if sys.version_info >= (3, 11):
@@ -22,23 +23,6 @@ else:
     import tomli as tomllib
 
 FAMILY = {"torch": "2.15.0", "torchvision": "0.29.2", "torchaudio": "2.11.0"}
-DEPENDENCIES = """\
-[project]
-name = "demo-dependencies"
-requires-python = ">=3.10"
-version = "0"
-dependencies = []
-
-[dependency-groups]
-project = ["project-requirements"]
-project-dev = ["project-requirements[dev]"]
-
-[tool.uv]
-package = false
-
-[tool.uv.sources]
-project-requirements = { path = "project" }
-"""
 PYTORCH = """\
 torchvision = { index = "pytorch" }
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-import project_metadata
+import project_backend
+import project_declared
 import workspace_requirements
 from host.project import Project, StopError
 from host.workspace_lists import (
@@ -243,7 +244,7 @@ def test_what_a_clone_declares_elsewhere_is_a_list_for_uv(
     folder = write(tmp_path / "jane", files)
     assert needs_reading(folder)
     found, _ = plan(folder, capsys)
-    made = project_metadata.parse_toml(found["text"])["project"]["dependencies"]
+    made = project_declared.parse_toml(found["text"])["project"]["dependencies"]
     assert (made, found["taken"]) == (requires, taken)
 
 
@@ -260,15 +261,15 @@ def test_a_setup_py_is_asked_and_one_that_fails_is_tried_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = write(tmp_path, {"setup.py": SETUP})
-    monkeypatch.setattr(project_metadata, "built_metadata", lambda *_: ["einops", "torch"])
+    monkeypatch.setattr(project_backend, "built_metadata", lambda *_: ["einops", "torch"])
     found, _ = plan(folder, capsys)
     assert '"einops"' in found["text"]
     assert "torch" not in found["text"]
 
     def fails(*_: object) -> list[str]:
-        raise project_metadata.MetadataError("boom")
+        raise project_declared.MetadataError("boom")
 
-    monkeypatch.setattr(project_metadata, "built_metadata", fails)
+    monkeypatch.setattr(project_backend, "built_metadata", fails)
     found, said = plan(write(folder, {"setup.py": "setup(install_requires=read())\n"}), capsys)
     assert found == {"text": "", "files": {}, "taken": []}
     assert "setup.py does not tell what it needs: boom" in said

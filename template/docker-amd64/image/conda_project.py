@@ -22,7 +22,8 @@ sys.path.insert(1, "/opt/tools")
 import project_requirements
 from intake import requirement as rules
 from intake.found import CONDA, MAIN, PIP, Entry, Place, Wanted, grouped
-from project_metadata import FIND_LINKS, MetadataError, requirement
+from project_declared import MetadataError, requirement
+from project_metadata import FIND_LINKS
 from project_requirements import CODE, DEPENDENCIES, say
 
 if TYPE_CHECKING:

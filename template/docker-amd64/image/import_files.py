@@ -34,7 +34,7 @@ from intake.discovery import discover
 from intake.found import CONSTRAINT, FIND_LINKS, INDEX, PIP, Wanted, left_out, settled
 from intake.names import pip_name
 from intake.text import FileError, without_secret
-from project_metadata import IMPORTED
+from project_backend import IMPORTED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

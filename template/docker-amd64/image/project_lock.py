@@ -48,16 +48,9 @@ from intake.found import (
     shortened,
 )
 from intake.text import FileError
-from project_metadata import (
-    BUILDS,
-    MetadataError,
-    copy_small_files,
-    kind_of,
-    own_name,
-    parse_toml,
-    read_toml,
-    requirement,
-)
+from project_backend import copy_small_files
+from project_declared import MetadataError, own_name, parse_toml, read_toml, requirement
+from project_metadata import BUILDS, kind_of
 from project_requirements import (
     CODE,
     DEPENDENCIES,

@@ -17,19 +17,16 @@ from typing import TYPE_CHECKING, Any
 from packaging.requirements import InvalidRequirement, Requirement
 
 from intake.text import has_secret, without_secret
+from project_declared import Declared, MetadataError, names_in, read_toml
 from project_metadata import (
     BUILDS,
     CONSTRAINTS,
     FIND_LINKS,
     LIMITS,
     STATED,
-    Declared,
-    MetadataError,
     Reader,
     main_file,
     named_indexes,
-    names_in,
-    read_toml,
     uv_indexes,
     uv_sources,
 )

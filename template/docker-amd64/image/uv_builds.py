@@ -15,7 +15,8 @@ from tomlkit.exceptions import TOMLKitError
 
 from intake import requirement as rules
 from intake.text import FileError
-from project_metadata import BUILDS, STATED, requirement
+from project_declared import requirement
+from project_metadata import BUILDS, STATED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

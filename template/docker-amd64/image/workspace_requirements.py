@@ -39,19 +39,9 @@ from intake.found import (
     grouped,
     shortened,
 )
-from project_metadata import (
-    CONSTRAINTS,
-    FILES,
-    Declared,
-    MetadataError,
-    Reader,
-    build_requirements,
-    index_of,
-    kind_of,
-    main_file,
-    names_in,
-    requirement,
-)
+from project_backend import build_requirements
+from project_declared import FILES, Declared, MetadataError, index_of, names_in, requirement
+from project_metadata import CONSTRAINTS, Reader, kind_of, main_file
 from project_metadata import FIND_LINKS as PAGES
 from project_requirements import (
     CODE,
