@@ -230,6 +230,8 @@ def _drivers(table: Table) -> str:
 def _ngc_row(release: NgcRelease) -> list[str]:
     facts = (release.torch, release.cuda, release.python)
     stated = [f"compute capability {release.min_cc}"] if release.min_cc else []
+    if release.refused_cc:
+        stated.append(f"refuses {release.refused_cc} and older")
     if release.min_driver:
         stated.append(f"driver {release.min_driver}")
     if release.data_center_drivers:

@@ -191,6 +191,7 @@ class NgcRelease(NamedTuple):
     ubuntu: str | None
     arch: dict[str, list[str]]
     min_cc: str | None = None
+    refused_cc: str | None = None
     min_driver: str | None = None
     data_center_drivers: Sequence[str] = ()
     platforms: Sequence[str] | None = None
@@ -346,6 +347,7 @@ class Table(NamedTuple):
     ngc: dict[str, NgcRelease]
     conda: dict[str, list[str]]
     conda_complete: frozenset[str]  # releases whose list of builds is whole
+    conda_oldest: dict[str, str]  # by release: there is no build of an older CUDA line
     conda_arch: dict[str, dict[str, list[str] | None]]
     supplies: list[Supplies]  # oldest first
     jit: Jit
@@ -497,6 +499,9 @@ def build(data: dict[str, Any]) -> Table:
         conda_complete=frozenset(
             row["torch"] for row in data["conda"]["releases"] if row["complete"]
         ),
+        conda_oldest={
+            row["torch"]: row["oldest"] for row in data["conda"]["releases"] if "oldest" in row
+        },
         conda_arch={
             row["line"]: {"x86_64": row["x86_64"], "aarch64": row["aarch64"]}
             for row in data["conda"]["arch"]

@@ -200,6 +200,8 @@ def _ngc_own(gpu_cc: str, release: NgcRelease, arch: str, table: Table) -> Cover
     """What is known of an NGC release by itself: what NVIDIA supports, then the list in it."""
     if release.min_cc and numbers(gpu_cc) < numbers(release.min_cc):
         return Coverage.NONE
+    if release.refused_cc and numbers(gpu_cc) <= numbers(release.refused_cc):
+        return Coverage.NONE
     if arch in release.arch:
         return coverage(targets(tuple(release.arch[arch])), gpu_cc, table)
     native = coverage(_nvcc_targets(release.line, table), gpu_cc, table) is Coverage.CUBIN
@@ -283,8 +285,11 @@ def _code(
     if found is Coverage.NONE:
         only = f", only for {spoken(list(stack.compiled))}" if stack.compiled else ""
         least = stack.ngc.min_cc if stack.ngc else None
+        refused = stack.ngc.refused_cc if stack.ngc else None
         if least and numbers(cc) < numbers(least):
             only = f", only for {least} and newer as NVIDIA's notes say"
+        elif refused and numbers(cc) <= numbers(refused):
+            only = ", and refuses it when it starts"
         return Verdict.FAILS, (
             f"{stack.name} has no code for {gpu.label}{only}: no kernel image is available for"
             " execution on the device"

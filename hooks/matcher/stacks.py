@@ -174,7 +174,8 @@ def _conda(choice: Choice, table: Table, arch: str) -> Stack:
         )
     cuda = choice.cuda or builds[-1]
     if cuda not in builds:
-        whole = choice.torch in table.conda_complete
+        oldest = table.conda_oldest.get(choice.torch or "", "0")
+        whole = choice.torch in table.conda_complete or numbers(cuda) < numbers(oldest)
         has = f"conda-forge has no CUDA {cuda} build of PyTorch {choice.torch}"
         raise Decided(
             Verdict.FAILS if whole else Verdict.UNKNOWN,
