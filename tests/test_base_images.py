@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import os
 import re
 import subprocess
@@ -95,7 +96,12 @@ def test_an_image_of_nvidia_has_the_end_of_its_ubuntu_and_another_release_helps(
     known = described(generate(tmp_path / "project", **answers)).distribution
     assert known
     assert known[:2] == ("Ubuntu 22.04", "2027-06-01")
-    assert re.fullmatch(r"ngc_release=2[6-9]\.\d\d", known.newer)
+    offered = json.loads((ROOT / "hooks/compat/choices.json").read_text())["defaults"]
+    assert known.newer == f"ngc_release={offered['ngc_release']}"
+    # An older release on the same Ubuntu gains nothing by it.
+    same = described(generate(tmp_path / "same", **(answers | {"ngc_release": "26.07"})))
+    assert same.distribution
+    assert same.distribution.newer == ""
     # Of which nobody knows what is in it, none is made up.
     unknown = generate(tmp_path / "unknown", **(answers | {"ngc_release": "26.09"}))
     assert described(unknown).distribution is None
