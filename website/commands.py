@@ -23,7 +23,7 @@ if str(DOCKER) not in sys.path:
     sys.dont_write_bytecode = True  # nothing is written beside what projects get
 
 from hooks.generate.make_keys import known_keys  # noqa: E402  see above
-from hooks.matcher.command import _parser as match_parser  # noqa: E402
+from hooks.matcher.command_line import parser_of as match_parser  # noqa: E402
 from host.command import GROUPS, parser_of  # noqa: E402
 from website.python.questions import TRUE, questionnaire  # noqa: E402
 

@@ -14,6 +14,7 @@ No network, no GPU, standard library only. The same as a command: `python -m hoo
 
 from __future__ import annotations
 
+from .candidates import image_of
 from .choices import Choice, choice, default_cca, from_image
 from .hosts import BadInputError, Gpu, Host, cca_of, from_probe, gpu, host, parse_cca
 from .jit import jit_notes
@@ -26,7 +27,6 @@ from .search import (
     advice,
     command,
     describe,
-    image_of,
     nearest,
     newest_branch,
     working,

@@ -23,6 +23,7 @@ from .rules import Coverage, coverage, judge, only_ptx
 from .search import newest_branch
 from .stacks import Decided, Stack, resolve
 from .this_machine import place
+from .typed_host import machine_of
 from .verdicts import EXIT, Finding, Layer, Verdict
 
 if TYPE_CHECKING:
@@ -472,8 +473,6 @@ def run(options: argparse.Namespace) -> int | None:
         raise BadInputError(
             f"{image.name} is not an image for NVIDIA GPUs: it sets no CUDA_VERSION"
         )
-    from .command import machine_of  # noqa: PLC0415  (which imports this module)
-
     host = machine_of(options)
     if host is None:
         raise BadInputError(

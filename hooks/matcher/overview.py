@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..compat.table import Table, load, numbers
+from .candidates import candidates, moved
 from .choices import Choice
 from .remedies import image_name
 from .rules import judge
-from .search import _candidates, describe, moved, one_of_each, working
+from .search import describe, one_of_each, working
 from .verdicts import Judgement, Verdict
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def nothing(machine: Host, wanted: Choice, table: Table | None = None) -> Judgem
     alone = judge(machine, Choice(cca=wanted.cca, project=wanted.project), table)
     if alone.verdict is Verdict.FAILS:
         return alone
-    found = [judge(machine, choice, table) for choice in _candidates(wanted, table)][::-1]
+    found = [judge(machine, choice, table) for choice in candidates(wanted, table)][::-1]
     unknown = [said for said in found if said.verdict is Verdict.UNKNOWN]
     unknown.sort(key=lambda said: said.gpu == "")  # what is not known of the GPU says more
     return (unknown or found)[0]

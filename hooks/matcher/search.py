@@ -8,15 +8,16 @@ from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..compat.table import load, numbers
-from .choices import Choice, cuda_tag, hub_tag, spoken
+from .candidates import candidates, image_of, repairs
+from .choices import Choice, spoken
 from .hosts import branch_of
 from .rules import judge, judge_choice
 from .verdicts import Layer
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection
 
-    from ..compat.table import CudaImage, Table, TorchRelease
+    from ..compat.table import Table
     from .hosts import Host
     from .verdicts import Judgement
 
@@ -33,12 +34,6 @@ ANSWERS = {
 # Services that a project can change to while it keeps PyTorch, CUDA and its packages: train brings
 # cuda-compat, which older drivers of data centers need; simple asks for no image but Ubuntu's.
 OTHER_SERVICES = {"simple": "train", "train": "simple", "hub": "simple"}
-REPOSITORIES = {
-    "train": "nvidia/cuda",
-    "devel": "nvidia/cuda",
-    "hub": "pytorch/pytorch",
-    "ngc": "nvcr.io/nvidia/pytorch",
-}
 MOST_GPUS = 5  # kinds, in a sentence
 UPDATE = "./docker-amd64/template.sh update"
 
@@ -138,116 +133,6 @@ def command(old: Choice, new: Choice) -> str:
     return " ".join([UPDATE, *data]) if data else ""
 
 
-def _python_for(release: TorchRelease, python: str | None) -> str | None:
-    """The wanted Python where the release has it, else the nearest it has."""
-    if python is None or python in release.python:
-        return python
-    plain = [version for version in release.python if not version.endswith("t")]
-    wanted = numbers(python.rstrip("t"))
-    return min(plain, key=lambda version: (abs(numbers(version)[1] - wanted[1]), version))
-
-
-def image_of(choice: Choice) -> str:
-    """The image of a choice that was made by naming one, else ""."""
-    return f"{REPOSITORIES[choice.service]}:{choice.tag}" if choice.tag else ""
-
-
-def _image(choice: Choice, table: Table) -> CudaImage | None:
-    """The nvidia/cuda images of a choice's CUDA line, where its service stands on them."""
-    release = table.torch.get(choice.torch or "")
-    cuda = choice.cuda or (release.pypi_cuda if release else None)
-    line = table.lines.get(cuda or "")
-    return line.image if line and REPOSITORIES.get(choice.service) == "nvidia/cuda" else None
-
-
-def _tagged(choice: Choice, table: Table) -> Choice:
-    """The same choice with the tag that the rules make, where a tag was named."""
-    image, tag = _image(choice, table), None
-    if choice.tag and choice.distro and image:
-        line = table.lines[choice.cuda or ""]
-        tag = cuda_tag(line, choice.flavour, choice.distro, cudnn="cudnn" in choice.tag)
-    elif choice.tag and choice.service == "hub" and choice.torch in table.torch and choice.cuda:
-        tag = hub_tag(table.torch[choice.torch], choice.cuda, choice.flavour)
-    return choice._replace(tag=tag)
-
-
-def moved(choice: Choice, table: Table) -> Choice:
-    """The same choice on a distribution that its CUDA line has an image for, the nearest one.
-
-    That is one of the same family with the nearest version, else the newest Ubuntu.
-    """
-    image = _image(choice, table)
-    if image is None or choice.distro is None or choice.distro in image.distros:
-        return _tagged(choice, table)
-
-    def distance(distro: str) -> tuple[bool, bool, float]:
-        family, version = _split(distro)
-        other_family = family != wanted[0]
-        far = -version if other_family else abs(version - wanted[1])
-        return other_family, family != "ubuntu", far
-
-    wanted = _split(choice.distro)
-    return _tagged(choice._replace(distro=min(image.distros, key=distance)), table)
-
-
-def _split(distro: str) -> tuple[str, float]:
-    """("ubuntu", 24.04) for "ubuntu24.04"."""
-    family = distro.rstrip("0123456789.")
-    return family, float(distro[len(family) :])
-
-
-def _repairs(choice: Choice, table: Table) -> Iterator[Choice]:
-    """What keeps PyTorch and CUDA: the right tag, another distribution, `cca: auto`."""
-    kept = [_tagged(choice, table), moved(choice, table)]
-    yield from kept
-    if choice.cca != "auto":
-        yield from (same._replace(cca="auto") for same in kept)
-
-
-def _candidates(choice: Choice, table: Table) -> Iterator[Choice]:
-    """Choices that a project of the same service can change to."""
-    if choice.service == "ngc":
-        for release in table.ngc:
-            yield choice._replace(ngc_release=release, python=None)
-    elif choice.service in {"train", "devel"} and choice.torch is None:
-        for cuda in table.lines:
-            yield moved(choice._replace(cuda=cuda), table)
-    elif choice.package_manager == "conda" and choice.torch is None:
-        for cuda in list(table.conda.values())[-1]:
-            yield choice._replace(cuda=cuda)
-    elif choice.service == "simple" and choice.torch is None and choice.cuda:  # no PyTorch wanted
-        yield from (choice._replace(cuda=cuda) for cuda in table.lines)
-    else:
-        yield from _torch_candidates(choice, table)
-
-
-def _other_images(choice: Choice, table: Table) -> Iterator[Choice]:
-    """The same wheel in an nvidia/cuda image of each CUDA line, where an image was named."""
-    wheel = choice.wheel_cuda or choice.cuda
-    if choice.tag and choice.distro and choice.torch:
-        for cuda in table.lines:
-            other = choice._replace(cuda=cuda, wheel_cuda=wheel if wheel != cuda else None)
-            yield moved(other, table)
-
-
-def _torch_candidates(choice: Choice, table: Table) -> Iterator[Choice]:
-    yield from _other_images(choice, table)
-    for release in table.torch.values():
-        if not release.offered and release.version != choice.torch:
-            continue
-        lines = release.published
-        if choice.pytorch_build == "source" and choice.service in {"train", "devel"}:
-            lines = list(table.lines)
-        elif choice.package_manager == "conda":
-            lines = table.conda.get(release.version, [])
-        python = _python_for(release, choice.python)
-        for cuda in lines:
-            other = choice._replace(torch=release.version, python=python)
-            if choice.wheel_cuda:  # the image is kept
-                yield other._replace(wheel_cuda=cuda if cuda != choice.cuda else None)
-            yield moved(other._replace(cuda=cuda, wheel_cuda=None), table)
-
-
 def _key(option: Option, wanted: Choice, table: Table) -> tuple[object, ...]:
     """The wanted Python, then newest PyTorch, better verdict, fewer changes, PyPI's, newer CUDA.
 
@@ -329,7 +214,7 @@ def working(machine: Host, like: Choice, table: Table | None = None) -> tuple[Op
     """
     table = table or load()
     each = one_of_each(machine)
-    found = [choice for choice in _candidates(like, table) if _works(each, choice, table)]
+    found = [choice for choice in candidates(like, table) if _works(each, choice, table)]
     options = [Option(choice, judge(machine, choice, table)) for choice in found]
     good = [option for option in options if option.judgement.verdict.works]
     return tuple(sorted(good, key=lambda option: _key(option, like, table)))
@@ -395,7 +280,7 @@ def _in_other_service(machine: Host, choice: Choice, table: Table) -> list[Optio
         wheel_cuda=None,
     )
     each = one_of_each(machine)
-    found = [one for one in _candidates(there, table) if one.torch == choice.torch]
+    found = [one for one in candidates(there, table) if one.torch == choice.torch]
     return [Option(one, judge(machine, one, table)) for one in found if _works(each, one, table)]
 
 
@@ -403,7 +288,7 @@ def _best(
     machine: Host, choice: Choice, options: tuple[Option, ...], table: Table
 ) -> Option | None:
     """The nearest choice that works on a host, of its repairs and of the options that work."""
-    for repaired in _repairs(choice, table):
+    for repaired in repairs(choice, table):
         judgement = judge(machine, repaired, table)
         if judgement.verdict.works:
             return Option(repaired, judgement)
@@ -465,6 +350,11 @@ def _newer_driver(hosts: list[Host], choice: Choice, table: Table) -> Change | N
         if same.verdict.works:
             return Change(other, choice, same, f"install a driver of branch {other.driver}", "")
     return None
+
+
+def newest_change(told: Advice) -> Change | None:
+    """The newest that works, where it is another change than the nearest."""
+    return told.newest if told.newest != told.nearest else None
 
 
 def newest_title(wanted: Choice, near: Change | None, newest: Change | None) -> str:

@@ -7,9 +7,9 @@ import re
 from typing import Any, NamedTuple
 
 from hooks.matcher import BadInputError, Host, from_probe, gpu, host
-from hooks.matcher.command import _counted, _stranger
 from hooks.matcher.hosts import parse_driver
 from hooks.matcher.names import is_virtual
+from hooks.matcher.typed_host import split_words, why_unknown
 
 # The table of nvidia-smi: | 0  NVIDIA GeForce RTX 4090  Off | 00000000:01:00.0 Off | ...
 # The bus behind the name tells a GPU from a process, which has N/A at its end in Windows and WSL.
@@ -60,7 +60,7 @@ def split_names(text: str) -> list[str]:
     if any(re.match(r"\s*GPU [0-9]+:", line) for line in lines):
         return [line.strip() for line in lines if re.match(r"\s*GPU [0-9]+:", line)]
     parts = [part for line in lines for part in re.split(r"[,;]", line)]
-    return [name for part in parts for name in _counted(part.split())]
+    return [name for part in parts for name in split_words(part.split())]
 
 
 def described(text: str, driver: str, facts: Any = None) -> Machine:
@@ -99,7 +99,7 @@ def _of_names(names: list[str], driver: str) -> Machine:
             said = f"{one.name} can be {' or '.join(one.could_be)}: choose one of them."
             return Machine(refused=said, field="gpus", could_be=one.could_be)
         if one.cc is None:
-            said = f"{one.name[:80]} {_stranger(one.name)}"
+            said = f"{one.name[:80]} {why_unknown(one.name)}"
             if "--cc" in said or "--cpu" in said:  # options of the command
                 said = f"{one.name[:80]} {UNKNOWN_GPU}"
             return Machine(refused=f"{said}.".replace("\n", " "), field="gpus")

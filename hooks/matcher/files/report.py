@@ -15,6 +15,7 @@ from ..search import Advice, advice
 from ..stacks import Decided
 from ..stacks import resolve as stack_of
 from ..this_machine import place
+from ..typed_host import machine_of
 from ..verdicts import EXIT, Layer, Verdict
 from .parse import parse
 from .resolve import Resolved, resolve
@@ -268,8 +269,6 @@ def report(options: argparse.Namespace) -> int:
     Raises:
         BadInputError: the file or the host is not understood.
     """
-    from ..command import machine_of  # noqa: PLC0415  (which imports this package)
-
     told = judge_file(options.requirements, machine_of(options))
     if options.json:
         print(json.dumps(_as_json(told, options.requirements), indent=2))
