@@ -694,6 +694,32 @@ def test_what_the_cluster_lacks_is_known_before(
         assert "--from-literal" not in stopped.value.command
 
 
+@pytest.mark.parametrize(
+    ("status", "allocatable", "limit", "refused"),
+    [
+        (0, "4 8", 0, False),
+        (0, "4 4 2", 0, True),
+        (0, "4", 8, False),  # the site says that larger nodes are added
+        (0, "", 0, False),  # of nodes that an autoscaler has removed
+        (1, "", 0, False),  # not everybody may list nodes
+    ],
+)
+def test_more_gpus_than_a_node_has_are_refused(
+    project: Project, kubectl: Kubectl, *, status: int, allocatable: str, limit: int, refused: bool
+) -> None:
+    kubectl.say("get nodes *", status, allocatable, "Error from server (Forbidden)" * status)
+    site = make_site(node_selector={"pool": "a100"})
+    site["limits"]["gpus"] = limit
+    if not refused:
+        SCHEDULER.check(project, site, TRAIN._replace(gpus=8))
+        return
+    with pytest.raises(StopError) as stopped:
+        SCHEDULER.check(project, site, TRAIN._replace(gpus=8))
+    assert stopped.value.name == "kubernetes-gpus"
+    (asked,) = [shlex.split(call) for call in kubectl.calls if " nodes " in call]
+    assert "--selector=pool=a100" in asked
+
+
 def test_a_name_that_is_in_use_is_refused(project: Project, kubectl: Kubectl) -> None:
     kubectl.say("get jobs.batch train *", 0, ID)
     with pytest.raises(StopError) as stopped:

@@ -66,6 +66,7 @@ MOST_PODS = 1000  # whose output is followed at once
 HAND_OVER = 120.0  # seconds for a file of a megabyte
 QUEUES, RUNTIMES = "localqueues.kueue.x-k8s.io", "clustertrainingruntimes.trainer.kubeflow.org"
 JOBSETS, TRAINJOBS = "jobsets.jobset.x-k8s.io", "trainjobs.trainer.kubeflow.org"
+NODES = "nodes"
 OF_ALL = ("namespaces", RUNTIMES, "priorityclasses")  # not of one namespace
 # What a client says of a cluster that cannot be asked; whatever else it says is about one question.
 SILENT = re.compile(
@@ -149,7 +150,7 @@ def check(project: Project, site: Site, request: Request) -> None:
         return ask(site, "get", kind, name, "--ignore-not-found", "--output=name")
 
     sources = {f"{kind} {name}": lambda one=(kind, name): look(*one) for kind, name in wanted}
-    answers = gather(sources, LIMIT + 10)
+    answers = gather({**sources, NODES: lambda: gpus_of_nodes(site)}, LIMIT + 10)
     for kind, name in wanted:
         said = answers.get(f"{kind} {name}", Output(None, timed_out=True))
         if said.status != 0 and (said.timed_out or SILENT.search(said.err)):
@@ -163,6 +164,32 @@ def check(project: Project, site: Site, request: Request) -> None:
             raise failed("kubernetes-name-taken", project, job=name, **place_of_jobs(site))
         if not is_new and is_there is False:
             raise missing(project, site, kind, name)
+    check_gpus(project, site, request, answers.get(NODES, Output(None)))
+
+
+def gpus_of_nodes(site: Site) -> Output:
+    """The GPUs of each node that the job may be on, as numbers; nodes without GPUs say nothing.
+
+    The cluster says it to those who may list its nodes.
+    """
+    resource = site["kubernetes"]["gpu"].replace(".", r"\.")
+    labels = [f"{name}={value}" for name, value in site["kubernetes"]["node_selector"].items()]
+    output = f"--output=jsonpath={{.items[*].status.allocatable.{resource}}}"
+    return ask(site, "get", "nodes", f"--selector={','.join(labels)}", output)
+
+
+def check_gpus(project: Project, site: Site, request: Request, said: Output) -> None:
+    """Raises StopError for more GPUs than the largest node has, which Kubernetes would queue.
+
+    Where [limits] says how many a node has, that counts: an autoscaler may add larger nodes.
+    """
+    counts = [int(one) for one in said.out.split() if one.isdigit()]
+    if site["limits"]["gpus"] or said.status != 0 or not counts or request.gpus <= max(counts):
+        return
+    about = {"most": f"{max(counts)}", "asked": f"{request.gpus}", **place_of_jobs(site)}
+    resource = site["kubernetes"]["gpu"]
+    column = resource.replace(".", r"\.")
+    raise failed("kubernetes-gpus", project, resource=resource, column=column, **about)
 
 
 def shared_code(project: Project, site: Site, request: Request) -> str:
