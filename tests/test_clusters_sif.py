@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from argparse import Namespace
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import yaml
 
 from host.clusters import image, sif
 from host.clusters.image import Source
@@ -21,6 +23,7 @@ from host.clusters.site import Site
 from host.project import Project, StopError
 from tests.support.program import PROJECT
 
+DOCUMENTED = yaml.safe_load((Path(__file__).parent / "support/pyxis_options.yml").read_text())
 DIGEST = f"sha256:{'1f' * 32}"
 HERE = Source(Image("", DIGEST, "sha256:abc"), "demo:simple-runtime", 1000)
 NAME = "registry.example:5000/team/demo:v1"
@@ -167,6 +170,8 @@ def test_a_squash_file_is_made_by_enroot(
     called = machine.make(source, "sqsh")
     assert called[:3] == ["enroot", "import", "--output"]
     assert called[4:] == words
+    assert "--output" in DOCUMENTED["import"]["valued"]
+    assert re.fullmatch(DOCUMENTED["values"]["URI"], words[0])
     assert machine.left() == ["demo-1f1f1f1f1f1f.sqsh", "demo-1f1f1f1f1f1f.sqsh.json"]
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from host.clusters import slurm, slurm_file
 from host.clusters.job import JUPYTER, SHELL, SSH, Code, Image, Job, Record, Request
@@ -29,6 +30,9 @@ from tests.support.program import PROJECT
 HOSTILE = ("$(touch pwned)", "`touch pwned`", "a b", 'it\'s "x"', "\\", "a\nb", "*", "ü🚀", "")
 SIF = Image("", f"sha256:{'a' * 64}", f"sha256:{'b' * 64}", Path("/images/demo-aaaaaaaaaaaa.sif"))
 PUBLISHED = Image("registry.example:5000/team/demo:latest", f"sha256:{'a' * 64}")
+SQUASH = PUBLISHED._replace(file=Path("/images/demo-aaaaaaaaaaaa.sqsh"))
+OF_DOCKER_HUB = PUBLISHED._replace(name="team/demo:latest")
+OF_PYXIS = yaml.safe_load((Path(__file__).parent / "support/pyxis_options.yml").read_text())
 TRAIN = ("python", "train.py")
 
 CLIENTS = ("srun", "apptainer", "scontrol", "scancel", "sbatch", "squeue", "sacct", "sinfo")
@@ -313,6 +317,44 @@ def test_pyxis_gets_the_digest(render: Callable[..., Job], machine: Machine) -> 
     assert call.rstrip().endswith(" /opt/container/entrypoint.sh python train.py")
     assert "rm -rf" not in script(job)  # its /tmp ends with the container
     assert slurm.kind_of_image(site) == "registry"
+
+
+@pytest.mark.parametrize(
+    "image", [PUBLISHED, SQUASH, OF_DOCKER_HUB], ids=["registry", "file", "hub"]
+)
+@pytest.mark.parametrize("door", ["", SHELL, SSH, JUPYTER])
+def test_pyxis_has_each_option_of_a_job(
+    render: Callable[..., Job], image: Image, door: str
+) -> None:
+    """Pyxis cannot be had: what srun is called with is held to its documentation."""
+    site = make_site(
+        slurm={"container": "pyxis", "mpi": "pmix"},
+        storage={
+            "data": "/data sets",
+            "outputs": "/out",
+            "home": "/home/us",
+            "mounts": ["/a:/a:ro"],
+        },
+        environment={"A": "it's", "HF_HOME": "/out/hf"},
+    )
+    command = () if door else ("torchrun", "x.py")
+    job = render(train(gpus=1, command=command, door=door), site, image=image)
+    found = pyxis_options(script(job))
+    if door != JUPYTER:  # whose line has a tunnel
+        found += pyxis_options("\n".join(slurm.SCHEDULER.enter(job, "42")))
+    assert len(found) > 4
+    for option, value in found:
+        assert option in OF_PYXIS["srun"]["flags" if value is None else "valued"], option
+        if value is not None:
+            assert re.fullmatch(OF_PYXIS["values"][option], value), (option, value)
+
+
+def pyxis_options(text: str) -> list[tuple[str, str | None]]:
+    """The options of containers in calls of srun, with their values."""
+    start = re.search(r"(?m)^srun ", text)
+    words = shlex.split(text[start.start() :], comments=True) if start else []
+    parts = [word.partition("=") for word in words if re.match("--(no-)?container-", word)]
+    return [(option, value if sign else None) for option, sign, value in parts]
 
 
 def test_cscs_gets_a_file(render: Callable[..., Job]) -> None:
