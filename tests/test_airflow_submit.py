@@ -25,7 +25,9 @@ import yaml
 from workflows import cluster_requests as requests
 
 from host import airflow_submit
-from host.airflow_submit import HEAD, TAIL, Output, Shared, Submitter, grown
+from host.airflow_jobs_folder import FOLDERS, LARGEST, Shared, folder_of, make_jobs_folder
+from host.airflow_requests import is_key
+from host.airflow_submit import HEAD, TAIL, Output, Submitter, grown
 from host.clusters.jobs import jobs_folder, records
 from host.project import Project, StopError
 from tests.conftest import Generate
@@ -68,8 +70,8 @@ def printed(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
 @pytest.fixture
 def folder(project: Project) -> Path:
     """The folder that the tasks have as /airflow-jobs."""
-    airflow_submit.make_jobs_folder(project)
-    return airflow_submit.folder_of(project)
+    make_jobs_folder(project)
+    return folder_of(project)
 
 
 Served = tuple[Project, Cluster, Path]
@@ -349,7 +351,7 @@ HOSTILE: dict[str, Callable[[Path], None]] = {
     "link": link,
     "folder": lambda file: file.mkdir(),
     "pipe": os.mkfifo,
-    "huge": raw(b'{"command": ["' + b"x" * airflow_submit.LARGEST + b'"]}'),
+    "huge": raw(b'{"command": ["' + b"x" * LARGEST + b'"]}'),
     "deep": raw("[" * 100_000),
     "empty": raw(""),
     "bytes": raw(b"\xff\xfe"),
@@ -450,7 +452,7 @@ def test_the_folder_is_in_two_containers_of_projects_with_both(
             for one in service.get("volumes", ())
             if isinstance(one, dict) and one["target"] == str(requests.FOLDER)
         ]
-        source = "./" + "/".join(airflow_submit.FOLDERS)
+        source = "./" + "/".join(FOLDERS)
         names = ("airflow-triggerer", "airflow-worker") if both else ()
         assert mounts == [(name, source) for name in names]
         words = re.compile("airflow[_-](jobs|submit)|submitter|cluster_requests")
@@ -461,6 +463,7 @@ def test_the_folder_is_in_two_containers_of_projects_with_both(
 
 
 WITH_BOTH = (
+    *("airflow_jobs_folder.py", "airflow_requests.py"),
     *("airflow-submit.txt", "airflow_submit.py", "cluster.py", "cluster_requests.py"),
     *("compose.airflow-workspace.yaml", "compose.yaml"),
 )
@@ -573,7 +576,7 @@ def test_a_job_that_was_not_submitted_yet_is_not_after_its_cancellation(
 
 def test_a_new_attempt_cancels_the_job_of_the_one_before(folder: Path) -> None:
     first, second = (requests.key_of("Träin it!", attempt) for attempt in ("a 1", "a 2"))
-    assert airflow_submit.is_key(first)
+    assert is_key(first)
     assert first != second
     ask(folder, first)
     ask(folder, KEY, task="dag run of something else")

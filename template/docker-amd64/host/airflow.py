@@ -94,7 +94,7 @@ def up(project: Project, options: argparse.Namespace) -> int:
         choose_port(project)
     make_folder(project.root / FOLDER)
     if SUBMITTER in ACTIONS:
-        from .airflow_submit import make_jobs_folder  # noqa: PLC0415
+        from .airflow_jobs_folder import make_jobs_folder  # noqa: PLC0415
 
         make_jobs_folder(project)  # two containers have it
     before_start(project, "airflow", quiet=True)
@@ -330,7 +330,7 @@ def reset(project: Project, options: argparse.Namespace) -> int:
     """`reset`, while nobody submits jobs: it removes the requests. Raises StopError."""
     if SUBMITTER not in ACTIONS or not (project.folder / SECRETS).is_dir():
         return remove(project, options)
-    from .airflow_submit import alone  # noqa: PLC0415
+    from .airflow_jobs_folder import alone  # noqa: PLC0415
 
     with alone(project):
         return remove(project, options)

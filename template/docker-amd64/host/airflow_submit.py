@@ -1,9 +1,8 @@
 """airflow submitter: what tasks of Airflow ask for is given to clusters, until Ctrl-C.
 
-It calls what `submit`, `jobs`, `logs` and `cancel` call. Tasks write requests into .airflow/jobs;
-workflows/cluster_requests.py has their form. Any program in their container can write there, so
-nothing in that folder is trusted: no link is followed, and only the job of a request's own name is
-touched.
+It calls what `submit`, `jobs`, `logs` and `cancel` call. Tasks write requests into .airflow/jobs.
+Any program in their container can write there, so nothing in that folder is trusted: only the job
+of a request's own name is touched.
 
 A job has the name of its request, and the folder of a job is made before it is handed over. So what
 was submitted is known after any end of this program, and no request is submitted twice.
@@ -15,7 +14,6 @@ import json
 import os
 import re
 import select
-import stat
 import subprocess
 import sys
 import threading
@@ -23,8 +21,10 @@ import time
 from argparse import Namespace
 from collections import Counter
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Callable, Iterator, NamedTuple
+from typing import TYPE_CHECKING, Any, Iterator, NamedTuple
 
+from .airflow_jobs_folder import Shared, alone, make_jobs_folder
+from .airflow_requests import checked, is_key, options_of
 from .ask import kill_group, read_json
 from .clusters.jobs import (
     ENDED,
@@ -35,219 +35,29 @@ from .clusters.jobs import (
     read_record,
     states,
 )
-from .clusters.request import LONGEST_NAME, NAME, cluster_of
+from .clusters.request import cluster_of
 from .clusters.submit import ENDING, do_submit, handling
 from .compose import end_by_signal, show
 from .env_file import ProbeError
-from .failures import failed
-from .files import give_away, make_folder
-from .project import USAGE, StopError, me
+from .project import StopError, me
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from .clusters.job import Record
     from .project import Project
 
-FOLDERS = (".airflow", "jobs")  # of docker-amd64; compose.yaml names them
-LOCK, SERVING = "submitter.lock", "serving"
+SERVING = "serving"
 REQUEST, CANCEL, STATE, LOG = ".request.json", ".cancel", ".state.json", ".log"
-CONTROL = re.compile(r"[\0-\x08\x0b-\x1f\x7f-\x9f]")  # all but tabs and line ends
-KEY = re.compile(r"airflow-[a-z0-9-]{1,20}-[0-9a-f]{10}", re.ASCII)
 PAUSE = 2.0  # seconds between two looks at the folder
 SIGN = 30.0  # seconds between two signs of life, of which a task misses some before it says so
 LOOK = 10.0  # seconds between two questions to the schedulers
 LOOKS = 3  # at which a scheduler does not know a job: a new one may not be listed yet
 LEASE = 600.0  # seconds after the last sign that somebody waits for a job
 KEPT = 30 * 86400.0  # seconds that files are kept which no task has removed
-LARGEST = 1 << 18  # bytes of a request or a state
 HEAD, TAIL = 1 << 20, 1 << 16  # bytes of a job's output that its task shows
 PATIENCE = 60.0  # seconds for the output of a job
 MOST = 100  # jobs at a time
-MOST_WORDS = 1000  # of a command, and variables
 SUCCESS = ("complete", "succeeded")  # how a scheduler's words for it begin
 STATUS = re.compile(r"\bstatus (\d{1,3})\b")
-
-
-# -------------------------------------------------------------------------------------- the folder
-
-
-class Shared:
-    """The folder that containers write to, by its descriptor: no link in it leads anywhere."""
-
-    def __init__(self, project: Project) -> None:
-        """Make it where it is missing, and open it. Raises StopError."""
-        self.project = project
-        path = folder_of(project)
-        try:
-            make_folder(path)
-            for one in (path.parent, path):
-                if one.is_symlink():
-                    raise NotADirectoryError(20, f"{one} is a link")
-                one.chmod(0o700)
-            give_away(path)
-            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-            self.handle = os.open(str(path), flags)
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise failed("airflow-jobs-folder", project, path=str(path), reason=reason) from error
-
-    def names(self) -> list[str]:
-        """What is in it."""
-        return sorted(os.listdir(self.handle))  # noqa: PTH208  Path has no descriptor
-
-    def read(self, name: str, most: int = LARGEST) -> bytes:
-        """The content of a regular file that is not larger than `most` bytes. Raises OSError."""
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        with os.fdopen(os.open(name, flags, dir_fd=self.handle), "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode) or status.st_size > most:
-                raise OSError(22, "it is too large, or not a regular file")
-            return file.read(most)
-
-    def age(self, name: str) -> float | None:
-        """Seconds since a file was written or touched; None if there is none."""
-        try:
-            status = os.stat(name, dir_fd=self.handle, follow_symlinks=False)
-        except OSError:
-            return None
-        return time.time() - status.st_mtime
-
-    def write(self, name: str, data: bytes) -> None:
-        """Write a file in one step; what has its name is replaced. Raises OSError."""
-        temporary = f".{name}.{os.urandom(4).hex()}.tmp"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        try:
-            with os.fdopen(os.open(temporary, flags, 0o644, dir_fd=self.handle), "wb") as file:
-                file.write(data)
-                owner = os.fstat(self.handle)
-                if os.geteuid() == 0:  # the containers run as the user whose folder this is
-                    os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
-            os.rename(temporary, name, src_dir_fd=self.handle, dst_dir_fd=self.handle)
-        except OSError:
-            self.remove(temporary)
-            raise
-
-    def remove(self, name: str) -> None:
-        """Remove a file or a link, if it is there."""
-        with suppress(OSError):
-            os.unlink(name, dir_fd=self.handle)
-
-
-def folder_of(project: Project) -> Path:
-    """Where requests are."""
-    return project.folder.joinpath(*FOLDERS)
-
-
-def make_jobs_folder(project: Project) -> None:
-    """Make the folder that compose.yaml names, before a container starts. Raises StopError."""
-    os.close(Shared(project).handle)
-
-
-# ------------------------------------------------------------------------------------ the requests
-
-
-def is_text(most: int) -> Callable[[Any], bool]:
-    """A check: a text that a file can have, and a terminal can show: `submit` shows the job."""
-
-    def check(value: Any) -> bool:
-        if type(value) is not str or len(value) > most or CONTROL.search(value):
-            return False
-        try:
-            value.encode()
-        except UnicodeEncodeError:  # half of a character
-            return False
-        return True
-
-    return check
-
-
-def is_count(value: Any) -> bool:
-    """Whether a value is a number of something."""
-    return type(value) is int and 0 <= value < 10**9
-
-
-def is_flag(value: Any) -> bool:
-    """Whether a value is true or false."""
-    return type(value) is bool
-
-
-def is_command(value: Any) -> bool:
-    """Whether a value is the words of a command, of which the first one is no option."""
-    word = is_text(1 << 16)
-    return (
-        type(value) is list
-        and 0 < len(value) <= MOST_WORDS
-        and all(map(word, value))
-        and not value[0].startswith("-")
-    )
-
-
-def is_environment(value: Any) -> bool:
-    """Whether a value is variables; `submit` looks at their names."""
-    name, text = is_text(200), is_text(1 << 16)
-    return (
-        type(value) is dict
-        and len(value) <= MOST_WORDS
-        and all(name(key) and "=" not in key and text(one) for key, one in value.items())
-    )
-
-
-# The fields of a request, with what each must be; `submit` then reads them as it reads its options.
-FIELDS: dict[str, Callable[[Any], bool]] = {
-    "task": is_text(2000),
-    "command": is_command,
-    "on": is_text(20),
-    "memory": is_text(20),
-    "time": is_text(20),
-    "environment": is_environment,
-    **dict.fromkeys(("gpus", "cpus", "nodes", "tasks", "requeue"), is_count),
-    **dict.fromkeys(("verify", "dirty"), is_flag),
-}
-
-
-def refusal(sentence: str) -> StopError:
-    """The failure of a request that no task of Hearth has written."""
-    return StopError(sentence, f"{me()} submit --help", name=USAGE)
-
-
-def checked(data: bytes) -> dict[str, Any]:
-    """The fields of a request. Raises StopError for anything that is not one."""
-    try:
-        request = read_json(data.decode())
-    except UnicodeDecodeError:
-        request = {}
-    for name, value in request.items():
-        if name not in FIELDS:
-            raise refusal(f"A request has the field {name[:40]!r}, which submit does not know.")
-        if not FIELDS[name](value):
-            raise refusal(f"The field {name} of a request has a value that it cannot have.")
-    if "command" not in request:
-        raise refusal("A request is not a JSON object with a command.")
-    return request
-
-
-def options_of(request: dict[str, Any], key: str, cluster: str) -> Namespace:
-    """The options of `submit` that a request asks for; those that name a folder or image, never."""
-    texts = {name: request.get(name) for name in ("memory", "time")}
-    counts = ("gpus", "cpus", "nodes", "tasks", "requeue")
-    numbers = {name: str(request[name]) if name in request else None for name in counts}
-    return Namespace(
-        **texts,
-        **numbers,
-        on=cluster,
-        name=key,
-        command=request["command"],
-        env=[f"{name}={value}" for name, value in request.get("environment", {}).items()],
-        verify=request.get("verify", False),
-        dirty=request.get("dirty", False),
-        array=None,
-        image=None,
-        interactive=None,
-        code="",
-        force=False,
-        dry_run=False,
-    )
 
 
 # ---------------------------------------------------------------------------------------- the jobs
@@ -414,11 +224,6 @@ class Submitter:
                 self.shared.remove(name)
 
 
-def is_key(name: str) -> bool:
-    """Whether a request has a name that its job can have; jobs of people have others."""
-    return bool(KEY.fullmatch(name) and NAME.fullmatch(name)) and len(name) <= LONGEST_NAME
-
-
 def sentence(error: Exception) -> str:
     """An error in one line, with the command that helps."""
     return " ".join(str(error).split()) or type(error).__name__
@@ -511,24 +316,6 @@ def grown(before: bytes, now: Output, more: str, *, ended: bool) -> bytes:
 
 
 # ----------------------------------------------------------------------------------------- the verb
-
-
-@contextmanager
-def alone(project: Project) -> Iterator[None]:
-    """Keep a second submitter from the same project, and `reset` from both. Raises StopError."""
-    import fcntl  # noqa: PLC0415  Windows has none
-
-    file = folder_of(project).parent / LOCK
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-    handle = os.open(str(file), flags, 0o600)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise failed("airflow-submitter-runs", project) from None
-        yield
-    finally:
-        os.close(handle)
 
 
 @contextmanager
