@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from host import airflow_results
+from host import airflow_results, registry
 from host.exchange import code_digest
 from host.project import Project, StopError
 from tests.support.git import git
@@ -206,6 +206,45 @@ def test_another_image_of_the_same_packages_is_said_so(project: Project) -> None
     lock.unlink()
     assert airflow_results.packages_of(project, "project") == ""
     assert said(packages="") == was
+
+
+def test_the_published_image_of_then_is_named(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a local image and the published one that it is built on, the first layers are the same."""
+    digest = f"sha256:{'a' * 64}"
+    pinned = f"registry.example/team/demo@{digest}"
+    images = [
+        {"names": [], "layers": ["1", "2", "user"]},
+        {"names": [f"demo@{digest}"], "layers": ["1", "2", "user"]},  # as containerd names it
+        {"names": [f"registry.example/team/base@{digest}"], "layers": ["1"]},
+        {"names": [pinned], "layers": ["1", "2"]},
+        {"names": [f"registry.example/team/other@{digest}"], "layers": ["1", "3"]},
+    ]
+
+    def ask(*words: str) -> SimpleNamespace:
+        if words[:2] == ("image", "ls"):
+            return SimpleNamespace(stdout="one\ntwo\n")
+        assert words[-3:] == ("sha256:1", "one", "two")
+        return SimpleNamespace(stdout="\n".join(map(json.dumps, images)))
+
+    monkeypatch.setattr(registry, "ask_engine", ask)
+    known = airflow_results.worker_of(project, "workspaces-code")
+    assert known["published"] == pinned
+    code = {"commit": "none", "changed": False, "files": known["files"]}
+    manifest = {"code": code, "image": "sha256:2", "inputs": []}
+
+    def said(published: object) -> list[str]:
+        again = {**manifest, "published": published}
+        return [*airflow_results.differences(project, again, "workspaces-code")]
+
+    assert said(pinned) == []  # the same but for its user
+    assert said(f"{pinned[:-1]}b")[1] == f"The image of then: docker pull {pinned[:-1]}b"
+    for nothing in ("", "$(touch hacked)", f"--all@{digest}", 7):
+        assert len(said(nothing)) == 1
+    images[3]["names"] = []
+    images[2]["names"] = []
+    assert airflow_results.worker_of(project, "workspaces-code")["published"] == ""
 
 
 @pytest.mark.parametrize(

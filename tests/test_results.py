@@ -73,6 +73,7 @@ def data(project: Project, module: ModuleType, monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setenv(name, value)
     digest = exchange.code_digest(project.root)
     worker = {"commit": "c0ffee", "changed": "false", "files": digest, "image": "sha256:1"}
+    worker |= {"published": f"registry.example/team/demo@sha256:{'a' * 64}"}
     worker |= {"source": "https://example.org/x.git", "packages": "1a2b"}
     (project.root / "workers.json").write_text(json.dumps({"project": worker}))
     monkeypatch.setattr(module, "WORKERS", project.root / "workers.json")
@@ -102,6 +103,7 @@ def test_published_files_have_a_manifest_of_what_they_were_made_with(
     assert found["dag"] == "train"
     assert found["run"] == "manual__1"
     assert found["image"] == "sha256:1"
+    assert found["published"] == f"registry.example/team/demo@sha256:{'a' * 64}"
     assert found["packages"] == "1a2b"
     assert found["parameters"] == {"epochs": 3, "file": "/data/downloaded/a.csv"}
     code = exchange.code_digest(data.parent)
@@ -162,11 +164,19 @@ def test_a_failed_publish_changes_nothing(
     monkeypatch.setenv("AIRFLOW_CTX_PARAMS", "cut of")
     with pytest.raises(ValueError, match="Expecting value"):
         module.publish("m", "plot.svg")
-    monkeypatch.setenv("AIRFLOW_CTX_PARAMS", "")  # they are too long for a variable
-    with pytest.raises(module.NotPublishedError, match="more than 100 KB"):
-        module.publish("m", "plot.svg")
     assert [one.name for one in (data / "uploadable").iterdir()] == ["m"]
     assert (data / "uploadable/m/deep/weights.bin").exists()
+
+
+@pytest.mark.usefixtures("data")
+def test_long_parameters_are_read_from_their_file(
+    module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "parameters.json"
+    file.write_text(json.dumps({"names": ["é" * 300_000]}), "utf-8")
+    monkeypatch.delenv("AIRFLOW_CTX_PARAMS")
+    monkeypatch.setenv("AIRFLOW_CTX_PARAMS_FILE", str(file))
+    assert manifest_of(module.publish("m", "model"))["parameters"] == json.loads(file.read_text())
 
 
 def test_a_repeated_run_leaves_what_was_published(

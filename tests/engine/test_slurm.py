@@ -19,6 +19,7 @@ from workflows import cluster_requests as requests
 from tests.engine.conftest import MakeProject, give
 from tests.support.engine import need
 from tests.support.project import Project
+from tests.support.registry import Registry
 from tests.support.slurm import Slurm, slurm_problem, two_nodes
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root can start Slurm for a user")
@@ -302,6 +303,25 @@ def test_tasks_of_airflow_submit_jobs_and_get_their_ends(site: Site) -> None:
     for name in (key, failing, cancelled):
         number = json.loads((site.folder(name) / "job.json").read_text())["id"]
         assert site.slurm.job(number)["JobName"] == name
+
+
+def test_a_job_has_the_image_that_was_published(site: Site, registry: Registry) -> None:
+    """Apptainer makes the SIF of what the registry has, by its digest."""
+    published, file = f"{registry.address}/team/demo", "docker-amd64/deploy/site.toml"
+    before = (site.project.folder / file).read_text()
+    site.project.ok("publish", published)
+    site.project.write(file, before.replace("[image]", f'[image]\nname = "{published}"'))
+    try:
+        made = site.project.ok("sif").strip()
+        record = site.submit("published", "--dirty", "python", "-m", "demo.place")
+    finally:
+        site.project.write(file, before)
+    site.end(record)
+    digest = registry.digest("team/demo", "latest")
+    assert record["image"] == made
+    assert json.loads(Path(f"{made}.json").read_text())["digest"] == digest
+    assert f"# Image: {digest}" in (site.folder("published") / "job.sh").read_text()
+    assert [one["version"] for one in site.printed("published")] == ["committed"]
 
 
 def test_what_slurm_would_refuse_or_never_start_is_refused(site: Site) -> None:

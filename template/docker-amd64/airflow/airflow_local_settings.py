@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 import time
 from contextlib import suppress
 from hashlib import sha256
@@ -25,6 +26,7 @@ DROPPED = "files"  # in DAGS: what is made from files that people drop, by envir
 # Of a variable, in bytes: Linux starts no program with one of more than 128 KiB.
 # https://man7.org/linux/man-pages/man2/execve.2.html
 LONGEST = 100_000
+KEPT = 30 * 86400  # seconds in which a task may need the file of its parameters
 SHOWN = 60  # characters of a text that is refused
 GRACE = 120  # seconds in which a changed file is read again
 
@@ -55,15 +57,28 @@ def task_policy(task: Any) -> None:
 def get_airflow_context_vars(context: Any) -> dict[str, str]:
     """What workflows.results writes down of a run, as variables of the task: AIRFLOW_CTX_PARAMS.
 
-    Of parameters that are too long for a variable, it is empty, so that publish refuses them.
+    Parameters that are too long for a variable are in a file, AIRFLOW_CTX_PARAMS_FILE.
 
     A task in the environment of its worker has no other way to know it.
     """
     params = json.dumps({**context["params"]}, default=str)
-    return {
-        "params": params if len(params) <= LONGEST else "",
-        "environment": environment(context["dag"].fileloc),
-    }
+    found = {"params": params} if len(params) <= LONGEST else {"params_file": written(params)}
+    return {**found, "environment": environment(context["dag"].fileloc)}
+
+
+def written(text: str) -> str:
+    """A file with a text, beside those of other texts, which are kept for a while."""
+    folder = Path(tempfile.gettempdir(), "parameters")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    file = folder / f"{sha256(text.encode()).hexdigest()}.json"
+    new = file.with_name(f"{file.name}.{os.getpid()}")
+    new.write_text(text, "utf-8")
+    new.replace(file)
+    for one in folder.iterdir():
+        with suppress(OSError):
+            if time.time() - one.stat().st_mtime > KEPT:
+                one.unlink()
+    return str(file)
 
 
 def dag_policy(dag: Any) -> None:

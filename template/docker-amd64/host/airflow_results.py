@@ -37,7 +37,7 @@ from .failures import failed
 from .metadata import digest as digest_of
 from .metadata import lock_digests
 from .project import USAGE, StopError, called_from, code_folder, me
-from .registry import origin
+from .registry import is_pinned, origin, published_as
 from .workspace_lists import LOCK
 from .workspaces import FOLDER as WORKSPACES
 from .workspaces import engine_name
@@ -58,6 +58,7 @@ PATIENCE = 60.0  # seconds that the api-server may not answer, such as after a c
 UNAUTHORIZED, MISSING = 401, 404
 BROKEN = 500  # and above: a fault of the server, not of the question
 ENDS = ("success", "failed")  # states of a run
+SHOWN = 2000  # characters of parameters
 FAILED = 2  # the exit status where there is nothing to compare
 Answer = Dict[str, Any]
 
@@ -91,12 +92,14 @@ def worker_of(project: Project, environment: str) -> dict[str, str]:
     known = capture(*git, "ls-files", "--", ".").stdout
     commit = capture(*git, "rev-parse", "HEAD").stdout.strip() if known else ""
     changed = not commit or bool(capture(*git, "status", "--porcelain", "--", ".").stdout)
+    image = image_of(project, environment)
     return {
         "commit": commit,
         "source": origin(folder) if commit else "",
         "changed": "true" if changed else "false",
         "files": code_digest(folder),
-        "image": image_of(project, environment),
+        "image": image,
+        "published": published_as(project, image) if image else "",
         "packages": packages_of(project, environment),
     }
 
@@ -242,17 +245,25 @@ def differences(project: Project, manifest: Answer, environment: str) -> Iterato
         yield "The commit is the same, but the Python files differ from those of then."
     if here["commit"] and here["changed"] == "true":
         yield "The code here is not all in a commit."
-    packages = manifest.get("packages")
-    if packages and manifest["image"] != here["image"] and packages == here["packages"]:
-        yield "The image is another one, with the same packages."
-    elif manifest["image"] != here["image"]:
-        yield f"The image was {manifest['image']}, and is {here['image'] or 'none'} here."
+    yield from other_image(manifest, here)
     for name, digest in sums_of(manifest, "inputs").items():
         file = data_folder(project) / FOLDERS[0] / name
         if not file.is_file():
             yield f"The input {name} is missing in {file.parent}."
         elif sha256_of(file) != digest:
             yield f"The input {name} is another file here: {file}"
+
+
+def other_image(manifest: Answer, here: dict[str, str]) -> Iterator[str]:
+    """What is different about the image, if it is not the same one but for its user."""
+    packages, then = manifest.get("packages"), manifest.get("published")
+    is_same = manifest["image"] == here["image"] or (then and then == here["published"])
+    if not is_same and packages and packages == here["packages"]:
+        yield "The image is another one, with the same packages."
+    elif not is_same:
+        yield f"The image was {manifest['image']}, and is {here['image'] or 'none'} here."
+        if is_pinned(then):
+            yield f"The image of then: {' '.join(engine_command('pull', str(then)))}"
 
 
 def is_source(text: object) -> bool:
@@ -315,7 +326,9 @@ def run_again(client: Client, manifest: Answer) -> str:
     dag_id = manifest["dag"]
     run = f"{RERUN}{time.strftime('%Y-%m-%dT%H-%M-%S', time.gmtime())}-{os.urandom(3).hex()}"
     wanted = {"dag_run_id": run, "logical_date": None, "conf": manifest["parameters"]}
-    show(f"Running {dag_id} with the parameters {json.dumps(manifest['parameters'])}")
+    parameters = json.dumps(manifest["parameters"])
+    shown = parameters if len(parameters) <= SHOWN else f"{parameters[:SHOWN]}..."
+    show(f"Running {dag_id} with the parameters {shown}")
     client.ask(f"{address_of(dag_id)}/dagRuns", wanted)
     show(f"It is at {client.address}{address_of(dag_id)}/runs/{run}")
     if wait_for(client, f"{address_of(dag_id)}/dagRuns/{run}") == "failed":

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .ask import capture
+from .ask import capture, read_json
 from .checkout import recorded
 from .compose import call, check_engine, image_id, show
 from .engine_words import ask_engine, engine_command
@@ -26,6 +26,7 @@ CLUSTERS = Path(__file__).with_name("clusters")  # which only projects with a sc
 # The user of the dev image for others. Interactive jobs run under the ids of whoever submits them.
 DEFAULT_USER = {"USRID": "1000", "GRPID": "1000", "USRNAME": "user", "GRPNAME": "user"}
 EXAMPLE = "such as registry.example/team/project"
+DIGEST = re.compile("sha256:[0-9a-f]{64}")
 NAME = re.compile(
     r"[a-z0-9][a-z0-9.-]*(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?"
 )
@@ -64,6 +65,30 @@ def label(image: str, name: str) -> str:
     """What a label of an image says."""
     template = '{{with .Config.Labels}}{{index . "' + name + '"}}{{end}}'
     return ask_engine("image", "inspect", "--format", template, image).stdout.strip()
+
+
+def published_as(project: Project, image: str) -> str:
+    """The published image that one of this machine is built on, NAME@sha256:...; "" without one.
+
+    `publish` pushes all layers but those of the user, and `pull` adds the user to them.
+    """
+    title = f"label=org.opencontainers.image.title={project.name}"
+    every = ask_engine("image", "ls", "--quiet", "--no-trunc", "--filter", title).stdout.split()
+    form = '{"names":{{json .RepoDigests}},"layers":{{json .RootFS.Layers}}}'
+    said = ask_engine("image", "inspect", "--format", form, image, *dict.fromkeys(every)).stdout
+    own, *others = [read_json(line) for line in said.splitlines()] or [{}]
+    layers, found = own.get("layers") or [], []
+    for one in others:
+        below = one.get("layers") or []
+        if below and layers[: len(below)] == below:
+            found += [(len(below), name) for name in filter(is_pinned, one.get("names") or [])]
+    return max(found, default=(0, ""))[1]
+
+
+def is_pinned(name: object) -> bool:
+    """Whether a name is that of an image in a registry, with its digest and no tag."""
+    path, _, digest = name.partition("@") if isinstance(name, str) else ("", "", "")
+    return bool(NAME.fullmatch(path) and not tag_of(path) and DIGEST.fullmatch(digest))
 
 
 def commit_of(project: Project) -> str:

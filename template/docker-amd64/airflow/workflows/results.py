@@ -174,14 +174,11 @@ def worker() -> dict[str, str]:
 
 
 def parameters() -> Any:
-    """The parameters of this run. Raises NotPublishedError if they are not known."""
-    text = os.environ.get("AIRFLOW_CTX_PARAMS", "{}")
-    if not text:
-        raise NotPublishedError(
-            "The parameters of this run have more than 100 KB, which no manifest holds. "
-            "Write them into a file of /data/downloaded, and publish it among the inputs."
-        )
-    return json.loads(text)
+    """The parameters of this run: a variable has them, or names a file if they are long."""
+    file = os.environ.get("AIRFLOW_CTX_PARAMS_FILE")
+    return json.loads(
+        Path(file).read_text("utf-8") if file else os.environ.get("AIRFLOW_CTX_PARAMS", "{}")
+    )
 
 
 def manifest(name: str, inputs: Listed, outputs: Listed) -> dict[str, Any]:
@@ -199,6 +196,8 @@ def manifest(name: str, inputs: Listed, outputs: Listed) -> dict[str, Any]:
             "files": now,
         },
         "image": known.get("image") or "unknown",
+        # NAME@sha256:... in a registry, of the same image without its user.
+        "published": known.get("published", ""),
         "packages": known.get("packages", ""),
         "dag": os.environ.get("AIRFLOW_CTX_DAG_ID", ""),
         "run": run_id(),
