@@ -18,11 +18,13 @@ from .stubs import Places, refresh
 # What nearly every DAG needs. The processes that parse are forks of the one that calls refresh():
 # loaded there, it costs nothing in them. Without, a DAG costs twice the time.
 NEEDED = (
+    "airflow.models.dagwarning",
     "airflow.providers.standard.decorators.python",
     "airflow.providers.standard.operators.trigger_dagrun",
     "airflow.providers.standard.sensors.external_task",
     "airflow.sdk.definitions.decorators",
     "workflows.files",
+    "workflows.tasks",
 )
 
 log = logging.getLogger(__name__)
