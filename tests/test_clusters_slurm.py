@@ -193,7 +193,7 @@ def test_a_small_job_asks_for_nothing_that_was_not_asked_for(render: Callable[..
     for word in ("gpu", "--nv", "cpus", "--mem", "--time", "--array", "requeue ", "MASTER", "PET"):
         assert word not in text
     assert f"# Image: {SIF.digest}" in text
-    assert f"# Image: built from the answers {SIF.answers}." in text
+    assert f"# The image was built from the answers {SIF.answers}." in text
     assert f"# Code: commit {'1' * 40}" in text
 
 
@@ -251,7 +251,8 @@ def test_after_the_warning_a_job_starts_again(
     render: Callable[..., Job], machine: Machine, restarts: int, status: int, again: bool
 ) -> None:
     job = render(train(requeue=2))
-    done = machine.start(job, f"sleep 1; exit {status}", SLURM_RESTART_COUNT=str(restarts))
+    warned = 'for _ in {1..600}; do ! grep -q scancel "$CALLS" || break; sleep 0.1; done'
+    done = machine.start(job, f"{warned}; exit {status}", SLURM_RESTART_COUNT=str(restarts))
     wait_for(lambda: machine.calls("apptainer"))
     done.send_signal(signal.SIGUSR1)
     assert done.wait() == status

@@ -54,10 +54,11 @@ def about(job: Job) -> list[str]:
     code = (
         f"commit {job.code.commit}{changes}" if job.code.commit else f"{job.code.folder} as it is"
     )
-    lines = [f"Code: {code}."]
-    if DIGEST.fullmatch(job.image.answers):
-        lines.append(f"Image: built from the answers {job.image.answers}.")
-    return lines
+    answers = job.image.answers
+    lines = (
+        [f"The image was built from the answers {answers}."] if DIGEST.fullmatch(answers) else []
+    )
+    return [*lines, f"Code: {code}."]
 
 
 def about_time(scheduler: str) -> list[str]:

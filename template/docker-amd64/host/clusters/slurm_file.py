@@ -300,9 +300,10 @@ def modules(job: Job) -> list[str]:
 def exports(job: Job) -> list[str]:
     """The lines that give the job its variables."""
     found = environment(job)
-    lines = []
+    torchrun = ", torchrun (PET_...)" * job.request.uses_torchrun
+    lines = [f"# For the image's entrypoint{torchrun} and the command."]
     if job.request.nodes > 1:
-        lines.append("# Where its processes meet: the first node, and a port of this job.")
+        lines = [f"{lines[0]} Processes meet at the first node."]
         lines.append(f"MASTER_ADDR={found['MASTER_ADDR']}")
         found["MASTER_ADDR"] = "$MASTER_ADDR"
     return [*lines, words(*folded("export", *(f"{name}={text}" for name, text in found.items())))]
