@@ -17,11 +17,17 @@ import pytest
 import yaml
 
 from hooks.generate import after_render
+from hooks.update.changes import Conflict, Plan, drop, settle
+from hooks.update.changes import Project as PlanProject
+from hooks.update.renderings import File
 from host import ci
+from host.ci_images import new_pins
+from host.images import read_pins
 from host.project import StopError, read_project
 from tests.conftest import ROOT, Generate
 from tests.support.git import git
 from tests.support.workflow import SCRIPT, Step, github_steps, gitlab_steps, read
+from tests.test_render import effective
 
 BIN = Path(sys.executable).parent
 WORKFLOW = ".github/workflows/image.yml"
@@ -187,6 +193,148 @@ def test_actions_and_images_are_those_of_the_pins(projects: dict[str, Path]) -> 
         text = (project / PIPELINE).read_text()
         found = re.findall(r"docker:[\w.-]+", text.replace("//docker:", "//"))
         assert found == [f"{pins['docker_image']}-cli", f"{pins['docker_image']}-dind"]
+
+
+# A registry that has every image, and an engine for which every build succeeds.
+DOCKER_THAT_PINS = """\
+#!/bin/sh
+case "$*" in
+    "buildx imagetools inspect --format {{{{json .Manifest}}}} "*)
+        [ -e {here}/silent ] || echo '{{"digest": "sha256:{digit}{digit:0>63}"}}' ;;
+    "image inspect "*) exit 1 ;;
+    pull*) [ -e {here}/silent ] || echo "Digest: sha256:{digit}{digit:0>63}" ;;
+esac
+"""
+
+
+def with_docker(project: Path, folder: Path, digit: int, *words: str) -> str:
+    """What template.sh says on a machine whose registries have digests that begin so."""
+    folder.mkdir(exist_ok=True)
+    (folder / "docker").write_text(DOCKER_THAT_PINS.format(here=folder, digit=digit))
+    (folder / "docker").chmod(0o755)
+    script = "docker-amd64/template.sh"
+    env = {"PATH": f"{folder}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        [script, *words],
+        cwd=project,
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def lines_with_images(project: Path) -> list[str]:
+    """The images of the pipeline, as GitLab reads them."""
+    (job,) = (
+        job
+        for name, job in read(project / PIPELINE).items()
+        if isinstance(job, dict) and "image" in job
+    )
+    return [job["image"], *(service["name"] for service in job["services"])]
+
+
+@pytest.fixture
+def built(gitlab: Path) -> Path:
+    """That project with an .env and a lock, so that `build` only builds."""
+    own = f"USRID={os.getuid()}\nGRPID={os.getgid()}\n"
+    example = (gitlab / "docker-amd64/.env.example").read_text()
+    (gitlab / "docker-amd64/.env").write_text(example + own)
+    (gitlab / "docker-amd64/dependencies/uv.lock").touch()
+    return gitlab
+
+
+def test_the_first_build_pins_the_images_of_ci_and_pin_renews_them(
+    built: Path, tmp_path: Path, in_git: InGit
+) -> None:
+    pins = yaml.safe_load((ROOT / "hooks/pins/pins.yml").read_text())
+    images = [f"{pins['docker_image']}-{kind}" for kind in ("cli", "dind")]
+    assert lines_with_images(built) == images
+    file = built / PIPELINE
+    file.write_text(file.read_text().replace("\n", "\r\n"))
+    file.chmod(0o640)
+    in_git(built)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/silent").touch()
+    said = with_docker(built, tmp_path / "bin", 1, "build")
+    for image in (*images, pins["scanner_image"]):
+        assert f"No registry tells the digest of {image}: it is not pinned.\n" in said
+    assert lines_with_images(built) == images
+    (tmp_path / "bin/silent").unlink()
+    for digit, verb, now in ((1, "build", 1), (2, "build", 1), (2, "pin", 2)):
+        said = with_docker(built, tmp_path / "bin", digit, verb)
+        digest = f"@sha256:{now}{now:0>63}"
+        pinned = [f"{image}{digest}" for image in images]
+        assert lines_with_images(built) == pinned
+        assert here_pins(built)["SCANNER_IMAGE"] == f"{pins['scanner_image']}{digest}"
+        assert (pinned[0] in said) == ((digit, verb) != (2, "build"))
+    assert file.read_bytes().count(b"\n") == file.read_bytes().count(b"\r\n")
+    assert file.stat().st_mode & 0o777 == 0o640
+    # CI takes only what is in git.
+    in_git(built)
+    assert not new_pins(read_project(built / "docker-amd64"))
+    with_docker(built, tmp_path / "bin", 3, "pin")
+    assert new_pins(read_project(built / "docker-amd64"))
+
+
+def here_pins(project: Path) -> dict[str, str]:
+    return read_pins(read_project(project / "docker-amd64"))
+
+
+def test_what_lists_packages_is_no_argument_of_a_build(built: Path, tmp_path: Path) -> None:
+    with_docker(built, tmp_path / "bin", 1, "pin")
+    here = read_project(built / "docker-amd64")
+    pins = yaml.safe_load((here.folder / "compose.pins.yaml").read_text())
+    assert set(pins["x-pins"]["build"]["args"]) == {"BASE_IMAGE", "UV_IMAGE"}
+    config = effective(here.folder)
+    assert "SCANNER_IMAGE" not in config["services"]["publish"]["build"]["args"]
+    builds = json.loads(ci.registry_file(here, "registry.example/team/work"))["services"]
+    assert builds["publish"]["build"]["sbom"] == f"generator={here_pins(built)['SCANNER_IMAGE']}"
+
+
+def test_a_tag_of_ones_own_in_the_pipeline_is_not_pinned(built: Path, tmp_path: Path) -> None:
+    file = built / PIPELINE
+    file.write_text(re.sub(r"docker:[\d.]+-dind", "docker:99-dind", file.read_text()))
+    with_docker(built, tmp_path / "bin", 1, "build")
+    assert lines_with_images(built)[1] == "docker:99-dind"
+    assert "@sha256:" in lines_with_images(built)[0]
+
+
+def test_an_update_to_other_images_of_ci_is_no_conflict_with_digests() -> None:
+    def file(text: str) -> File:
+        return File(text.encode())
+
+    base = "a:\n  image: docker:1-cli\n  services:\n    - name: docker:1-dind\nend: 1\n"
+    mine = base.replace("docker:1-cli", f"docker:1-cli@{DIGEST}")
+    mine = mine.replace("docker:1-dind", f"docker:1-dind@{DIGEST}")
+    cases = [  # ours, theirs, what becomes of them
+        (mine, base.replace("docker:1", "docker:2"), base.replace("docker:1", "docker:2")),
+        (mine, base.replace("end: 1", "end: 2"), mine.replace("end: 1", "end: 2")),
+        (f"{mine}x: 1\n", base.replace("er:1", "er:2"), f"{base}x: 1\n".replace("er:1", "er:2")),
+        (mine, None, None),
+    ]
+    for ours, theirs, expected in cases:
+        plan = Plan()
+        project = PlanProject(Path("/nowhere"), [PIPELINE])
+        now = None if theirs is None else file(theirs)
+        found = Conflict(PIPELINE, file(base), file(ours), now)
+        if now is None:
+            drop(plan, found, goes=False)
+        else:
+            settle(plan, project, found)
+        assert not plan.conflicts
+        assert plan.deletes == ([] if expected else [PIPELINE])
+        assert plan.writes == ({PIPELINE: file(expected)} if expected else {})
+    # A version that somebody else has chosen, with its digest, is a conflict as before.
+    other = mine.replace("docker:1", "docker:9")
+    plan = Plan()
+    found = Conflict(PIPELINE, file(base), file(other), file(base.replace("er:1", "er:2")))
+    settle(plan, PlanProject(Path("/nowhere"), [PIPELINE]), found)
+    assert f"docker:9-cli@{DIGEST}".encode() in plan.writes[PIPELINE].data
+    assert plan.conflicts
 
 
 def test_what_runs_at_last_is_what_the_project_has(projects: dict[str, Path]) -> None:
@@ -585,7 +733,10 @@ def test_renovate_finds_the_digests_that_the_project_pins(
     assert len(found) > 1
     assert found == [
         {"depName": name, "currentValue": tag, "currentDigest": DIGEST}
-        for name, _, tag in (image.rpartition(":") for image in data["base_images"].values())
+        for name, _, tag in (
+            image.rpartition(":")
+            for image in (*data["base_images"].values(), data["ci_images"]["scanner"])
+        )
     ]
 
 

@@ -8,6 +8,7 @@ git, on what it ignores, or on what it was told to overlook.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from pathlib import Path
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 SIMILAR = 0.5  # of two texts, from which on one is the other under a new name; git has the same
 BESIDE = "new"  # the ending of the template's version, beside a user's file that git does not have
+PIPELINE = "docker-amd64/image.gitlab-ci.yml"  # in which builds pin images
+DIGEST = r"(\S+)@sha256:[0-9a-f]{64}\b"
 EXAMPLES = "workspaces/"  # code that belongs to the user from the start
 
 
@@ -234,11 +237,29 @@ def without_examples(files: Mapping[str, File]) -> dict[str, File]:
     return {name: file for name, file in files.items() if not name.startswith(EXAMPLES)}
 
 
+def without_digests(found: Conflict) -> File | None:
+    """The user's file; a pipeline without digests of images that the template no longer names.
+
+    Builds pin what the template names in that file, and will pin what it names then.
+    """
+    name, was, ours, now = found
+    if name != PIPELINE or ours is None or ours.link:
+        return ours
+    before, after = (decoded(file.data).split() if file else [] for file in (was, now))
+
+    def bare(image: re.Match[str]) -> str:
+        known = image.group(1) in before and image.group(1) not in after
+        return image.group(1) if known else image.group()
+
+    return ours._replace(data=encoded(re.sub(DIGEST, bare, decoded(ours.data))))
+
+
 def drop(plan: Plan, found: Conflict, *, goes: bool) -> None:
     """Decide on a file that the new version lacks; `goes`: also what the user had changed."""
-    if found.ours is None:
+    ours = without_digests(found)
+    if ours is None:
         return
-    if goes or found.base is None or same(found.ours, found.base):
+    if goes or found.base is None or same(ours, found.base):
         plan.deletes.append(found.name)
     else:
         plan.kept.append(found.name)
@@ -262,7 +283,8 @@ def same(one: File, other: File) -> bool:
 
 def settle(plan: Plan, project: Project, found: Conflict) -> None:
     """Decide on a file that the new version has, and the user under this or an older name."""
-    name, was, ours, now = found
+    name, was, _, now = found
+    ours = without_digests(found)
     if now is None or ours is None:
         return
     if was == ours:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from host.ci_images import digest_in_registry
+from host.project import read_project
 from tests.engine.conftest import MakeProject
 from tests.engine.test_failures import advice, changed
 from tests.support.build_log import stages_built
@@ -190,3 +192,14 @@ def test_an_image_that_env_names_goes_before_the_pin(pinless: Project) -> None:
         assert pins(pinless) == before
         result = pinless.sh("pin")
     assert "BASE_IMAGE is set in .env: it is not pinned." in result.stderr
+
+
+def test_an_image_of_ci_gets_its_digest_from_the_registry_and_is_not_pulled(
+    new: Project, base: str, registry: Registry
+) -> None:
+    here = read_project(new.docker)
+    found = digest_in_registry(here, base, "it is not pinned")
+    assert found == f"{base}@{registry.digest('debian', '12')}"
+    assert run("docker", "image", "inspect", base).returncode
+    with registry.stopped():
+        assert digest_in_registry(here, base, "it is not pinned") == ""

@@ -20,12 +20,15 @@ from typing import TYPE_CHECKING, Callable, Iterator, NamedTuple
 
 from .ask import capture
 from .checkout import conflicts, no_repository
+from .ci_images import PIPELINE, SCANNER, new_pins
 from .command import call_verb, need_env, verbs_here
 from .compose import SilentError, call, show
 from .engine_words import compose
 from .failures import explain, failed, registry_of
 from .files import make_folder, read_file, write_file
+from .images import read_pins
 from .passwords import refuse_proxies
+from .project import PINS_FILE
 from .registry import NAME, tag_of
 from .work import before_start, environment_of_run
 
@@ -37,13 +40,14 @@ From the environment:
   IMAGE             the image in a registry, without a tag; without it, build uses no registry
   WRITE_CACHE       1: build writes its layers to IMAGE:cache-runtime and IMAGE:cache-dev, from
                     which later builds take them
-  SBOM_GENERATOR    the image that lists an image's packages, instead of BuildKit's own choice
+  SBOM_GENERATOR    the image that lists an image's packages, instead of that in
+                    compose.pins.yaml
 """
 COMMANDS = "ci.ini"
 # The project's own file for its host, from which place makes the one in the repository's root.
 WORKFLOWS = {
     "github": ".github/workflows/image.yml",
-    "gitlab": "docker-amd64/image.gitlab-ci.yml",
+    "gitlab": f"docker-amd64/{PIPELINE}",
 }
 PLACED = {
     "github": ".github/workflows/image-{}.yml",
@@ -184,7 +188,7 @@ def registry_file(project: Project, image: str) -> str:
     took layers from one, and built anew what comes after them in the other.
     """
     services = {}
-    generator = os.environ.get("SBOM_GENERATOR")
+    generator = os.environ.get("SBOM_GENERATOR") or read_pins(project).get(SCANNER)
     for service in project.builds:
         cache = f"{image}:cache-{'runtime' if service in ('runtime', 'publish') else 'dev'}"
         build: dict[str, object] = {"cache_from": [f"type=registry,ref={cache}"]}
@@ -237,12 +241,14 @@ def lint(project: Project, _: argparse.Namespace) -> None:
 
 
 def lock(project: Project, _: argparse.Namespace) -> None:
-    """Fail where the lock is missing or stale, or the base images are not pinned in git."""
+    """Fail where the lock is missing or stale, or the images are not pinned in git."""
     with with_registry(project, "lock"):
         call_verb("lock", "--check", project=project)
-    changed = capture("git", "status", "--porcelain", "--", "compose.pins.yaml", cwd=project.folder)
+    changed = capture("git", "status", "--porcelain", "--", PINS_FILE, cwd=project.folder)
     if changed.stdout:
-        raise failed("pins-not-committed", project)
+        raise failed("pins-not-committed", project, file=PINS_FILE)
+    if new_pins(project):
+        raise failed("pins-not-committed", project, file=PIPELINE)
 
 
 def build(project: Project, _: argparse.Namespace) -> None:
@@ -430,7 +436,7 @@ STEPS = (
     Step("lint", "check the Compose files and the Dockerfile", lint),
     Step(
         "lock",
-        "fail where the lock is missing or stale, or the base images are not pinned in git",
+        "fail where the lock is missing or stale, or the images are not pinned in git",
         lock,
     ),
     Step("build", "build both images, with the layers that the registry has", build),

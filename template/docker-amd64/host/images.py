@@ -33,8 +33,10 @@ PINS_HEAD = """\
 # takes what is newer; keep this file in git. What .env names wins.
 x-pins: &pins
   build:
-    args:
-"""
+    args:"""
+CI_HEAD = """
+# What ./template.sh ci publish starts.
+x-ci:"""
 DIGESTS = "{{range .RepoDigests}}{{println .}}{{end}}"
 GIT_LIMIT = 30  # seconds that a git server may take to answer
 END_IS_NEAR = 90  # days before the last security update of a distribution, from which build says so
@@ -202,9 +204,13 @@ def write_pins(project: Project, pins: Mapping[str, str]) -> None:
         if file.exists():
             file.unlink()
         return
-    lines = [f"      {key}: ${{{key}:-{pin}}}" for key, pin in pins.items()]
+    lines = {key: f"{key}: ${{{key}:-{pin}}}" for key, pin in pins.items()}
+    of_ci = [f"  {lines.pop(key)}" for key in ci_pins(project) if key in lines]
     services = [f"  {name}: *pins" for name in project.builds]
-    text = "\n".join([f"{PINS_HEAD}{chr(10).join(lines)}", "", "services:", *services, ""])
+    text = "\n".join([PINS_HEAD, *(f"      {line}" for line in lines.values() or ["{}"])])
+    text += "\n".join(["", "", "services:", *services, ""])
+    if of_ci:
+        text += "\n".join([CI_HEAD, *of_ci, ""])
     write_file(file, text)
 
 
@@ -310,10 +316,22 @@ def commit_of_tag(project: Project, name: str, otherwise: str) -> str:
     return f"{name}@{commit}"
 
 
-def pin_all(project: Project, *, refresh: bool = False) -> None:
-    """Pin what the Dockerfile names and nobody has pinned yet, before anything is built of it."""
+def ci_pins(project: Project) -> dict[str, Pinnable]:
+    """What is pinned for CI and is no argument of a build."""
+    if not project.ci_images:
+        return {}
+    from .ci_images import scanner  # noqa: PLC0415  only projects with CI have it
+
+    return scanner(project)
+
+
+def pin_all(project: Project, *, refresh: bool = False) -> list[str]:
+    """Pin what the Dockerfile and CI name and nobody has pinned yet, before anything is built.
+
+    What is returned are the pins that are not in compose.pins.yaml.
+    """
     if project.is_pinned:
-        return
+        return []
     project.is_pinned = True
     named = {
         key: Pinnable(name, [key], digest_of)
@@ -323,6 +341,7 @@ def pin_all(project: Project, *, refresh: bool = False) -> None:
     for key, (repository, tag) in project.sources.items():
         keys = [f"{key}_REPO", f"{key}_REF"]
         named[f"{key}_PIN"] = Pinnable(f"{repository}@{tag}", keys, commit_of_tag)
+    named.update(ci_pins(project))
     pins, wanted = read_pins(project), {}
     for key, (name, keys, find) in named.items():
         pin, own = pins.get(key, ""), [one for one in keys if project.settings.get(one)]
@@ -341,11 +360,16 @@ def pin_all(project: Project, *, refresh: bool = False) -> None:
             wanted[key] = pin
     write_pins(project, wanted)
     name_file(project, PINS_FILE)
+    if not project.ci_images:
+        return []
+    from .ci_images import pin_pipeline  # noqa: PLC0415  only projects with CI have it
+
+    return pin_pipeline(project, refresh=refresh)
 
 
 def do_pin(project: Project, _: argparse.Namespace) -> None:
-    """Pin every base image, and each source that is compiled, to what its tag means now."""
+    """Pin all images, and each source that is compiled, to what its tag means now."""
     check_engine(project)
-    pin_all(project, refresh=True)
-    for pin in read_pins(project).values():
+    of_pipeline = pin_all(project, refresh=True)
+    for pin in [*read_pins(project).values(), *of_pipeline]:
         print(pin)

@@ -90,6 +90,8 @@ class Project:
         answers_file: relative to the project's root.
         shell: the login shell of the user in dev, bash or zsh.
         extras: what else was chosen; with ci, `ci_host` is github or gitlab.
+        ci_images: with ci, the images that CI starts: `pipeline` of image.gitlab-ci.yml, and
+            `scanner`, which lists the packages of a published image.
         services: of compose.yaml, by what they are: `code` have the code at /workspace and what
             override files bring, `project` the code at /project; others by their answer.
         clusters: the schedulers that get its jobs: slurm, kubernetes, runai, skypilot.
@@ -122,6 +124,7 @@ class Project:
         self.shell: str = data["shell"]
         self.extras: tuple[str, ...] = tuple(data["extras"])
         self.ci_host: str = data.get("ci_host", "")
+        self.ci_images: dict[str, Any] = data.get("ci_images", {})
         self.services: dict[str, list[str]] = data["services"]
         self.clusters: tuple[str, ...] = tuple(data.get("clusters", ()))
         self.base_images: dict[str, str] = data["base_images"]

@@ -1,0 +1,85 @@
+"""The images that CI starts, by digest: the pipeline's on GitLab, and what lists an image's packages.
+
+No build needs them, so registries are asked for their digests, and nothing is pulled. The digests
+of the pipeline's are in the pipeline itself, where GitLab and Renovate read them.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from .ask import capture, command, read_json, read_text
+from .compose import show
+from .engine_words import PODMAN, engine_program
+from .files import write_file
+from .images import Pinnable, digest_of
+from .project import me
+
+if TYPE_CHECKING:
+    from .project import Project
+
+PIPELINE = "image.gitlab-ci.yml"
+SCANNER = "SCANNER_IMAGE"  # its name in compose.pins.yaml
+DIGEST = "sha256:[0-9a-f]{64}"
+LIMIT = 30  # seconds that a registry may take to answer
+
+
+def digest_in_registry(project: Project, name: str, otherwise: str) -> str:
+    """NAME@sha256:... as its registry has it now; "" where that is not known, which is said.
+
+    Where this machine reaches no registry, its engine may: then the image is pulled.
+    """
+    if engine_program() != PODMAN:
+        # Of {{.Manifest.Digest}}, buildx makes its own report.
+        words = ["docker", "buildx", "imagetools", "inspect", "--format", "{{json .Manifest}}"]
+        found = str(read_json(command([*words, name], LIMIT).out).get("digest"))
+        if re.fullmatch(DIGEST, found):
+            return f"{name}@{found}"
+    return digest_of(project, name, otherwise)
+
+
+def scanner(project: Project) -> dict[str, Pinnable]:
+    """The image that lists packages, by its name in compose.pins.yaml."""
+    return {SCANNER: Pinnable(project.ci_images["scanner"], [], digest_in_registry)}
+
+
+def pin_pipeline(project: Project, *, refresh: bool) -> list[str]:
+    """Pin what image.gitlab-ci.yml names as the template does; the names with their digests.
+
+    Args:
+        project: the project.
+        refresh: whether those that have a digest get the one that their tag means now.
+    """
+    path = project.folder / PIPELINE
+    before = text = read_text(path)
+    pins = []
+    for name in project.ci_images.get("pipeline", ()):
+        # With its digest, if it has one; a tag of the user's own is another name.
+        named = re.compile(rf"(?m)(?<=[ '\"]){re.escape(name)}(@{DIGEST})?(?=['\"\s]|$)")
+        there = named.search(text)
+        if not there:
+            continue
+        pin = there.group() if there.group(1) else ""
+        if refresh or not pin:
+            otherwise = "its pin stays" if pin else "it is not pinned"
+            found = digest_in_registry(project, name, otherwise) or pin
+            if found != pin:
+                show(f"Pinned in {PIPELINE}, which belongs in git: {found}")
+                text = named.sub(found, text)
+            pin = found
+        if pin:
+            pins.append(pin)
+    if text != before:
+        write_file(path, text, mode=None)
+        prefix = capture("git", "rev-parse", "--show-prefix", cwd=project.root)
+        if prefix.stdout.strip():
+            show(f"GitLab reads the one in the repository's root. Run: {me()} ci place")
+    return pins
+
+
+def new_pins(project: Project) -> bool:
+    """Whether a digest in image.gitlab-ci.yml is not in git yet."""
+    here = read_text(project.folder / PIPELINE)
+    committed = capture("git", "cat-file", "blob", f"HEAD:./{PIPELINE}", cwd=project.folder).stdout
+    return not {*re.findall(DIGEST, here)} <= {*re.findall(DIGEST, committed)}
