@@ -206,6 +206,19 @@ def test_the_first_build_pins_the_sources_of_pytorch_to_their_commits(
         assert arguments.items() >= commits.items()
 
 
+def test_no_program_that_a_container_has_named_to_git_runs_where_a_server_is_asked(
+    source_project: tuple[Path, dict[str, str]], programs: Path, tmp_path: Path
+) -> None:
+    project, commits = source_project
+    git(project, "init", "--quiet")
+    git(project, "config", "core.sshCommand", f"touch '{tmp_path}/ran'; false")
+    git(project, "config", "url.ssh://x/.insteadOf", "https://github.com/pytorch/")
+    result = template_sh(project, programs, "pin")
+    assert result.returncode == 0, result.stderr
+    assert not (tmp_path / "ran").exists()
+    assert set(result.stdout.splitlines()) >= set(commits.values())
+
+
 def test_sources_of_ones_own_and_of_a_silent_server_are_not_pinned(
     source_project: tuple[Path, dict[str, str]], programs: Path
 ) -> None:

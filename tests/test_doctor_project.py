@@ -419,12 +419,18 @@ def test_the_certificates_of_this_machine_are_missed(patient: Patient) -> None:
 
 
 def test_a_template_that_has_moved_on_is_said_if_it_is_trusted(
-    project: Path, own_template: Path
+    project: Path, own_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     patient = Patient(project)
     assert "template-newer" not in patient.ill()
     git(own_template, "tag", "v1000.0.0")
     assert "v1000.0.0" in patient.ill()["template-newer"]
+    # Nothing that a container has written into .git/config runs.
+    git(project, "config", "core.sshCommand", f"touch {tmp_path}/ran; false")
+    git(project, "config", "url.ssh://x/.insteadOf", str(own_template.parent))
+    monkeypatch.chdir(patient.docker)
+    assert "template-newer" in patient.ill()
+    assert not (tmp_path / "ran").exists()
     (patient.docker / ".env.trusted").unlink()
     assert "template-newer" not in patient.ill()
 

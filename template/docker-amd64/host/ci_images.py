@@ -1,4 +1,4 @@
-"""The images that CI starts, by digest: the pipeline's on GitLab, and what lists an image's packages.
+"""The images that CI starts, by digest: GitLab's for its pipeline, and what lists packages.
 
 No build needs them, so registries are asked for their digests, and nothing is pulled. The digests
 of the pipeline's are in the pipeline itself, where GitLab and Renovate read them.

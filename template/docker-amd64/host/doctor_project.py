@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Callable, Iterator
 
-from .ask import capture, command
+from .ask import GIT_ALONE, capture, command
 from .checkout import conflicts, find_project, is_interrupted, is_running, listed
 from .compose import container, newer_than
 from .doctor_env import finding_of, needs_env
@@ -100,7 +100,7 @@ def template_version(subject: Subject) -> Iterator[Finding]:
         return
     where = address(found.template)
     where = where if is_remote(where) else str(found.root / where)
-    said = command([*QUIET, "git", "ls-remote", "--tags", "--refs", "--", where], LIMIT)
+    said = command([*QUIET, *GIT_ALONE, "ls-remote", "--tags", "--refs", "--", where], LIMIT)
     tags = [line.rpartition("/")[2] for line in said.out.splitlines()]
     newest = max(filter(number, tags), key=number, default="")
     if newest and number(newest) > number(now[0]):

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Callable, Mapping, NamedTuple
 
 from .abilities import abilities
-from .ask import capture, command, read_text
+from .ask import GIT_ALONE, capture, command, read_text
 from .compose import call, check_engine, image_id, name_file, show, with_stdin
 from .engine_words import PODMAN, ask_engine, compose, engine_command, engine_program, question
 from .failures import failed
@@ -297,7 +297,7 @@ def digest_of(project: Project, name: str, otherwise: str) -> str:
 def commit_of_tag(project: Project, name: str, otherwise: str) -> str:
     """REPOSITORY@TAG@COMMIT as its server has it now; "" where that is not known, which is said."""
     repository, _, tag = name.rpartition("@")
-    words = ["git"]
+    words = [*GIT_ALONE]
     mirror = project.settings.get("GIT_MIRROR")
     if mirror:
         # Builds have that folder there.
