@@ -1,8 +1,8 @@
 """The measurements of docs/developing.md: `make bench` prints a table and writes bench.json.
 
 Medians of five runs each. The cold build runs once, and is cold only in an engine without a build
-cache: `docker buildx prune --all` makes it so. Needs what the engine tests need. No test looks at a
-time: a busy machine is no defect.
+cache: `docker buildx prune --all` makes it so. Needs what the engine tests need, and Chromium for
+the configurator.
 """
 
 from __future__ import annotations
@@ -23,12 +23,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.conftest import ROOT
+from tests.support.browser import browsing, chromium
+from tests.support.configurator import seconds_of_page, serving_page
 from tests.support.engine import engine_problem, is_stand_in
 from tests.support.git import copy_working_tree
 from tests.support.index import PackageIndex, bridge_address, find_torch_wheel, serving
 from tests.support.managed_python import cached_archive
 from tests.support.process import run
 from tests.support.project import Person, Project
+from website.python.bundle import kilobytes
 
 ANSWERS = {
     "project_name": "bench",
@@ -537,6 +540,25 @@ def image_size(image: str) -> dict[str, list[float]]:
     }
 
 
+def bench_configurator(folder: Path, runs: int) -> dict[str, Any]:
+    """The configurator from a server on this machine, each time in a browser that is new to it."""
+    took: dict[str, list[float]] = {}
+    site = folder / "site"
+    with serving_page(site) as url:
+        for _ in range(runs):
+            with browsing(1280, 900) as page:
+                for name, times in seconds_of_page(page, url).items():
+                    took.setdefault(name, []).extend(times)
+    loads = kilobytes(site / "python")
+    return {
+        "configurator: first answer (s)": took["page"],
+        "  ... of a link (s)": took["link"],
+        "  a change (s)": took["change"],
+        "  loaded, from a server (MB)": [loads["web"] / 1000],
+        "  loaded, from a file (MB)": [loads["file"] / 1000],
+    }
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -544,6 +566,10 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=ROOT / "bench.json")
     options = parser.parse_args()
     parts = [bench_copy, bench_update]
+    if chromium():
+        parts.append(bench_configurator)
+    else:
+        print("Left out what needs Chromium.", file=sys.stderr)
     problem = engine_problem()
     if problem:
         print(f"Left out what needs an engine: {problem}.", file=sys.stderr)

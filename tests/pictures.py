@@ -7,13 +7,11 @@ browser need what the engine tests need, and Chromium; the configurator needs th
 
 from __future__ import annotations
 
-import re
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable
 from functools import partial
-from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,10 +20,10 @@ from playwright.sync_api import Page
 from tests.bench import must, project, snapshot
 from tests.conftest import ROOT, SNAPSHOT_TAG
 from tests.support import airflow_page as airflow
-from tests.support import scenes
+from tests.support import configurator, scenes
 from tests.support.browser import browsing, open_terminal, plot_in_notebook, take
 from tests.support.project import Project
-from tests.support.serving import listening
+from tests.support.serving import serving_folder
 from tests.support.terminal import Terminal
 
 PICTURES = ROOT / "docs/pictures"
@@ -162,27 +160,11 @@ def take_build(folder: Path) -> None:
         save("build", scenes.build(made))
 
 
-class SiteHandler(SimpleHTTPRequestHandler):
-    """Answers with the files of the site."""
-
-    def translate_path(self, path: str) -> str:
-        """The file of an address."""
-        self.directory = str(SITE)
-        return super().translate_path(path)
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing of each file."""
-
-
 def take_configurator(folder: Path) -> None:
     """The picture of the configurator, in which a GPU and a driver are typed."""
     del folder
-    with listening(SiteHandler, "127.0.0.1") as address, browsing(1100, 760) as page:
-        page.goto(f"{address}/configurator/index.html")
-        page.get_by_label(re.compile("GPU", re.IGNORECASE)).first.fill("5090")
-        page.get_by_label(re.compile("driver", re.IGNORECASE)).first.fill("570")
-        page.get_by_text("copier copy").first.wait_for()
-        page.wait_for_timeout(1000)  # each change is judged in a worker
+    with serving_folder(SITE) as address, browsing(1100, 760) as page:
+        configurator.take_scene(page, f"{address}/configurator/index.html")
         take(page, PICTURES / "configurator.png")
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import re
 from collections.abc import Iterator
-from http.server import SimpleHTTPRequestHandler
 from typing import Any, NamedTuple
 
 import pytest
@@ -15,7 +13,7 @@ from playwright.sync_api import Page
 from tests.conftest import ROOT
 from tests.support.browser import TEXT_OF_PROGRAMS, browsing, unreadable
 from tests.support.configurator import SMI_WSL
-from tests.support.serving import listening
+from tests.support.serving import serving_folder
 from website.python import answers
 
 HOSTS = ROOT / "tests/fakes/hosts"
@@ -80,19 +78,13 @@ class Configurator(NamedTuple):
         ) and not self.page.is_visible("#services")
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        """The page is asked, not the server."""
-
-
 def ask(name: str, argument: Any) -> Any:
     return getattr(answers, name.removeprefix("website.python.answers:"))(argument)
 
 
 @pytest.fixture(scope="module")
 def configurator() -> Iterator[Configurator]:
-    handler = functools.partial(Quiet, directory=str(ROOT / "website"))
-    with listening(handler, "127.0.0.1") as url, browsing(1280, 900) as page:  # type: ignore[arg-type]
+    with serving_folder(ROOT / "website") as url, browsing(1280, 900) as page:
         said: list[str] = []
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))

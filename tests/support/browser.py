@@ -75,10 +75,15 @@ def unreadable(page: Page, words: str) -> list[str]:
     return found
 
 
+def chromium() -> str | None:
+    """The path of the machine's Chromium."""
+    return next(filter(None, map(shutil.which, PROGRAMS)), None)
+
+
 @contextmanager
 def browsing(width: int = 1100, height: int = 640) -> Iterator[Page]:
     """A page of a browser that has seen nothing yet."""
-    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    program = chromium()
     if not program:
         need("there is no Chromium: apt-get install chromium")
     with sync_playwright() as driver:

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import random
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+from playwright.sync_api import Page
+
+from tests.support.serving import serving_folder
+from website.python import bundle
 from website.python.answers import given
 from website.python.project_command import OF_CODE
 from website.python.questions import questionnaire
@@ -34,6 +42,53 @@ PS C:\\> nvidia-smi
 |    0   N/A  N/A            1234    C+G   ...5n1h2txyewy\\TextInputHost.exe      N/A      |
 +-----------------------------------------------------------------------------------------+
 """
+
+
+HERE = Path(__file__).parents[2] / "website"
+
+
+@contextmanager
+def serving_page(folder: Path) -> Iterator[str]:
+    """Serve the configurator with Python in it, from a new folder; give the page's address.
+
+    Raises:
+        BundleError: Node.js is missing.
+    """
+    shutil.copytree(HERE / "configurator", folder / "configurator")
+    bundle.make_bundle(folder / "python")
+    with serving_folder(folder) as url:
+        yield f"{url}/configurator/index.html"
+
+
+def seconds_of_page(page: Page, url: str) -> dict[str, list[float]]:
+    """What somebody waits for, in a browser that has not loaded the page before.
+
+    Returns:
+        seconds from the call of the address to the first answer, of a link and of the page alone,
+        and from each change to its answer.
+    """
+    page.goto(f"{url}#gpu=5090&driver=570")
+    page.wait_for_function("hearthTimes.settled")
+    link = page.evaluate("hearthTimes.first")
+    for version in ("2.9.1", "2.15.0", "2.8.0", "2.14.1", "2.13.0"):
+        page.select_option("#q-torch_version", version)
+        page.wait_for_function("hearthTimes.settled")
+    changes = page.evaluate("hearthTimes.answers")
+    page.goto("about:blank")
+    page.goto(url)
+    page.wait_for_function("hearthTimes.settled")
+    alone = page.evaluate("hearthTimes.first")
+    found = {"link": [link], "page": [alone], "change": changes}
+    return {name: [one / 1000 for one in times] for name, times in found.items()}
+
+
+def take_scene(page: Page, url: str) -> None:
+    """The scene of the picture: a GPU and a driver are typed, and answered."""
+    page.goto(url)
+    page.get_by_label("GPU", exact=True).fill("5090")
+    page.get_by_label("Driver", exact=True).fill("570")
+    page.wait_for_function("hearthTimes.settled")
+    page.get_by_text("copier copy").first.wait_for()
 
 
 def asked(told: dict[str, Any]) -> dict[str, Any]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import ssl
 import sys
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 
@@ -40,3 +42,16 @@ def listening(
             yield f"{'https' if tls else 'http'}://{address}:{server.server_port}"
         finally:
             server.shutdown()
+
+
+class _Files(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Say nothing of each file."""
+
+
+@contextlib.contextmanager
+def serving_folder(folder: Path) -> Iterator[str]:
+    """Answer with the files of a folder, to this machine alone; give the server's URL."""
+    handler = functools.partial(_Files, directory=str(folder))
+    with listening(handler, "127.0.0.1") as url:  # type: ignore[arg-type]
+        yield url
