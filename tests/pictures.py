@@ -135,13 +135,13 @@ def take_terminal(folder: Path, *, name: str) -> None:
     save(name, scenes.SCENES[name](folder / "hearth", folder))
 
 
-def picture_of_terminal(page: Page, address: str) -> None:
+def picture_of_terminal(page: Page, address: str, folder: Path, drawn: int) -> None:
     """The prompt, in a terminal of JupyterLab."""
     open_terminal(page, address)
     page.locator(".xterm-screen").first.click()
     page.keyboard.type("python -c 'import torch; print(torch.__version__)'\n")
-    page.wait_for_timeout(6000)  # what a terminal shows is no text of the page
-    take(page, PICTURES / "prompt.png")
+    page.wait_for_timeout(drawn)  # what a terminal shows is no text of the page
+    take(page, folder / "prompt.png")
 
 
 def take_inside(folder: Path) -> None:
@@ -151,7 +151,7 @@ def take_inside(folder: Path) -> None:
         packages.write_text(packages.read_text().replace('"pytest",', '"pytest", "matplotlib",'))
         made.ok("build", "dev")
         made.ok("up")
-        take_apps(made)
+        take_apps(made, PICTURES)
 
 
 def take_build(folder: Path) -> None:
@@ -168,19 +168,25 @@ def take_configurator(folder: Path) -> None:
         take(page, PICTURES / "configurator.png")
 
 
-def take_apps(made: Project) -> None:
-    """The pictures of a project whose dev container runs."""
+def take_apps(made: Project, folder: Path, drawn: int = 6000) -> None:
+    """The pictures of a project whose dev container runs.
+
+    Args:
+        made: the project, with JupyterLab, TensorBoard and matplotlib.
+        folder: where they are written.
+        drawn: milliseconds after which a page has drawn what it does not say it has drawn.
+    """
     made.ok("exec", "git", "init", "--quiet", "--initial-branch", "main")
     made.ok("exec", "python", "-c", TRAIN)
     address = made.ok("jupyter").strip()
     with browsing() as page:
         plot_in_notebook(page, address)
-        take(page, PICTURES / "notebook.png")
-        picture_of_terminal(page, address)
+        take(page, folder / "notebook.png")
+        picture_of_terminal(page, address, folder, drawn)
         page.goto(made.ok("tensorboard").strip())
         page.get_by_text("loss").first.wait_for()
-        page.wait_for_timeout(4000)  # it draws without saying when it is done
-        take(page, PICTURES / "tensorboard.png")
+        page.wait_for_timeout(drawn)
+        take(page, folder / "tensorboard.png")
 
 
 def take_workflows(folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -21,6 +22,7 @@ from host.failure_rows import row
 from host.failures import explain
 from host.gpu_facts import GpuFacts
 from host.project import Project, read_project
+from tests.conftest import ROOT
 from tests.fakes.driver import Driver, make_files
 from tests.support.program import PROJECT, put_program
 
@@ -224,3 +226,9 @@ def test_error_804_and_the_start_check_lead_to_an_image_for_every_driver_of_its_
     stop = explain(read_project(folder), text.format(refused=refused, demand=demand))
     assert stop
     assert words in str(stop)
+
+
+def test_the_page_has_each_cause_with_its_status() -> None:
+    text = (ROOT / "docs/gpus.md").read_text("utf-8")
+    rows = re.findall(r"(?m)^\| (\d+) \| `([a-z-]+)` \|", text)
+    assert {cause: int(status) for status, cause in rows} == CAUSES

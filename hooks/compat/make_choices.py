@@ -37,6 +37,7 @@ import re
 import sys
 from typing import TYPE_CHECKING
 
+from hooks.compat.made_files import write_or_check
 from hooks.compat.table import FOLDER, load, numbers
 from hooks.matcher.choices import (
     arch_reason,
@@ -306,13 +307,7 @@ FILE = FOLDER / "choices.json"
 
 def main(arguments: list[str]) -> int:
     """Write the file, or with --check compare it with the tables."""
-    wanted = choices_text(load())
-    if "--check" not in arguments:
-        FILE.write_text(wanted, encoding="utf-8")
-    elif FILE.read_text(encoding="utf-8") != wanted:
-        print("stale: choices.json; run python -m hooks.compat.make_choices")
-        return 1
-    return 0
+    return write_or_check("hooks.compat.make_choices", {FILE: choices_text(load())}, arguments)
 
 
 if __name__ == "__main__":

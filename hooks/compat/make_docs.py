@@ -10,6 +10,7 @@ import shlex
 import sys
 from typing import TYPE_CHECKING
 
+from hooks.compat.made_files import write_or_check
 from hooks.compat.table import FOLDER, load, numbers, read_yaml
 from hooks.matcher.choices import choice
 from hooks.matcher.command import advice_on
@@ -372,16 +373,7 @@ def text(table: Table) -> str:
 
 def main(arguments: list[str]) -> int:
     """Write docs/compatibility.md, or with --check compare it with the tables."""
-    wanted = text(load())
-    if "--check" in arguments:
-        fresh = FILE.exists() and FILE.read_text(encoding="utf-8") == wanted
-        print(
-            f"{FILE.name} is "
-            + ("fresh" if fresh else "stale; run python -m hooks.compat.make_docs")
-        )
-        return 0 if fresh else 1
-    FILE.write_text(wanted, encoding="utf-8")
-    return 0
+    return write_or_check("hooks.compat.make_docs", {FILE: text(load())}, arguments)
 
 
 if __name__ == "__main__":

@@ -553,15 +553,9 @@ def packed_text(folder: Path = FOLDER) -> str:
 
 def main(arguments: list[str]) -> int:
     """Write table.json, or with --check compare it with the YAML tables."""
-    text = packed_text()
-    if "--check" in arguments:
-        fresh = PACKED.exists() and PACKED.read_text(encoding="utf-8") == text
-        print(
-            "table.json is fresh" if fresh else "table.json is stale: python -m hooks.compat.table"
-        )
-        return 0 if fresh else 1
-    PACKED.write_text(text, encoding="utf-8")
-    return 0
+    from .made_files import write_or_check  # noqa: PLC0415  (who loads the table writes no file)
+
+    return write_or_check("hooks.compat.table", {PACKED: packed_text()}, arguments)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "template" / "docker-amd64"))
 
+from hooks.compat.made_files import write_or_check
 from host.failure_rows import Failure, fill_in, table
 
 ROOT = Path(__file__).parents[2]
@@ -138,15 +139,8 @@ def manual() -> str:
 
 def main(arguments: list[str]) -> int:
     """Write both files, or with --check compare them with the table."""
-    stale = 0
-    for file, text in ((DOCS, docs()), (MANUAL, manual())):
-        if "--check" in arguments:
-            fresh = file.read_text(encoding="utf-8") == text
-            stale |= not fresh
-            print(f"{file.name} is {'fresh' if fresh else 'stale'}")
-        else:
-            file.write_text(text, encoding="utf-8")
-    return stale
+    texts = {DOCS: docs(), MANUAL: manual()}
+    return write_or_check("hooks.generate.failure_tables", texts, arguments)
 
 
 if __name__ == "__main__":

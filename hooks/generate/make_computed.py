@@ -19,6 +19,8 @@ from typing import Any
 import yaml
 from jinja2 import Environment, meta
 
+from hooks.compat.made_files import write_or_check
+
 ROOT = Path(__file__).parents[2]
 FILE = Path(__file__).with_name("computed.jinja")
 HEAD = "{# Made by python -m hooks.generate.make_computed, for data.jinja. #}\n"
@@ -118,10 +120,7 @@ def text() -> str:
 
 def main(arguments: list[str]) -> int:
     """The command line; returns the exit status."""
-    if arguments == ["--check"]:
-        return int(FILE.read_text("utf-8") != text())
-    FILE.write_text(text(), "utf-8")
-    return 0
+    return write_or_check("hooks.generate.make_computed", {FILE: text()}, arguments)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,10 @@
-"""Makes the list of docs/keys.md from .env.example.jinja, rendered for several answers.
+"""Makes the lists of keys in docs/ from .env.example.jinja, rendered for several answers.
 
-python -m hooks.generate.make_keys            write it
-python -m hooks.generate.make_keys --check    say whether it is fresh (exit status 1 if not)
+python -m hooks.generate.make_keys            write them
+python -m hooks.generate.make_keys --check    say whether they are fresh (exit status 1 if not)
+
+docs/keys.md has all keys. Another page names, in the line before a list, the first key below each
+comment that it shows.
 """
 
 from __future__ import annotations
@@ -13,6 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from jinja2 import Environment, meta
+
+from hooks.compat.made_files import write_or_check
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKER = ROOT / "template" / "docker-amd64"
@@ -28,7 +33,11 @@ if TYPE_CHECKING:
 MODULE = "hooks.generate.make_keys"
 EXAMPLE = DOCKER / ".env.example.jinja"
 DOCS = ROOT / "docs" / "keys.md"
-MARK, END = f"<!-- Made by `python -m {MODULE}`. -->", "<!-- End of what it makes. -->"
+# What is between these lines is made here; without names it is the list of all keys.
+MADE = re.compile(
+    rf"(?s)(<!-- Made by `python -m {re.escape(MODULE)}`(?:: ([A-Z0-9_, ]+))?\. -->\n)"
+    r".*?(<!-- End of what it makes\. -->)"
+)
 KEY = re.compile(r"(?m)^(# )?([A-Z][A-Z0-9_]*)=(.*)$")
 HEAD = "| key | value | in a project |\n|---|---|---|"
 # The answers beside these with which a project has other keys, and their name on the page.
@@ -98,6 +107,7 @@ def values_read() -> set[str]:
     return meta.find_undeclared_variables(syntax)
 
 
+@cache
 def examples() -> dict[str, list[Row]]:
     """The keys of a project by each of the answers."""
     # Only here: who wants the names alone needs no questions.
@@ -130,9 +140,16 @@ def condition(key: str, made: Mapping[str, list[Row]]) -> str:
     return f"not with {', '.join(lacking)}" if lacking else ""
 
 
-def key_list() -> str:
-    """The keys of all projects: the comment of some, and a table of them."""
-    made = examples()
+def key_list(names: str, made: dict[str, list[Row]]) -> str:
+    """Keys of projects: the comment of some, and a table of them.
+
+    Args:
+        names: the first key below each comment, with commas; "" for all.
+        made: the keys by answers, of `examples`.
+
+    Raises:
+        KeyError: a name is not the first key below a comment.
+    """
     first = {row.key: row for rows in reversed(made.values()) for row in rows}
     # In the order of the template, which has those of all answers.
     order = [key for _, key, _ in KEY.findall(EXAMPLE.read_text(encoding="utf-8"))]
@@ -140,27 +157,32 @@ def key_list() -> str:
     for key in order:
         blocks.setdefault(first[key].block, []).append(first[key])
     lines: list[str] = []
-    for block, rows in blocks.items():
+    for block, rows in [(one, blocks[one]) for one in names.split(", ") if one] or blocks.items():
         lines += ["", first[block].comment.replace("<", "&lt;"), "", HEAD]
         lines += [f"| `{one.key}` | {value_of(one)} | {condition(one.key, made)} |" for one in rows]
     return "\n".join(lines)
 
 
-def text() -> str:
-    """The text that docs/keys.md must have."""
-    before, _, rest = DOCS.read_text(encoding="utf-8").partition(MARK)
-    after = rest.partition(END)[2]
-    return f"{before}{MARK}\n{key_list()}\n\n{END}{after}"
+def pages() -> list[Path]:
+    """The pages with lists of keys."""
+    return [
+        page for page in sorted(DOCS.parent.glob("*.md")) if MADE.search(page.read_text("utf-8"))
+    ]
+
+
+def text_of(page: Path) -> str:
+    """The text that a page must have."""
+    made = examples()
+
+    def list_of(found: re.Match[str]) -> str:
+        return f"{found[1]}{key_list(found[2] or '', made)}\n\n{found[3]}"
+
+    return MADE.sub(list_of, page.read_text(encoding="utf-8"))
 
 
 def main(arguments: list[str]) -> int:
-    """Write the page, or with --check compare it with the template."""
-    if "--check" in arguments:
-        fresh = DOCS.read_text(encoding="utf-8") == text()
-        print(f"{DOCS.name} is {'fresh' if fresh else 'stale'}")
-        return 0 if fresh else 1
-    DOCS.write_text(text(), encoding="utf-8")
-    return 0
+    """Write the pages, or with --check compare them with the template."""
+    return write_or_check(MODULE, {page: text_of(page) for page in pages()}, arguments)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from hooks.compat.made_files import write_or_check
+
 ROOT = Path(__file__).resolve().parents[2]
 DOCKER = ROOT / "template" / "docker-amd64"
 if str(DOCKER) not in sys.path:
@@ -193,14 +195,7 @@ def text_of(file: Path) -> str:
 
 def main(arguments: list[str]) -> int:
     """Write the tables, or with --check compare them with the command line."""
-    stale = [file for file in LINES if file.read_text(encoding="utf-8") != text_of(file)]
-    if "--check" in arguments:
-        for file in stale:
-            print(f"stale: {file.relative_to(ROOT)}; run python -m {MODULE}")
-        return 1 if stale else 0
-    for file in stale:
-        file.write_text(text_of(file), encoding="utf-8")
-    return 0
+    return write_or_check(MODULE, {file: text_of(file) for file in LINES}, arguments)
 
 
 if __name__ == "__main__":

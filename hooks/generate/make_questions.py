@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from hooks.compat.made_files import write_or_check
 from hooks.generate.make_computed import questions
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -88,12 +89,7 @@ def main(arguments: list[str]) -> int:
     except WordsError as error:
         print(error, file=sys.stderr)
         return 1
-    if "--check" in arguments:
-        fresh = DOCS.read_text(encoding="utf-8") == made
-        print(f"{DOCS.name} is {'fresh' if fresh else 'stale'}")
-        return 0 if fresh else 1
-    DOCS.write_text(made, encoding="utf-8")
-    return 0
+    return write_or_check(MODULE, {DOCS: made}, arguments)
 
 
 if __name__ == "__main__":

@@ -7,12 +7,13 @@ import socket
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests import pictures
 from tests.engine.conftest import MakeProject
-from tests.support.browser import browsing, plot_in_notebook
 from tests.support.process import run
 from tests.support.project import Project
 
@@ -138,14 +139,12 @@ def test_tensorboard_shows_what_a_program_wrote_into_the_outputs(served: Project
     assert "TensorBoard 2" in served.ok("apps", "logs", "tensorboard")
 
 
-def test_a_browser_shows_what_a_notebook_plots_and_what_tensorboard_reads(
-    served: Project, lab: tuple[str, str]
+def test_a_browser_shows_what_a_notebook_plots_a_terminal_and_what_tensorboard_reads(
+    served: Project, tmp_path: Path
 ) -> None:
-    served.ok("exec", "python", "-c", WRITE_SCALAR)
-    with browsing() as page:
-        plot_in_notebook(page, f"{lab[0]}/lab?token={lab[1]}")
-        page.goto(served.ok("tensorboard").strip())
-        page.get_by_text("loss").first.wait_for()
+    pictures.take_apps(served, tmp_path, drawn=200)  # the scene of docs/pictures
+    wanted = {one.file for one in pictures.TABLE if one.scene == "inside"}
+    assert {file.name for file in tmp_path.iterdir()} == wanted
     served.ok("apps", "stop", "tensorboard")
 
 

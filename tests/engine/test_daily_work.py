@@ -17,6 +17,7 @@ import pytest
 from tests.support.canary import found_in
 from tests.support.process import run
 from tests.support.project import Person, Project
+from tests.support.scenes import build
 
 MATRIX_PRODUCT = "import torch; print(int((torch.ones(9, 9) @ torch.ones(9, 9)).sum()))"
 # Inductor writes C++ for the CPU, and compiles it.
@@ -458,6 +459,12 @@ def test_pre_run_sh_runs_before_the_command_and_can_stop_it(
         plain_project.build("runtime")
     assert (result.stdout, result.returncode) == (stdout, status)
     assert ("pre-run.sh failed" in result.stderr) == (status != 0)
+
+
+def test_the_scene_of_a_build_shows_its_steps(plain_project: Project) -> None:
+    shown = build(plain_project).lines()
+    assert shown[0] == "$ ./docker-amd64/template.sh build dev"
+    assert any("[dev 9/" in line for line in shown)
 
 
 def test_the_second_start_installs_nothing(plain_project: Project) -> None:

@@ -25,7 +25,7 @@ GENERATED: dict[Path, tuple[str, Callable[[], str]]] = {
     ),
     make_computed.FILE: ("hooks.generate.make_computed", make_computed.text),
     failure_tables.DOCS: ("hooks.generate.failure_tables", failure_tables.docs),
-    make_keys.DOCS: (make_keys.MODULE, make_keys.text),
+    **{page: (make_keys.MODULE, partial(make_keys.text_of, page)) for page in make_keys.pages()},
     make_questions.DOCS: (make_questions.MODULE, make_questions.text),
     make_docs.FILE: ("hooks.compat.make_docs", lambda: make_docs.text(table.load())),
     **{
