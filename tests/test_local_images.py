@@ -65,7 +65,7 @@ def test_what_is_here_is_offered_with_the_line_for_env(
     images = [
         image("mirror.example/nvidia/cuda:12.9.1-base-ubuntu24.04"),
         image("team/base:3", base=WANTED),
-        image("registry.example/demo:latest", title=PROJECT["name"], base=WANTED, hearth="x"),
+        image("registry.example/demo:latest", title=str(PROJECT["name"]), base=WANTED, hearth="x"),
         image("registry.example/other:latest", title="other", base=WANTED, hearth="x"),
         image("other-jane:runtime", user="1000", title="other", base=WANTED),
         image("postgres:17"),

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 # What a repository may not make git run: programs of containers can write into .git. Its filters
 # run, because files that nobody changed would look changed without them.
 GIT_SETTINGS = {"core.fsmonitor": "false", "core.hooksPath": os.devnull}
-# Git where it asks a server. Settings of the project's repository could name a program for that, such
-# as core.sshCommand with an insteadOf: so it finds no repository.
+# Git where it asks a server. Settings of the project's repository could name a program for that,
+# such as core.sshCommand with an insteadOf: so it finds no repository.
 GIT_ALONE = ("git", "--git-dir", os.devnull)
 # Variables that name another repository than that of the folder: `git rev-parse --local-env-vars`.
 # Git sets them for its hooks and for `rebase --exec`.

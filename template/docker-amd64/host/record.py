@@ -255,7 +255,9 @@ def read_record(file: Path) -> dict[str, Any]:
 def other_checks(project: Project, found: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     """The checks of verify with another outcome than in a record: name, then, here."""
     known = found.get("checks")
-    here = verified(project) if isinstance(known, dict) and known else {}
+    if not isinstance(known, dict) or not known:
+        return
+    here = verified(project)
     for name in here and dict.fromkeys([*known, *here]):
         then, now = str(known.get(name, "none")), here.get(name, "none")
         if status(then) != status(now):
