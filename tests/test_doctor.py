@@ -278,6 +278,14 @@ def test_every_finding_has_a_machine_that_makes_it_fire() -> None:
             assert f"`{name}`" in failure_tables.docs()
 
 
+def test_every_finding_in_the_files_of_a_project_is_asked_for_by_a_test() -> None:
+    tests = Path(__file__).with_name("test_doctor_project.py").read_text()
+    folder = Path(str(doctor.__file__)).parent
+    found = {one for name in doctor.OF_FILES for one in ids_named(folder / f"{name}.py")}
+    assert len(found) > 20
+    assert {one for one in found if f'"{one}"' not in tests} == set()
+
+
 def test_nothing_known_is_nothing_found(project: Project) -> None:
     assert judge(project, {"engine": {}}).findings == ()
 
