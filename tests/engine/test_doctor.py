@@ -7,13 +7,16 @@ import json
 from tests.support.project import Project
 
 
-def doctor(project: Project) -> dict[str, str]:
-    """The command of each finding, by its id; a busy machine is asked up to three times."""
+def doctor(project: Project, *, may_be_late: str = "") -> dict[str, str]:
+    """The command of each finding, by its id; a busy machine is asked up to three times.
+
+    `may_be_late` is the check that may even then have no answer in time.
+    """
     for _ in range(3):
         found = json.loads(project.sh("doctor", "--json").stdout)
         if not found["unchecked"]:
             break
-    assert found["unchecked"] == []
+    assert {*found["unchecked"]} <= {may_be_late}
     return {one["id"]: one["command"] for one in found["findings"]}
 
 

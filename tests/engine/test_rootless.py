@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import subprocess
 import urllib.request
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from tests.engine.conftest import MakeProject
+from tests.engine.conftest import SMALL_TORCH, MakeProject
 from tests.engine.test_daily_work import wait_for
+from tests.engine.test_doctor import doctor
 from tests.engine.test_failures import ending
 from tests.support.engine import ROOTLESS_HOME, images_problem, need, rootless_problem
+from tests.support.index import PackageIndex
 from tests.support.project import Person, Project
 
 SMI = Path(__file__).parents[1] / "fakes/bin/nvidia-smi"
@@ -46,9 +50,10 @@ def ruth() -> Person:
 
 
 @pytest.fixture(scope="module")
-def rootless(project: MakeProject, ruth: Person) -> Project:
+def rootless(project: MakeProject, ruth: Person, small_torch: PackageIndex) -> Project:
     """A project that was built by a rootless engine, and whose dev container runs."""
-    new = project("rootless", owner=ruth, light=True, extras=["ssh"])
+    asked: dict[str, Any] = {"torch_version": SMALL_TORCH, "extras": ["ssh"]}
+    new = project("rootless", owner=ruth, light=True, packages=small_torch, **asked)
     new.write("docker-amd64/dependencies/apt-dev.txt", "git\nopenssh-server\n")
     person_keys(new)
     new.build()
@@ -70,6 +75,17 @@ def person_keys(new: Project) -> None:
 def owner(path: Path) -> tuple[int, int]:
     """The ids of a file's user and group on this machine."""
     return path.stat().st_uid, path.stat().st_gid
+
+
+def has_limits(project: Project) -> bool:
+    """Whether the engine has control groups, by which it limits containers."""
+    words = ("docker", "info", "--format", "{{.CgroupDriver}}")
+    return project.owner.run(*words, cwd=project.docker).stdout.strip() != "none"
+
+
+def test_the_doctor_finds_nothing_but_the_limits(rootless: Project) -> None:
+    found = doctor(rootless, may_be_late="dev container")  # it asks this engine five times
+    assert found.keys() == (set() if has_limits(rootless) else {"rootless-limits"})
 
 
 def test_files_of_containers_belong_to_the_user_who_is_root_in_them(rootless: Project) -> None:
@@ -127,10 +143,13 @@ def test_an_id_that_cannot_write_is_refused_before_a_container_starts(rootless: 
 
 
 def test_limits_that_the_engine_cannot_keep_are_named(rootless: Project) -> None:
-    form = "{{.CgroupDriver}}"
-    asked = rootless.owner.run("docker", "info", "--format", form, cwd=rootless.docker)
     said = rootless.sh("run", "true", env={"CPUS": "1"}).stderr
-    assert ("does not apply" in said) == (asked.stdout.strip() == "none")
+    assert ("does not apply" in said) != has_limits(rootless)
+
+
+def test_verify_reads_both_images(rootless: Project) -> None:
+    report = json.loads(rootless.ok("verify", "--json"))
+    assert {name: image["ok"] for name, image in report.items()} == {"runtime": True, "dev": True}
 
 
 def test_gpus_come_by_the_cdi_file_that_the_engine_knows(
@@ -141,3 +160,17 @@ def test_gpus_come_by_the_cdi_file_that_the_engine_knows(
     new.build("runtime")
     assert new.ok("run", "nvidia-smi") == "GPU 0\nGPU 1\n"
     assert new.ok("run", "nvidia-smi", env={"GPU_IDS": "1"}) == "GPU 1\n"
+
+
+def test_the_dev_container_is_stopped_and_started_and_nothing_is_left(rootless: Project) -> None:
+    rootless.ok("stop")
+    assert ending(rootless.sh("exec", "true"))[2] == "container-not-running"
+    rootless.ok("start")
+    assert rootless.ok("exec", "id", "-u") == "0\n"
+    rootless.ok("down")
+    rootless.ok("clean", "--all", "-y")
+    name = rootless.engine_name
+    for words in (("ps", "--all"), ("volume", "ls"), ("image", "ls")):
+        listed = rootless.owner.run("docker", *words, cwd=rootless.folder)
+        assert listed.returncode == 0
+        assert name not in listed.stdout.replace(f"{name}-gpus", "")
