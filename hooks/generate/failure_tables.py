@@ -53,6 +53,11 @@ MANUAL_ROWS = {  # those that people meet in the first weeks
     "conda-package-missing",
     "no-versions-fit",
     "index-blocked",
+    "module-missing",
+    "shared-memory-small",
+    "gpu-access-lost",
+    "gpu-driver-changed",
+    "gpu-compat-refused",
 }
 
 
@@ -116,8 +121,10 @@ def manual_rows() -> str:
 
 def manual_row(failure: Failure) -> str:
     """A row of the manual: one text, and the command for most people."""
-    text, command = code(words(failure.says[0])), commands(failure).partition("<br>")[0]
-    return f"| {text} | {causes(failure)} {command} |"
+    # Not what the health check says, which names the failure itself.
+    said = next(text for text in failure.says if not text.startswith("gpu-health:"))
+    command = commands(failure).partition("<br>")[0]
+    return f"| {code(words(said))} | {causes(failure)} {command} |"
 
 
 def with_table(file: Path, begin: str, rows: str, end: str) -> str:
