@@ -239,6 +239,30 @@ def test_each_page_leads_to_the_pages_that_are_programs(site: Path) -> None:
         assert [f"{up}{program}/index.html" in links for program in PLAIN] == [True] * len(PLAIN)
 
 
+def test_the_list_beside_a_translation_leads_to_the_pages_of_its_language(
+    site: Path, browser: Page, faults: list[str]
+) -> None:
+    browser.goto((site / "de/start.html").as_uri())
+    tree = browser.locator(".sidebar-tree")
+    heading = browser.locator("h1").text_content() or ""
+    assert tree.locator(".current-page a").text_content() == heading.rstrip("¶#")
+    assert tree.locator("a[lang=en]", has_text="Packages").count()
+    tree.locator("a[href='choose.html']").click()
+    assert browser.url == (site / "de/choose.html").as_uri()
+    assert faults == []
+
+
+def test_search_finds_a_word_of_a_translation(site: Path, browser: Page, faults: list[str]) -> None:
+    for word, page in (("Minuten", "de/start.html"), ("컨테이너", "ko/start.html")):
+        browser.goto((site / page).as_uri())
+        browser.locator("input[name=q]").fill(word)
+        browser.keyboard.press("Enter")
+        found = browser.locator("#search-results li a")
+        found.first.wait_for()
+        assert any(page in (one.get_attribute("href") or "") for one in found.all())
+    assert faults == []
+
+
 def test_search_finds_a_word_in_a_folder(site: Path, browser: Page, faults: list[str]) -> None:
     browser.goto((site / "index.html").as_uri())
     browser.locator("input[name=q]").fill("watchdog")

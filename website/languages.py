@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from bs4 import BeautifulSoup
+
 from hooks.generate.make_translations import languages
 
 if TYPE_CHECKING:
@@ -33,8 +35,35 @@ def name_language(
     context["language"] = language_of(page) or context["language"]
 
 
+def translate_tree(
+    app: Sphinx, page: str, _: str, context: dict[str, Any], __: nodes.document | None
+) -> None:
+    """Let the list of pages beside a translation lead to the pages of its language."""
+    language = language_of(page)
+    if not language:
+        return
+    path_to = context["pathto"]
+    translated = {
+        path_to(name.rpartition("/")[2]): name
+        for name in app.env.titles
+        if language_of(name) == language
+    }
+    tree = BeautifulSoup(context["furo_navigation_tree"], "html.parser")
+    for link in tree.find_all("a"):
+        name = translated.get(str(link["href"]))
+        if not name:
+            link["lang"] = "en"
+            continue
+        link["href"], link.string = path_to(name), app.env.titles[name].astext()
+        if name == page and link.parent:
+            classes = [str(one) for one in link.parent.get_attribute_list("class") if one]
+            link.parent["class"] = " ".join([*classes, "current-page"])
+    context["furo_navigation_tree"] = str(tree)
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """What Sphinx calls of an extension."""
     app.connect("doctree-read", leave_out_of_tree, priority=LATE)
     app.connect("html-page-context", name_language)
+    app.connect("html-page-context", translate_tree, priority=LATE)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
