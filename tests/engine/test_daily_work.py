@@ -14,6 +14,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
+from tests.engine.test_failures import changed
 from tests.support.canary import found_in
 from tests.support.process import run
 from tests.support.project import Person, Project
@@ -462,9 +463,12 @@ def test_pre_run_sh_runs_before_the_command_and_can_stop_it(
 
 
 def test_the_scene_of_a_build_shows_its_steps(plain_project: Project) -> None:
-    shown = build(plain_project).lines()
+    path = "docker-amd64/entrypoint.sh"
+    with changed(plain_project, path, (plain_project.folder / path).read_text() + "# edited\n"):
+        shown = build(plain_project).lines()
+    plain_project.build("dev")
     assert shown[0] == "$ ./docker-amd64/template.sh build dev"
-    assert any("[dev 9/" in line for line in shown)
+    assert any("COPY --chmod=0755 entrypoint.sh" in line for line in shown), shown
 
 
 def test_the_second_start_installs_nothing(plain_project: Project) -> None:

@@ -10,12 +10,16 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 
 from tests.engine.conftest import MakeProject
+from tests.support.certificates import make_authority
+from tests.support.index import bridge_address
 from tests.support.project import Person, Project
+from tests.support.serving import listening
 from tests.support.sockets import unix_socket
 
 # Where Docker's client looks for its plugins, besides the person's own folder.
@@ -323,6 +327,39 @@ def test_a_base_image_that_cannot_be_reached(plain_project: Project) -> None:
     _, command, name = ending(result, "connection refused")
     assert name == "base-image-blocked"
     assert "env --set BASE_IMAGE=" in command
+
+
+@pytest.fixture(scope="module")
+def untrusted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a server with TLS whose authority the engine does not know."""
+    address = bridge_address()
+    _, tls = make_authority(tmp_path_factory.mktemp("authority"), address)
+    with listening(BaseHTTPRequestHandler, address, tls) as url:
+        yield url.removeprefix("https://")
+
+
+def test_a_certificate_that_the_engine_does_not_trust(
+    plain_project: Project, untrusted: str
+) -> None:
+    result = plain_project.sh("build", env={"BASE_IMAGE": f"{untrusted}/debian:x"})
+    assert failure(result, "x509: certificate signed by unknown") == "daemon-certificate"
+    result = plain_project.sh("publish", f"{untrusted}/team/plain")
+    _, command, name = ending(result, "x509: certificate signed by unknown")
+    assert name == "registry-certificate"
+    assert f"/etc/docker/certs.d/{untrusted}/ca.crt" in command
+
+
+@pytest.mark.parametrize(
+    ("words", "env", "said", "name"),
+    [
+        ("-p 192.0.2.1:8080:80 true", {}, "cannot assign requested address", "address-of-another"),
+        ("true", {"MEMORY": "1m"}, "", "memory-too-small"),
+    ],
+)
+def test_a_container_that_cannot_be_started(
+    plain_project: Project, words: str, env: dict[str, str], said: str, name: str
+) -> None:
+    assert failure(plain_project.sh("run", *words.split(), env=env), said) == name
 
 
 def test_a_base_image_that_has_a_folder_where_ours_goes(plain_project: Project) -> None:
