@@ -349,6 +349,19 @@ def test_a_certificate_that_the_engine_does_not_trust(
     assert f"/etc/docker/certs.d/{untrusted}/ca.crt" in command
 
 
+def test_an_index_of_pytorch_that_cannot_be_reached(torch_project: Project) -> None:
+    path = "docker-amd64/dependencies/pyproject.toml"
+    text = (torch_project.folder / path).read_text()
+    elsewhere = re.sub(
+        r'(name = "pytorch"\n)url = ".*"', r'\1url = "http://127.0.0.1:9/whl/cpu"', text
+    )
+    with changed(torch_project, path, elsewhere):
+        result = torch_project.sh("lock")
+    sentence, _, name = ending(result, "Failed to fetch")
+    assert name == "pytorch-index-blocked"
+    assert "http://127.0.0.1:9" in sentence
+
+
 @pytest.mark.parametrize(
     ("words", "env", "said", "name"),
     [
