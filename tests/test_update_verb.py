@@ -572,6 +572,7 @@ def test_uv_installs_the_copier_of_the_new_versions_lock(
     program(path, "copier", "echo copier 9.0.0")  # too old
     makes = f"""for last; do :; done
 echo "$*" >>"{log}"
+pwd >>"{log}.folders"
 case $1 in
     venv) /bin/mkdir -p "$last/bin" ;;
     pip)
@@ -586,6 +587,9 @@ esac"""
     made, installed = log.read_text().splitlines()
     assert made.startswith("venv ")
     assert "--require-hashes --only-binary :all: -r" in installed
+    # Where uv reads no uv.toml of the project, into which a program in a container could write.
+    folders = Path(f"{log}.folders").read_text().splitlines()
+    assert folders == [str(tmp_path / "cache/hearth")] * 2
     assert Path(f"{log}.lock").read_text() == git(
         own_template, "show", f"{NEWER_TAG}:requirements.txt"
     )

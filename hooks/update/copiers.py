@@ -11,12 +11,13 @@ import re
 import shlex
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 
 from host.ask import capture
 from host.checkout import UpdateError
 from host.failures import failed
-from host.files import write_file
+from host.files import make_folder, write_file
 
 OLDEST = (9, 18, 0)  # that renders the template: in one row of _exclude it takes several patterns
 TOO_NEW = (10,)  # nothing is known of it yet
@@ -84,7 +85,7 @@ def own_copier(lock: str, tool: str) -> Path:
     Raises:
         UpdateError: it cannot be installed, or a file is not the one that the lock names.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute()
     name = f"copier-{hashlib.sha256(lock.encode('utf-8', 'surrogateescape')).hexdigest()[:12]}"
     folder = cache / "hearth" / name
     program, requirements, whole = folder / "bin/python", folder / LOCK, folder / "whole"
@@ -92,17 +93,21 @@ def own_copier(lock: str, tool: str) -> Path:
         return program
     print(f"Installing Copier into {folder} ...", file=sys.stderr)
     shutil.rmtree(folder, ignore_errors=True)
+    make_folder(folder.parent)
+    # uv reads uv.toml and pyproject.toml of the folder around it. Those of the project can name a
+    # cache, a Python or an index, and a program in a container can write them.
+    apart = partial(capture, cwd=folder.parent)
     # A source that is built would bring packages that no lock names.
     exactly = ("--quiet", "--require-hashes", "--only-binary", ":all:", "-r", str(requirements))
     if tool == "uv":
-        made = capture("uv", "venv", "--quiet", "--python", ">=3.10", str(folder))
+        made = apart("uv", "venv", "--quiet", "--python", ">=3.10", str(folder))
         install = ("uv", "pip", "install", "--python", str(program), *exactly)
     else:
-        made = capture(tool, "-m", "venv", str(folder))
+        made = apart(tool, "-m", "venv", str(folder))
         install = (str(program), "-m", "pip", "install", "--disable-pip-version-check", *exactly)
     if not made.returncode:
         write_file(requirements, lock)
-        made = capture(*install)
+        made = apart(*install)
     if made.returncode:
         shutil.rmtree(folder, ignore_errors=True)
         words = (made.stderr.strip() or made.stdout.strip() or "no reason given").splitlines()
