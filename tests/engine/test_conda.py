@@ -15,6 +15,7 @@ import pytest
 from tests.engine.conftest import MakeProject
 from tests.support.build_log import stages_built
 from tests.support.conda_channel import CondaChannels, python_module
+from tests.support.image_rights import check
 from tests.support.index import PackageIndex
 from tests.support.process import run
 from tests.support.project import Project
@@ -289,6 +290,11 @@ def test_a_channel_that_does_not_answer_ends_in_one_sentence(small: Project) -> 
     assert words.returncode != 0
     assert "Traceback" not in words.stderr
     assert "127.0.0.1:9" in "\n".join(words.stderr.splitlines()[-4:])
+
+
+@pytest.mark.parametrize("service", ["runtime", "dev"])
+def test_neither_image_gives_anything_away(small: Project, service: str) -> None:
+    check(small.image(service), "debian:bookworm-slim")
 
 
 # --- PyTorch -------------------------------------------------------------------------------------

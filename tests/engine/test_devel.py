@@ -8,6 +8,7 @@ import pytest
 
 from tests.engine.conftest import MakeProject
 from tests.support.build_log import stages_built
+from tests.support.image_rights import SETUID_OF_DEV, check
 from tests.support.project import Project
 
 CCA = "8.6 9.0a 12.0+PTX"
@@ -26,6 +27,12 @@ def cuda(project: MakeProject) -> Project:
     new.build()
     new.ok("up")
     return new
+
+
+@pytest.mark.parametrize("service", ["runtime", "dev"])
+def test_neither_image_gives_anything_away(cuda: Project, service: str) -> None:
+    known = SETUID_OF_DEV if service == "dev" else set()
+    check(cuda.image(service), "nvidia/cuda:13.0.3-cudnn-devel-ubuntu24.04", known)
 
 
 def hits(project: Project) -> int:

@@ -14,6 +14,7 @@ from tests.engine.conftest import MakeProject
 from tests.engine.test_daily_work import git
 from tests.engine.test_failures import advice
 from tests.support.build_log import stages_built
+from tests.support.image_rights import open_to_group_0_and_others, writable
 from tests.support.process import run
 from tests.support.project import Person, Project
 from tests.support.registry import Registry
@@ -54,6 +55,10 @@ def name(author: Project, registry: Registry) -> str:
 def colleague(project: MakeProject) -> Project:
     """Another clone, where nothing is built and nothing could be: there is no such base image."""
     return project("shared-work", env={"BASE_IMAGE": "no-such-registry.invalid/base:1"})
+
+
+def test_the_image_lets_nobody_change_it(name: str) -> None:
+    assert writable(name) == open_to_group_0_and_others(name) == set()
 
 
 def inspect(image: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from tests.conftest import ROOT
 from tests.engine.conftest import MakeProject
 from tests.support.build_log import stages_built
 from tests.support.engine import is_stand_in, need
+from tests.support.image_rights import check
 from tests.support.index import PackageIndex, bridge_address
 from tests.support.process import run
 from tests.support.project import Project
@@ -280,6 +281,14 @@ def test_as_many_compilers_run_as_cores_and_memory_allow(limits: str, jobs: str 
     printed = run(*container, *shlex.split(limits), *image).stdout.strip()
     cores = int(run("docker", "run", "--rm", "debian:bookworm-slim", "nproc").stdout)
     assert printed == jobs if jobs else 1 <= int(printed) <= cores
+
+
+@pytest.mark.parametrize("service", ["runtime", "dev"])
+def test_neither_image_gives_anything_away(
+    source_project: tuple[Project, str], service: str
+) -> None:
+    new, _ = source_project
+    check(new.image(service), "debian:bookworm-slim")
 
 
 # --- with CUDA -----------------------------------------------------------------------------------
