@@ -143,32 +143,68 @@ def bench_copy(folder: Path, runs: int) -> dict[str, Any]:
     }
 
 
+def entrypoint(template: Path) -> Path:
+    """The file of a template, as text or as Jinja, by which it changes."""
+    file = template / "template/docker-amd64/entrypoint.sh"
+    return file if file.exists() else file.with_name("entrypoint.sh.jinja")
+
+
+def change(file: Path) -> None:
+    """Write a line more into a file."""
+    with file.open("a") as opened:
+        opened.write("# changed\n")
+
+
+def rename(file: Path) -> None:
+    """Give a file another name, and a line more."""
+    change(file)
+    file.rename(file.with_name(file.name.replace("entrypoint", "start")))
+
+
+CHANGES: dict[str, Callable[[Path], None]] = {
+    "changes": change,
+    "drops": Path.unlink,
+    "renames": rename,
+}
+
+
 def bench_update(folder: Path, runs: int) -> dict[str, Any]:
-    """`template.sh update` by one changed file; Copier's own update of the rendered files alone."""
+    """`template.sh update` where the template changes, drops or renames a file that was edited.
+
+    Beside it, Copier's own update of the rendered files alone.
+    """
     script = ("docker-amd64/template.sh", "update", "-y")
     alone = (sys.executable, "-m", "copier", "update", "--quiet", "--defaults")
     env = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    found = {}
-    for name, command in {"hearth": script, "plain": alone}.items():
-        template, made = folder / name, folder / f"of-{name}"
-        must("git", "tag", "v1.0.0", cwd=template)
-        copier("--trust", "--vcs-ref", "v1.0.0", template, folder=made)
+    ways = {"hearth": script, "plain": alone}
+    for name in ways:
+        must("git", "tag", "v1.0.0", cwd=folder / name)
+        made = folder / f"of-{name}"
+        copier("--trust", "--vcs-ref", "v1.0.0", folder / name, folder=made)
+        edited = made / "docker-amd64/entrypoint.sh"
+        edited.write_text(edited.read_text().replace("\n", "\n# mine\n", 1))
         commit(made)
-        with (template / "template/docker-amd64/entrypoint.sh.jinja").open("a") as file:
-            file.write("# changed\n")
-        commit(template)
-        must("git", "tag", "v1.0.1", cwd=template)
-        copies = [folder / f"of-{name}-{number}" for number in range(runs)]
-        for each in copies:
-            shutil.copytree(made, each, symlinks=True)
-        left = iter(copies)
-        found[name] = seconds(partial(update, left, command, env), runs)
-    return {"template.sh update (s)": found["hearth"], "  the same files alone (s)": found["plain"]}
-
-
-def update(projects: Iterator[Path], command: tuple[str, ...], env: dict[str, str]) -> None:
-    """Update the next of some projects by a command."""
-    must(*command, cwd=next(projects), env=env)
+    found: dict[str, Any] = {}
+    for what, act in CHANGES.items():
+        for name in ways:
+            must("git", "checkout", "--quiet", "--detach", "v1.0.0", cwd=folder / name)
+            act(entrypoint(folder / name))
+            commit(folder / name)
+            must("git", "tag", "--force", "v1.0.1", cwd=folder / name)
+        took: dict[str, list[float]] = {name: [] for name in ways}
+        for _ in range(runs):  # in turn, so that a machine that gets slower disturbs both alike
+            for name, command in ways.items():
+                shutil.copytree(folder / f"of-{name}", folder / "updated", symlinks=True)
+                took[name] += seconds(partial(must, *command, cwd=folder / "updated", env=env), 1)
+                shutil.rmtree(folder / "updated")
+        found |= {
+            f"update, the template {what} a file (s)": took["hearth"],
+            f"  the same files alone, when it {what} one (s)": took["plain"],
+            f"  as many times, when it {what} one": [
+                one / other for one, other in zip(took["hearth"], took["plain"], strict=True)
+            ],
+        }
+    return found
 
 
 @contextmanager
@@ -584,7 +620,7 @@ def main() -> None:
             found |= rows
             for name, values in rows.items():
                 spread = f"   {min(values):.2f} to {max(values):.2f}" if len(values) > 1 else ""
-                print(f"{name:45} {statistics.median(values):9.2f}{spread}", flush=True)
+                print(f"{name:48} {statistics.median(values):9.2f}{spread}", flush=True)
             options.output.write_text(json.dumps(found, indent=2) + "\n")
     finally:
         shutil.rmtree(folder)
