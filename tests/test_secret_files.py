@@ -115,7 +115,7 @@ def test_logins_where_containers_or_git_find_them_move_out_by_the_remedy(
     subprocess.run(["bash", "-c", move], env={**os.environ, "HOME": str(tmp_path)}, check=True)
     name = f".demo-{key[:-5]}"
     assert setting.endswith(f"env --set {key}=~/{name}")
-    assert machine.give(**{key: tmp_path / name}) == {}
+    assert bool(machine.give(**{key: tmp_path / name})) == (key == "NETRC_FILE")
 
 
 def test_logins_of_a_usual_name_may_lie_in_docker_amd64_and_links_lead_out(
@@ -123,9 +123,25 @@ def test_logins_of_a_usual_name_may_lie_in_docker_amd64_and_links_lead_out(
 ) -> None:
     (machine.docker / ".dockerignore").write_text("*\n**/.netrc\n**/netrc\n")
     machine.secret("netrc", machine.docker)
-    assert machine.give(NETRC_FILE="./netrc") == {}
+    assert machine.give(NETRC_FILE="./netrc")
     (machine.docker / ".netrc").symlink_to(machine.secret("mine"))
-    assert machine.give(NETRC_FILE="./.netrc") == {}
+    assert machine.give(NETRC_FILE="./.netrc")
+    assert machine.give(NETRC_FILE="./missing") == {}
+
+
+def test_the_dev_container_has_the_passwords_of_indexes_by_a_path(machine: Machine) -> None:
+    netrc = machine.secret("netrc", machine.secrets.parent)
+    found = machine.give(NETRC_FILE=netrc)
+    assert found["services"].keys() == {"dev"}
+    assert found["services"]["dev"]["secrets"] == ["netrc"]
+    machine.secret("HF_TOKEN")
+    found = machine.give(NETRC_FILE=netrc, SECRETS_DIR=machine.secrets)
+    assert found["services"]["dev"]["secrets"] == ["HF_TOKEN", "netrc"]
+    assert found["services"]["dev"]["environment"] == {"NETRC": "/run/secrets/netrc"}
+    assert found["services"]["runtime"]["secrets"] == ["HF_TOKEN"]
+    os.utime(netrc, (1, 1))
+    after = machine.give(NETRC_FILE=netrc, SECRETS_DIR=machine.secrets)
+    assert after["services"]["dev"]["labels"] != found["services"]["dev"]["labels"]
 
 
 def test_a_folder_in_the_project_moves_out_whole_and_a_link_into_it_is_replaced(

@@ -11,6 +11,7 @@ from tests.engine.conftest import MakeProject
 from tests.support.canary import found_in
 from tests.support.certificates import make_authority
 from tests.support.index import PackageIndex, bridge_address, serving
+from tests.support.process import run
 from tests.support.project import Project
 
 PASSWORD = "correct-horse-battery"
@@ -69,6 +70,21 @@ def test_an_unknown_certificate_ends_in_one_sentence_and_a_known_one_builds_with
     assert found_in(closed_project, ("runtime", "dev", "publish", "tools"), *secrets) == []
     for secret in secrets:
         assert secret not in f"{added.stdout}{added.stderr}{log}"
+
+
+def test_packages_are_installed_by_hand_without_a_password_in_sight(
+    closed_project: Project, authority_and_index: tuple[Path, PackageIndex]
+) -> None:
+    authority_and_index[1].add("by-hand")
+    closed_project.ok("env", "--refresh", "COMPOSE_FILE")  # programs trust the certificates, too
+    closed_project.ok("up")
+    closed_project.ok("exec", "uv", "pip", "install", "by-hand")
+    container = closed_project.compose("ps", "--quiet", "dev").strip()
+    seen = run("docker", "inspect", container).stdout + closed_project.compose("config")
+    seen += closed_project.ok("exec", "env")
+    assert PASSWORD not in seen
+    assert "NETRC=/run/secrets/netrc" in seen
+    assert closed_project.sh("run", "cat", "/run/secrets/netrc").returncode == 1
 
 
 def test_a_password_in_the_url_of_an_index_is_refused(closed_project: Project) -> None:

@@ -122,7 +122,7 @@ def ignored_variables(project: Project, rooms: dict[str, Room]) -> set[str]:
     """The variables that may differ between these ways in."""
     ignored = set(OWN)
     if "run" in rooms:
-        ignored |= of_one_image(project)
+        ignored |= of_one_image(project) | {"NETRC"}  # for packages that are installed by hand
     if "notebook" in rooms:
         from .notebook import OWN as OF_NOTEBOOK  # noqa: PLC0415  only such projects have it
 

@@ -28,12 +28,20 @@ if TYPE_CHECKING:
 
 FOLDER = "SECRETS_DIR"
 FILES = ("HF_TOKEN_FILE", "WANDB_API_KEY_FILE")
-LOGINS = ("NETRC_FILE", "CONDA_AUTH_FILE")  # for builds, not for containers
+NETRC_KEY, NETRC = "NETRC_FILE", "netrc"
+LOGINS = (NETRC_KEY, "CONDA_AUTH_FILE")  # for builds; dev has the first, too
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-TAKEN = ("ca", "netrc")  # secrets of compose.yaml, as that of the package manager
+TAKEN = ("ca", NETRC)  # secrets of compose.yaml, as that of the package manager
 HEAD = """\
 # The secrets that .env names: SECRETS_DIR and others. template.sh writes this before containers
 # start. The label changes when a file is replaced: then Compose replaces the container, too.
+"""
+SERVICES = "services:\n"
+# Where people install packages by hand: uv and pip read the file that NETRC names. compose.yaml has
+# this secret.
+DEV_NETRC = """\
+    secrets: {names}
+    environment: {{ NETRC: /run/secrets/netrc }}
 """
 
 
@@ -118,23 +126,37 @@ def refuse_logins(project: Project) -> None:
             refuse_mounted(project, key, real, key[: -len("_FILE")])
 
 
+def netrc_of(project: Project) -> Path | None:
+    """The file with passwords of indexes, if it can be had: builds say what is wrong with it."""
+    path = project.settings.path(NETRC_KEY)
+    return path.resolve() if path and path.is_file() and os.access(str(path), os.R_OK) else None
+
+
 def secrets_text(project: Project) -> str:
     """The text of the override file, "" where .env names no secret. Raises StopError."""
     found = {name: path.resolve() for name, (_, path) in secret_files(project).items()}
-    if not found:
+    netrc = netrc_of(project)
+    if not found and not netrc:
         return ""
     status = {name: path.stat() for name, path in found.items()}
+    if netrc:
+        status[NETRC] = netrc.stat()
     marks = [(name, one.st_ino, one.st_mtime_ns) for name, one in status.items()]
     label = sha256(repr(marks).encode()).hexdigest()[:12]
+    head = f"{HEAD}x-secrets: &secrets\n  labels: {{ secrets: {json.dumps(label)} }}\n"
+    services = ""
+    if found:
+        head += f"  secrets: {json.dumps(list(found))}\n"
+        services = same_for([one for one in project.services["code"] if one != "dev"], "secrets")
+    dev = "  dev:\n    <<: *secrets\n"
+    if netrc:
+        dev += DEV_NETRC.format(names=json.dumps([*found, NETRC]))
     rows = "".join(
         f"  {name}: {{ file: {json.dumps(str(path), ensure_ascii=False).replace('$', '$$')} }}\n"
         for name, path in found.items()
     )
-    return (
-        f"{HEAD}x-secrets: &secrets\n  labels: {{ secrets: {json.dumps(label)} }}\n"
-        f"  secrets: {json.dumps(list(found))}\n\n"
-        f"{same_for(project.services['code'], 'secrets')}\nsecrets:\n{rows}"
-    )
+    listed = f"\nsecrets:\n{rows}" if rows else ""
+    return f"{head}\n{services or SERVICES}{dev}{listed}"
 
 
 def give_secrets(project: Project) -> None:
