@@ -209,7 +209,7 @@ def bench_update(folder: Path, runs: int) -> dict[str, Any]:
 
 @contextmanager
 def project(
-    folder: Path, *, torch: bool = True, extras: str = "[]"
+    folder: Path, *, torch: bool = True, extras: str = "[]", name: str = ""
 ) -> Iterator[tuple[Project, PackageIndex]]:
     """A project of somebody without privileges, with an index that counts, on the real engine."""
     uid = 1234 if os.getuid() == 0 else os.getuid()
@@ -222,7 +222,7 @@ def project(
     if version != "none":
         answers["jit"] = "false"
     data = [word for key, value in answers.items() for word in ("--data", f"{key}={value}")]
-    path = folder / ("project" if torch else "without-torch")
+    path = folder / (name or ("project" if torch else "without-torch"))
     with serving(index, bridge_address()):
         copier("--skip-tasks", "--vcs-ref", "HEAD", *data, folder / "hearth", folder=path)
         index.replace_pytorch_index(path / "docker-amd64/dependencies/pyproject.toml")
@@ -540,6 +540,33 @@ def bench_run(made: Project, runs: int) -> dict[str, Any]:
     }
 
 
+def bench_extras(folder: Path, runs: int) -> dict[str, Any]:
+    """What extras add to a start of the dev container, and the entrypoint to a bare start."""
+    found: dict[str, Any] = {}
+    every = "[data,devcontainer,jupyter,ssh,sudo,tensorboard]"
+    for name, extras in (("without", "[]"), ("with all", every)):
+        with project(folder, torch=False, extras=extras, name=f"{name} extras") as (made, _):
+            made.ok("build", "dev")
+            made.ok("up")
+            times = []
+            for _run in range(runs):
+                made.ok("down")
+                times += seconds(lambda: made.ok("up"), 1)
+            found[f"up {name} extras (s)"] = times
+            start = ("docker", "run", "--rm", "--env", "HOME=/tmp")
+            image = made.image("dev")
+            through = seconds(lambda: must(*start, image, "true"), runs)
+            bare = seconds(lambda: must(*start, "--entrypoint", "true", image), runs)
+            found[f"  entrypoint of dev {name} adds (s)"] = [
+                statistics.median(through) - statistics.median(bare)
+            ]
+    without, with_all = (
+        statistics.median(found[f"up {one} extras (s)"]) for one in ("without", "with all")
+    )
+    found["  all extras add to up (s)"] = [with_all - without]
+    return found
+
+
 def bench_context(made: Project) -> dict[str, Any]:
     """What goes to the engine when a project holds 5 GB of data."""
     with (made.folder / "data/large.bin").open("wb") as large:
@@ -610,7 +637,7 @@ def main() -> None:
     if problem:
         print(f"Left out what needs an engine: {problem}.", file=sys.stderr)
     else:
-        parts += [bench_engine, bench_neighbours]
+        parts += [bench_engine, bench_extras, bench_neighbours]
     folder = Path(tempfile.mkdtemp(prefix="hearth-bench-"))
     folder.chmod(0o755)
     found: dict[str, list[float]] = {}
