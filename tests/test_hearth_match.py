@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -102,6 +103,61 @@ def test_what_cannot_be_judged_is_refused_in_one_sentence(
     assert printed.err.startswith("hearth match: ")
     assert says in printed.err
     assert printed.err.count("\n") == 1
+
+
+ENDLESS = "9" * 5000  # more digits than Python makes a number of
+T4 = ["T4", "--driver", "570"]
+
+
+@pytest.mark.parametrize(
+    ("content", "typed", "says"),
+    [
+        ("", [*T4, "--torch", f"2.{ENDLESS}"], "not a PyTorch version"),
+        ("", [*T4, "--cuda", f"{ENDLESS}.1"], "not a CUDA version"),
+        ("", [*T4, "--torch", "2.9.1", "--python", f"3.{ENDLESS}"], "not a Python version"),
+        ("", [*T4, "--toolkit", f"1.{ENDLESS}"], "not a version of NVIDIA Container Toolkit"),
+        ("", ["--gpu", ENDLESS, "--driver", "570"], "not a GPU's name"),
+        (f"torch=={ENDLESS}", [*T4, "--requirements", "FILE"], "has a number of 1000 digits"),
+        ("a" * 5000, [*T4, "--requirements", "FILE"], "is too long for a requirement"),
+        ("a" * 200_001, [*T4, "--requirements", "FILE"], "has a line of more than 200000"),
+        (
+            '{"gpus":[' + '{"name":"T4"},' * 1000 + '{"name":"T4"}]}',
+            ["--probe", "FILE"],
+            "name 1000 at most",
+        ),
+        (f'{{"driver":{ENDLESS}}}', ["--probe", "FILE"], "is not the JSON of the host probe"),
+        ("[" * 100_000, [*T4, "--inspect", "FILE"], "is not the JSON of `docker image inspect`"),
+        ("", ["--probe", "/dev/zero"], "is too long for the JSON of the host probe"),
+        (None, ["--probe", "FILE"], "is a named pipe"),
+        (None, [*T4, "--inspect", "FILE"], "is a named pipe"),
+        (None, [*T4, "--requirements", "FILE"], "is not a plain file"),
+        ("", ["--probe", "a" * 5000], "File name too long"),
+    ],
+    ids=lambda value: value[:30] if isinstance(value, str) else None,
+)
+def test_what_never_ends_is_refused_in_one_short_sentence(
+    content: str | None, typed: list[str], says: str, tmp_path: Path, capsys: Printed
+) -> None:
+    file = tmp_path / "requirements.txt"
+    if content is None:
+        os.mkfifo(file)
+    else:
+        file.write_text(content)
+    assert main([str(file) if word == "FILE" else word for word in typed], "hearth match") == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert says in printed.err
+    assert printed.err.count("\n") == 1
+    assert len(printed.err) < 500
+
+
+def test_a_pipe_of_the_shell_is_a_file_as_any_other(capsys: Printed) -> None:
+    reads, writes = os.pipe()
+    os.write(writes, b'{"gpus": [{"name": "T4"}], "driver": "570.124.06"}')
+    os.close(writes)
+    assert main(["--probe", f"/dev/fd/{reads}"]) == 0
+    os.close(reads)
+    assert "T4 (7.5), driver 570.124.06" in capsys.readouterr().out
 
 
 def test_the_command_says_what_it_can_do_and_refuses_other_words(capsys: Printed) -> None:

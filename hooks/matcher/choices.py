@@ -19,6 +19,7 @@ SERVICES = ("simple", "train", "devel", "ngc", "hub")
 FLAVOURS = ("base", "runtime", "devel")
 REPOSITORIES = ("nvidia/cuda", "nvidia/pytorch", "pytorch/pytorch")
 NO_LATEST = "nvidia/cuda"  # each of its tags says what is in the image
+_N = "[0-9]{1,8}"  # a part of a version; Python refuses to read endless ones
 _NGC_RELEASE = re.compile(r"([0-9]{2}\.[0-9]{2})(-py3)?(-igpu)?")
 # A registry or a mirror of one may stand in front, with folders of its own; a digest behind.
 _IMAGE = re.compile(
@@ -26,9 +27,9 @@ _IMAGE = re.compile(
     rf"({'|'.join(REPOSITORIES)})(?::([\w.-]+))?(?:@sha256:[0-9a-f]{{64}})?"
 )
 _CUDA_TAG = re.compile(
-    r"([0-9]+\.[0-9]+\.[0-9]+)-(?:cudnn[0-9]?-)?(base|runtime|devel)-([a-z]+[0-9]+(?:\.[0-9]+)?)"
+    rf"({_N}\.{_N}\.{_N})-(?:cudnn[0-9]?-)?(base|runtime|devel)-([a-z]+{_N}(?:\.{_N})?)"
 )
-_HUB_TAG = re.compile(r"([0-9]+\.[0-9]+\.[0-9]+)-cuda([0-9]+\.[0-9]+)-cudnn[0-9]-(runtime|devel)")
+_HUB_TAG = re.compile(rf"({_N}\.{_N}\.{_N})-cuda({_N}\.{_N})-cudnn[0-9]-(runtime|devel)")
 
 
 class UnknownTagError(BadInputError):
@@ -75,7 +76,7 @@ def cuda_line(text: str) -> str:
     Raises:
         BadInputError: it is none of these.
     """
-    match = re.fullmatch(r"cu([0-9]{2})([0-9])|([0-9]+\.[0-9]+)(?:\.[0-9]+)*", text.strip().lower())
+    match = re.fullmatch(rf"cu([0-9]{{2}})([0-9])|({_N}\.{_N})(?:\.{_N})*", text.strip().lower())
     if not match:
         raise BadInputError(f"{text!r} is not a CUDA version: write one such as 12.8 or cu128")
     return match[3] or f"{match[1]}.{match[2]}"
@@ -83,7 +84,7 @@ def cuda_line(text: str) -> str:
 
 def _torch(text: str, table: Table) -> tuple[str, str | None]:
     """Split "2.15.0+cu132", and take "2.15" for the newest 2.15 release."""
-    match = re.fullmatch(r"([0-9]+\.[0-9]+(?:\.[0-9]+)?)(?:\+(cu[0-9]{3}|cpu))?", text.strip())
+    match = re.fullmatch(rf"({_N}\.{_N}(?:\.{_N})?)(?:\+(cu[0-9]{{3}}|cpu))?", text.strip())
     if not match:
         raise BadInputError(f"{text!r} is not a PyTorch version: write one such as 2.14.1")
     version = match[1]
@@ -200,7 +201,7 @@ def distro_name(text: str) -> str:
         BadInputError: it has no name or no version.
     """
     name = re.sub(r"[ :-]", "", text.lower())
-    if not re.fullmatch(r"[a-z]+[0-9]+(\.[0-9]+)?", name):
+    if not re.fullmatch(rf"[a-z]+{_N}(\.{_N})?", name):
         raise BadInputError(
             f"{text!r} is not a distribution: write name and version, such as ubuntu24.04"
         )
@@ -208,7 +209,7 @@ def distro_name(text: str) -> str:
 
 
 def _python(text: str) -> str:
-    match = re.fullmatch(r"([0-9]+\.[0-9]+)(?:\.[0-9]+)*(t?)", text.strip())
+    match = re.fullmatch(rf"({_N}\.{_N})(?:\.{_N})*(t?)", text.strip())
     if not match:
         raise BadInputError(f"{text!r} is not a Python version: write one such as 3.12")
     return match[1] + match[2]

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 WAYS = {"cdi": "CDI", "runtime": "NVIDIA's runtime", "hook": "its hook"}
 REFUSED = 2
 INTERRUPTED = 130
+MOST_CHARACTERS = 400  # of a sentence that refuses
 USAGE = """\
 Hearth's matcher: which CUDA, PyTorch, Python, image and driver work with which GPU.
 
@@ -149,6 +150,14 @@ def _run(options: argparse.Namespace) -> int:
     return EXIT.get(Verdict(told.verdict), 0)
 
 
+def _shortened(sentence: str) -> str:
+    """A sentence without the middle of what somebody pasted, which may be a whole file."""
+    if len(sentence) <= MOST_CHARACTERS:
+        return sentence
+    half = MOST_CHARACTERS // 2
+    return f"{sentence[:half]} ... {sentence[-half:]}"
+
+
 def main(arguments: list[str] | None = None, program: str = "hooks.match") -> int:
     """Run the command; see the module's text for its exit status."""
     for stream in (sys.stdout, sys.stderr):
@@ -160,7 +169,7 @@ def main(arguments: list[str] | None = None, program: str = "hooks.match") -> in
         status = _run(parser_of(program).parse_args(arguments))
         sys.stdout.flush()
     except BadInputError as error:
-        print(f"{program}: {error}", file=sys.stderr)
+        print(f"{program}: {_shortened(str(error))}", file=sys.stderr)
         return REFUSED
     except (KeyboardInterrupt, EOFError):
         print(file=sys.stderr)  # the prompt after it begins a line

@@ -27,10 +27,13 @@ ACCESS = ("cdi", "runtime", "hook")
 MODULES = ("open", "proprietary")
 DRIVER_TYPES = ("datacenter", "geforce", "vgpu", "wsl")
 
-_TOOLKIT = re.compile(r"[0-9]+\.[0-9]+(\.[0-9]+)?([-+~.][0-9a-z.]+)?")
-_DRIVER = re.compile(r"[0-9]{3,4}(\.[0-9]+){0,3}")
+_TOOLKIT = re.compile(r"[0-9]{1,8}\.[0-9]{1,8}(\.[0-9]{1,8})?([-+~.][0-9a-z.]+)?")
+_DRIVER = re.compile(r"[0-9]{3,4}(\.[0-9]{1,8}){0,3}")
 _CC = re.compile(r"[0-9]{1,2}\.[0-9]")
 _TARGET = re.compile(r"([0-9]{1,2}\.[0-9])([af]?)(\+PTX)?")
+
+MOST_GPUS = 1000  # of a host, MIG slices and all
+LONGEST_NAME = 200  # of a GPU; NVML's longest has 96 characters
 
 
 class BadInputError(ValueError):
@@ -192,10 +195,10 @@ def gpu(name: str = "", cc: str | None = None, brand_name: str | None = None) ->
     products that differ stays unknown, and `could_be` names them.
 
     Raises:
-        BadInputError: neither given, a name with control characters, a malformed compute
-            capability, or an unknown brand.
+        BadInputError: neither given, a name that is too long or has control characters, a malformed
+            compute capability, or an unknown brand.
     """
-    if not " ".join(name.split()).isprintable():
+    if len(name) > LONGEST_NAME or not " ".join(name.split()).isprintable():
         raise BadInputError(f"{name!r} is not a GPU's name: give it as nvidia-smi -L does")
     if not name.strip() and not cc:
         raise BadInputError(
@@ -273,11 +276,15 @@ def host(
     """
     if not gpus:
         raise BadInputError("the list of GPUs is empty: name at least one GPU, or choose the CPU")
+    if len(gpus) > MOST_GPUS:
+        raise BadInputError(
+            f"{len(gpus)} GPUs are more than a machine has: name {MOST_GPUS} at most"
+        )
     resolved = tuple(gpu(item) if isinstance(item, str) else item for item in gpus)
     own = next((item.host for item in resolved if item.host), None)
     if arch is not None and arch.lower() not in ARCHITECTURES:
         raise BadInputError(f"{arch!r} is not a known architecture: choose x86_64 or aarch64")
-    if cuda is not None and not re.fullmatch(r"[0-9]+\.[0-9]+", cuda.strip()):
+    if cuda is not None and not re.fullmatch(r"[0-9]{1,8}\.[0-9]{1,8}", cuda.strip()):
         raise BadInputError(f"{cuda!r} is not a CUDA version: write one such as 12.8")
     if toolkit not in ("", "none") and not _TOOLKIT.fullmatch(toolkit):
         raise BadInputError(

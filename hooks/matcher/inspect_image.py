@@ -6,16 +6,17 @@ it. The condition that the image sets on a host is evaluated, not looked up in a
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..compat.table import load
 from .choices import Choice, choice, from_image, spoken
 from .hosts import ARCHITECTURES, BadInputError, at_least, targets
+from .json_file import read_json
 from .libcuda import runs_cuda
 from .remedies import drivers
 from .requirement_rule import InvalidRuleError, conditions, evaluate
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
 BASE_LABEL = "org.opencontainers.image.base.name"
 ENGINES = ("docker", "podman")
-MOST_BYTES = 20_000_000
 SHOWN = (
     "CUDA_VERSION", "NVIDIA_REQUIRE_CUDA", "NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES",
     "NVIDIA_DISABLE_REQUIRE", "NVIDIA_PRODUCT_NAME", "NVIDIA_PYTORCH_VERSION", "PYTORCH_VERSION",
@@ -62,7 +62,7 @@ class Image(NamedTuple):
     @property
     def cuda(self) -> str | None:
         """The CUDA line of the image, None where it does not say one."""
-        version = re.match(r"([0-9]+\.[0-9]+)", self.environment.get("CUDA_VERSION", ""))
+        version = re.match(r"([0-9]{1,8}\.[0-9]{1,8})", self.environment.get("CUDA_VERSION", ""))
         return version[1] if version else None
 
 
@@ -183,7 +183,9 @@ def choice_of(image: Image) -> Choice | None:
     if image.cuda:
         made = choice(service="devel", cuda=image.cuda, flavour="runtime", project=False)
         return made._replace(compat=_compat(image))
-    version = re.match(r"[0-9]+\.[0-9]+\.[0-9]+", environment.get("PYTORCH_VERSION", ""))
+    version = re.match(
+        r"[0-9]{1,8}\.[0-9]{1,8}\.[0-9]{1,8}", environment.get("PYTORCH_VERSION", "")
+    )
     return choice(torch=version[0], project=False) if version else None
 
 
@@ -381,24 +383,6 @@ def _document(text: str, name: str) -> object:
         raise BadInputError(f"{name} is not JSON") from None
 
 
-def _read(file: str) -> object:
-    """The JSON of a file, "-" for standard input."""
-    try:
-        if file == "-":
-            content = sys.stdin.read(MOST_BYTES + 1)
-        else:
-            with Path(file).open(encoding="utf-8-sig") as opened:
-                content = opened.read(MOST_BYTES + 1)
-    except UnicodeDecodeError:
-        raise BadInputError(f"{file} is not JSON") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "its name is not one of a file"
-        raise BadInputError(f"{file} cannot be read: {reason}") from None
-    if len(content) > MOST_BYTES:
-        raise BadInputError(f"{file} is too long for what `docker image inspect` prints")
-    return _document(content, file)
-
-
 def _facts(image: Image) -> dict[str, str]:
     return {name: image.environment[name] for name in SHOWN if name in image.environment}
 
@@ -451,6 +435,12 @@ def _said(told: Told) -> list[str]:
     ]
 
 
+def _is_there(name: str) -> bool:
+    with contextlib.suppress(OSError, ValueError):  # too long, or with a byte that no name has
+        return Path(name).exists()
+    return False
+
+
 def run(options: argparse.Namespace) -> int | None:
     """Inspect the image that the options name, and print what it does.
 
@@ -464,10 +454,14 @@ def run(options: argparse.Namespace) -> int | None:
         return None
     if not options.inspect and not options.image:
         raise BadInputError("--inspect needs an image: name it with --image, or give a FILE")
-    if options.image and options.inspect not in {"", "-"} and not Path(options.inspect).exists():
+    if options.image and options.inspect not in {"", "-"} and not _is_there(options.inspect):
         options.gpus.insert(0, options.inspect)  # --image NAME --inspect 4090: no file, a GPU
         options.inspect = ""
-    document = _read(options.inspect) if options.inspect else _asked_engine(options.image)
+    document = (
+        read_json(options.inspect, "the JSON of `docker image inspect`")
+        if options.inspect
+        else _asked_engine(options.image)
+    )
     image = facts_of(document, options.image or "")
     if not is_for_gpus(image):
         raise BadInputError(

@@ -41,7 +41,7 @@ def conditions(environment: Mapping[str, str]) -> list[str]:
         for name, value in environment.items()
         if name.startswith("NVIDIA_REQUIRE_") and not name.startswith("NVIDIA_REQUIRE_JETPACK")
     ]
-    version = re.match(r"v?([0-9]+\.[0-9]+)", environment.get("CUDA_VERSION", ""))
+    version = re.match(r"v?([0-9]{1,8}\.[0-9]{1,8})", environment.get("CUDA_VERSION", ""))
     if version and not environment.get("NVIDIA_REQUIRE_CUDA"):
         found.append(f"cuda>={version[1]}")
     return found

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .hosts import BRANDS, BadInputError, Gpu, Host, from_probe, gpu, host
+from .json_file import read_json
 from .names import find, is_virtual
 from .this_machine import this_machine
 
@@ -38,7 +37,7 @@ def machine_of(options: argparse.Namespace) -> Host | None:
 
 def _machine(options: argparse.Namespace) -> Host | None:
     if options.probe:
-        return from_probe(_facts(options.probe))
+        return from_probe(read_json(options.probe, "the JSON of the host probe"))
     names: list[str] = [*options.gpus, *options.gpu]
     ccs: list[str] = options.cc
     if names and ccs and len(names) != len(ccs):
@@ -65,17 +64,6 @@ def _machine(options: argparse.Namespace) -> Host | None:
             typed += [rest] * count
         found = [_gpu_of(name, None, None, ask=ask) for name in typed]
     return host(options.driver, found, options.arch)
-
-
-def _facts(file: str) -> object:
-    """The JSON of the host probe, from a file or, for "-", from standard input."""
-    try:
-        text = sys.stdin.read() if file == "-" else Path(file).read_text("utf-8")
-        return json.loads(text)
-    except OSError as error:
-        raise BadInputError(f"{file} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:  # also bytes that are no UTF-8, and no text
-        raise BadInputError(f"{file} is not the JSON of the host probe") from error
 
 
 def _gpu_of(name: str, cc: str | None, brand: str | None, *, ask: bool) -> Gpu:

@@ -35,6 +35,7 @@ _RANGE = re.compile(r"(?:\s*(?:===|==|~=|!=|<=|>=|<|>)\s*[^\s,<>=!~]+\s*,?)*")
 _CONDA_LINE = re.compile(r"([A-Za-z0-9_][\w.-]*)=([\w.*]+)(?:=[^\s=]+)?")
 
 
+MOST_CHARACTERS = 4_000  # of a requirement without its hashes
 # A line of `conda list --export`, whose third part is the build.
 _CONDA_BUILD = re.compile(r"[A-Za-z0-9_][\w.-]*=[\w.*!]+=[^=\s]+")
 
@@ -152,6 +153,8 @@ def requirement(line: Line) -> Asked | None:
         BadInputError: it is no requirement.
     """
     bare = _unquoted(re.split(r"\s(?=--?[a-zA-Z])", line.text)[0].strip())
+    if len(bare) > MOST_CHARACTERS:
+        raise BadInputError(f"{line} is too long for a requirement")
     if wheel := _WHEEL.search(unquote(bare).split("#")[0].split(" ;")[0]):
         return _of_wheel(line, wheel, bare)
     if re.match(r"[\w+]+://|git\+|\.{0,2}[\\/]|file:|[A-Za-z]:\\", bare) or "${" in bare:

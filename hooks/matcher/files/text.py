@@ -8,6 +8,8 @@ import re
 
 from ..hosts import BadInputError
 
+LONGEST_LINE = 200_000  # characters; locks that are written by programs have the longest ones
+MOST_DIGITS = 1000  # of a number; a digest has 128
 MOST_BYTES = 8_000_000  # the longest locks of public projects have a third of this
 # The order of pip's own reader: UTF-32 begins like UTF-16.
 # https://github.com/pypa/pip/blob/main/src/pip/_internal/req/req_file.py
@@ -47,13 +49,17 @@ def decoded(content: bytes, name: str) -> str:
         name: what messages call it.
 
     Raises:
-        BadInputError: it is empty, too long, or no text.
+        BadInputError: it is empty, too long, no text, or has what no list of packages has.
     """
     if len(content) > MOST_BYTES:
         raise BadInputError(f"{name} is too long for a list of packages")
     text = _by_encoding(content)
     if re.search(r"[\x00-\x08\x0e-\x1a\x7f]", text):
         raise BadInputError(f"{name} is not a text file")
+    if any(len(line) > LONGEST_LINE for line in text.splitlines()):
+        raise BadInputError(f"{name} has a line of more than {LONGEST_LINE} characters")
+    if re.search(rf"[0-9]{{{MOST_DIGITS}}}", text):
+        raise BadInputError(f"{name} has a number of {MOST_DIGITS} digits or more")
     if not text.strip():
         raise EmptyFileError(f"{name} is empty")
     return text
