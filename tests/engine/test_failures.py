@@ -375,31 +375,30 @@ def test_a_container_that_cannot_be_started(
     assert failure(plain_project.sh("run", *words.split(), env=env), said) == name
 
 
-def test_a_base_image_that_has_a_folder_where_ours_goes(plain_project: Project) -> None:
-    image = "hearth-tests:has-venv"
-    text = "FROM debian:bookworm-slim\nRUN mkdir -p /opt/venv && touch /opt/venv/theirs\n"
-    built = plain_project.owner.run(
-        "docker", "build", "--tag", image, "-", cwd=plain_project.folder, stdin=text
-    )
+@contextmanager
+def base_image(project: Project, *lines: str) -> Iterator[str]:
+    """A base image made of a few lines, for a while."""
+    image = "hearth-tests:own-base"
+    text = "".join(f"{line}\n" for line in ("FROM debian:bookworm-slim", *lines))
+    command = ("docker", "build", "--tag", image, "-")
+    built = project.owner.run(*command, cwd=project.folder, stdin=text)
     assert built.returncode == 0, built.stderr
     try:
-        result = plain_project.sh("build", env={"BASE_IMAGE": image})
+        yield image
     finally:
-        plain_project.owner.run("docker", "image", "rm", image, cwd=plain_project.folder)
+        project.owner.run("docker", "image", "rm", image, cwd=project.folder)
+
+
+def test_a_base_image_that_has_a_folder_where_ours_goes(plain_project: Project) -> None:
+    theirs = "RUN mkdir -p /opt/venv && touch /opt/venv/theirs"
+    with base_image(plain_project, theirs) as image:
+        result = plain_project.sh("build", env={"BASE_IMAGE": image})
     assert failure(result, "already exists") == "base-image-has-our-folder"
 
 
 def test_a_base_image_with_a_user_of_its_own(plain_project: Project) -> None:
-    image = "hearth-tests:has-user"
-    text = "FROM debian:bookworm-slim\nUSER nobody\n"
-    built = plain_project.owner.run(
-        "docker", "build", "--tag", image, "-", cwd=plain_project.folder, stdin=text
-    )
-    assert built.returncode == 0, built.stderr
-    try:
+    with base_image(plain_project, "USER nobody") as image:
         result = plain_project.sh("build", env={"BASE_IMAGE": image})
-    finally:
-        plain_project.owner.run("docker", "image", "rm", image, cwd=plain_project.folder)
     _, command, name = ending(result, "has the user nobody")
     assert name == "base-image-user"
     assert image in command

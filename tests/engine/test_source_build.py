@@ -60,15 +60,28 @@ def sources(open_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Torc
 
 
 @pytest.fixture(scope="module")
-def source_project(project: MakeProject, sources: TorchSources) -> tuple[Project, str]:
-    """A project for the CPU whose stand-in was compiled from a folder of this machine; the log."""
+def source_project(project: MakeProject, sources: TorchSources) -> Iterator[tuple[Project, str]]:
+    """A project for the CPU whose stand-in was compiled from a folder of this machine; the log.
+
+    What it is compiled in is an image of one's own, which ends with another user than root.
+    """
+    own = "hearth-tests:own-build"
     new = project(
         light=True,
         accelerator="cpu",
-        env={"LOCAL_SOURCES_DIR": f"'{sources.folder}'", "GIT_MIRROR": "/mnt/sources"},
+        env={
+            "LOCAL_SOURCES_DIR": f"'{sources.folder}'",
+            "GIT_MIRROR": "/mnt/sources",
+            "BUILD_IMAGE": own,
+        },
         **ANSWERS,
     )
-    return new, new.build()
+    default = re.findall(r"(?m)^ARG BUILD_IMAGE=(.*)", (new.docker / "Dockerfile").read_text())
+    text = f"FROM {default[0]}\nUSER nobody\n"
+    made = run("docker", "build", "--tag", own, "-", input=text)
+    assert made.returncode == 0, made.stderr
+    yield new, new.build()
+    run("docker", "image", "rm", own)
 
 
 @pytest.fixture
