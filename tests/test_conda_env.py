@@ -336,6 +336,31 @@ def test_what_an_import_took_and_no_channel_has_stops_itself_only(
     assert project.read("environment.yml") == f"{MAIN}  - numpy\n"
 
 
+# A numpy of the time before the project's Python.
+OLD = record("numpy", "1.19.2", "py38h0_0", ["python_abi 3.8"])
+
+
+def test_a_version_of_an_import_that_fits_nothing_stops_itself_only(
+    project: Dependencies, env: Said
+) -> None:
+    project.offer([OLD, *CHANNEL, record("scipy")])
+    project.write("environment.yml", MAIN)
+    project.write("theirs.yml", "dependencies: [scipy=1.*, numpy=1.19.2]\n")
+    env("take", ".", ANSWERS, "theirs.yml")
+    said = env("lock")
+    assert "theirs.yml: numpy=1.19.2: taken without its version, which does not fit" in said
+    assert "scipy" not in said
+    assert project.read("environment.yml") == f"{MAIN}  - scipy=1.*\n  - numpy\n"
+    assert "numpy 1.26.4" in project.parts()["runtime"]
+
+
+def test_a_version_of_the_user_that_fits_nothing_is_told(project: Dependencies, env: Said) -> None:
+    project.offer([OLD, *CHANNEL])
+    project.write("environment.yml", f"{MAIN}  - numpy=1.19.2\n")
+    assert "numpy-1.19.2-py38h0_0 needs python_abi 3.8" in env.refused("lock")
+    assert project.read("environment.yml") == f"{MAIN}  - numpy=1.19.2\n"
+
+
 def test_a_line_that_the_user_has_edited_is_not_removed(project: Dependencies, env: Said) -> None:
     project.write("environment.yml", MAIN)
     project.write("theirs.yml", "dependencies: [numppy]\n")
@@ -348,7 +373,8 @@ def test_a_line_that_the_user_has_edited_is_not_removed(project: Dependencies, e
 def test_an_import_leaves_out_what_no_channel_has(
     project: Dependencies, env: Said, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    project.write("theirs.yml", "dependencies: [numppy, scipy, ruff=0.12]\n")
+    project.offer([record("libblas", "0.1", depends=["python_abi 3.8"]), *CHANNEL])
+    project.write("theirs.yml", "dependencies: [numppy, scipy, libblas=0.1, ruff=0.12]\n")
     project.write("environment.yml", f"{MAIN}  - numpy\n")
     env("lock")
     assert conda_env.main(["plan-import", ".", ANSWERS, "theirs.yml"]) == 0
@@ -357,7 +383,9 @@ def test_an_import_leaves_out_what_no_channel_has(
     assert left.keys() == {"numppy", "scipy"}
     assert left["numppy"].endswith("the nearest name is numpy")
     assert left["scipy"].endswith("if PyPI has it, run: ./template.sh add --pip scipy")
-    assert plan["files"]["environment.yml"] == f"{MAIN}  - numpy\n  - ruff=0.12\n"
+    lines = f"{MAIN}  - numpy\n  - libblas\n  - ruff=0.12\n"
+    assert plan["files"]["environment.yml"] == lines
+    assert [entry["text"] for entry in plan["changed"]] == ["libblas=0.1"]
     assert "numppy" not in plan["files"]["imported.json"]
 
 

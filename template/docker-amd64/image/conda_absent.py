@@ -1,6 +1,6 @@
-"""What the channels of conda lack: where the files ask for it, what is like it, and what then.
+"""What cannot be had of conda's channels: where the files ask for it, what is like it, what then.
 
-conda_env.py calls it when micromamba finds no package, or no version, for a line. It runs in the
+conda_env.py calls it when micromamba finds no package, no version or no solution. It runs in the
 tools container, beside micromamba.
 """
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import conda_file
 from conda_file import CUDA, DEV, MAIN, NO_DEFAULTS
+from conda_intake import LOOSENED, without_version
 from intake import record
 from intake.found import CONDA
 from intake.found import DEV as FOR_DEV
@@ -21,7 +22,7 @@ from intake.found import MAIN as FOR_ALL
 from intake.names import MISNAMED, name_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
 LETTERS = 2  # that a name is looked for by: the first ones are seldom misspelt
@@ -139,13 +140,41 @@ def leave_out(folder: Path, absent: Iterable[Absent]) -> list[str]:
 
 def removed(path: Path, line: str) -> bool:
     """Whether a line could be removed from an environment file: the user may have edited it."""
-    text = conda_file.load(path)
+    text = conda_file.load(path) if path.exists() else ""
     if line not in conda_file.parse(text, path.name).conda:
         return False
     conda_file.save(path, conda_file.remove(text, name_of(line), where=path.name))
     return True
 
 
-def reasons(absent: Iterable[Absent]) -> Mapping[str, str]:
-    """Why lines are left out, by the names of their packages."""
-    return {one.name: one.reason() for one in absent}
+# A package in a sentence of the solver: NAME-VERSION-BUILD.
+PACKAGE = re.compile(r"(?<![\w.-])([a-zA-Z0-9_][\w.-]*)-[^-\s]+-[^-\s,;]+")
+
+
+def named_in(problems: Iterable[str]) -> set[str]:
+    """The packages that the solver's sentences are about."""
+    return {name.lower() for problem in problems for name in PACKAGE.findall(problem)}
+
+
+def loosen(folder: Path, problems: Iterable[str]) -> list[str]:
+    """Take the versions from lines of an import that do not go together; a sentence for each.
+
+    Args:
+        folder: dependencies/.
+        problems: the solver's sentences.
+
+    Raises:
+        FileError: an environment file cannot be edited.
+    """
+    names = named_in(problems)
+    said: list[str] = []
+    for source, lists in record.load_record(folder).lines.items():
+        for key, file in FILES.items():
+            for line in lists.get(key, ()):
+                bare = without_version(line)
+                if bare == line or name_of(line) not in names or not removed(folder / file, line):
+                    continue
+                text = conda_file.put(conda_file.load(folder / file), bare, where=file)
+                conda_file.save(folder / file, text)
+                said.append(f"{source}: {line}: {LOOSENED}.")
+    return said

@@ -49,6 +49,8 @@ from uv_project import NAME, project_tables, uv_tables
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from conda_intake import Misfits
+
 VENV = Path("/opt/venv")
 PLATFORM = "linux-64"
 PUBLIC = "https://conda.anaconda.org"
@@ -81,6 +83,15 @@ class AbsentError(UnsolvableError):
         """Keep the lines."""
         super().__init__(sentence)
         self.specs = specs
+
+
+class ConflictError(UnsolvableError):
+    """Packages do not go together; `problems` are the solver's sentences."""
+
+    def __init__(self, sentence: str, problems: Sequence[str]) -> None:
+        """Keep the sentences."""
+        super().__init__(sentence)
+        self.problems = problems
 
 
 class Locked(NamedTuple):
@@ -458,8 +469,8 @@ def explained(answer: dict[str, Any], stderr: str, channels: list[str]) -> Conda
         has = " ".join("=".join(pair) for pair in virtual_packages().items())
         return UnsolvableError(f"{absent[2]} needs {absent[1]}, but the images have {has}.")
     if absent and absent[2]:
-        return UnsolvableError(
-            f"{absent[2]} needs {absent[1]}, which is not in the channels ({asked})."
+        return ConflictError(
+            f"{absent[2]} needs {absent[1]}, which is not in the channels ({asked}).", problems
         )
     if missing := absent or unknown:
         requested = re.findall(r"(?m)nothing provides requested (.+?)\s*$", words)
@@ -475,7 +486,9 @@ def explained(answer: dict[str, Any], stderr: str, channels: list[str]) -> Conda
     if len(said) > 400:  # noqa: PLR2004
         said = said[:400].rsplit(" ", 1)[0] + " ..."
     if problems or "Could not solve" in words:
-        return UnsolvableError(f"No packages fit the environment files: {said.rstrip('.')}.")
+        return ConflictError(
+            f"No packages fit the environment files: {said.rstrip('.')}.", problems
+        )
     return CondaError(f"micromamba failed: {said.rstrip('.')}.")
 
 
@@ -580,10 +593,10 @@ def lock_verb(folder: Path, arguments: Sequence[str]) -> None:
     kept = [] if old is None or upgrade == [] else old.packages
     pins = [f"{name}=={version}={build}" for name, version, build, _ in kept if name not in free]
     suits = [f"{name}{version}" for name, version in limits.items()]
-    try:
-        records = solve_with(files, pins, suits)
-    except AbsentError as error:
-        files, records = solve_without_absent(folder, error, pins, suits)
+    if old:
+        records = solve_or_name(folder, files, pins, suits)
+    else:
+        files, records = solve_first(folder, suits)
     channels = channels_of(files)
     parts = {
         part: [locked(record, channels) for record in group]
@@ -618,49 +631,67 @@ def solve_with(
     return records
 
 
-def solve_without_absent(
-    folder: Path, error: AbsentError, pins: list[str], limits: list[str]
-) -> tuple[dict[str, Environment], list[dict[str, Any]]]:
-    """Solve without the lines of an import that no channel has; they are left out, and said.
-
-    That is so for the first lock alone: later a channel may lack a package for a day.
+def solve_or_name(
+    folder: Path, files: dict[str, Environment], pins: list[str], limits: list[str]
+) -> list[dict[str, Any]]:
+    """Solve, or name the lines that no channel has anything for, with their places.
 
     Raises:
-        CondaError: the user has written the line, or there is a lock.
+        CondaError: there is no solution.
     """
     import conda_absent  # noqa: PLC0415  not in the dev image, where this program edits files only
+
+    try:
+        return solve_with(files, pins, limits)
+    except AbsentError as error:
+        absent = conda_absent.look_up(error.specs, channels_of(files))
+        sentences = [one.sentence(folder) for one in absent] or [str(error)]
+        say(*sentences[1:])
+        raise CondaError(sentences[0]) from None
+
+
+def solve_first(
+    folder: Path, limits: list[str]
+) -> tuple[dict[str, Environment], list[dict[str, Any]]]:
+    """Solve without a lock: what an import took stops itself, not the rest, and is said.
+
+    A line that no channel has is left out; one whose version does not fit loses the version. Once
+    there is a lock, nothing is changed: a channel may lack a package for a day.
+    """
+    import conda_absent  # noqa: PLC0415
 
     while True:
-        absent = conda_absent.look_up(error.specs, channels_of(read(folder)))
-        first = not (folder / CONDA_LOCK).exists()
-        notes = conda_absent.leave_out(folder, absent) if first else []
-        say(*notes)
-        if not notes:
-            sentences = [one.sentence(folder) for one in absent] or [str(error)]
-            say(*sentences[1:])
-            raise CondaError(sentences[0])
         files = read(folder)
         try:
-            return files, solve_with(files, pins, limits)
-        except AbsentError as again:
-            error = again
+            return files, solve_with(files, [], limits)
+        except AbsentError as error:
+            absent = conda_absent.look_up(error.specs, channels_of(files))
+            notes = conda_absent.leave_out(folder, absent)
+        except ConflictError as error:
+            notes = conda_absent.loosen(folder, error.problems)
+        say(*notes)
+        if not notes:
+            return files, solve_or_name(folder, files, [], limits)
 
 
-def absent_from(folder: Path, texts: Mapping[str, str]) -> Mapping[str, str]:
-    """The names that no channel has once the environment files have these texts, and why not.
+def misfits(folder: Path, texts: Mapping[str, str]) -> Misfits:
+    """What cannot be had once the environment files have these texts.
 
-    {} if that cannot be known: the lock that follows says what is wrong.
+    Nothing if that cannot be known: the lock that follows says what is wrong.
     """
-    import conda_absent  # noqa: PLC0415  not in the dev image, where this program edits files only
+    import conda_absent  # noqa: PLC0415
 
     files = read(folder) | {name: conda_file.parse(text, name) for name, text in texts.items()}
     try:
         solve(files, [])
     except AbsentError as error:
-        return conda_absent.reasons(conda_absent.look_up(error.specs, channels_of(files)))
+        absent = conda_absent.look_up(error.specs, channels_of(files))
+        return {one.name: one.reason() for one in absent}, set()
+    except ConflictError as error:
+        return {}, conda_absent.named_in(error.problems)
     except CondaError:
         pass
-    return {}
+    return {}, set()
 
 
 def changes(old: list[Locked], new: list[Locked]) -> list[str]:
@@ -784,7 +815,7 @@ def plan_import_verb(folder: Path, arguments: Sequence[str]) -> None:
     wanted = Wanted.of_project(json.loads(arguments[1]))
     plan = conda_intake.plan(
         *(folder, Path(arguments[0]), arguments[2:], wanted),
-        absent=lambda texts: absent_from(folder, texts),
+        misfits=lambda texts: misfits(folder, texts),
     )
     print(json.dumps(plan))
 

@@ -6,14 +6,14 @@ packaging: Copier's, and the one of the build stages.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import conda_file
 from conda_file import DEV, MAIN
 from intake import discovery, found, reader, record
-from intake.names import name_of, pip_name
+from intake.names import SPEC, name_of, pip_name
 from intake.record import Change
 
 if TYPE_CHECKING:
@@ -72,7 +72,9 @@ def take(folder: Path, root: Path, files: Sequence[ListFile], wanted: Wanted) ->
     return Taken(names, notes, broken)
 
 
-Missing = Mapping[str, str]  # why no channel has a package, by its name
+# Why no channel has a package, by its name; and the packages whose versions do not fit.
+Misfits = tuple[Mapping[str, str], Set[str]]
+LOOSENED = "taken without its version, which does not fit the other packages"
 
 
 def plan(
@@ -81,18 +83,18 @@ def plan(
     asked: Sequence[str],
     wanted: Wanted,
     *,
-    absent: Callable[[Mapping[str, str]], Missing] = lambda _: {},
+    misfits: Callable[[Mapping[str, str]], Misfits] = lambda _: ({}, set()),
 ) -> dict[str, object]:
     """What an import of files would do to the environment files, as the host shows and writes it.
 
-    A line that no channel has stops itself, not the rest: it is left out with the reason.
+    A line that cannot be had stops itself, not the rest: it is left out, or loses its version.
 
     Args:
         folder: dependencies/.
         root: the folder that the files' paths are relative to.
         asked: the files; without any, those found and those imported before.
         wanted: the answers.
-        absent: what no channel has of the new texts of environment files.
+        misfits: what cannot be had with the new texts of the environment files.
 
     Raises:
         FileError: one of the environment files cannot be edited.
@@ -104,7 +106,7 @@ def plan(
         changes = record.changes(before, taken, files)
         texts = new_texts(folder, changes)
         asks = any(change.put for key, change in changes.items() if key.startswith(found.CONDA))
-        fewer = without(taken, absent(texts)) if asks and texts else taken
+        fewer = without(taken, misfits(texts)) if asks and texts else taken
         if fewer == taken:
             return record.plan(taken, record.after(before, root, taken, files), texts)
         taken = fewer
@@ -121,16 +123,29 @@ def new_texts(folder: Path, changes: Mapping[str, Change]) -> dict[str, str]:
     return texts
 
 
-def without(taken: Intake, missing: Missing) -> Intake:
-    """What was read, where the lines that no channel has are left out."""
+def without(taken: Intake, misfits: Misfits) -> Intake:
+    """What was read, where lines are left out or have no version, as they cannot be had."""
+    missing, misfit = misfits
     entries = []
     for entry in taken.entries:
-        verdict = entry.verdict
-        name = name_of(verdict.becomes) if verdict.kind == found.CONDA else ""
-        if name in missing:
-            entry = replace(entry, verdict=found.left_out(missing[name]))  # noqa: PLW2901
-        entries.append(entry)
+        line = entry.verdict.becomes if entry.verdict.kind == found.CONDA else ""
+        bare = without_version(line)
+        if name_of(line) in missing:
+            verdict = found.left_out(missing[name_of(line)])
+        elif name_of(line) in misfit and bare != line:
+            verdict = found.Verdict(found.CHANGED, LOOSENED, bare, found.CONDA)
+        else:
+            verdict = entry.verdict
+        entries.append(replace(entry, verdict=verdict))
     return replace(taken, entries=entries)
+
+
+def without_version(line: str) -> str:
+    """A spec of conda's with its channel and its name only."""
+    match = SPEC.fullmatch(line.strip())
+    if match is None:
+        return line
+    return f"{match[1]}::{match[2]}" if match[1] else match[2]
 
 
 def merged(text: str, changes: Mapping[str, Change], group: str, where: str) -> str:
