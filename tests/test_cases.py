@@ -12,12 +12,16 @@ Each file of cases/ is a project that an earlier Hearth failed on, or one with a
                 sources: where it takes these from
                 limits: lists of [tool.uv] in dependencies/ that decide versions
                 built_with_torch: packages whose build imports PyTorch
+
+With HEARTH_CASES=uv, uv resolves each case from the real index instead of taking every line. A case
+whose Python this machine lacks is skipped then.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +37,7 @@ from host import pip_packages
 from host.project import Project, StopError, code_folder, read_project
 from project_metadata import LIMITS
 from tests.conftest import ROOT, Generate
+from tests.support.process import run
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -40,6 +45,7 @@ else:
     import tomli as tomllib
 
 CASES = {file.stem: file for file in sorted((ROOT / "tests/cases").glob("*.yml"))}
+REAL_UV = os.environ.get("HEARTH_CASES") == "uv"
 USUAL = {"accelerator": "cpu", "torch_version": "none", "python_version": "3.11"}
 PROGRAMS: dict[str, Callable[[list[str]], int]] = {
     "project_lock.py": project_lock.main,
@@ -67,8 +73,12 @@ def _no_containers(monkeypatch: pytest.MonkeyPatch) -> None:
         return ""
 
     monkeypatch.setattr(pip_packages, "tools", tools)
-    monkeypatch.setattr(import_files.Lock, "fails", every_line)
-    monkeypatch.setattr(project_lock, "uv", lambda *_: None)
+    if REAL_UV:
+        beside = Path(sys.executable).parent
+        monkeypatch.setenv("PATH", f"{beside}{os.pathsep}{os.environ['PATH']}")
+    else:
+        monkeypatch.setattr(import_files.Lock, "fails", every_line)
+        monkeypatch.setattr(project_lock, "uv", lambda *_: None)
 
 
 @pytest.mark.usefixtures("_no_containers")
@@ -93,7 +103,10 @@ def test_a_project_with_these_files_gets_its_packages(
     with (folder / "docker-amd64/.env").open("a") as env:
         env.writelines(f"{key}={value}\n" for key, value in case.get("env", {}).items())
 
-    found = after_first_lock(read_project(folder / "docker-amd64"))
+    project = read_project(folder / "docker-amd64")
+    if REAL_UV and not has_python(project):
+        pytest.skip("uv has no such Python here")
+    found = after_first_lock(project)
     said = "".join(capfd.readouterr())
     assert [text for text in expect.get("said", ()) if text not in said] == [], said
     assert [text for text in expect.get("unsaid", ()) if text in said] == [], said
@@ -102,6 +115,12 @@ def test_a_project_with_these_files_gets_its_packages(
     wanted = {key: value for key, value in expect.items() if key not in {"said", "unsaid"}}
     assert {key: value for key, value in found.items() if value} == wanted
     assert {path: (folder / path).read_bytes() for path in files} == files
+
+
+def has_python(project: Project) -> bool:
+    """Whether this machine has the Python of a project's images."""
+    find = ("uv", "python", "find", "--no-python-downloads", str(project.answers["python"]))
+    return run(*find).returncode == 0
 
 
 def after_first_lock(project: Project) -> dict[str, Any]:
