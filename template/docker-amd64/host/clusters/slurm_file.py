@@ -322,15 +322,14 @@ def tasks(job: Job) -> list[str]:
     lines = call_of_srun(job)
     if not request.requeue:
         return lines
-    wait = "wait $! || status=$?"
     again = "$warned && $status != 0 && ${SLURM_RESTART_COUNT:-0} -lt"
     return [
         "# The program gets the warning as SIGTERM: the rest of the time is for a checkpoint.",
         "warned=''; trap 'warned=yes; scancel --signal=TERM \"$SLURM_JOB_ID\"' USR1",
         *lines[:-1],
         f"{lines[-1]} &",
-        f"status=0; {wait}",
-        f"while kill -0 $! 2>/dev/null; do status=0; {wait}; done # a trap ends a wait",
+        "while kill -0 $! 2>/dev/null; do wait $! || true; done # a trap ends a wait",
+        "status=0; wait $! || status=$? # which bash remembers",
         f"# Not finished in time: again, {request.requeue} times at most.",
         f"if [[ {again} {request.requeue} ]]; then",
         *(["    clean # now, because this ends the script"] if temporary(job) else []),
