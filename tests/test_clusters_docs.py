@@ -56,7 +56,7 @@ def test_each_verb_and_each_failure_exists() -> None:
     verbs = {verb.name for _, group in GROUPS for verb in group}
     assert set(re.findall(r"template\.sh ([a-z][a-z-]*)", TEXT)) <= verbs
     ids = re.findall(r"`((?:cluster|site)-[a-z-]+)`", section("If something fails"))
-    assert len(ids) >= 5
+    assert ids
     assert {*ids} <= {row.name for row in table()}
 
 
