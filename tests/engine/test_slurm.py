@@ -305,23 +305,24 @@ def test_tasks_of_airflow_submit_jobs_and_get_their_ends(site: Site) -> None:
         assert site.slurm.job(number)["JobName"] == name
 
 
-def test_a_job_has_the_image_that_was_published(site: Site, registry: Registry) -> None:
-    """Apptainer makes the SIF of what the registry has, by its digest."""
+def test_a_sif_is_made_of_what_the_registry_has(site: Site, registry: Registry) -> None:
     published, file = f"{registry.address}/team/demo", "docker-amd64/deploy/site.toml"
     before = (site.project.folder / file).read_text()
     site.project.ok("publish", published)
+    digest = registry.digest("team/demo", "latest")
+    registry.forget()  # the engine has it no more
     site.project.write(file, before.replace("[image]", f'[image]\nname = "{published}"'))
     try:
         made = site.project.ok("sif").strip()
-        record = site.submit("published", "--dirty", "python", "-m", "demo.place")
+        script = site.project.ok("submit", "--dry-run", "--dirty", "python", "-m", "demo.place")
     finally:
         site.project.write(file, before)
-    site.end(record)
-    digest = registry.digest("team/demo", "latest")
-    assert record["image"] == made
     assert json.loads(Path(f"{made}.json").read_text())["digest"] == digest
-    assert f"# Image: {digest}" in (site.folder("published") / "job.sh").read_text()
-    assert [one["version"] for one in site.printed("published")] == ["committed"]
+    assert f"# Image: {digest}" in script
+    assert made in script
+    what = "import sys, torch; print(sys.prefix, torch.ones(2).sum().item())"
+    said = site.slurm.call("apptainer", "exec", made, "python", "-c", what, cwd=Path("/"))
+    assert said.split() == ["/opt/venv", "2.0"]
 
 
 def test_what_slurm_would_refuse_or_never_start_is_refused(site: Site) -> None:
