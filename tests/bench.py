@@ -554,9 +554,8 @@ def bench_extras(folder: Path, runs: int) -> dict[str, Any]:
                 times += seconds(lambda: made.ok("up"), 1)
             found[f"up {name} extras (s)"] = times
             start = ("docker", "run", "--rm", "--env", "HOME=/tmp")
-            image = made.image("dev")
-            through = seconds(lambda: must(*start, image, "true"), runs)
-            bare = seconds(lambda: must(*start, "--entrypoint", "true", image), runs)
+            through = seconds(partial(must, *start, made.image("dev"), "true"), runs)
+            bare = seconds(partial(must, *start, "--entrypoint", "true", made.image("dev")), runs)
             found[f"  entrypoint of dev {name} adds (s)"] = [
                 statistics.median(through) - statistics.median(bare)
             ]

@@ -252,7 +252,8 @@ def blemishes(path: str, text: str) -> Iterator[str]:
     for line in text.split("\n"):
         if line != line.rstrip():
             yield f"a trailing blank: {line!r}"
-        if len(line) > 140 and not path.endswith(".md"):
+        # A command of the table of failures is one line.
+        if len(line) > (170 if "/known_failures/" in path else 140) and not path.endswith(".md"):
             yield f"a line of {len(line)} characters: {line[:60]}..."
 
 
