@@ -88,7 +88,10 @@ def faults(browser: Page) -> Iterator[list[str]]:
         "console": lambda one: seen.append(one.text) if one.type == "error" else None,
         "pageerror": lambda one: seen.append(str(one)),
         "request": lambda one: None if local(one.url) else seen.append(one.url),
-        "requestfailed": lambda one: seen.append(one.url),
+        # Leaving a page ends what it still loads.
+        "requestfailed": lambda one: (
+            None if one.failure == "net::ERR_ABORTED" else seen.append(one.url)
+        ),
     }
     for event, listener in listeners.items():
         browser.on(event, listener)  # type: ignore[call-overload]
