@@ -621,22 +621,36 @@ def bench_configurator(folder: Path, runs: int) -> dict[str, Any]:
     }
 
 
+PARTS = {
+    "copy": bench_copy,
+    "update": bench_update,
+    "configurator": bench_configurator,
+    "engine": bench_engine,
+    "extras": bench_extras,
+    "neighbours": bench_neighbours,
+}
+CHROMIUM = {"configurator"}
+ENGINE = {"engine", "extras", "neighbours"}
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--output", type=Path, default=ROOT / "bench.json")
+    parser.add_argument(
+        "--only", choices=PARTS, nargs="+", default=[*PARTS], metavar="PART", help=", ".join(PARTS)
+    )
     options = parser.parse_args()
-    parts = [bench_copy, bench_update]
-    if chromium():
-        parts.append(bench_configurator)
-    else:
+    wanted = set(options.only)
+    if not chromium() and CHROMIUM & wanted:
         print("Left out what needs Chromium.", file=sys.stderr)
+        wanted -= CHROMIUM
     problem = engine_problem()
-    if problem:
+    if problem and ENGINE & wanted:
         print(f"Left out what needs an engine: {problem}.", file=sys.stderr)
-    else:
-        parts += [bench_engine, bench_extras, bench_neighbours]
+        wanted -= ENGINE
+    parts = [part for name, part in PARTS.items() if name in wanted]
     folder = Path(tempfile.mkdtemp(prefix="hearth-bench-"))
     folder.chmod(0o755)
     found: dict[str, list[float]] = {}

@@ -6,6 +6,7 @@ import ast
 import ctypes
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -343,8 +344,9 @@ def test_the_kernel_tells_its_driver_when_the_library_cannot(
         ("daemon-down", ("docker", "plugin"), "engine is not running", "start"),
         ("rootless-down", ("docker-rootless", "plugin"), "engine is not running", "--user start"),
         ("no-permission", ("docker", "plugin"), "may not talk", "usermod -aG docker"),
-        ("no-compose", ("docker", "none"), "no Compose plugin", "compose"),
-        ("compose-v1", ("docker", "v1"), "docker-compose 1", "compose"),
+        # Debian 12 has no package with Compose 2.
+        ("no-compose", ("docker", "none"), "no Compose plugin", "compose|get.docker.com"),
+        ("compose-v1", ("docker", "v1"), "docker-compose 1", "compose|get.docker.com"),
         ("standalone", ("docker", "standalone"), "", ""),
         ("nonsense", ("docker", "none"), "failed", "docker info"),
         ("odd", ("none", "none"), "odd", "docker info"),
@@ -356,7 +358,7 @@ def test_an_engine_is_named_and_its_trouble_explained(
     engine = facts_of(environment(tmp_path / "bin", engine=name))["engine"]
     assert (engine["kind"], engine["compose"]) == found
     assert problem in engine["problem"]
-    assert fix in engine["fix"]
+    assert re.search(fix, engine["fix"])
     assert bool(engine["problem"]) == bool(engine["fix"]) == bool(problem)
 
 

@@ -333,8 +333,9 @@ class History:
         """What the person did not touch is as in a fresh copy, and nothing else is left."""
         touched = {*self.lines, *self.deleted, *self.renamed, ".copier-answers.yml"}
         touched |= {*map(self.at, touched), *(RENAMED.get(name, name) for name in touched)}
-        # A tool for the dev image moves with another package manager, whoever has added it.
-        lists = ("pyproject.toml", "environment.yml", "environment-dev.yml")
+        # A tool for the dev image moves with another package manager, whoever has added it; that
+        # is recorded.
+        lists = ("pyproject.toml", "environment.yml", "environment-dev.yml", "imported.json")
         touched |= {f"{DEPENDENCIES}/{name}" for name in lists}
         names = {*git(fresh, "ls-files").splitlines()}
         left = {*git(self.project, "ls-files").splitlines()} - names - touched

@@ -220,6 +220,11 @@ def test_an_image_with_a_person_in_it_is_not_taken(author: Project, registry: Re
     )
 
 
+def test_publish_needs_a_name_without_which_pull_offers_what_is_here(author: Project) -> None:
+    assert advice(author.sh("publish"))[0] == "publish needs NAME[:TAG]."
+    assert "is on this machine." in author.ok("pull")
+
+
 @pytest.mark.parametrize("verb", ["publish", "pull"])
 def test_a_registry_that_wants_a_login(author: Project, tmp_path: Path, verb: str) -> None:
     closed = Registry(tmp_path, password=True)
@@ -256,7 +261,6 @@ def test_a_tag_that_the_registry_does_not_have(author: Project, registry: Regist
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ([], "{} needs NAME[:TAG]."),
         (["one/two", "three/four"], "{} does not know three/four."),
         (["shared-work"], '"shared-work" does not name an image in a registry'),
         (["Registry/Team/Work"], '"Registry/Team/Work" does not name an image in a registry'),
