@@ -113,7 +113,7 @@ def pack(folder: Path) -> None:
 
 def bench_copy(folder: Path, runs: int) -> dict[str, Any]:
     """Copier with questions, tables and hook against Copier with the rendered files alone."""
-    hearth = snapshot(folder / "hearth")
+    hearth = folder / "hearth"
     rendered = folder / "rendered"
     copier("--skip-tasks", "--vcs-ref", "HEAD", hearth, folder=rendered)
     plain = plain_template(rendered, folder / "plain")
@@ -171,7 +171,7 @@ CHANGES: dict[str, Callable[[Path], None]] = {
 def bench_update(folder: Path, runs: int) -> dict[str, Any]:
     """`template.sh update` where the template changes, drops or renames a file that was edited.
 
-    Beside it, Copier's own update of the rendered files alone.
+    Beside it, Copier's own update of the rendered files alone, which bench_copy leaves here.
     """
     script = ("docker-amd64/template.sh", "update", "-y")
     alone = (sys.executable, "-m", "copier", "update", "--quiet", "--defaults")
@@ -642,7 +642,7 @@ def main() -> None:
         "--only", choices=PARTS, nargs="+", default=[*PARTS], metavar="PART", help=", ".join(PARTS)
     )
     options = parser.parse_args()
-    wanted = set(options.only)
+    wanted = {*options.only, *(["copy"] if "update" in options.only else [])}
     if not chromium() and CHROMIUM & wanted:
         print("Left out what needs Chromium.", file=sys.stderr)
         wanted -= CHROMIUM
@@ -655,6 +655,7 @@ def main() -> None:
     folder.chmod(0o755)
     found: dict[str, list[float]] = {}
     try:
+        snapshot(folder / "hearth")
         for part in parts:  # each is printed when it is known, since the next one takes minutes
             rows = part(folder, options.runs)
             found |= rows
