@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from .ask import capture, command, read_json, read_text
 from .compose import show
-from .engine_words import PODMAN, engine_program
+from .engine_words import PODMAN, ask_engine, engine_program
 from .files import write_file
 from .images import Pinnable, digest_of
 from .project import me
@@ -22,21 +22,28 @@ if TYPE_CHECKING:
 PIPELINE = "image.gitlab-ci.yml"
 SCANNER = "SCANNER_IMAGE"  # its name in compose.pins.yaml
 DIGEST = "sha256:[0-9a-f]{64}"
-LIMIT = 30  # seconds that a registry may take to answer
+LIMIT = 10  # seconds that a registry may take to answer
 
 
 def digest_in_registry(project: Project, name: str, otherwise: str) -> str:
     """NAME@sha256:... as its registry has it now; "" where that is not known, which is said.
 
-    Where this machine reaches no registry, its engine may: then the image is pulled.
+    Where this machine reaches no registry, its engine may: then the image is pulled. These images
+    are of one registry: behind a firewall, each build waits for the first one only.
     """
+    if not project.registry_answers:
+        show(f"No registry tells the digest of {name}: {otherwise}.")
+        return ""
     if engine_program() != PODMAN:
         # Of {{.Manifest.Digest}}, buildx makes its own report.
         words = ["docker", "buildx", "imagetools", "inspect", "--format", "{{json .Manifest}}"]
         found = str(read_json(command([*words, name], LIMIT).out).get("digest"))
         if re.fullmatch(DIGEST, found):
             return f"{name}@{found}"
-    return digest_of(project, name, otherwise)
+    found = digest_of(project, name, otherwise)
+    made_here = not found and not ask_engine("image", "inspect", name).returncode
+    project.registry_answers = bool(found) or made_here
+    return found
 
 
 def scanner(project: Project) -> dict[str, Pinnable]:

@@ -137,6 +137,7 @@ class Project:
         self._settings: Settings | None = None
         self.workspace = ""  # with -W NAME, what a verb is about
         self.is_pinned = False  # by this call of template.sh
+        self.registry_answers = True  # as far as this call knows
         self.trusts_lock = False  # in CI the build itself finds out whether a lock is stale
 
     @property
