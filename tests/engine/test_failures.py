@@ -404,6 +404,13 @@ def test_a_base_image_with_a_user_of_its_own(plain_project: Project) -> None:
     assert image in command
 
 
+def test_a_base_image_that_moves_pythons_home_is_built_and_runs(plain_project: Project) -> None:
+    with base_image(plain_project, "ENV PYTHONHOME=/nowhere") as image:
+        env = {"BASE_IMAGE": image}
+        assert plain_project.sh("build", "runtime", env=env).returncode == 0
+        assert plain_project.sh("run", "python", "-c", "import json", env=env).returncode == 0
+
+
 @pytest.mark.parametrize("command", ["config", "up", "build"])
 def test_without_env_plain_docker_compose_names_the_command_to_run(
     plain_project: Project, command: str
