@@ -239,6 +239,19 @@ def isolation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def _own_environment() -> Iterator[None]:
+    """Give back the variables as they were: the hook sets some for what it starts.
+
+    Which test comes next in a process differs from run to run.
+    """
+    before = dict(os.environ)
+    yield
+    if os.environ != before:
+        os.environ.clear()
+        os.environ.update(before)
+
+
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory, isolation: None) -> Path:
     """The working tree, committed or not, as a Git repository whose newest version is v999.0.0.
