@@ -22,9 +22,10 @@ sys.path.insert(1, "/opt/tools")
 import project_requirements
 from intake import requirement as rules
 from intake.found import CONDA, MAIN, PIP, Entry, Place, Wanted, grouped
+from intake.text import exit_status, say
 from project_declared import MetadataError, requirement
 from project_metadata import FIND_LINKS
-from project_requirements import CODE, DEPENDENCIES, say
+from project_requirements import CODE, DEPENDENCIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -54,6 +55,27 @@ def settled(lines: Iterable[str], where: str, wanted: Wanted) -> tuple[list[str]
     return kept, [f"{where}: {note}" for note in grouped(entries)]
 
 
+def read_project(options: argparse.Namespace) -> None:
+    """Write what the project requires into its lists, and say what was left out.
+
+    Raises:
+        MetadataError: the project does not tell what it needs, or names a password.
+    """
+    wanted = Wanted.of_project(json.loads(options.project))
+    found = project_requirements.read(
+        options.code,
+        options.dependencies,
+        lambda lines, where: settled(lines, where, wanted),
+        add=f"{options.template_sh} add",
+        python=wanted.python,
+        torch=wanted.torch,
+    )
+    for key in ({FIND_LINKS} & found.limits.keys()) | found.tables.keys():
+        say(f"pyproject.toml: {key} of [tool.uv] is not taken with conda.")
+    for note in found.notes:
+        say(note)
+
+
 def main(arguments: Sequence[str]) -> int:
     """Do what the text of the module says."""
     parser = argparse.ArgumentParser(prog="conda_project.py")
@@ -64,24 +86,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     # uv runs build backends here, and the environment of conda is in other images.
     os.environ.pop("UV_PYTHON", None)
-    wanted = Wanted.of_project(json.loads(options.project))
-    try:
-        found = project_requirements.read(
-            options.code,
-            options.dependencies,
-            lambda lines, where: settled(lines, where, wanted),
-            add=f"{options.template_sh} add",
-            python=wanted.python,
-            torch=wanted.torch,
-        )
-        for key in ({FIND_LINKS} & found.limits.keys()) | found.tables.keys():
-            say(f"pyproject.toml: {key} of [tool.uv] is not taken with conda.")
-        for note in found.notes:
-            say(note)
-    except MetadataError as error:
-        say(str(error))
-        return 1
-    return 0
+    return exit_status(lambda: read_project(options), MetadataError)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ from intake import reader, record
 from intake.discovery import discover
 from intake.found import CONSTRAINT, FIND_LINKS, INDEX, PIP, Wanted, left_out, settled
 from intake.names import pip_name
-from intake.text import FileError, without_secret
+from intake.text import FileError, exit_status, say, without_secret
 from project_backend import IMPORTED
 
 if TYPE_CHECKING:
@@ -424,9 +424,17 @@ def lists_packages(dependencies: Path) -> bool:
         return True  # uv says what is wrong
 
 
-def say(text: str) -> None:
-    """Print for the user."""
-    print(text, file=sys.stderr, flush=True)
+def read_files(options: argparse.Namespace) -> dict[str, Any]:
+    """What the files of the command line, or those of the code, bring into the project's lists.
+
+    Raises:
+        FileError: a file cannot be read, or has a password.
+    """
+    wanted = Wanted.of_project(options.project)
+    if options.first and lists_packages(options.dependencies):
+        found = discover(options.code, ".", wanted.manager)
+        return {"read": [], "found": [file.path for file in found if file.taken]}
+    return plan(options.code, options.dependencies, options.file, wanted, first=options.first)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -438,20 +446,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--first", action="store_true")
     parser.add_argument("file", nargs="*")
     options = parser.parse_args(arguments)
-    wanted = Wanted.of_project(options.project)
-    try:
-        if options.first and lists_packages(options.dependencies):
-            found = discover(options.code, ".", wanted.manager)
-            print(json.dumps({"read": [], "found": [file.path for file in found if file.taken]}))
-        else:
-            said = plan(
-                options.code, options.dependencies, options.file, wanted, first=options.first
-            )
-            print(json.dumps(said))
-    except FileError as error:
-        say(str(error))
-        return 1
-    return 0
+    return exit_status(lambda: print(json.dumps(read_files(options))), FileError)
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ from intake.found import (
     grouped,
     shortened,
 )
-from intake.text import FileError
+from intake.text import FileError, exit_status, say
 from project_backend import copy_small_files
 from project_declared import MetadataError, own_name, parse_toml, read_toml, requirement
 from project_metadata import BUILDS, kind_of
@@ -58,7 +58,6 @@ from project_requirements import (
     RECORD,
     for_all,
     limits_in,
-    say,
     tables_in,
 )
 from uv_project import NAME
@@ -457,14 +456,8 @@ def main(arguments: Sequence[str]) -> int:
     adding.add_argument("--dev", action="store_true")
     adding.add_argument("name", nargs="+")
     options = parser.parse_args(arguments)
-    try:
-        {"read": read, "lock": lock, "add": add}[options.verb](
-            options.code, options.dependencies, options
-        )
-    except MetadataError as error:
-        say(str(error))
-        return 1
-    return 0
+    verb = {"read": read, "lock": lock, "add": add}[options.verb]
+    return exit_status(lambda: verb(options.code, options.dependencies, options), MetadataError)
 
 
 if __name__ == "__main__":

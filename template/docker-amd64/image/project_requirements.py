@@ -10,13 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from packaging.requirements import InvalidRequirement, Requirement
 
-from intake.text import has_secret, without_secret
+from intake.text import has_secret, say, without_secret
 from project_declared import Declared, MetadataError, names_in, read_toml
 from project_metadata import (
     BUILDS,
@@ -47,11 +46,6 @@ HEAD = """\
 # build needs the code. ./template.sh lock, add and build write this file: edit those, not this.
 """
 MOST_CHANGES = 8  # in one line
-
-
-def say(text: str) -> None:
-    """Print for the user."""
-    print(text, file=sys.stderr, flush=True)
 
 
 def text_of(found: Declared) -> str:

@@ -39,6 +39,7 @@ from intake.found import (
     grouped,
     shortened,
 )
+from intake.text import exit_status, say
 from project_backend import build_requirements
 from project_declared import FILES, Declared, MetadataError, index_of, names_in, requirement
 from project_metadata import CONSTRAINTS, Reader, kind_of, main_file
@@ -48,7 +49,6 @@ from project_requirements import (
     addresses_of,
     digests,
     refuse_passwords,
-    say,
     take_sources,
     unique,
 )
@@ -152,12 +152,10 @@ def main(arguments: Sequence[str]) -> int:
     answers = Wanted.of_project(json.loads(options.project))
     python = answers.python or ".".join(map(str, sys.version_info[:2]))
     wanted = replace(answers, manager="pip", python=python)
-    try:
-        print(json.dumps(requirements(options.code, wanted, listed=options.listed)))
-    except MetadataError as error:
-        say(str(error))
-        return 1
-    return 0
+    return exit_status(
+        lambda: print(json.dumps(requirements(options.code, wanted, listed=options.listed))),
+        MetadataError,
+    )
 
 
 if __name__ == "__main__":

@@ -5,9 +5,11 @@ from __future__ import annotations
 import codecs
 import contextlib
 import re
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 # The order of pip's own reader: UTF-32 begins like UTF-16.
@@ -32,6 +34,21 @@ MOST_BYTES = 2_000_000  # no list of packages is longer
 
 class FileError(Exception):
     """Why a file cannot be read or edited: one sentence."""
+
+
+def say(text: str) -> None:
+    """Print for the user: stdout is for programs."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def exit_status(action: Callable[[], object], failure: type[Exception]) -> int:
+    """What a program ends with: 0, or 1 after a failure of this kind, which is printed."""
+    try:
+        action()
+    except failure as error:
+        say(str(error))
+        return 1
+    return 0
 
 
 def without_secret(url: str) -> str:
