@@ -9,6 +9,7 @@ import stat
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -260,6 +261,89 @@ def test_no_link_is_followed_where_a_container_can_make_one(folder: Path, tmp_pa
         with pytest.raises(ProbeError, match="a program in a container can make links"):
             files.write_file(link, "new")
     assert mine.read_text() == "kept"
+
+
+@pytest.fixture
+def victim(tmp_path: Path) -> Path:
+    """A folder outside, with a file, that is nobody else's business."""
+    made = tmp_path / "victim"
+    made.mkdir(mode=0o700)
+    (made / "key").write_text("secret\n")
+    (made / "key").chmod(0o600)
+    return made
+
+
+def swap(path: Path, target: Path) -> None:
+    """What a program in a container does at the worst moment: a link in place of a file."""
+    path.rename(path.with_name("aside"))
+    path.symlink_to(target)
+
+
+def test_a_link_that_appears_while_a_file_is_written_changes_no_mode_outside(
+    folder: Path, victim: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sync(_: int) -> None:
+        (temporary,) = (folder / "dependencies").glob("uv.lock.*.tmp")
+        swap(temporary, victim / "key")
+
+    monkeypatch.setattr(os, "fsync", sync)
+    files.write_file(folder / "dependencies/uv.lock", "text")
+    assert stat.S_IMODE((victim / "key").stat().st_mode) == 0o600
+    assert (victim / "key").read_text() == "secret\n"
+
+
+def test_a_link_that_appears_in_place_of_a_file_with_the_right_text_changes_no_mode_outside(
+    folder: Path, victim: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = folder / "dependencies/uv.lock"
+    path.write_text("text")
+    path.chmod(0o600)
+
+    def done(*_: object) -> bool:
+        swap(path, victim / "key")
+        return True
+
+    monkeypatch.setattr(files, "is_done", done)
+    with pytest.raises(ProbeError):
+        files.write_file(path, "text")
+    assert stat.S_IMODE((victim / "key").stat().st_mode) == 0o600
+
+
+@AS_ROOT
+def test_a_link_that_appears_where_root_makes_a_folder_gives_nothing_away(
+    folder: Path, victim: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.chown(folder, USER, USER)
+    make = Path.mkdir
+
+    def mkdir(path: Path, *rest: Any) -> None:
+        make(path, *rest)
+        swap(path, victim)
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    with pytest.raises(OSError, match="outputs"):
+        files.make_folder(folder / "outputs")
+    assert victim.stat().st_uid == 0
+
+
+@AS_ROOT
+def test_a_link_that_appears_while_root_gives_a_folder_away_leads_nowhere(
+    folder: Path, victim: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.chown(folder, USER, USER)
+    (folder / "results/run").mkdir(parents=True)
+    (folder / "results/run/key").write_text("")
+    change = os.chown
+
+    def chown(path: str, *rest: int, **how: Any) -> None:
+        change(path, *rest, **how)
+        if Path(path).name == "run":
+            swap(folder / "results/run", victim)
+
+    monkeypatch.setattr(os, "chown", chown)
+    files.give_away(folder / "results")
+    assert {victim.stat().st_uid, (victim / "key").stat().st_uid} == {0}
+    assert (folder / "results").stat().st_uid == USER
 
 
 def writes(tree: ast.AST) -> Iterator[int]:

@@ -2,7 +2,8 @@
 
 What is written is replaced in one step, has its mode whatever the umask, and belongs to the user at
 work. A link is followed to a regular file of the same user; a named pipe, a folder, a device or the
-file of another user is refused, and nothing is changed.
+file of another user is refused, and nothing is changed. Modes and owners are changed by descriptor:
+a program in a container may put a link in place of what was made a moment ago.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 PUBLIC, PRIVATE = 0o644, 0o600  # modes; git keeps no other one of files that are no programs
 CONTAINERS_WRITE = "dependencies"  # the folder of docker-amd64 that `freeze` in dev changes
+NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # Windows has neither
 KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a named pipe"),
@@ -106,8 +108,21 @@ def make_folder(path: Path, owner: tuple[int, int] | None = None) -> list[Path]:
     for one in missing:
         one.mkdir()
         if owner:
-            os.chown(str(one), *owner)
+            give(one, owner)
     return missing
+
+
+def give(folder: Path, owner: tuple[int, int]) -> None:
+    """Give a folder that root has made to a user.
+
+    Raises:
+        OSError: it is a link now, or not a folder.
+    """
+    handle = os.open(str(folder), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        os.fchown(handle, *owner)
+    finally:
+        os.close(handle)
 
 
 @contextmanager
@@ -123,9 +138,9 @@ def new_file(path: Path, mode: int = PUBLIC) -> Iterator[BinaryIO]:
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
-        owner = owner_of_new(path, None)
-        if owner:
-            os.chown(str(temporary), *owner, follow_symlinks=False)
+            owner = owner_of_new(path, None)
+            if owner:
+                os.fchown(handle, *owner)
         try:
             os.link(str(temporary), str(path))
         except FileExistsError:
@@ -142,9 +157,12 @@ def new_file(path: Path, mode: int = PUBLIC) -> Iterator[BinaryIO]:
 def give_away(path: Path) -> None:
     """Give a file or folder that root has made, and all in it, to the user whose folder has it."""
     owner = owner_of_new(path, None)
-    if owner:
-        for one in (path, *path.rglob("*")):
-            os.chown(str(one), *owner, follow_symlinks=False)
+    if not owner:
+        return
+    os.chown(str(path), *owner, follow_symlinks=False)
+    for _, folders, names, handle in os.fwalk(str(path)):
+        for name in (*folders, *names):
+            os.chown(name, *owner, dir_fd=handle, follow_symlinks=False)
 
 
 def write_file(
@@ -175,12 +193,29 @@ def write_file(
             mode = stat.S_IMODE(status.st_mode) if status else PUBLIC
         if status and is_done(real, data, status, owner):
             if stat.S_IMODE(status.st_mode) != mode and user_id() in (0, status.st_uid):
-                real.chmod(mode)
+                change_mode(real, mode)
             return False
         replace_file(real, data, mode, owner, status)
     except OSError as error:
         raise not_written(path, error) from error
     return True
+
+
+def set_mode(handle: int, path: Path, mode: int) -> None:
+    """Change the mode of an open file; Windows does it by path, before Python 3.13."""
+    if hasattr(os, "fchmod"):
+        os.fchmod(handle, mode)
+    else:
+        path.chmod(mode)
+
+
+def change_mode(path: Path, mode: int) -> None:
+    """Change the mode of a file or folder, but of nothing behind a link. Raises OSError."""
+    handle = os.open(str(path), os.O_RDONLY | NO_LINK)
+    try:
+        set_mode(handle, path, mode)
+    finally:
+        os.close(handle)
 
 
 def is_done(path: Path, data: bytes, status: os.stat_result, owner: tuple[int, int] | None) -> bool:
@@ -225,9 +260,9 @@ def replace_file(
             file.write(data)
             file.flush()
             os.fsync(handle)
-        temporary.chmod(mode)
-        if owner:
-            os.chown(str(temporary), *owner, follow_symlinks=False)
+            set_mode(handle, temporary, mode)
+            if owner:
+                os.fchown(handle, *owner)
         temporary.replace(path)
     except BaseException:
         temporary.unlink()

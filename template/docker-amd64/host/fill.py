@@ -28,7 +28,7 @@ from .env_file import (
     write_env,
 )
 from .env_renewal import former_example
-from .files import make_folder, write_file
+from .files import change_mode, make_folder, write_file
 from .place import KEY as NAME_KEY
 from .place import check_place, compose_project_name, is_made_by_program
 from .probe import probe, system_bundle
@@ -344,7 +344,7 @@ def close_to_others(folder: Path) -> list[str]:
         with suppress(OSError):  # it is another user's
             mode = path.lstat().st_mode
             if mode & stat.S_IWOTH and (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-                path.chmod(stat.S_IMODE(mode) & ~stat.S_IWOTH)
+                change_mode(path, stat.S_IMODE(mode) & ~stat.S_IWOTH)
                 mended += path.lstat().st_mode != mode  # some file systems have no modes
     if not mended:
         return []

@@ -28,7 +28,7 @@ from .exchange import (
     sums_of,
 )
 from .failures import failed, folder_not_made
-from .files import give_away, make_folder
+from .files import change_mode, give_away, make_folder
 from .project import called_from, code_folder
 from .work import refuse_link
 
@@ -211,7 +211,7 @@ def import_file(project: Project, file: BinaryIO, parent: Path, options: argpars
                 return f"{target} has these files already."
             known = {"path": str(target), "archive": options.file}
             raise failed("results-exist", project, **known, other=f"{name}-2")
-        folder.chmod(0o755)
+        change_mode(folder, 0o755)
         folder.rename(target)
     give_away(target)
     return f"Imported {len(sums)} files. Containers have them at /data/{FOLDERS[0]}/{name}."
