@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from host import turn
+from host.env_file import ProbeError
 from tests.conftest import ROOT, Generate
 
 KEYS = (
@@ -19,6 +25,7 @@ KEYS = (
 # Holds the turn as a verb does that takes long, and says when it has it.
 LONG = """
 import sys, time
+from collections.abc import Callable
 from pathlib import Path
 from host.turn import turn
 with turn(Path(sys.argv[1]), "lock"):
@@ -109,3 +116,64 @@ def test_a_verb_that_only_reads_waits_for_nobody(project: Path) -> None:
             assert looking.communicate(timeout=30)[1] == ""
         finally:
             holder.send_signal(signal.SIGKILL)
+
+
+def link(file: Path) -> None:
+    file.symlink_to("/nowhere")
+
+
+def second_name(file: Path) -> None:
+    file.write_text("")
+    os.link(file, file.with_name("other"))
+
+
+@pytest.mark.parametrize("make", [link, second_name, os.mkfifo, Path.mkdir])
+def test_without_a_file_for_turns_nothing_is_done_that_could_be_lost(
+    tmp_path: Path, make: Callable[[Path], object]
+) -> None:
+    make(tmp_path / turn.FILE)
+    before = os.lstat(tmp_path / turn.FILE)
+    with pytest.raises(ProbeError, match=f"Cannot use .*{turn.FILE}: "), turn.turn(tmp_path, "env"):
+        pytest.fail("it went on")
+    assert os.lstat(tmp_path / turn.FILE) == before
+
+
+def test_a_full_disk_hides_only_who_has_the_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with turn.turn(tmp_path, "env"):
+        assert turn.in_turn()
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_file_that_another_machine_has_removed_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = iter([errno.ESTALE, None])
+
+    def wait(_: int) -> None:
+        if number := next(waits):
+            (tmp_path / turn.FILE).unlink()
+            raise OSError(number, "Stale file handle")
+
+    monkeypatch.setattr(turn, "wait", wait)
+    with turn.turn(tmp_path, "env"):
+        assert (tmp_path / turn.FILE).read_text().startswith("env, process ")
+
+
+def test_a_lock_server_that_dies_while_a_command_waits_lets_it_not_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(_: int, how: int) -> None:
+        if how & fcntl.LOCK_NB:
+            raise BlockingIOError
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    monkeypatch.setattr(turn, "PATIENCE", 0)
+    with pytest.raises(OSError, match=turn.FILE), turn.turn(tmp_path, "env"):
+        pytest.fail("it went on")

@@ -6,12 +6,15 @@ for all machines where that file system has flock, as NFS does since Linux 2.6.1
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import sys
 import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
+
+from .files import refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +35,10 @@ def turn(folder: Path, verb: str) -> Iterator[None]:
     Args:
         folder: docker-amd64.
         verb: the name that others are told.
+
+    Raises:
+        ProbeError: the file is a link, a folder or something else that no turn has made.
+        OSError: the lock of another verb cannot be waited for.
     """
     here, file = str(folder), folder / FILE
     descriptor = None if os.environ.get(OURS) == here else take(file)
@@ -39,8 +46,9 @@ def turn(folder: Path, verb: str) -> Iterator[None]:
         yield
         return
     try:
-        os.truncate(descriptor, 0)
-        os.pwrite(descriptor, f"{verb}, process {os.getpid()}".encode(), 0)
+        with suppress(OSError):  # a full disk; it only tells others who has the turn
+            os.truncate(descriptor, 0)
+            os.pwrite(descriptor, f"{verb}, process {os.getpid()}".encode(), 0)
         os.environ[OURS] = here
         yield
     finally:
@@ -58,37 +66,52 @@ def in_turn() -> bool:
 def take(file: Path) -> int | None:
     """The file with its lock, which is the turn; None where it cannot be had.
 
-    Who had it before has removed the file: a lock on that one is worth nothing.
+    Who had it before has removed the file: a lock on that one is worth nothing. NFS calls a file
+    stale that another machine has removed.
+
+    Raises:
+        ProbeError: no turn has made what is there.
+        OSError: the file cannot be looked at, or the lock of another verb not be waited for.
     """
     while True:
         descriptor = open_file(file)
         if descriptor is None:
             return None
+        taken = False
         try:
             wait(descriptor)
-            if os.path.samestat(os.fstat(descriptor), file.stat()):
+            taken = os.path.samestat(os.fstat(descriptor), file.stat())
+            if taken:
                 return descriptor
-        except FileNotFoundError:
-            pass
-        except BaseException:
-            os.close(descriptor)
-            raise
-        os.close(descriptor)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ESTALE):
+                raise OSError(error.errno, error.strerror, str(file)) from error
+        finally:
+            if not taken:
+                os.close(descriptor)
 
 
 def open_file(file: Path) -> int | None:
-    """Open or make it, for the folder's owner; None where that cannot be done."""
+    """Open or make it, for the folder's owner; None where that cannot be done.
+
+    Raises:
+        ProbeError: no turn has made what is there. To go on without a turn would lose changes.
+    """
     try:
         import fcntl  # noqa: F401, PLC0415  Windows has none
 
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         descriptor = os.open(str(file), flags, 0o644)
     except (ImportError, OSError):
+        if file.is_symlink():
+            raise refusal(file, "it is a link, not a regular file") from None
+        if file.is_dir():
+            raise refusal(file, "it is a folder, not a regular file") from None
         return None
     status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:  # not what a turn has made
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
         os.close(descriptor)
-        return None
+        raise refusal(file, "it is a pipe, a device or a second name, not a regular file")
     if os.geteuid() == 0:  # root at work for a user leaves nothing that this one cannot open
         owner = file.parent.stat()
         os.fchown(descriptor, owner.st_uid, owner.st_gid)
