@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,6 +20,7 @@ import pytest
 from tests.engine.conftest import MakeProject
 from tests.support.certificates import make_authority
 from tests.support.index import bridge_address
+from tests.support.process import run
 from tests.support.project import Person, Project
 from tests.support.serving import listening
 from tests.support.sockets import unix_socket
@@ -86,6 +89,62 @@ def without_docker(open_folder: Path) -> str:
         if not program.name.startswith("docker") and not link.is_symlink():
             link.symlink_to(program)
     return str(folder)
+
+
+@contextmanager
+def engine_of_one_network(folder: Path) -> Iterator[str]:
+    """The address of an engine that has no image, and addresses for one network, which is made.
+
+    It runs in a network namespace of its own: beside the first engine, one without a bridge would
+    remove that of the first.
+    """
+    folder.mkdir()
+    host = f"unix://{folder}/docker.sock"
+    settings = {
+        "hosts": [host],
+        "group": "docker",
+        "data-root": f"{folder}/data",
+        "exec-root": f"{folder}/exec",
+        "pidfile": f"{folder}/docker.pid",
+        "bridge": "none",
+        "iptables": False,
+        "ip6tables": False,
+        "default-address-pools": [{"base": "10.214.0.0/29", "size": 29}],
+    }
+    (folder / "daemon.json").write_text(json.dumps(settings))
+    command = ("unshare", "--net", "--mount", "dockerd", "--config-file", folder / "daemon.json")
+    with (
+        (folder / "log").open("w") as log,
+        subprocess.Popen(command, stdout=log, stderr=log) as engine,
+    ):
+        try:
+            create = ("docker", "--host", host, "network", "create", "first")
+            while run(*create).returncode:
+                assert engine.poll() is None, (folder / "log").read_text()
+                time.sleep(0.1)
+            yield host
+        finally:
+            engine.terminate()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can start another engine")
+def test_the_engine_has_no_addresses_for_another_network(
+    plain_project: Project, open_folder: Path
+) -> None:
+    with engine_of_one_network(open_folder / "small-engine") as host:
+        # An image that starts nothing: the network comes first.
+        image = ("import", "-", plain_project.image("dev"))
+        nothing = bytes(10240).decode()
+        assert run("docker", "--host", host, *image, input=nothing).returncode == 0
+        result = plain_project.sh("up", env={"DOCKER_HOST": host})
+        sentence, command, name = ending(result, "address pools have been fully subnetted")
+        assert name == "address-pools"
+        assert sentence
+        remedy = shlex.split(f"{command} --force")
+        assert run(*remedy, env=os.environ | {"DOCKER_HOST": host}).stdout.split()[-1] == "first"
+        result = plain_project.sh("up", env={"DOCKER_HOST": host})
+        assert "address pools" not in result.stderr
+        plain_project.sh("down", env={"DOCKER_HOST": host})
 
 
 # `run` becomes Compose; whatever else is called is waited for.
