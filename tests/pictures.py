@@ -194,27 +194,38 @@ def take_workflows(folder: Path) -> None:
     with project(folder, torch=False, extras='["airflow"]') as (made, _):
         address = airflow.address_of(made)
         try:
-            take_runs(made, address)
+            for _ in range(2):
+                take_run(made, address, PICTURES)
         finally:
             made.ok("airflow", "down")
 
 
-def take_runs(made: Project, address: str) -> None:
-    """The pictures of two runs, and of what their tasks wait for."""
+def take_run(made: Project, address: str, folder: Path, drawn: int = 3000) -> str:
+    """The pictures of a run that the page starts, and of what its tasks wait for.
+
+    Args:
+        made: the project, whose Airflow runs and has the example.
+        address: of Airflow's page.
+        folder: where they are written.
+        drawn: milliseconds after which the page has drawn what it does not say it has drawn.
+
+    Returns:
+        the address of the run's page.
+    """
     with browsing(1200, 600) as page:
         airflow.log_in(page, address, made)
         airflow.is_inside(page, address)
-        for _ in range(2):
-            run = airflow.trigger(page, address, "example")
-            airflow.wait_for_state(page, "Success")
+        run = airflow.trigger(page, address, "example")
+        airflow.wait_for_state(page, "Success")
         airflow.show_grid(page)
-        page.wait_for_timeout(3000)  # it fills its list of tasks
-        take(page, PICTURES / "workflows.png")
+        page.wait_for_timeout(drawn)  # it fills its list of tasks
+        take(page, folder / "workflows.png")
         page.set_viewport_size({"width": 1200, "height": 560})
         airflow.visit(page, run)
         airflow.show_graph(page)
-        page.wait_for_timeout(3000)
-        take(page, PICTURES / "workflows-graph.png")
+        page.wait_for_timeout(drawn)
+        take(page, folder / "workflows-graph.png")
+    return run
 
 
 TAKERS: dict[str, Callable[[Path], None]] = {

@@ -63,12 +63,20 @@ class Airflow:
 
     def run(self, dag: str, **conf: Any) -> dict[str, Any]:
         """The tasks of a run, by their names and numbers, after its end."""
+        self.wait_for_dag(dag)
+        start = {"logical_date": None, "conf": conf}
+        return self.ended(dag, self.ask(f"/api/v2/dags/{dag}/dagRuns", start)["dag_run_id"])
+
+    def wait_for_dag(self, dag: str) -> None:
+        """Wait until a DAG has been found."""
         deadline = time.monotonic() + WAIT
         while dag not in self.dags():
             assert time.monotonic() < deadline, self.errors()
             time.sleep(1)
-        start = {"logical_date": None, "conf": conf}
-        run_id = self.ask(f"/api/v2/dags/{dag}/dagRuns", start)["dag_run_id"]
+
+    def ended(self, dag: str, run_id: str) -> dict[str, Any]:
+        """The tasks of a run that somebody has started, after its end, as `run` returns them."""
+        deadline = time.monotonic() + WAIT
         path = f"/api/v2/dags/{dag}/dagRuns/{run_id}"
         while (state := self.ask(path)["state"]) in ("queued", "running"):
             assert time.monotonic() < deadline, self.ask(f"{path}/taskInstances")

@@ -6,10 +6,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from playwright.sync_api import Page
 
+from tests import pictures
 from tests.engine.airflow.conftest import Flows
 from tests.support import airflow_page
 from tests.support.airflow import until
@@ -21,9 +23,15 @@ TASKS = ["clean", "transform", "train", "evaluate", "plot", "share"]  # of the e
 
 
 @pytest.fixture(scope="module")
-def example(flows: Flows) -> dict[str, Any]:
-    """The tasks of a run of the example, which has ended."""
-    return flows.airflow.run("example", epochs=200)
+def example(flows: Flows, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The tasks of a run of the example, which has ended; the scene of docs/pictures starts it."""
+    project, airflow, _ = flows
+    folder = tmp_path_factory.mktemp("workflows")
+    airflow.wait_for_dag("example")
+    address = pictures.take_run(project, airflow.url, folder, drawn=200)
+    wanted = {one.file for one in pictures.TABLE if one.scene == "workflows"}
+    assert {file.name for file in folder.iterdir()} == wanted
+    return airflow.ended("example", unquote(address.rpartition("/")[2]))
 
 
 @pytest.fixture(scope="module")
