@@ -7,14 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from bs4 import BeautifulSoup
 from playwright.sync_api import Page
 
+from hooks.generate.make_translations import languages
 from tests.conftest import ROOT
 from tests.support.browser import NARROW, browsing, unreadable
 from tests.support.git import git
 from website.build import DOCS, PLAIN, main
 from website.links import Page as Html
 from website.links import problems
+from website.theme_words import words
 
 TEXT = "article p, article a, article code, article td, article pre, .sidebar-tree a"
 
@@ -253,6 +256,26 @@ def test_the_list_beside_a_translation_leads_to_the_pages_of_its_language(
     tree.locator("a[href='choose.html']").click()
     assert browser.url == (site / "de/choose.html").as_uri()
     assert faults == []
+
+
+def words_around(page: Path) -> set[str]:
+    """Texts and labels of a page outside its article, but for what is marked as English."""
+    tree = BeautifulSoup(page.read_text("utf-8"), "html.parser")
+    for one in tree.select("article, script, style, title:not(svg *), body [lang=en]"):
+        one.decompose()
+    labels = ("aria-label", "placeholder", "title", "alt")
+    found = [str(one[name]) for one in tree.find_all() for name in labels if name in one.attrs]
+    return {*found, *(" ".join(text.split()) for text in tree.stripped_strings)}
+
+
+@pytest.mark.parametrize("language", languages())
+def test_words_around_a_translation_are_in_its_language(site: Path, language: str) -> None:
+    english = words_around(site / "start.html")
+    assert words(language).keys() <= english, "website/theme_words.yml: no page has these words"
+    same = {word for word, other in words(language).items() if word == other}
+    # Names, and titles of pages that are not translated.
+    left = (words_around(site / language / "start.html") & english) - same - {"Furo", "Hearth"}
+    assert left == set()
 
 
 def test_search_finds_a_word_of_a_translation(site: Path, browser: Page, faults: list[str]) -> None:

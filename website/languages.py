@@ -1,12 +1,14 @@
-"""Pages in another language, docs/LANGUAGE/: they say so to browsers and screen readers."""
+"""Pages in another language, docs/LANGUAGE/: what is around the text is in their language, too."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bs4 import BeautifulSoup
 
 from hooks.generate.make_translations import languages
+from website.theme_words import translated
 
 if TYPE_CHECKING:
     from docutils import nodes
@@ -61,9 +63,20 @@ def translate_tree(
     context["furo_navigation_tree"] = str(tree)
 
 
+def translate_words(app: Sphinx, error: Exception | None) -> None:
+    """Write the words of the theme in the language of each translated page."""
+    if error:
+        return
+    for name in app.env.found_docs:
+        if language := language_of(name):
+            file = Path(app.builder.get_outfilename(name))
+            file.write_text(translated(file.read_text("utf-8"), language), "utf-8")
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """What Sphinx calls of an extension."""
     app.connect("doctree-read", leave_out_of_tree, priority=LATE)
     app.connect("html-page-context", name_language)
     app.connect("html-page-context", translate_tree, priority=LATE)
+    app.connect("build-finished", translate_words)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
