@@ -306,6 +306,12 @@ def test_a_phone_has_the_list_of_pages_behind_a_button(
     browser.goto((site / "index.html").as_uri())
     browser.locator("label.nav-overlay-icon").click()
     assert browser.locator(".sidebar-tree a", has_text="Start in five").is_visible()
+    # By keyboard, a link in it is reached without the button, and is then seen.
+    browser.goto((site / "start.html").as_uri())
+    box = browser.locator("input[name=q]")
+    assert (box.bounding_box() or {})["x"] < 0
+    box.focus()
+    browser.wait_for_function("document.activeElement.getBoundingClientRect().x >= 0")
     browser.set_viewport_size({"width": 1100, "height": 640})
     assert faults == []
 
