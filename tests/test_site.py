@@ -309,7 +309,7 @@ def test_a_phone_has_the_list_of_pages_behind_a_button(
     # By keyboard, a link in it is reached without the button, and is then seen.
     browser.goto((site / "start.html").as_uri())
     box = browser.locator("input[name=q]")
-    assert (box.bounding_box() or {})["x"] < 0
+    assert box.evaluate("one => one.getBoundingClientRect().x") < 0
     box.focus()
     browser.wait_for_function("document.activeElement.getBoundingClientRect().x >= 0")
     browser.set_viewport_size({"width": 1100, "height": 640})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bs4 import BeautifulSoup
@@ -69,7 +68,7 @@ def translate_words(app: Sphinx, error: Exception | None) -> None:
         return
     for name in app.env.found_docs:
         if language := language_of(name):
-            file = Path(app.builder.get_outfilename(name))
+            file = app.outdir / f"{name}.html"
             file.write_text(translated(file.read_text("utf-8"), language), "utf-8")
 
 
