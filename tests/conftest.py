@@ -25,6 +25,7 @@ from xdist.scheduler import LoadFileScheduling
 from host.place import compose_project_name
 from host.trusted import trust
 from tests.support.engine import engine_problem, images_problem, need
+from tests.support.forked import COMPILED
 from tests.support.git import copy_working_tree, git
 from tests.support.index import bridge_address, serving, standard_index
 from tests.support.updates import replace
@@ -45,7 +46,7 @@ InGit = Callable[[Path], None]
 def _fast_copier() -> Iterator[None]:
     """Spare each copy, and each of the three that an update makes, half of its time."""
     original = jinja2.Environment.compile
-    kept: dict[Any, Any] = {}
+    kept = COMPILED  # also by updates that run in copies of this process
 
     def compile_(
         self: jinja2.Environment,

@@ -1,10 +1,14 @@
-"""Random years of a project: edits, updates and other answers, in any order; no line is lost.
+r"""Random years of a project: edits, updates and other answers, in any order; no line is lost.
 
 Edits of every kind, also of files that git ignores or was told to overlook; files that the user or
 the template renames or removes; settings of git that would hide or change things, of the project
 and of the user; updates that are killed at any moment, and taken back.
 
-    HEARTH_SEED=1 HEARTH_HISTORIES=1000 make fast ARGS='tests/test_update_histories.py'
+    HEARTH_SEED=1 HEARTH_HISTORIES=1000 HEARTH_MINUTES=90 \
+        make fast ARGS='tests/test_update_histories.py'
+
+No history starts after these minutes, two unless they are given; those that did not are counted as
+skipped. The first eight always run.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +31,14 @@ import yaml
 
 from host.env_file import read_env, set_keys
 from tests.conftest import ROOT, Generate, InGit
+from tests.support.forked import forked_updates
 from tests.support.git import git
 from tests.support.updates import conflicts, update
 
 # Each answer is changed in one of eight in a row. conftest.py says where the first seed is from.
 FIRST = int(os.environ["HEARTH_SEED"])
-SEEDS = range(FIRST, FIRST + int(os.environ.get("HEARTH_HISTORIES", "8")))
+SEEDS = range(FIRST, FIRST + int(os.environ.get("HEARTH_HISTORIES", "24")))
+MINUTES = float(os.environ.get("HEARTH_MINUTES", "2"))
 DOCKER = "docker-amd64"
 DEPENDENCIES = f"{DOCKER}/dependencies"
 NEWS = {
@@ -156,6 +162,22 @@ def settings_of_a_user(folder: Path, chance: random.Random) -> Path:
     return file
 
 
+@pytest.fixture(scope="module")
+def end(versions: list[str]) -> float:
+    """The time of time.monotonic() at which no other history starts."""
+    del versions  # to make them takes time, too
+    return time.monotonic() + MINUTES * 60
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest, end: float) -> int:
+    """The seed of a history, if there is time for it."""
+    given: int = request.param
+    if given - FIRST >= len(ANSWERS) and time.monotonic() > end:
+        pytest.skip(f"{MINUTES:g} minutes are over (HEARTH_MINUTES)")
+    return given
+
+
 @pytest.fixture(autouse=True)
 def _without_traceback(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
     """Whatever an update says, also one that is refused, is for people."""
@@ -165,7 +187,11 @@ def _without_traceback(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
 
 
 class History:
-    """A project, and what its person did to it."""
+    """A project, and what its person did to it.
+
+    Attributes:
+        apart: whether its updates start programs of their own, which takes four times as long.
+    """
 
     def __init__(self, project: Path, chance: random.Random, settings: Path | None) -> None:
         self.project = project
@@ -177,6 +203,7 @@ class History:
         self.deleted: list[str] = []
         self.renamed: dict[str, str] = {}
         self.count = 0
+        self.apart = False
 
     @contextmanager
     def machine(self) -> Iterator[None]:
@@ -188,7 +215,7 @@ class History:
 
     def update(self, version: str, **answers: Any) -> None:
         """Update the project. Raises ValueError: it was refused."""
-        with self.machine():
+        with self.machine(), nullcontext() if self.apart else forked_updates():
             update(self.project, version, **answers)
 
     def at(self, name: str) -> str:
@@ -396,7 +423,7 @@ def next_versions(chance: random.Random, versions: list[str], seed: int) -> list
     return [versions[at] for at in sorted(chance.sample(range(len(versions)), 2 + seed % 2))]
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", SEEDS, indirect=True)
 def test_a_random_history_loses_nothing_and_ends_like_a_fresh_copy(
     versions: list[str], generate: Generate, tmp_path: Path, in_git: InGit, seed: int
 ) -> None:
@@ -407,6 +434,7 @@ def test_a_random_history_loses_nothing_and_ends_like_a_fresh_copy(
     in_git(project)
     settings = settings_of_a_user(tmp_path / "user", chance) if chance.random() < 0.5 else None
     history = History(project, chance, settings)
+    history.apart = seed % 8 == 0
     for stop in path[1:]:
         for _ in range(chance.randrange(1, 6)):
             history.edit()
