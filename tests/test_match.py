@@ -25,6 +25,8 @@ from hooks.matcher import (
     nearest,
     working,
 )
+from hooks.matcher.packages import package_notes
+from hooks.matcher.stacks import resolve
 from hooks.matcher.verdicts import ASKS
 
 V100, T4, K80 = "Tesla V100-SXM2-32GB", "Tesla T4", "Tesla K80"
@@ -34,7 +36,7 @@ GTX1080 = "NVIDIA GeForce GTX 1080"
 
 CASES: list[dict[str, Any]] = [
     case
-    for name in ("match_cases.yml", "match_reports.yml")
+    for name in ("match_cases.yml", "match_reports.yml", "match_held_out.yml")
     for case in yaml.safe_load((Path(__file__).parent / name).read_text(encoding="utf-8"))
 ]
 
@@ -51,9 +53,31 @@ def test_the_verdict_and_the_deciding_layer_are_right(case: dict[str, Any]) -> N
     item = gpu("", named) if named.replace(".", "").isdigit() else gpu(named)
     judgement = judge(host(case["driver"], [item])._replace(**case.get("host", {})), chosen)
     found = (judgement.verdict.value, judgement.layer and judgement.layer.value)
-    assert found == (case["verdict"], case["layer"]), judgement.why
+    answer = case.get("answer", case)
+    assert found == (answer["verdict"], answer["layer"]), judgement.why
     assert judgement.why
     assert "\n" not in judgement.why
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if "packages" in case], ids=lambda case: str(case["report"])
+)
+def test_what_is_told_of_packages_with_kernels_of_their_own(case: dict[str, Any]) -> None:
+    chosen, item = choice(**case["choice"]), gpu(case["gpu"])
+    stack = resolve(chosen, load(), "x86_64")
+    told = package_notes(
+        item, case["packages"], stack, load(), choice=chosen, machine=host(case["driver"], [item])
+    )
+    expected = case.get("answer", case)["note"]
+    assert [note.layer.value for note in told] == ([expected] if expected else [])
+
+
+def test_an_answer_that_a_report_contradicts_is_counted() -> None:
+    reports = [case for case in CASES if "report" in case]
+    differs = [case for case in reports if "answer" in case]
+    for case in differs:
+        assert any(value != case[name] for name, value in case["answer"].items())
+    assert len(differs) / len(reports) < 0.04
 
 
 def test_the_words_are_those_of_the_documentation() -> None:
@@ -310,6 +334,40 @@ def test_nothing_is_known_of_the_code_of_an_ngc_release_with_one_neighbour() -> 
     cut = table._replace(ngc={**table.ngc, last: alone})
     judgement = judge(host("615.71.09", [H100]), choice(service="ngc", ngc_release=last), cut)
     assert judgement.verdict is Verdict.UNKNOWN
+
+
+def test_an_image_tag_with_two_numbers_was_deleted_and_the_right_one_is_named() -> None:
+    machine = host("515.86.01", ["NVIDIA GeForce RTX 3080"])
+    for tag, right in (
+        ("11.1-cudnn8-devel-ubuntu20.04", "11.1.1-cudnn8-devel-ubuntu20.04"),
+        ("12.4-base-ubuntu22.04", "12.4.1-base-ubuntu22.04"),
+    ):
+        judgement = judge(machine, from_image(f"nvidia/cuda:{tag}"))
+        assert (judgement.verdict, judgement.layer) == (Verdict.FAILS, Layer.IMAGE_TAG)
+        assert right in judgement.why
+    near = nearest(machine, from_image("nvidia/cuda:11.1-cudnn8-devel-ubuntu20.04"))
+    assert near
+    assert near.choice.tag == "11.1.1-cudnn8-devel-ubuntu20.04"
+    assert judge(machine, near.choice).verdict is Verdict.WORKS
+
+
+def test_a_project_is_not_made_of_an_image_that_is_only_judged() -> None:
+    machine, table = host("460.32.03", [T4]), load()
+    project = choice(service="devel", cuda="12.8", distro="ubuntu22.04")
+    works = {option.choice.cuda for option in working(machine, project)}
+    assert works
+    assert all(table.lines[line or ""].offered for line in works)
+    image = from_image("nvidia/cuda:12.8.1-devel-ubuntu20.04")
+    assert "11.2" in {option.choice.cuda for option in working(machine, image)}
+
+
+def test_an_ngc_image_is_made_for_what_its_neighbours_are_made_for() -> None:
+    for release, known in (("25.04", True), ("23.02", False)):
+        judgement = judge(
+            host("580.95.05", ["NVIDIA GB200"]),
+            choice(service="ngc", ngc_release=release, project=False),
+        )
+        assert (judgement.layer is not Layer.PLATFORM) is known
 
 
 def test_where_no_driver_helps_nothing_is_promised() -> None:

@@ -226,12 +226,12 @@ def test_xformers_requires_its_own_pytorch_and_has_no_code_for_old_gpus() -> Non
 
 
 def test_a_wheel_with_only_ptx_for_a_gpu_needs_a_driver_that_compiles_it() -> None:
-    wanted = choice(torch="2.7.1", cuda="12.8")
+    wanted = choice(torch="2.9.0", cuda="12.8")
     stack = resolve(wanted, TABLE, "x86_64")
 
     def found(driver: str) -> list[Finding]:
         machine = host(driver, [RTX5090])
-        packages = {"xformers": "0.0.31"}  # 8.0+PTX is the newest of its list
+        packages = {"xformers": "0.0.33.post1"}  # 8.0+PTX is the newest of its list
         return package_notes(
             machine.gpus[0], packages, stack, TABLE, choice=wanted, machine=machine
         )
@@ -240,7 +240,16 @@ def test_a_wheel_with_only_ptx_for_a_gpu_needs_a_driver_that_compiles_it() -> No
     stack = stack._replace(cuda="12.9")
     [note] = found("570.86.10")
     assert (note.verdict, note.layer) == (Verdict.UNKNOWN, Layer.KERNEL_IMAGE)
-    assert "xformers 0.0.31 has only PTX" in note.why
+    assert "xformers 0.0.33.post1 has only PTX" in note.why
+
+
+def test_xformers_that_takes_the_kernels_of_another_gpu_is_told() -> None:
+    for version, torch in (("0.0.30", "2.7.0"), ("0.0.32.post2", "2.8.0")):
+        [found] = packages(RTX5090, torch, "12.8", xformers=version)
+        assert (found.verdict, found.layer) == (Verdict.FAILS, Layer.KERNEL_IMAGE)
+        assert "half precision" in found.why
+        assert packages(RTX4090, torch, "12.8", xformers=version) == []
+    assert packages(RTX5090, "2.9.1", "12.8", xformers="0.0.33.post2") == []
 
 
 def test_a_package_that_no_table_knows_is_passed_over() -> None:

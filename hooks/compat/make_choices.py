@@ -140,7 +140,7 @@ def _label(version: str, newest: str, *, old: bool) -> str:
 
 def all_lines(table: Table) -> list[str]:
     """The CUDA lines that can be chosen: with a wheel, an nvidia/cuda image or an NGC release."""
-    images = {line.line for line in table.lines.values() if line.image}
+    images = {line.line for line in table.lines.values() if line.offered}
     ngc = {str(release.line) for release in offered_ngc(table)}
     return sorted({*offered_lines(table), *images, *ngc}, key=numbers, reverse=True)
 

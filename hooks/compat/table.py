@@ -115,7 +115,8 @@ class TorchRelease(NamedTuple):
 class CudaImage(NamedTuple):
     """The nvidia/cuda images of a CUDA line: newest patch with cuDNN, and how tags name it.
 
-    `platforms`: the host architectures they are made for; None = not known.
+    `platforms`: the host architectures they are made for; None = not known. `offered`: whether a
+    project is made of them; those of old lines are only judged.
     """
 
     patch: str
@@ -124,6 +125,7 @@ class CudaImage(NamedTuple):
     complete: bool
     distros: list[str]
     platforms: list[str] | None
+    offered: bool = True
 
 
 class CudaLine(NamedTuple):
@@ -135,6 +137,11 @@ class CudaLine(NamedTuple):
     targets: list[str] | None
     special: list[str]
     image: CudaImage | None
+
+    @property
+    def offered(self) -> bool:
+        """Whether a project can be made of its nvidia/cuda images."""
+        return bool(self.image and self.image.offered)
 
 
 class StartCheck(NamedTuple):
@@ -284,6 +291,7 @@ class KernelWheels(NamedTuple):
 
     `torch` has releases (2.8.0), series (2.8) or ">=2.10"; `python` is None where each one fits;
     `cuda` has majors. `compiles`: where no wheel fits, pip compiles the package; else it refuses.
+    From compute capability `broken_from` on it takes kernels that do not run there.
     """
 
     package: str
@@ -294,6 +302,7 @@ class KernelWheels(NamedTuple):
     platforms: list[str]
     targets: list[str]
     compiles: bool
+    broken_from: str | None = None
 
     def fits(self, torch: str) -> bool:
         """Whether there is a wheel for a PyTorch release."""

@@ -86,13 +86,18 @@ def repairs(choice: Choice, table: Table) -> Iterator[Choice]:
         yield from (same._replace(cca="auto") for same in kept)
 
 
+def _lines(choice: Choice, table: Table) -> list[str]:
+    """The CUDA lines that a choice can change to: a project keeps to those that are offered."""
+    return [name for name, line in table.lines.items() if line.offered or not choice.project]
+
+
 def candidates(choice: Choice, table: Table) -> Iterator[Choice]:
     """Choices that a project of the same service can change to."""
     if choice.service == "ngc":
         for release in table.ngc:
             yield choice._replace(ngc_release=release, python=None)
     elif choice.service in {"train", "devel"} and choice.torch is None:
-        for cuda in table.lines:
+        for cuda in _lines(choice, table):
             yield moved(choice._replace(cuda=cuda), table)
     elif choice.package_manager == "conda" and choice.torch is None:
         for cuda in list(table.conda.values())[-1]:
@@ -107,7 +112,7 @@ def _other_images(choice: Choice, table: Table) -> Iterator[Choice]:
     """The same wheel in an nvidia/cuda image of each CUDA line, where an image was named."""
     wheel = choice.wheel_cuda or choice.cuda
     if choice.tag and choice.distro and choice.torch:
-        for cuda in table.lines:
+        for cuda in _lines(choice, table):
             other = choice._replace(cuda=cuda, wheel_cuda=wheel if wheel != cuda else None)
             yield moved(other, table)
 
@@ -119,7 +124,7 @@ def _torch_candidates(choice: Choice, table: Table) -> Iterator[Choice]:
             continue
         lines = release.published
         if choice.pytorch_build == "source" and choice.service in {"train", "devel"}:
-            lines = list(table.lines)
+            lines = _lines(choice, table)
         elif choice.package_manager == "conda":
             lines = table.conda.get(release.version, [])
         python = _python_for(release, choice.python)

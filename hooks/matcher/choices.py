@@ -27,7 +27,7 @@ _IMAGE = re.compile(
     rf"({'|'.join(REPOSITORIES)})(?::([\w.-]+))?(?:@sha256:[0-9a-f]{{64}})?"
 )
 _CUDA_TAG = re.compile(
-    rf"({_N}\.{_N}\.{_N})-(?:cudnn[0-9]?-)?(base|runtime|devel)-([a-z]+{_N}(?:\.{_N})?)"
+    rf"({_N}\.{_N}(?:\.{_N})?)-(?:cudnn[0-9]?-)?(base|runtime|devel)-([a-z]+{_N}(?:\.{_N})?)"
 )
 _HUB_TAG = re.compile(rf"({_N}\.{_N}\.{_N})-cuda({_N}\.{_N})-cudnn[0-9]-(runtime|devel)")
 

@@ -131,6 +131,12 @@ def _solved(row: KernelWheels, misfit: tuple[str, str]) -> Finding:
 def _no_code(gpu: Gpu, row: KernelWheels, stack: Stack, wanted: _Wanted) -> Finding | None:
     """Has the wheel of a package no code for a GPU, or none that its driver takes?"""
     name = f"{row.package} {row.version}"
+    if row.broken_from and numbers(gpu.cc or "0") >= numbers(row.broken_from):
+        why = (
+            f"attention in half precision fails with {name} on {gpu.label}: it takes kernels for"
+            " 9.0a there (no kernel image is available for execution on the device)"
+        )
+        return Finding(Verdict.FAILS, Layer.KERNEL_IMAGE, why, gpu.label)
     found = coverage(targets(tuple(row.targets)), gpu.cc or "", wanted.table)
     if found is Coverage.NONE:
         why = (

@@ -258,6 +258,23 @@ def _check_cuda_image(choice: Choice, line: CudaLine, table: Table) -> None:
         )
 
 
+def _check_patch_is_named(choice: Choice, cuda: str, table: Table) -> None:
+    """Does the tag of an nvidia/cuda image have all three numbers? Those with two were deleted."""
+    patch = (choice.tag or "").split("-")[0]
+    if patch.count(".") != 1:
+        return
+    line = table.lines.get(cuda)
+    right = ""
+    if line and line.image and choice.distro in line.image.distros:
+        right = cuda_tag(line, choice.flavour, choice.distro, cudnn="cudnn" in (choice.tag or ""))
+    raise Decided(
+        Verdict.FAILS,
+        Layer.IMAGE_TAG,
+        f"nvidia/cuda has no tag {choice.tag}: its tags have three numbers"
+        + (f", as in {right}" if right else ""),
+    )
+
+
 def _doubts_of_cuda_image(choice: Choice, line: CudaLine, table: Table) -> tuple[Finding, ...]:
     """What is not known of an nvidia/cuda image: whether there is one at all."""
     try:
@@ -284,6 +301,7 @@ def _in_cuda_image(choice: Choice, table: Table, arch: str) -> Stack:
         cuda = table.conda.get(choice.torch or "", [cuda])[-1]
     if cuda is None:
         raise Decided(Verdict.UNKNOWN, Layer.IMAGE_TAG, "no CUDA version was given")
+    _check_patch_is_named(choice, cuda, table)
     line = _line(cuda, table)
     doubts = _doubts_of_cuda_image(choice, line, table)
     if release and choice.pytorch_build == "wheel":
@@ -303,6 +321,22 @@ def _in_cuda_image(choice: Choice, table: Table, arch: str) -> Stack:
         compiled=() if own else tuple(str(target) for target in parse_cca(choice.cca, table)),
         nvcc=line if own else None,
     )
+
+
+def _ngc_platforms(release: NgcRelease, table: Table) -> tuple[str, ...] | None:
+    """The processors that an NGC image is made for; if it is not known, its neighbours are asked.
+
+    What the nearest known release before it and the nearest after it both have, it has too.
+    """
+    if release.platforms:
+        return tuple(release.platforms)
+    known = [other for other in table.ngc.values() if other.platforms]
+    before = [o for o in known if numbers(o.release) < numbers(release.release)][-1:]
+    after = [o for o in known if numbers(o.release) > numbers(release.release)][:1]
+    if not before or not after:
+        return None
+    both = [arch for arch in before[0].platforms or () if arch in (after[0].platforms or ())]
+    return tuple(both) or None
 
 
 def _ngc(choice: Choice, table: Table, arch: str) -> Stack:
@@ -336,7 +370,7 @@ def _ngc(choice: Choice, table: Table, arch: str) -> Stack:
         has_compat=True,
         prefers_forward=True,
         ngc=release,
-        platforms=tuple(release.platforms) if release.platforms else None,
+        platforms=_ngc_platforms(release, table),
     )
 
 
