@@ -233,3 +233,21 @@ def test_run_hands_in_the_version_that_git_has(
     assert git_version(code) == ""
     (code / "pyproject.toml").write_text('[build-system]\nrequires = ["hatchling", "hatch-vcs"]\n')
     assert re.fullmatch(version, git_version(code))
+
+
+def test_a_project_below_that_the_project_requires_is_importable(container: Container) -> None:
+    backend = BACKEND.replace("\\nVersion: ", "\\nRequires-Dist: se3-transformer\\nVersion: ")
+    container.write(
+        {
+            "pyproject.toml": PYPROJECT.replace("REQUIRES", ""),
+            "backend.py": backend,
+            "src/thing.py": "",
+            "env/SE3/setup.py": "import setuptools\nsetuptools.setup(name='se3_transformer')\n",
+            "env/SE3/se3/__init__.py": "",
+            "env/other/pyproject.toml": '[project]\nname = "other"\n',
+            "env/other/other.py": "",
+        }
+    )
+    find = "import thing, se3, importlib.util; print(importlib.util.find_spec('other'))"
+    done = container.start(find)
+    assert (done.returncode, done.stdout) == (0, "None\n"), done.stderr

@@ -717,7 +717,7 @@ def test_data_environments_and_programs_of_others_are_not_looked_into(tmp_path: 
 
 
 def test_an_environment_of_any_name_is_found_by_its_channels(tmp_path: Path) -> None:
-    for name in ("ldm.yml", "envs/SE3nv.yml", "conf/model.yml", "mkdocs.yml"):
+    for name in ("ldm.yml", "env/SE3nv.yml", "conf/model.yml", "mkdocs.yml"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("dependencies: [x]\n")
     assert discover(tmp_path, ".", "conda") == []
@@ -725,7 +725,7 @@ def test_an_environment_of_any_name_is_found_by_its_channels(tmp_path: Path) -> 
         file.write_text("channels: [conda-forge]\ndependencies: [x]\n")
     (tmp_path / "mkdocs.yml").write_text("docs_dir: x\n")
     files = {file.path: file.taken for file in discover(tmp_path, ".", "conda")}
-    assert files == {"ldm.yml": True, "envs/SE3nv.yml": False}
+    assert files == {"ldm.yml": True, "env/SE3nv.yml": False}
 
 
 def test_metadata_is_named_as_such(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ PYTHONPATH of the entrypoint would not reach `exec`, and would hide modules of P
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
@@ -22,6 +23,10 @@ from pathlib import Path
 from typing import Any
 
 from pip._vendor.packaging.requirements import InvalidRequirement, Requirement
+
+# python -I, so that no module of the code stands in for one of Python, leaves this folder out.
+sys.path.append(str(Path(__file__).parent))
+from local_projects import normalised, projects_below
 
 # Backends whose version is that of git, and what hands it to them. The documentation of each:
 # https://setuptools-scm.readthedocs.io/en/latest/overrides/, https://backend.pdm-project.org/metadata/,
@@ -168,8 +173,13 @@ def module_folders(code: Path) -> list[Path]:
     return [source, code] if modules and not (source / "__init__.py").exists() else [code]
 
 
-def local_sources(code: Path) -> list[Path]:
-    """The folders in the code that its metadata names as the source of packages."""
+def local_sources(code: Path, required: set[str]) -> list[Path]:
+    """The folders in the code that have packages of the project.
+
+    Args:
+        code: the folder of the code.
+        required: the normalised names of what the installed project requires.
+    """
     tool = read_toml(code / "pyproject.toml").get("tool", {})
     uv, poetry = tool.get("uv", {}), tool.get("poetry", {}).get("dependencies", {})
     named = [one for one in (*uv.get("sources", {}).values(), *poetry.values()) if one]
@@ -177,14 +187,26 @@ def local_sources(code: Path) -> list[Path]:
     paths = [code / one["path"] for one in entries if isinstance(one, dict) and "path" in one]
     for pattern in uv.get("workspace", {}).get("members", ()):
         paths += sorted(code.glob(pattern))
+    below = projects_below(code, read_toml)
+    paths += [below[name] for name in sorted(required & below.keys())]
     return [path for path in dict.fromkeys(paths) if path.is_dir() and path != code]
+
+
+def required_names(folder: Path) -> set[str]:
+    """The normalised names of what the packages in a folder require."""
+    found = set()
+    for one in metadata.distributions(path=[str(folder)]):
+        for line in one.requires or ():
+            with contextlib.suppress(InvalidRequirement):
+                found.add(normalised(Requirement(line).name))
+    return found
 
 
 def name_folders(code: Path, prefix: Path, *, own: bool = True) -> None:
     """Let Python find the modules where they are: those of the code, unless it is installed."""
     folder = prefix / "lib/python{}.{}/site-packages".format(*sys.version_info[:2])
     folder.mkdir(parents=True, exist_ok=True)
-    projects = [*([code] if own else []), *local_sources(code)]
+    projects = [*([code] if own else []), *local_sources(code, required_names(folder))]
     lines = [f"{path}\n" for project in projects for path in module_folders(project)]
     if lines:
         (folder / "code-folder.pth").write_text("".join(lines), encoding="utf-8")

@@ -103,8 +103,12 @@ class Decided(NamedTuple):
             return f"the base image has {has}"
         if name != "torch":
             return f"the one that fits the PyTorch of the answers is {has}"
-        update = f"{self.template_sh} update --data torch_version=..."
-        return f"the answer torch_version is {has}. To change it: {update}"
+        said = f"the answer torch_version is {has}"
+        offered = self.wanted.offered.get("torch_version", ())
+        fits = [one for one in offered if parsed.specifier.contains(one, prereleases=True)]
+        if parsed.url or not fits:
+            return f"{said}, and the template offers none that it asks for."
+        return f"{said}. To change it: {self.template_sh} update --data torch_version={fits[0]}"
 
 
 def decided_versions(answers: str) -> Versions:
@@ -142,14 +146,14 @@ def settled(lines: Iterable[str], where: str, decided: Decided) -> tuple[list[st
     for line in lines:
         parsed = requirement(line)
         name = str(canonicalize_name(parsed.name)) if parsed else ""
-        if parsed and name in decided.versions.of and "torch" in decided.versions.of:
+        if parsed and parsed.marker and not rules.holds(parsed.marker, decided.wanted.python):
+            kept.append(line)
+        elif parsed and name in decided.versions.of and "torch" in decided.versions.of:
             note = decided.why_not(name, parsed)
             if note:
                 notes.append(f"{where} asks for {line}; {note}")
                 parsed.url, parsed.specifier = None, type(parsed.specifier)()
             kept.append(str(parsed) if note else line)
-        elif parsed and parsed.marker and not rules.holds(parsed.marker, decided.wanted.python):
-            kept.append(line)
         else:
             # Its own indexes may have a version with a local part.
             verdict = rules.judge(line, decided.wanted, given=True)

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from packaging.utils import canonicalize_name
 
+from intake.pip_files import OF_PYTORCH
+from local_projects import projects_below
 from project_backend import build_requirements, from_backend, texts_of
 from project_declared import (
     FILES,
@@ -128,6 +130,13 @@ class Reader:
         self.root = root.resolve()
         self.torch = torch
         self.python = python
+        self._below: dict[str, Path] | None = None
+
+    def below(self) -> dict[str, Path]:
+        """The projects in the folders of the code, by their names; looked for once."""
+        if self._below is None:
+            self._below = projects_below(self.root, lambda file: self.toml_of(file.parent))
+        return self._below
 
     def read(self) -> Declared:
         """What the code needs."""
@@ -167,6 +176,7 @@ class Reader:
             kind, found = "backend", Declared(failures=[str(error)])
         found.files += [(here / name).as_posix() for name in FILES]
         if kind == "backend":
+            take_indexes_of_lists(found, folder, self.torch)
             found.files += [path.relative_to(self.root).as_posix() for path in texts_of(folder)]
         sources: dict[str, Any] = {}
         siblings: dict[str, Path] = {}
@@ -215,6 +225,8 @@ class Reader:
                 continue
             source = sources.get(str(canonicalize_name(parsed.name)))
             text = path_of(parsed, source, above[-1], siblings)
+            if not text and source is None and not parsed.url:
+                text = str(self.below().get(str(canonicalize_name(parsed.name)), ""))
             if not text:
                 kept.append(line)
                 continue
@@ -262,6 +274,24 @@ def take_indexes(found: Declared, toml: Mapping[str, Any]) -> None:
     for index in declared_indexes(toml):
         if index not in found.indexes:
             found.indexes.append(index)
+
+
+def take_indexes_of_lists(found: Declared, folder: Path, torch: str) -> None:
+    """Take the further indexes of the lists that a build backend has read.
+
+    setup.py can say which packages it needs, and not where they are. The answers decide the index
+    of PyTorch.
+    """
+    required = names_in(found.requires)
+    for file in texts_of(folder):
+        text = file.read_text("utf-8", "replace")
+        if not names_in(text.splitlines()) & required:
+            continue
+        for address in re.findall(r"(?m)^\s*--extra-index-url[\s=]+(\S+)", text):
+            index = index_of(address)
+            known = PYPI.match(address) or (torch and OF_PYTORCH.match(address))
+            if not known and index not in found.indexes:
+                found.indexes.append(index)
 
 
 def take_pages(found: Declared, toml: Mapping[str, Any]) -> None:

@@ -42,7 +42,6 @@ SKIPPED = {
         "docker-amd64",
         "workspaces",
         "venv",
-        "env",
     ),
     *("data", "datasets", "outputs", "output", "checkpoints", "weights", "wandb", "logs", "runs"),
     *("third_party", "third-party", "thirdparty", "external", "externals", "vendor", "submodules"),

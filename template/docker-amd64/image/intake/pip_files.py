@@ -51,6 +51,7 @@ EXPLICIT = re.compile(
     r"(?P<name>[^/]+)-(?P<version>[^/-]+)-(?P<build>[^/-]+)\.(?:conda|tar\.bz2)(?:#\S*)?"
 )
 PYPI = re.compile(r"https?://(www\.)?pypi\.(org|python\.org)(/simple|/pypi)?/?")
+OF_PYTORCH = re.compile(r"https?://download(-r2)?\.pytorch\.org/")
 # Pages of wheels for one PyTorch: https://data.pyg.org/whl/torch-2.6.0+cu124.html
 FOR_TORCH = re.compile(
     r"torch[-_/]?v?(\d+\.\d+(?:\.\d+)?)(?:[+/-](cu\d+|cpu))?|/(cu\d{2,3}|cpu|rocm[\d.]+)(?=/|$)"
@@ -256,7 +257,7 @@ def known_index(address: str, wanted: Wanted) -> Verdict | None:
         return settled()
     if not wanted.torch:
         return None
-    if re.match(r"https?://download(-r2)?\.pytorch\.org/", address):
+    if OF_PYTORCH.match(address):
         return left_out("as the answers decide the index of PyTorch")
     told = FOR_TORCH.search(address)
     version, build = (told[1], told[2] or told[3]) if told else (None, None)
