@@ -45,6 +45,7 @@ from intake.found import (
     Place,
     Wanted,
     grouped,
+    pinned,
     shortened,
 )
 from intake.text import FileError, exit_status, say
@@ -104,8 +105,8 @@ class Decided(NamedTuple):
         if name != "torch":
             return f"the one that fits the PyTorch of the answers is {has}"
         said = f"the answer torch_version is {has}"
-        offered = self.wanted.offered.get("torch_version", ())
-        fits = [one for one in offered if parsed.specifier.contains(one, prereleases=True)]
+        offered = self.wanted.offered.get("torch_version", (pinned(str(parsed.specifier)),))
+        fits = [one for one in offered if one and parsed.specifier.contains(one, prereleases=True)]
         if parsed.url or not fits:
             return f"{said}, and the template offers none that it asks for."
         return f"{said}. To change it: {self.template_sh} update --data torch_version={fits[0]}"
