@@ -396,6 +396,19 @@ def test_a_conflict_is_told_in_the_solvers_words(project: Dependencies, env: Sai
     assert len(env.refused("lock")) < 500
 
 
+PINNED = ("numpy=2.*", "seaborn=0.13")
+
+
+def test_the_lines_of_a_conflict_are_named(project: Dependencies, env: Said) -> None:
+    project.write("environment.yml", f"{MAIN}  - seaborn=0.13\n  - numpy=2.*\n")
+    problem = "package seaborn-0.13.2-py_0 requires numpy <2, but none can be installed"
+    project.offer(problems=[problem])
+    lines = [*project.read("environment.yml").splitlines()]
+    places = [f"environment.yml, line {lines.index(f'  - {one}') + 1}" for one in PINNED]
+    named = ", ".join(f"{one} ({place})" for one, place in zip(PINNED, places))
+    assert f"These lines do not go together: {named}. Change one of them." in env.refused("lock")
+
+
 def test_a_driver_that_is_missing_is_told_apart_from_a_package(
     project: Dependencies, env: Said
 ) -> None:

@@ -156,6 +156,24 @@ def named_in(problems: Iterable[str]) -> set[str]:
     return {name.lower() for problem in problems for name in PACKAGE.findall(problem)}
 
 
+# What one of them asks for, without a version and a build of its own.
+REQUIRED = re.compile(r"\b(?:requires|needs|provides(?: requested)?) ([a-zA-Z0-9_][\w.-]*)")
+
+
+def in_conflict(folder: Path, problems: Sequence[str]) -> str:
+    """The lines that the solver's sentences are about, with their places; "" for fewer than two."""
+    names = named_in(problems)
+    names |= {name.lower() for problem in problems for name in REQUIRED.findall(problem)}
+    lines = []
+    for name in sorted(names):
+        place, line = place_of(folder, name)
+        if place:
+            lines.append(f"{line} ({place.removeprefix(': ')})")
+    if len(lines) < 2:  # noqa: PLR2004
+        return ""
+    return f"These lines do not go together: {', '.join(lines)}. Change one of them."
+
+
 def loosen(folder: Path, problems: Iterable[str]) -> list[str]:
     """Take the versions from lines of an import that do not go together; a sentence for each.
 

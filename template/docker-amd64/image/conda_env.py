@@ -648,6 +648,9 @@ def solve_or_name(
         sentences = [one.sentence(folder) for one in absent] or [str(error)]
         say(*sentences[1:])
         raise CondaError(sentences[0]) from None
+    except ConflictError as error:
+        lines = conda_absent.in_conflict(folder, error.problems)
+        raise CondaError(f"{error} {lines}".rstrip()) from None
 
 
 def solve_first(
