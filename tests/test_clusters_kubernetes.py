@@ -27,7 +27,7 @@ from host.clusters.job import JUPYTER, SHELL, SSH, Code, Image, Job, Record, Req
 from host.clusters.kubernetes_manifest import CODE, MAIN, SSH_FILE, UNPACK, files
 from host.clusters.kubernetes_volumes import folders_here
 from host.clusters.site import Site
-from host.clusters.yaml_text import Inline, Lines, Note, yaml_text
+from host.clusters.yaml_text import Inline, Lines, Note, Row, yaml_text
 from host.project import Project, StopError
 from tests.support.cluster_job import site_of, write
 from tests.support.program import PROJECT
@@ -159,6 +159,7 @@ def test_every_text_is_read_back_from_yaml() -> None:
             "key": text,
             f"k{text}": [text, {"inside": text}],
             "inline": Inline({"a": text, f"b{text}": [text]}),
+            "row": Row([Inline({"a": text}), Inline({"b": text, "long": "x" * 100})]),
             "lines": Lines(f"a{text}"),
             "note": Note(text, text),
         }
@@ -175,8 +176,9 @@ def test_every_text_is_read_back_from_yaml() -> None:
     )
 )
 def test_any_value_is_read_back_from_yaml(value: Any) -> None:
-    shown = yaml_text({"value": value, "inline": Inline(a=value), "note": Note("why", value)})
-    assert yaml.safe_load(shown) == {"value": value, "inline": {"a": value}, "note": value}
+    inline = Inline(a=value, b="x" * 110, c=value)
+    shown = yaml_text({"value": value, "inline": inline, "note": Note("why", value)})
+    assert yaml.safe_load(shown) == {"value": value, "inline": inline, "note": value}
 
 
 @settings(max_examples=50, deadline=None)
@@ -187,7 +189,15 @@ def test_a_text_of_several_lines_is_read_back(text: str) -> None:
 
 def test_readable_yaml_has_its_reasons() -> None:
     value = {"a": Note("why", [Note("this one", {"b": 1, "c": None})]), "run": Lines("x\n  y\n")}
-    assert yaml_text(value) == "# why\na:\n  # this one\n  - b: 1\nrun: |\n  x\n    y\n"
+    assert yaml_text(value) == "# why\na:\n  - b: 1  # this one\nrun: |\n  x\n    y\n"
+    long = {
+        "a": Note("w" * 120, 1),
+        "b": Note("two\nlines", 2),
+        "c": Inline(x="y" * 90, z="y" * 40),
+    }
+    above, a, two, lines, b, first, second = yaml_text(long).splitlines()
+    assert (above, a, two, lines, b) == (f"# {'w' * 120}", "a: 1", "# two", "# lines", "b: 2")
+    assert (first[:8], second[:5]) == ("c: { x: ", "  z: ")
 
 
 def test_half_a_character_is_refused() -> None:
@@ -341,8 +351,17 @@ def test_nothing_that_was_not_chosen_is_in_the_manifest(project: Project) -> Non
         assert word not in text
     for word in ("activeDeadline", "initContainers", "secret", "MASTER", "PET_", "VERIFY", "[]"):
         assert word not in text
-    lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
-    assert len(lines) < 60
+
+
+@pytest.mark.parametrize("site_name", ["plain", "jobset", "trainjob"])
+def test_a_job_is_a_page_with_its_reasons(project: Project, site_name: str) -> None:
+    several = TRAIN._replace(command=("torchrun", "x.py"), seconds=3600, verify=True)
+    for request in (TRAIN, several, TRAIN._replace(array="0-9%2"), TRAIN._replace(requeue=3)):
+        text = files(make_job(project, make_site(**SITES[site_name]), request))[MAIN]
+        lines = text.splitlines()
+        assert len(lines) < 60
+        assert max(map(len, lines)) <= 150
+        assert text.count("# ") > 10
 
 
 @pytest.mark.parametrize(

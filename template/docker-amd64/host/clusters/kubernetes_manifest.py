@@ -36,7 +36,7 @@ from .kubernetes_volumes import (
     volumes,
     wanted_mounts,
 )
-from .yaml_text import Inline, Lines, Note, yaml_text
+from .yaml_text import Inline, Lines, Note, Row, yaml_text
 
 if TYPE_CHECKING:
     from ..project import Project
@@ -120,18 +120,19 @@ def limits(job: Job) -> Inline:
 def security(job: Job) -> Note:
     """What a pod says of its user."""
     user, group = ids(job.project, job.site)
-    value = {
-        "runAsNonRoot": True,
-        "runAsUser": user,
-        "runAsGroup": group,
-        "fsGroup": group,
-        "fsGroupChangePolicy": Note(
-            "Without this, the group of every file on a claim is set again at each start.",
-            "OnRootMismatch",
-        ),
-        "seccompProfile": Inline(type="RuntimeDefault"),
-    }
-    return Note(f'What Pod Security calls "restricted": {RESTRICTED}', value)
+    value = Inline(
+        runAsNonRoot=True,
+        runAsUser=user,
+        runAsGroup=group,
+        fsGroup=group,
+        fsGroupChangePolicy="OnRootMismatch",
+        seccompProfile=Inline(type="RuntimeDefault"),
+    )
+    return Note(
+        f'What Pod Security calls "restricted": {RESTRICTED}.\n'
+        "OnRootMismatch: otherwise each start sets the group of every file on a claim.",
+        value,
+    )
 
 
 LOCKED = Inline(
@@ -149,7 +150,7 @@ def preparation(job: Job) -> list[dict[str, Any]] | None:
     if folders:
         paths = [f"/mnt/{one.volume}/{one.sub_path}" for one in folders]
         steps.append(shlex.join(["mkdir", "-p", *paths]))
-        reasons.append("Makes folders as this user; Kubernetes would make them as root.")
+        reasons.append("Makes folders as this user, not as root.")
     if job.code.archive:
         mounts += [Mount("archive", "/code", read_only=True), Mount("code", "/workspace")]
         steps.append(shlex.join(UNPACK))
@@ -161,8 +162,8 @@ def preparation(job: Job) -> list[dict[str, Any]] | None:
     made = {
         "name": "prepare",
         "image": job.image.pinned,
-        "command": Note("\n".join(reasons), ["sh", "-c", literal(" && ".join(steps))]),
-        "resources": {"limits": small} if small else None,
+        "command": Note(" ".join(reasons), ["sh", "-c", literal(" && ".join(steps))]),
+        "resources": Inline(limits=small) if small else None,
         "securityContext": LOCKED,
         "volumeMounts": mount_lines(mounts),
     }
@@ -176,9 +177,9 @@ def placement(job: Job) -> dict[str, Any]:
     return {
         "serviceAccountName": site["service_account"] or None,
         "priorityClassName": site["priority_class"] or None,
-        "nodeSelector": site["node_selector"] or None,
+        "nodeSelector": Inline(site["node_selector"]) if site["node_selector"] else None,
         "tolerations": [Inline(one) for one in site["tolerations"]] or None,
-        "imagePullSecrets": secrets or None,
+        "imagePullSecrets": Row(secrets) if secrets else None,
     }
 
 
@@ -187,12 +188,11 @@ def pod(job: Job) -> dict[str, Any]:
     request, site = job.request, job.site["kubernetes"]
     deadline = time_to_run(request.seconds, site["grace"])
     return {
-        "metadata": {"labels": labels(job)},
+        "metadata": Inline(labels=labels(job)),
         "spec": {
             "restartPolicy": "Never",
             "activeDeadlineSeconds": Note(
-                "From the start on a node. Then the command gets SIGTERM, and SIGKILL after the\n"
-                "grace period. The time that was asked for is the sum of both.",
+                "Then SIGTERM, and SIGKILL after the grace period: the time asked for is both.",
                 deadline or None,
             ),
             "terminationGracePeriodSeconds": site["grace"],
@@ -225,7 +225,7 @@ def container(job: Job) -> dict[str, Any]:
         ),
         "resources": Note(
             "The requests are the same: Kubernetes takes them from the limits.",
-            {"limits": limits(job)} if limits(job) else None,
+            Inline(limits=limits(job)) if limits(job) else None,
         ),
         "env": environment(job),
         "securityContext": LOCKED,
@@ -318,7 +318,7 @@ def plain_job(job: Job) -> dict[str, Any]:
         action = "FailIndex" if request.array else "FailJob"
         spec["podFailurePolicy"] = Note(
             f"{UNFIT} means that the node does not fit the image, and no repetition helps.",
-            {"rules": [{"action": action, "onExitCodes": codes}]},
+            Inline(rules=[Inline(action=action, onExitCodes=codes)]),
         )
     spec["template"] = pod(job)
     return {**head(job, "batch/v1", "Job"), "spec": spec}
@@ -330,11 +330,8 @@ def service(job: Job) -> dict[str, Any]:
     https://kubernetes.io/docs/tasks/job/job-with-pod-to-pod-communication
     """
     name = job.request.name
-    metadata = {
-        "name": name,
-        "namespace": job.site["kubernetes"]["namespace"],
-        "labels": labels(job),
-    }
+    namespace = job.site["kubernetes"]["namespace"]
+    metadata = Inline(name=name, namespace=namespace, labels=labels(job))
     return {
         "apiVersion": "v1",
         "kind": "Service",
@@ -344,7 +341,7 @@ def service(job: Job) -> dict[str, Any]:
                 "Headless: it only gives each pod a name, NAME-0.NAME and so on.", "None"
             ),
             "publishNotReadyAddresses": True,
-            "selector": {"batch.kubernetes.io/job-name": name},
+            "selector": Inline({"batch.kubernetes.io/job-name": name}),
         },
     }
 
@@ -396,7 +393,7 @@ def train_job(job: Job) -> dict[str, Any]:
         ],
         "volumes": volumes(job),
     }
-    pods = {"template": {"metadata": {"labels": labels(job)}, "spec": patch}}
+    pods = {"template": {"metadata": Inline(labels=labels(job)), "spec": patch}}
     replicated = [{"name": NODE, "template": {"spec": pods}}]
     return {
         **head(job, "trainer.kubeflow.org/v1alpha1", "TrainJob"),

@@ -1,5 +1,7 @@
 """YAML for people: block style with comments, in which every text is read back as it is.
 
+A comment is at the end of its line where both are short, and above it otherwise.
+
 A text is left plain where no reader of YAML 1.1 or 1.2 takes it for anything else, and is in double
 quotes otherwise: https://yaml.org/spec/1.2.2/#733-plain-style
 """
@@ -8,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, Dict, Mapping, NamedTuple
+from typing import Any, Dict, List, Mapping, NamedTuple
 
 WIDTH = 114  # of what is written in one line if it fits
 # Texts that may stand without quotes: words, paths, names of images, and quantities such as 16Gi.
@@ -23,7 +25,7 @@ ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t"}
 
 
 class Note(NamedTuple):
-    """A value with the comment that is written above it.
+    """A value with its comment.
 
     Attributes:
         comment: its lines, without #.
@@ -35,7 +37,11 @@ class Note(NamedTuple):
 
 
 class Inline(Dict[str, Any]):
-    """A mapping of scalars, lists of scalars and such mappings, in one line where that is short."""
+    """A mapping of scalars, lists and such mappings, between brackets; long ones in several lines."""
+
+
+class Row(List[Any]):
+    """A list of such mappings, in one line where that is short."""
 
 
 class Lines(str):
@@ -91,7 +97,8 @@ def _comment(text: str) -> list[str]:
 def _in_one_line(value: Any) -> str:
     """A value between brackets, or a scalar; "" for what has to have several lines."""
     if isinstance(value, (list, tuple)):
-        is_short = len(value) == 1  # several mappings are read better below each other
+        # Several mappings are mostly read better below each other.
+        is_short = len(value) == 1 or isinstance(value, Row)
         parts = [_in_one_line(one) for one in value if is_short or not isinstance(one, Mapping)]
         return f"[{', '.join(parts)}]" if all(parts) and len(parts) == len(value) else ""
     if isinstance(value, Inline) or value == {}:
@@ -107,8 +114,29 @@ def _mapping(value: Mapping[str, Any]) -> list[str]:
     for key, one in value.items():
         comment, real = _uncommented(one)
         if real is not None:
-            lines += [*_comment(comment), *_entry(quoted(key), real)]
+            lines += _explained(comment, _entry(quoted(key), real))
     return lines
+
+
+def _explained(comment: str, lines: list[str]) -> list[str]:
+    """A value with its comment, which is beside it where both are one short line."""
+    found = _comment(comment)
+    if len(found) == len(lines) == 1 and len(lines[0]) + len(found[0]) < WIDTH:
+        return [f"{lines[0]}  {found[0]}"]
+    return [*found, *lines]
+
+
+def _wrapped(key: str, value: Inline) -> list[str]:
+    """A mapping between brackets in several lines; [] where that cannot be."""
+    parts = [_in_one_line(Inline({name: one}))[2:-2] for name, one in value.items()]
+    lines = [f"{key}: {{ "]
+    for number, part in enumerate(parts, 1):
+        text = f"{part}, " if number < len(parts) else f"{part} }}"
+        if len(lines[-1]) + len(text) > WIDTH:
+            lines.append("  ")
+        lines[-1] += text
+    fit = all(parts) and max(map(len, lines)) <= WIDTH
+    return [line.rstrip() for line in lines] if fit else []
 
 
 def _entry(key: str, value: Any) -> list[str]:
@@ -117,6 +145,8 @@ def _entry(key: str, value: Any) -> list[str]:
         short = _in_one_line(value)
         if short and len(key) + len(short) < WIDTH:
             return [f"{key}: {short}"]
+        if short and isinstance(value, Inline) and _wrapped(key, value):
+            return _wrapped(key, value)
         if isinstance(value, Mapping):
             return [f"{key}:", *(f"  {line}" for line in _mapping(value))]
         return [f"{key}:", *(f"  {line}" for one in value for line in _item(one))]
@@ -142,7 +172,7 @@ def _item(value: Any) -> list[str]:
         lines = [*lines[:above], f"- {first}", *(f"  {line}" for line in rest)]
     else:
         lines = ["-", *(f"  {line}" for one in value for line in _item(one))]
-    return [*_comment(comment), *lines]
+    return _explained(comment, lines)
 
 
 def _start_of_block(text: str) -> str:
