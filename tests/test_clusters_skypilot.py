@@ -1,4 +1,7 @@
-"""Jobs of SkyPilot: the task file, what its nodes run, and what the client is asked."""
+"""Jobs of SkyPilot: the task file, what its nodes run, and what the client is asked.
+
+With HEARTH_SKYPILOT=PYTHON, a Python that has SkyPilot, its own parser reads the task files.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,17 @@ BUCKETS = [
     {"source": "s3://team-data", "path": "/data"},
     {"source": "s3://team-results", "path": "/outputs", "mode": "MOUNT_CACHED"},
 ]
+REAL_SKYPILOT = os.environ.get("HEARTH_SKYPILOT", "")
+# What SkyPilot itself makes of task files; it also checks them against its own schema.
+PARSER = """\
+import json, sys
+import sky
+
+for file in sys.argv[1:]:
+    task = sky.Task.from_yaml(file)
+    (what,) = task.resources
+    print(json.dumps([task.name, task.num_nodes, dict(task.envs), task.run, what.accelerators]))
+"""
 # Says what the entrypoint is called with, by the environment that programs look at.
 ENTRYPOINT = f"""\
 #!{sys.executable}
@@ -138,6 +152,46 @@ def test_a_task_has_what_was_asked_for(tmp_path: Path) -> None:
     assert len(text.splitlines()) < 60
     assert COMMIT[:12] in text
     assert ANSWERS in text
+
+
+@pytest.mark.skipif(not REAL_SKYPILOT, reason="HEARTH_SKYPILOT names no Python with SkyPilot")
+def test_skypilot_itself_reads_the_task(tmp_path: Path) -> None:
+    code = Code(tmp_path, COMMIT)
+    storage = {"data": "/data", "outputs": "/outputs"}
+    for name in "1234":
+        (tmp_path / name).mkdir()
+    jobs = [
+        make(tmp_path / "1", request("python", ODD, "", gpus=1, cpus=4, memory=2**35), code=code),
+        make(
+            tmp_path / "2",
+            request("torchrun", "x.py", gpus=8, nodes=2, seconds=3600, environment={"A": ODD}),
+            code=code,
+            **{"infra": "aws/us-east-1", "spot": True, "disk": 2**38},
+        ),
+        make(
+            tmp_path / "3",
+            request("a", requeue=3, verify=True),
+            code=code,
+            **{"buckets": BUCKETS, "secrets": ["HF_TOKEN"], "storage": storage},
+        ),
+        make(tmp_path / "4", Request("skypilot", "dev", (), door=SHELL, gpus=1), code=code),
+    ]
+    wanted = []
+    for job in jobs:
+        found = task(job)
+        gpus = found["resources"].get("accelerators")
+        gpus = {gpus.split(":")[0]: int(gpus.split(":")[1])} if gpus else None
+        nodes, variables = found.get("num_nodes", 1), found.get("envs", {})
+        wanted.append([found["name"], nodes, variables, found["run"], gpus])
+    done = subprocess.run(
+        [REAL_SKYPILOT, "-c", PARSER, *(str(job.folder / "task.yaml") for job in jobs)],
+        env={**os.environ, "HOME": str(tmp_path), "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line) for line in done.stdout.splitlines()] == wanted
 
 
 def test_outputs_that_nothing_keeps_are_said(tmp_path: Path) -> None:
