@@ -498,3 +498,47 @@ def test_an_import_that_is_told_to_end_leaves_no_folder(tmp_path: Path) -> None:
         process.terminate()
         assert process.wait(timeout=60) == 128 + signal.SIGTERM
     assert [*parent.iterdir()] == []
+
+
+@pytest.mark.parametrize(
+    ("theirs", "wanted"),
+    [
+        ({}, "ours ours"),
+        ({"workflows.py": "mine = 'theirs'"}, "theirs ours"),
+        ({"workflows/__init__.py": "mine = 'theirs'"}, "theirs ours"),
+        ({"workflows/mine.py": ""}, "theirs ours"),
+        (
+            {"workflows/__init__.py": "mine = 'theirs'", "workflows/results.py": "publish = 0"},
+            "theirs theirs",
+        ),
+    ],
+)
+def test_a_package_of_the_user_hides_no_results(
+    tmp_path: Path, theirs: dict[str, str], wanted: str
+) -> None:
+    ours = tmp_path / "ours/workflows"
+    ours.mkdir(parents=True)
+    for file in (*WORKFLOWS.glob("*.py"), PACKAGE / "exchange.py"):
+        shutil.copy(file, ours)
+    code = tmp_path / "code"
+    code.mkdir()
+    for name, text in theirs.items():
+        (code / name).parent.mkdir(exist_ok=True)
+        (code / name).write_text(text)
+    program = f"""
+import runpy; runpy.run_path({str(ours / "importable.py")!r})
+import workflows
+from workflows.results import publish
+own = hasattr(workflows, "mine") or any({str(code)!r} in one for one in workflows.__path__)
+print("theirs" if own else "ours", "ours" if callable(publish) else "theirs")
+"""
+    if theirs.keys() == {"workflows/mine.py"}:
+        program = program.replace("import workflows\n", "import workflows, workflows.mine\n")
+    said = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"PYTHONPATH": str(code)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert said.stdout.split() == wanted.split(), said.stderr

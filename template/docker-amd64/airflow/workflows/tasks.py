@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 PYTHON = "/opt/venv/bin/python"
-# So that a task can import workflows.results. At the end: nothing there hides a module of others.
-IMPORTS = f"import sys; sys.path.append({str(Path(__file__).parents[1])!r})"
+# So that a task can import workflows.results.
+IMPORTS = f"import runpy; runpy.run_path({str(Path(__file__).with_name('importable.py'))!r})"
 
 
 def plain(value: Any) -> Any:
