@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from host.doors import OWN, differences, reason
+from host.room import shown
 
 
 def room(*, umask: str = "0022", **environment: str) -> dict[str, Any]:
@@ -39,3 +41,25 @@ def test_a_closed_door_has_the_line_that_says_why() -> None:
     traceback = 'Traceback (most recent call last):\n  File "x"\nRuntimeError: no kernel\n'
     assert reason(f"warning\n{traceback}") == "RuntimeError: no kernel"
     assert reason(" \n") == ""
+
+
+def test_no_door_shows_a_secret(tmp_path: Path) -> None:
+    (tmp_path / "HF_TOKEN").write_text("hf_canary$1\n")
+    (tmp_path / "PIN").write_text("1")
+    (tmp_path / "LINES").write_text("first one\nsecond\n")
+    (tmp_path / "folder").mkdir()
+    found = shown(
+        {
+            "HF_TOKEN": "hf_canary$1",
+            "URL": "https://x:hf_canary$1@host",
+            "PIN": "1",
+            "N": "11",
+            "LINES": "first one\nsecond",
+        },
+        tmp_path,
+    )
+    assert "canary" not in str(found)
+    assert found["URL"] == f"https://x:<{tmp_path}/HF_TOKEN>@host"
+    assert found["PIN"] == f"<{tmp_path}/PIN>"
+    assert found["LINES"] == f"<{tmp_path}/LINES>"
+    assert found["N"] == "11"

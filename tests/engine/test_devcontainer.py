@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from host.doors import OWN, PROGRAM, differences
+from host.doors import PROGRAM, differences
 from tests.engine.conftest import MakeProject, give, known_person
 from tests.support.editor import devcontainer, editor_problem, inside, opened
 from tests.support.engine import need
@@ -123,9 +123,19 @@ def test_template_sh_and_editors_have_the_same_container(made: Project) -> None:
 
 def test_the_terminal_of_an_editor_is_one_more_door_into_the_same_room(made: Project) -> None:
     opened(made)
-    rooms = json.loads(made.sh("doors", "--json").stdout)["rooms"]
-    rooms["editor"] = json.loads(inside(made, "python", "-c", PROGRAM.read_text()))
-    assert differences(rooms, OWN) == []
+    made.ok("exec", "sh", "-c", "echo 'export OF_LOGIN=a:$HOME' >~/.bash_profile")
+    answer = json.loads(made.sh("doors", "--json").stdout)
+    theirs = json.loads(inside(made, "python", "-c", PROGRAM.read_text()))
+    made.ok("exec", "sh", "-c", "rm ~/.bash_profile")
+    assert answer["closed"] == {}
+    ours = answer["rooms"]["dev container"]
+    found = answer["differences"]
+    assert {way for _, way, value in found if value == "a:/home/user"} == {
+        "bash -l",
+        "dev container",
+    }
+    assert {name for name, _, _ in found} == {"$OF_LOGIN"}
+    assert differences({"doors": ours, "CLI": theirs}, {"HOSTNAME", "SHLVL", "_"}) == []
 
 
 def test_pycharm_has_the_same_by_compose(made: Project) -> None:

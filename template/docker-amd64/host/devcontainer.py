@@ -75,12 +75,17 @@ def prepare_image(project: Project) -> None:
         build_images(project, "dev")
 
 
+def labels_of(project: Project) -> dict[str, str]:
+    """The labels by which editors find the container."""
+    paths = {"local_folder": project.root, "config_file": project.root / CONFIG}
+    return {f"devcontainer.{name}": str(path) for name, path in paths.items()}
+
+
 def with_labels(project: Project, override: str) -> str:
     """An override file in JSON, or "", with the labels by which editors find the container."""
     known: dict[str, Any] = json.loads(override) if override else {"services": {"dev": {}}}
-    paths = {"local_folder": project.root, "config_file": project.root / CONFIG}
     known["services"]["dev"]["labels"] = {
-        f"devcontainer.{name}": str(path).replace("$", "$$") for name, path in paths.items()
+        name: value.replace("$", "$$") for name, value in labels_of(project).items()
     }
     return json.dumps(known, ensure_ascii=False)
 

@@ -97,6 +97,15 @@ def enter_as_app(project: Project) -> tuple[Room | None, str]:
     return room, "" if room else f"exit status {answer.get('status')}"
 
 
+def enter_by_editor(project: Project) -> tuple[Room | None, str]:
+    """What room.py finds where an editor starts it in its dev container, or None and why."""
+    from .editor_door import enter_as_editor  # noqa: PLC0415  only such projects have it
+
+    said, why = enter_as_editor(project, ["python", "-c", PROGRAM.read_text("utf-8")])
+    room = read_room(said.splitlines())
+    return room, "" if room else reason(why) or "it prints nothing"
+
+
 def read_room(lines: list[str]) -> Room | None:
     """The last line that is a room, None if there is none."""
     for line in reversed(lines):
@@ -155,6 +164,8 @@ def do_doors(project: Project, options: argparse.Namespace) -> int:
     need_container(project)
     answers = {way: enter(project, words) for way, words in ways(project).items()}
     answers["app"] = enter_as_app(project)
+    if "devcontainer" in project.extras:
+        answers["dev container"] = enter_by_editor(project)
     rooms = {way: room for way, (room, _) in answers.items() if room}
     shut = {way: why for way, (room, why) in answers.items() if not room}
     found = differences(rooms, ignored_variables(project, rooms))

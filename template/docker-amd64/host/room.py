@@ -16,6 +16,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+SECRETS = Path("/run/secrets")
+SHORTEST = 6  # characters of a secret that is looked for in a longer value
+
 
 def version_of(package: str) -> str:
     """The version of a package without importing it, "" if it is not installed."""
@@ -51,6 +54,22 @@ def groups() -> str:
     return " ".join(map(str, sorted({*os.getgroups(), os.getgid()} - of_dev)))
 
 
+def shown(environment: dict[str, str], folder: Path = SECRETS) -> dict[str, str]:
+    """Variables with the name of a secret in place of its value: logs and terminals show them."""
+    found = {}
+    for file in folder.glob("*"):
+        try:
+            found["\n".join(file.read_text("utf-8", "replace").splitlines())] = f"<{file}>"
+        except OSError:  # a folder, or a file of somebody else
+            continue
+    hidden = dict(environment)
+    for secret in sorted(filter(None, found), key=len, reverse=True):
+        for name, value in hidden.items():
+            if value == secret or len(secret) >= SHORTEST:
+                hidden[name] = value.replace(secret, found[secret])
+    return hidden
+
+
 def room() -> dict[str, object]:
     """What is compared: facts by their names, and the environment."""
     mask = os.umask(0)
@@ -70,7 +89,7 @@ def room() -> dict[str, object]:
         "shared memory": f"{shared.f_frsize * shared.f_blocks >> 20} MiB",
         "owner of a new file": owner_of_new_file(),
         "SIGTERM": "ends it" if action == signal.SIG_DFL and not blocked else "is ignored",
-        "environment": dict(os.environ),
+        "environment": shown(dict(os.environ)),
     }
 
 
