@@ -18,6 +18,7 @@ from host.workspace_lists import (
     as_read,
     has_list,
     lists_of,
+    names_asked,
     needs_reading,
     put_lists,
     read_before,
@@ -210,6 +211,7 @@ torch = ">=2"
 def plan(folder: Path, capsys: pytest.CaptureFixture[str]) -> tuple[dict[str, Any], str]:
     """What the program of the service tools prints of a workspace, and what it tells the user."""
     words = [f"--project={json.dumps(ANSWERS)}", f"--code={folder}"]
+    words += [f"--names={','.join(names_asked(folder))}"]
     assert workspace_requirements.main([*words, *(["--listed"] if has_list(folder) else [])]) == 0
     said = capsys.readouterr()
     found: dict[str, Any] = json.loads(said.out)
@@ -248,6 +250,79 @@ def test_what_a_clone_declares_elsewhere_is_a_list_for_uv(
     assert (made, found["taken"]) == (requires, taken)
 
 
+WITH_EXTRAS = """\
+[project]
+name = "x"
+dependencies = ["einops"]
+[project.optional-dependencies]
+Train_It = ["lightning"]
+dev = ["pytest"]
+docs = ["sphinx"]
+all = ["x[train-it]"]
+[dependency-groups]
+plots = ["matplotlib", {include-group = "more"}]
+more = ["pandas"]
+"""
+POETRY_EXTRAS = """\
+lightning = {version = "^2.4", optional = true}
+[tool.poetry.extras]
+Train_It = ["lightning"]
+[tool.poetry.group.plots.dependencies]
+matplotlib = "^3.10"
+"""
+
+
+@pytest.mark.parametrize(
+    ("files", "requires", "said"),
+    [
+        (
+            {"pyproject.toml": WITH_EXTRAS, "groups.txt": "train-it # mine\nPlots\n"},
+            ["einops", "lightning", "matplotlib", "pandas"],
+            "not installed: all, docs, more.",
+        ),
+        (
+            {"pyproject.toml": WITH_EXTRAS, "requirements.txt": "-e .[all,dev]\ntqdm\n"},
+            ["einops", "lightning", "pytest"],
+            "",
+        ),
+        (
+            {"pyproject.toml": WITH_POETRY + POETRY_EXTRAS, "groups.txt": "train_it\nplots\n"},
+            ["einops<0.9,>=0.8", "lightning<3.0,>=2.4", "matplotlib<4.0,>=3.10"],
+            "",
+        ),
+        (
+            {"pyproject.toml": WITH_EXTRAS, "groups.txt": "a class name\nplot\n"},
+            ["einops"],
+            "no extras or groups of these names: plot.",
+        ),
+    ],
+)
+def test_extras_and_groups_are_installed_where_a_workspace_asks_for_them(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    files: dict[str, str],
+    requires: list[str],
+    said: str,
+) -> None:
+    folder = write(tmp_path / "jane", files)
+    assert needs_reading(folder)
+    found, text = plan(folder, capsys)
+    assert project_declared.parse_toml(found["text"])["project"]["dependencies"] == requires
+    assert said in text
+    read = as_read(folder, found, ANSWERS)
+    lines = [f"{COPIED}{line}" for line in read.text.splitlines()]
+    write(folder, {LOCK: "\n".join(lines)})
+    assert read_before(folder, ANSWERS) == read
+    write(folder, {"groups.txt": "docs\n"})
+    assert read_before(folder, ANSWERS) is None
+
+
+def test_a_list_of_names_without_metadata_is_no_list_of_groups(tmp_path: Path) -> None:
+    assert names_asked(write(tmp_path, {"groups.txt": "control\ntreated\n"})) == []
+    files = {"setup.py": SETUP, "requirements.txt": "--editable=./[a, b]\n.\n-e ../x[c]\n"}
+    assert names_asked(write(tmp_path / "jane", files)) == ["a", "b"]
+
+
 def test_what_cannot_be_taken_is_named_with_its_reason(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -261,9 +336,12 @@ def test_a_setup_py_is_asked_and_one_that_fails_is_tried_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = write(tmp_path, {"setup.py": SETUP})
-    monkeypatch.setattr(project_backend, "built_metadata", lambda *_: ["einops", "torch"])
+    lines = ["einops", "torch", "tqdm; extra == 'Train_It'"]
+    monkeypatch.setattr(project_backend, "built_metadata", lambda *_: lines)
     found, _ = plan(folder, capsys)
     assert '"einops"' in found["text"]
+    assert "tqdm" not in found["text"]
+    assert '"tqdm"' in plan(write(folder, {"groups.txt": "train-it"}), capsys)[0]["text"]
     assert "torch" not in found["text"]
 
     def fails(*_: object) -> list[str]:

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 RULES = Path(__file__).resolve().parents[1] / "image" / "intake" / "lists.py"
 REQUIREMENTS, PROJECT, LOCK = "requirements.txt", "pyproject.toml", "requirements.lock"
+GROUPS = "groups.txt"  # names of extras and groups of the metadata, one a line
+NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
+# The code itself in a requirements file, with its extras.
+ITSELF = re.compile(r"(?:(?:-e|--editable)[\s=]*)?\./?\[([\w.,\s-]+)\]")
 # [project] in pyproject.toml, and what says that its dependencies are only known to a build.
 TABLE = re.compile(r"(?m)^\[project\]")
 DYNAMIC = re.compile(r"""(?m)^dynamic\s*=\s*\[[^\]]*["']dependencies["']""")
@@ -93,12 +97,27 @@ def has_list(folder: Path) -> bool:
     return REQUIREMENTS in lists or bool(ASKS.search(texts().decoded(lists.get(PROJECT, b""))))
 
 
+def names_asked(folder: Path) -> list[str]:
+    """The extras and groups of its metadata that a workspace asks for, by GROUPS or `-e .[x]`."""
+    if not any((folder / name).is_file() for name in (PROJECT, *OF_SETUP)):
+        return []
+    known = rules().logical_lines
+    found = [line for _, line in known(texts().decoded(read_list(folder, GROUPS) or b""))]
+    for name, content in lists_of(folder).items():
+        if name != PROJECT:
+            lines = (ITSELF.fullmatch(line) for _, line in known(texts().decoded(content)))
+            found += [one for match in lines if match for one in match[1].split(",")]
+    return sorted({one.strip() for one in found if NAME.fullmatch(one.strip())})
+
+
 def needs_reading(folder: Path) -> bool:
     """Whether packages of a workspace are listed where only a container can read them.
 
     Lists of other kinds count where nothing else lists packages.
     """
     unread = unread_lists(folder)
+    if names_asked(folder):
+        return True
     return any(name in unread for name in (PROJECT, *OF_SETUP)) or (
         bool(unread) and not has_list(folder)
     )
@@ -114,7 +133,12 @@ def as_read(folder: Path, plan: dict[str, Any], answers: dict[str, Any]) -> Read
 def beside(folder: Path, answers: dict[str, Any]) -> dict[str, Any]:
     """What else decides what is read: which lists are there, and the answers on versions."""
     digest = hashlib.sha256(json.dumps(answers, sort_keys=True).encode()).hexdigest()
-    return {"unread": unread_lists(folder), "answers": digest[:12]}
+    names = names_asked(folder)
+    return {
+        "unread": unread_lists(folder),
+        "answers": digest[:12],
+        **({"names": names} if names else {}),
+    }
 
 
 def read_before(folder: Path, answers: dict[str, Any]) -> Read | None:
@@ -130,7 +154,7 @@ def read_before(folder: Path, answers: dict[str, Any]) -> Read | None:
         return None
     same = all(known[name] == file_digest(folder / name) for name in known)
     now = beside(folder, answers)
-    if not known or not same or any(made.get(key) != now[key] for key in now):
+    if not known or not same or any(made.get(key) != now.get(key) for key in (*now, "names")):
         return None
     return Read("\n".join([*copied, ""]), taken)
 

@@ -34,6 +34,7 @@ from .workspace_lists import (
     as_read,
     has_list,
     lists_of,
+    names_asked,
     needs_reading,
     put_lists,
     read_before,
@@ -133,6 +134,9 @@ def read_in_container(project: Project, folder: Path) -> Read:
     words.append(f"--project={json.dumps(project.answers)}")
     if has_list(folder):
         words.append("--listed")
+    names = names_asked(folder)
+    if names:
+        words.append(f"--names={','.join(names)}")
     said = run_tools(project, "tools", *words, capture=True, env=code_of(project, folder))
     return as_read(folder, json.loads(said), project.answers)
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from packaging.utils import canonicalize_name
 
-from project_declared import DEV, FILES, Declared, MetadataError, requirement
+from project_declared import DEV, FILES, Declared, MetadataError, normalised, requirement
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -205,19 +205,20 @@ def split_extras(lines: Iterable[str], extras: Iterable[str], python: str = "") 
         extras: those that are wanted.
         python: that of the images, "" for the one that runs this.
     """
-    found, others = Declared(), set()
+    found, others, extras = Declared(), set(), normalised(extras)
     here = {"python_version": python, "python_full_version": f"{python}.0"} if python else {}
     for line in lines:
         parsed = requirement(line)
         if parsed is None:
             continue
         names = re.findall(r"\bextra == [\"']([^\"']+)[\"']", str(parsed.marker or ""))
+        found.offered |= normalised(names)
         if not names:
             found.requires.append(line)
         elif parsed.marker and parsed.marker.evaluate({**here, "extra": names[0]}):
             # It holds for this Python and this system, which the image has too.
             parsed.marker = None
-            if names[0] in extras:
+            if normalised(names[:1]) & extras:
                 found.requires.append(str(parsed))
             elif names[0] in DEV:
                 found.dev.append(str(parsed))

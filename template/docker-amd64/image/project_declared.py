@@ -39,6 +39,7 @@ class Declared:
         tables: BUILDS and STATED of [tool.uv].
         files: what was read, relative to the root.
         untaken: names of extras and groups that were not taken.
+        offered: names of all its extras and groups, normalised.
         notes: sentences about what was left out.
         failures: why something could not be read.
     """
@@ -51,6 +52,7 @@ class Declared:
     tables: dict[str, Any] = field(default_factory=dict)
     files: list[str] = field(default_factory=list)
     untaken: list[str] = field(default_factory=list)
+    offered: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
@@ -116,6 +118,11 @@ def group_lines(groups: Mapping[str, Any], name: str, above: tuple[str, ...] = (
     return found
 
 
+def normalised(names: Iterable[str]) -> set[str]:
+    """The names of extras, groups or packages as they are compared."""
+    return {str(canonicalize_name(name)) for name in names}
+
+
 def with_extras(
     lines: Iterable[str], name: str, optional: Mapping[str, list[str]], above: tuple[str, ...] = ()
 ) -> list[str]:
@@ -124,7 +131,7 @@ def with_extras(
     for line in lines:
         parsed = requirement(line)
         if parsed and str(canonicalize_name(parsed.name)) == name:
-            for extra in sorted(parsed.extras - set(above)):
+            for extra in sorted(normalised(parsed.extras) - {*above}):
                 more = optional.get(extra, [])
                 found += with_extras(more, name, optional, (*above, extra))
         else:
@@ -132,29 +139,38 @@ def with_extras(
     return found
 
 
-def static(toml: Mapping[str, Any], extras: Iterable[str] = ()) -> Declared:
-    """What [project] and the groups beside it say."""
+def static(
+    toml: Mapping[str, Any], extras: Iterable[str] = (), named_groups: Iterable[str] = ()
+) -> Declared:
+    """What [project] and the groups beside it say, with some of its extras and groups."""
     project, uv = toml.get("project", {}), toml.get("tool", {}).get("uv", {})
-    optional = project.get("optional-dependencies", {})
+    optional = {
+        str(canonicalize_name(extra)): lines
+        for extra, lines in project.get("optional-dependencies", {}).items()
+    }
     groups = dict(toml.get("dependency-groups", {}))
     # From before PEP 735.
     for name, lines in toml.get("tool", {}).get("pdm", {}).get("dev-dependencies", {}).items():
         groups.setdefault(name, lines)
     name = own_name(toml)
-    wanted = [line for extra in extras for line in optional.get(extra, [])]
+    extras, named_groups = normalised(extras), normalised(named_groups)
+    wanted = [line for extra in sorted(extras) for line in optional.get(extra, [])]
+    wanted += [line for one in sorted(named_groups) for line in group_lines(groups, one)]
     dev = [line for one in groups if one in DEV for line in group_lines(groups, one)]
     dev += uv.get("dev-dependencies", [])
     dev += [line for extra in optional if extra in DEV for line in optional[extra]]
-    others = [one for one in (*groups, *optional) if one not in DEV and one not in extras]
+    others = {one for one in groups if not normalised([one]) & {*DEV, *named_groups}}
+    others |= optional.keys() - {*DEV, *extras}
     return Declared(
         requires=with_extras([*project.get("dependencies", []), *wanted], name, optional),
         dev=with_extras(dev, name, optional),
-        untaken=sorted(set(others)),
+        untaken=sorted(others),
+        offered=normalised([*groups, *optional]),
     )
 
 
-def from_poetry(folder: Path) -> Declared:
-    """What [tool.poetry] says.
+def from_poetry(folder: Path, names: Iterable[str] = ()) -> Declared:
+    """What [tool.poetry] says, with extras and groups of these names.
 
     Raises:
         MetadataError: poetry-core cannot read it.
@@ -168,26 +184,41 @@ def from_poetry(folder: Path) -> Declared:
         raise MetadataError(f"Poetry cannot read pyproject.toml: {error}") from error
     finally:
         logging.disable(logging.NOTSET)
-    found = Declared()
+    names = normalised(names)
+    found, package = Declared(), poetry.package
     named = {source["name"]: source for source in poetry.local_config.get("source", [])}
-    for group in poetry.package.dependency_group_names(include_optional=True):
-        if group != "main" and group not in DEV:
+    of_extras = {
+        str(canonicalize_name(one.name))
+        for extra, several in package.extras.items()
+        if normalised([extra]) & names
+        for one in several
+    }
+    for group in package.dependency_group_names(include_optional=True):
+        is_wanted = group == "main" or bool(normalised([group]) & names)
+        if not is_wanted and group not in DEV:
             found.untaken.append(group)
             continue
-        for one in poetry.package.dependency_group(group).dependencies:
-            if one.is_optional():
+        for one in package.dependency_group(group).dependencies:
+            if one.is_optional() and str(canonicalize_name(one.name)) not in of_extras:
                 continue
-            line = str(Requirement(one.to_pep_508(with_extras=False)))
-            (found.requires if group == "main" else found.dev).append(line)
+            line = poetry_line(one)
+            (found.requires if is_wanted else found.dev).append(line)
             source = named.get(one.source_name or "")
             if source and source.get("url"):
                 found.sources[str(canonicalize_name(one.name))] = {"index": source["name"]}
-    found.untaken += sorted(poetry.package.extras)
+    found.untaken += sorted(one for one in package.extras if not normalised([one]) & names)
+    groups = {*package.dependency_group_names(include_optional=True)} - {"main"}
+    found.offered = normalised([*groups, *package.extras])
     for source in named.values():
         if source.get("url"):  # PyPI has none
             explicit = source.get("priority") == "explicit"
             found.indexes.append(index_of(source["url"], source["name"], explicit=explicit))
     return found
+
+
+def poetry_line(one: Any) -> str:
+    """A dependency of Poetry as a requirement, without the extra that asks for it."""
+    return str(Requirement(one.to_pep_508(with_extras=False)))
 
 
 def index_of(url: str, name: str = "", *, explicit: bool = False) -> dict[str, Any]:

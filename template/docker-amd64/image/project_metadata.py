@@ -122,14 +122,19 @@ def uv_sources(toml: Mapping[str, Any]) -> dict[str, Any]:
 class Reader:
     """Reads what the code in a folder needs, and the folders in it that it depends on."""
 
-    def __init__(self, root: Path, torch: str = "", python: str = ""):
-        """Take the folder of the code, the version of the module that stands for torch, and Python.
+    def __init__(self, root: Path, torch: str = "", python: str = "", names: Iterable[str] = ()):
+        """Take the folder of the code, and what decides what is read.
 
-        Python is that of the images, such as 3.12; "" for the one that runs this.
+        Args:
+            root: the folder.
+            torch: the version of the module that stands for torch.
+            python: that of the images, such as 3.12; "" for the one that runs this.
+            names: extras and groups of the code itself that are wanted.
         """
         self.root = root.resolve()
         self.torch = torch
         self.python = python
+        self.names = (*names,)
         self._below: dict[str, Path] | None = None
 
     def below(self) -> dict[str, Path]:
@@ -198,12 +203,16 @@ class Reader:
             MetadataError: it cannot be read.
         """
         toml = read_toml(folder / "pyproject.toml")
+        names = self.names if folder == self.root else ()
+        extras = (*extras, *names)
         if kind == "poetry":
-            return from_poetry(folder)
+            return from_poetry(folder, names)
         if kind != "backend":
-            return static(toml, extras)
+            return static(toml, extras, names)
         found = from_backend(self.root, folder, extras, torch=self.torch, python=self.python)
-        groups = static({**toml, "project": {}})
+        groups = static({**toml, "project": {}}, (), names)
+        found.requires += groups.requires
+        found.offered |= groups.offered
         found.dev += groups.dev
         found.untaken += groups.untaken
         return found

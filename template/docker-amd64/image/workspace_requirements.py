@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Says what the code of a workspace requires that its build cannot read by itself. Writes nothing.
 
-    workspace_requirements.py --project JSON [--listed]
+    workspace_requirements.py --project JSON [--listed] [--names NAMES]
 
 setup.py, setup.cfg, Poetry and dynamic dependencies are read as those of a project are. Where
 nothing else lists packages, the main requirements file by another name, Pipfile, pixi.toml or the
 environment file is read, as `import` does. uv installs all of it, beside the project's packages.
+NAMES, with commas, are extras and groups of the metadata that are required too.
 
 Prints JSON: `text`, a pyproject.toml for uv, "" where nothing could be read; `files`, the digests
 of what it depends on, {} where something failed; `taken`, the files whose requirements it has.
@@ -41,7 +42,15 @@ from intake.found import (
 )
 from intake.text import exit_status, say
 from project_backend import build_requirements
-from project_declared import FILES, Declared, MetadataError, index_of, names_in, requirement
+from project_declared import (
+    FILES,
+    Declared,
+    MetadataError,
+    index_of,
+    names_in,
+    normalised,
+    requirement,
+)
 from project_metadata import CONSTRAINTS, Reader, kind_of, main_file
 from project_metadata import FIND_LINKS as PAGES
 from project_requirements import (
@@ -73,14 +82,20 @@ def settled(lines: Iterable[str], where: str, wanted: Wanted) -> tuple[list[str]
     return kept, [f"{where}: {note}" for note in grouped(entries)]
 
 
-def of_metadata(code: Path, wanted: Wanted) -> Declared:
-    """What setup.py, setup.cfg or pyproject.toml require."""
-    found, where = Reader(code, wanted.torch, wanted.python).read(), main_file(code)
+def of_metadata(code: Path, wanted: Wanted, names: Sequence[str]) -> Declared:
+    """What setup.py, setup.cfg or pyproject.toml require, with these extras and groups."""
+    found, where = Reader(code, wanted.torch, wanted.python, names).read(), main_file(code)
+    missing = sorted(normalised(names) - found.offered)
     found.requires, notes = settled(found.requires, where, wanted)
     found.limits[CONSTRAINTS], more = settled(found.limits.get(CONSTRAINTS, []), where, wanted)
     found.dev = []
     take_sources(found, {})
     found.notes = [*notes, *more, *found.notes]
+    if missing:
+        found.notes.append(f"{where} has no extras or groups of these names: {', '.join(missing)}.")
+    if names and found.untaken:
+        others = ", ".join(dict.fromkeys(found.untaken))
+        found.notes.append(f"Groups and extras of {where} that are not installed: {others}.")
     return found
 
 
@@ -102,18 +117,21 @@ def of_lists(code: Path, wanted: Wanted) -> tuple[Declared, list[str]]:
     return found, sorted(paths - intake.broken.keys())
 
 
-def requirements(code: Path, wanted: Wanted, *, listed: bool) -> dict[str, Any]:
+def requirements(
+    code: Path, wanted: Wanted, names: Sequence[str] = (), *, listed: bool
+) -> dict[str, Any]:
     """What the program prints, with sentences for the user on stderr.
 
     Args:
         code: the folder of the workspace.
         wanted: the answers of the project.
+        names: extras and groups of its metadata that are required too.
         listed: whether the build reads a list already.
 
     Raises:
         MetadataError: an address has a password.
     """
-    found, taken, where = of_metadata(code, wanted), [], []
+    found, taken, where = of_metadata(code, wanted, names), [], []
     if not found.failures and kind_of(code):
         taken = [name for name in FILES if (code / name).is_file()]
     if found.requires:
@@ -145,6 +163,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="workspace_requirements.py")
     parser.add_argument("--project", required=True, help="JSON: what project.json says")
     parser.add_argument("--listed", action="store_true", help="the build reads a list already")
+    parser.add_argument("--names", default="", help="extras and groups, with commas")
     parser.add_argument("--code", type=Path, default=CODE)
     options = parser.parse_args(arguments)
     # uv runs build backends here, by the Python that runs this.
@@ -152,8 +171,9 @@ def main(arguments: Sequence[str]) -> int:
     answers = Wanted.of_project(json.loads(options.project))
     python = answers.python or ".".join(map(str, sys.version_info[:2]))
     wanted = replace(answers, manager="pip", python=python)
+    names = [*filter(None, options.names.split(","))]
     return exit_status(
-        lambda: print(json.dumps(requirements(options.code, wanted, listed=options.listed))),
+        lambda: print(json.dumps(requirements(options.code, wanted, names, listed=options.listed))),
         MetadataError,
     )
 
