@@ -18,6 +18,8 @@ from host.project import Project, StopError
 from host.ssh_env import public_keys, ssh_values
 from tests.support.program import PROJECT
 
+SSHD = Path(ssh.__file__).parents[1] / "image/sshd.sh"
+
 KEY = "ssh-ed25519 AAAAC3Nza"
 LAPTOP, OWN = "ssh-ed25519 AAAAlaptop", "ssh-ed25519 AAAAown"
 
@@ -228,3 +230,39 @@ def test_a_taken_port_of_ssh_gets_another_one(project: Project) -> None:
     assert seen is not None
     assert "SSH_PORT in .env" in seen["cause"]
     assert "env --refresh SSH_PORT" in seen["remedy"]
+
+
+@pytest.mark.parametrize(
+    ("programs", "home", "named"),
+    [
+        ((), "home", "dependencies/apt-dev.txt has to list openssh-client and openssh-server"),
+        (("ssh-keygen",), "file/home", "file/home/.ssh"),
+        (("ssh-keygen",), "home", "there is no host key"),
+    ],
+)
+def test_a_container_without_a_server_says_why_and_goes_on(
+    tmp_path: Path, programs: tuple[str, ...], home: str, named: str
+) -> None:
+    for name in ("mkdir", "id", "cat"):
+        (tmp_path / "bin").mkdir(exist_ok=True)
+        (tmp_path / "bin" / name).symlink_to(shutil.which(name) or "")
+    for name in (*programs, "sleep"):
+        (tmp_path / "bin" / name).write_text(
+            f"#!/bin/bash\n[[ {name} == sleep ]] && echo went on\n"
+        )
+        (tmp_path / "bin" / name).chmod(0o755)
+    (tmp_path / "file").touch()
+    server = tmp_path / "bin" / programs[0] if programs else tmp_path / "missing"
+    text = SSHD.read_text().replace("/usr/sbin/sshd", str(server))
+    env = {"PATH": str(tmp_path / "bin"), "HOME": str(tmp_path / home)}
+    for words, status, out in (((), 0, "went on\n"), (("-i",), 1, "")):
+        done = subprocess.run(
+            ["/bin/bash", "-c", text, "sshd.sh", *words],
+            env=env,
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
+        )
+        assert (done.returncode, done.stdout) == (status, out)
+        assert f"[sshd] no ssh: {'user' if 'file' in home else ''}" in done.stderr
+        assert named in done.stderr
