@@ -183,6 +183,26 @@ def test_what_is_not_there_is_named(machine: Machine, tmp_path: Path) -> None:
     assert "WANDB_API_KEY_FILE in .env" in stop.sentence
 
 
+def test_a_link_to_nothing_is_removed_by_the_command_that_is_named(machine: Machine) -> None:
+    link = machine.secrets / "GONE"
+    link.symlink_to("nowhere")
+    stop = machine.refused(SECRETS_DIR=machine.secrets)
+    assert stop.name == "secret-missing"
+    subprocess.run(["bash", "-c", stop.command], check=True)
+    machine.give(SECRETS_DIR=machine.secrets)
+
+
+def test_a_secret_that_its_owner_may_not_read_is_opened_for_them(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = machine.secrets / "PIN"
+    file.touch(0)
+    monkeypatch.setattr("os.access", lambda *_: False)  # as for a user who is not root
+    stop = machine.refused(SECRETS_DIR=machine.secrets)
+    subprocess.run(["bash", "-c", stop.command], check=True)
+    assert file.stat().st_mode & 0o777 == 0o400
+
+
 def test_a_file_that_everybody_can_read_is_named_with_what_ends_that(
     machine: Machine, capsys: pytest.CaptureFixture[str]
 ) -> None:

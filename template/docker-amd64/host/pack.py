@@ -192,7 +192,7 @@ def do_pack(project: Project, options: argparse.Namespace) -> int:
         show(f"{path}: {reason}")
     if found:
         first = f" The first {SHOWN} are listed." if len(found) > SHOWN else ""
-        show(f"{len(found)} files of {folder} are of no use to others.{first} Nothing was written.")
+        show(f"Of no use to others in {folder}: {len(found)}.{first} Nothing was written.")
         return 1
     if options.check:
         show(f"{folder} depends on nothing outside of it.")
@@ -216,7 +216,7 @@ def do_pack(project: Project, options: argparse.Namespace) -> int:
         ) from error
     links = sum(path.is_symlink() for path in files_in(folder))
     if links:
-        show(f"{links} of the files are links, which import-results refuses; tar unpacks them.")
+        show(f"Links in it: {links}. tar unpacks them; import-results refuses them.")
     show(f"Packed {count} files. To check them after unpacking, run there: sha256sum -c {SUMS}")
     print(file)
     return 0

@@ -273,6 +273,8 @@ def do_reproduce(project: Project, options: argparse.Namespace) -> int:
         StopError: there is no such record, or no such workspace.
     """
     file = called_from() / options.file
+    if file.is_dir():
+        file /= NAME
     found = read_record(file)
     if found.get("project") != project.name:
         show(f"This is the record of another project, {found.get('project')}.")

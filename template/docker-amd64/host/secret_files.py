@@ -84,10 +84,19 @@ def check(project: Project, name: str, key: str, path: Path) -> None:
             fitting = f"secret-{fitting}"
         raise failed("secret-name", project, path=str(path), fitting=str(path.with_name(fitting)))
     if not path.is_file() or not os.access(str(path), os.R_OK):
-        raise failed("secret-missing", project, key=key, path=str(path))
+        known = {"key": key, "path": str(path), "remedy": mend_of(path) if key == FOLDER else ""}
+        raise failed("secret-missing", project, **known)
     real = path.resolve()
     refuse_mounted(project, key, real if key != FOLDER else path.parent.resolve(), name)
     refuse_mounted(project, key, real, name, f"mv {quote(str(real))} {quote(str(path))}")
+
+
+def mend_of(path: Path) -> str:
+    """The command for a file of a folder that cannot be read, "" where editing .env helps more."""
+    if path.is_symlink() and not path.exists():
+        return f"rm {quote(str(path))}"  # a link to a file that is not there
+    owner = path.stat().st_uid if path.is_file() else -1
+    return f"chmod u+r {quote(str(path))}" if owner == os.getuid() else ""
 
 
 def is_open(path: Path) -> bool:
