@@ -29,10 +29,21 @@ from host.project import Project, StopError, me
 ENGINES = ("docker", "docker-rootless", "docker-desktop", "podman")
 HOSTS = (
     *("mac", "wsl", "no-systemd", "docker-ce", "debian", "debian-12", "ubuntu"),
-    *("fedora", "rhel", "rhel-8", "rhel-9"),
+    *(
+        "fedora",
+        "rhel",
+        "rhel-8",
+        "rhel-9",
+        "debian-13",
+        "amzn",
+        "arch",
+        "suse",
+        "opensuse",
+        "alpine",
+    ),
 )
 LINE = re.compile(
-    r"#.*||[a-z-]+|  (says|cause|run|edit|look|status|before)  \S.*\S"
+    r"#.*||[a-z-]+|= [a-z-]+  \S.*\S|  (says|cause|run|edit|look|status|before)  \S.*\S"
     rf"|  run ({'|'.join(ENGINES)})?( ?({'|'.join(HOSTS)})){{,2}}  \S.*\S"
     f"|  when  ({failure_rows.REGISTRY}|{failure_rows.ASKED})"
 )
@@ -123,7 +134,7 @@ HERE = (
     ("ubuntu", "debian"),
     ("fedora",),
     ("rhel", "fedora"),
-    ("no-systemd", "ubuntu"),
+    ("no-systemd", "ubuntu", "debian"),
     ("no-systemd", "fedora"),
 )
 
@@ -147,6 +158,9 @@ def test_nvidias_toolkit_is_installed_as_the_host_does_and_then_told_to_the_engi
     kind: str, here: tuple[str, ...]
 ) -> None:
     install, _, then = command_for("gpu-toolkit-missing", kind, here).partition(" && ")
+    if not {"debian", "fedora"} & {*here}:
+        assert install.startswith("python3 -m webbrowser https://")
+        return
     assert install.split()[1] == ("dnf" if "fedora" in here else "apt-get")
     name = "gpu-cdi-missing" if kind == "podman" else "gpu-runtime-missing"
     assert then == command_for(name, kind, here)
@@ -272,7 +286,8 @@ def test_a_stopped_engine_is_started_as_its_kind_wants_it(monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("here", "package"),
     [
-        (("debian",), "https://get.docker.com"),  # Debian 12's own Docker is too old, too
+        (("debian-12", "debian"), "install docker-ce"),  # Debian 12's own Docker is too old, too
+        (("nixos",), "https://docs.docker.com/engine/install"),
         (("ubuntu", "debian"), "docker.io docker-compose-v2"),
         (("fedora",), "dnf upgrade podman"),
         (("rhel", "fedora"), "dnf upgrade podman"),
@@ -281,7 +296,8 @@ def test_a_stopped_engine_is_started_as_its_kind_wants_it(monkeypatch: pytest.Mo
 def test_where_no_newer_podman_is_there_is_docker(here: tuple[str, ...], package: str) -> None:
     command = remedy_for(failure_rows.row("podman-too-old"), "podman", here)
     assert package in command
-    assert ("env --refresh CONTAINER_ENGINE" in command) == ("podman" not in package)
+    by_hand = package.startswith("https:") or "podman" in package
+    assert ("env --refresh CONTAINER_ENGINE" in command) != by_hand
 
 
 def test_an_exit_status_alone_can_tell(project: Project) -> None:

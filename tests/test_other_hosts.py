@@ -293,7 +293,7 @@ def test_rootless_docker_is_given_gpus_where_it_looks_for_them(
     assert found.fix == f"{fix.replace('{home}', home)} && systemctl --user restart docker"
 
 
-@pytest.mark.parametrize("here", [("ubuntu",), ("fedora",), ("no-systemd", "fedora")], ids=" ".join)
+@pytest.mark.parametrize("here", [("debian",), ("fedora",), ("no-systemd", "fedora")], ids=" ".join)
 @pytest.mark.parametrize("kind", ["docker", "docker-rootless", "podman"])
 def test_without_nvidias_toolkit_it_is_installed_as_this_host_does(
     monkeypatch: pytest.MonkeyPatch, kind: str, here: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""`template.sh shell`: which shell it opens, and what it says of one that is not there."""
+"""`template.sh shell` and `exec`: what they run, and what they say of one that is not there."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from host import work
+from host import compose, work
 from host.project import Project, StopError
 from tests.conftest import Generate
 from tests.support.program import PROJECT
@@ -71,3 +71,34 @@ def test_terminals_of_notebooks_and_editors_open_the_chosen_shell(
     assert "SHELL=/bin/zsh jupyter lab" in (folder / "docker-amd64/apps.ini").read_text()
     editor = (folder / ".devcontainer/devcontainer.json").read_text()
     assert '"terminal.integrated.defaultProfile.linux": "zsh"' in editor
+
+
+@pytest.mark.parametrize(
+    ("program", "failure", "status"),
+    [
+        ("ls", "", 0),
+        ("/bin/sh", "", 0),
+        ("nosuch", "program-missing", 127),
+        ("cd", "program-missing", 127),  # a shell has it, the engine does not
+        ("./nosuch", "program-missing", 127),
+        ("./note.txt", "program-not-executable", 126),
+        ("/etc", "program-not-executable", 126),
+    ],
+)
+def test_what_the_engine_cannot_execute_is_said_before_it_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, failure: str, status: int
+) -> None:
+    (tmp_path / "note.txt").write_text("")
+
+    def ask(*words: str) -> subprocess.CompletedProcess[str]:
+        command = words[words.index("sh") :]  # as if this machine were the container
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    monkeypatch.setattr(compose, "ask_engine", ask)
+    project = Project(tmp_path, {**PROJECT, "shell": "bash"})
+    if not failure:
+        assert compose.refuse_program(project, "4711", program, root=False) == status
+        return
+    with pytest.raises(StopError) as caught:
+        compose.refuse_program(project, "4711", program, root=True)
+    assert (caught.value.name, caught.value.status) == (failure, status)

@@ -124,6 +124,8 @@ def manual_row(failure: Failure) -> str:
     # Not what the health check says, which names the failure itself.
     said = next(text for text in failure.says if not text.startswith("gpu-health:"))
     command = commands(failure).partition("<br>")[0]
+    if "debian" in failure.run:  # template.sh prints that of other systems
+        command = code(words(failure.run["debian"]))
     return f"| {code(words(said))} | {causes(failure)} {command} |"
 
 

@@ -183,6 +183,26 @@ def test_the_exit_status_of_a_command_comes_back(
     assert plain_project.sh(verb, "sh", "-c", command).returncode == status
 
 
+@pytest.mark.parametrize(
+    ("words", "failure", "status"),
+    [
+        (("nosuch",), "program-missing", 127),
+        (("cd", "/"), "program-missing", 127),
+        (("./nosuch",), "program-missing", 127),
+        (("/etc/passwd",), "program-not-executable", 126),
+        (("/workspace",), "program-not-executable", 126),
+    ],
+)
+def test_a_program_that_the_container_cannot_execute_is_explained(
+    plain_project: Project, words: tuple[str, ...], failure: str, status: int
+) -> None:
+    plain_project.ok("up")
+    for verb in ("exec", "root"):
+        result = plain_project.sh(verb, *words)
+        assert (result.returncode, result.stdout) == (status, "")
+        assert f"(failure: {failure})" in result.stderr
+
+
 @pytest.mark.parametrize("verb", ["run", "exec"])
 def test_data_can_be_piped_through_a_command(plain_project: Project, verb: str) -> None:
     plain_project.ok("up")

@@ -280,21 +280,46 @@ def published(found: str, port: int) -> tuple[str, str] | None:
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address), match[2]  # noqa: S104
 
 
-def need_container(project: Project) -> None:
-    """Raises StopError unless the dev container runs; says it if the container is an older one."""
+def need_container(project: Project, program: str = "", *, root: bool = False) -> None:
+    """Say it if the dev container is an older one.
+
+    Args:
+        project: the project.
+        program: what will be executed in it; "" for something that it has.
+        root: whether root of the container will execute it.
+
+    Raises:
+        StopError: it does not run, or cannot execute the program.
+    """
     keep_apart(project)
     found = container(project)
     if found:
-        warn_of_age(project, found)
+        warn_of_age(project, found, refuse_program(project, found, program, root=root))
         return
     need_image(project, "dev")
     check_engine(project)
     raise failed("container-not-running", project, remedy=f"{me()} up{project.which}")
 
 
+# Asked before, since the engine says it on stdout, where nothing can tell it from what a program
+# says. A shell would find its own commands, too, such as cd.
+NO_PROGRAM_STATUS, NOT_EXECUTABLE_STATUS = 7, 8
 # The image keeps the locks that it was built from; Compose mounts those of the project.
 LOCKS_DIFFER_STATUS = 9
-LOCKS_DIFFER = """
+LOOK = """
+found() {
+    case $1 in
+    */*) if [ ! -e "$1" ]; then exit 7; elif [ -d "$1" ] || [ ! -x "$1" ]; then exit 8; fi ;;
+    *)
+        IFS=:
+        for folder in $PATH; do
+            if [ -f "$folder/$1" ] && [ -x "$folder/$1" ]; then return; fi
+        done
+        exit 7
+        ;;
+    esac
+}
+if [ $# -gt 0 ]; then (found "$1") || exit $?; fi
 cd /opt/container || exit 0
 for lock in *.lock; do
     if [ -e "$lock" ] && ! cmp -s "$lock" "/opt/dependencies/$lock"; then exit 9; fi
@@ -302,19 +327,49 @@ done
 """
 
 
-def newer_than(project: Project, found: str) -> str:
-    """What was made after a running container was started: image, lock, or "" for neither."""
+def look_inside(found: str, *program: str, root: bool = False) -> int:
+    """The status of `LOOK` in a running container; another one if it has no shell."""
+    user = ("--user", "0") if root else ()
+    return ask_engine("exec", *user, found, "sh", "-c", LOOK, "sh", *program).returncode
+
+
+def refuse_program(project: Project, found: str, program: str, *, root: bool) -> int:
+    """What `look_inside` says.
+
+    Raises:
+        StopError: the container cannot execute the program; with the exit status of a shell.
+    """
+    status = look_inside(found, *([program] if program else []), root=root)
+    if status == NO_PROGRAM_STATUS:
+        stop = failed("program-missing", project, program=program)
+        stop.status = 127
+        raise stop
+    if status == NOT_EXECUTABLE_STATUS:
+        stop = failed("program-not-executable", project, program=program)
+        stop.status = 126
+        raise stop
+    return status
+
+
+def newer_than(project: Project, found: str, status: int | None = None) -> str:
+    """What was made after a running container was started: image, lock, or "" for neither.
+
+    `status` is what `look_inside` has said already.
+    """
     used = ask_engine("inspect", "--format", "{{.Image}}", found).stdout.strip()
     built = image_id(project.image("dev"))
     if built and used and built != used:
         return "image"
-    asked = ask_engine("exec", found, "sh", "-c", LOCKS_DIFFER)
-    return "lock" if asked.returncode == LOCKS_DIFFER_STATUS else ""
+    status = look_inside(found) if status is None else status
+    return "lock" if status == LOCKS_DIFFER_STATUS else ""
 
 
-def warn_of_age(project: Project, found: str) -> None:
-    """Say in one line that the running container lacks what was built or locked after its start."""
-    newer, up = newer_than(project, found), f"{me()} up{project.which}"
+def warn_of_age(project: Project, found: str, status: int) -> None:
+    """Say in one line that the running container lacks what was built or locked after its start.
+
+    `status` is what `look_inside` has said.
+    """
+    newer, up = newer_than(project, found, status), f"{me()} up{project.which}"
     if newer == "image":
         show(f"The dev container is older than its image. To replace it, run: {up}")
     elif newer == "lock":

@@ -208,6 +208,9 @@ def memory_of_cuda(subject: Subject) -> Iterator[Finding]:
         yield Finding("gpu-uvm-missing", ERROR, "no /dev/nvidia-uvm, no module nvidia_uvm", known)
 
 
+FABRIC_GUIDE = "https://docs.nvidia.com/datacenter/tesla/fabric-manager-user-guide"
+
+
 def fabric(subject: Subject) -> Iterator[Finding]:
     """Whether the fabric manager of machines with NVSwitches runs, in the driver's version."""
     facts, more = of_gpus(subject)
@@ -219,6 +222,8 @@ def fabric(subject: Subject) -> Iterator[Finding]:
     install = f"sudo apt-get install nvidia-fabricmanager-{branch(driver)}"
     if "fedora" in subject.details.hosts:  # two names, by the driver's age
         install = f"sudo dnf install 'nvidia-fabric*manager-{driver}*'"
+    elif "debian" not in subject.details.hosts:
+        install = f"python3 -m webbrowser {FABRIC_GUIDE}"
     start = "sudo systemctl enable --now nvidia-fabricmanager"
     known = {"driver": driver, "version": more.fabric_manager}
     if more.fabric_manager == "none":

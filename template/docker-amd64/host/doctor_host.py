@@ -16,7 +16,7 @@ from .processor import can_emulate, other_processor
 from .project import me
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from .findings import Check, Subject
     from .project import Project
@@ -118,6 +118,21 @@ def storage(subject: Subject) -> Iterator[Finding]:
         yield Finding("engine-storage", WARNING, "storage driver vfs")
 
 
+def kernel_option(hosts: Collection[str]) -> str:
+    """The command that starts the kernel with control groups of version 2.
+
+    https://rootlesscontaine.rs/getting-started/common/cgroup2 has what belongs into the file.
+    """
+    edit = 'sudo "${EDITOR:-vi}" /etc/default/grub'
+    if "fedora" in hosts:
+        return f"sudo grubby --update-kernel=ALL --args={UNIFIED} && sudo reboot"
+    if "suse" in hosts:
+        return f"{edit} && sudo grub2-mkconfig -o /boot/grub2/grub.cfg"
+    if "debian" in hosts:
+        return f"{edit} && sudo update-grub"
+    return f"{edit} && sudo grub-mkconfig -o /boot/grub/grub.cfg"
+
+
 def rootless(subject: Subject) -> Iterator[Finding]:
     """Whether an engine without root can limit containers, and has ids for their users."""
     engine, details = subject.facts.engine, subject.details
@@ -127,9 +142,7 @@ def rootless(subject: Subject) -> Iterator[Finding]:
         version = details.cgroup_version or "unknown"
         known = {}
         if version == "1":
-            grubby = f"sudo grubby --update-kernel=ALL --args={UNIFIED} && sudo reboot"
-            grub = 'sudo "${EDITOR:-vi}" /etc/default/grub && sudo update-grub'
-            known["remedy"] = grubby if "fedora" in details.hosts else grub
+            known["remedy"] = kernel_option(details.hosts)
         yield Finding("rootless-limits", WARNING, f"control groups of version {version}", known)
     starts = engine.kind == "docker-rootless" and engine.reachable  # not without such ids
     ids = details.subordinate_ids

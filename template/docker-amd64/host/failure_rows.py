@@ -46,8 +46,14 @@ class Failure:
 def read_rows(file: Path) -> list[Failure]:
     """The rows of a file."""
     rows: list[Failure] = []
+    common: dict[str, str] = {}
     for line in file.read_text("utf-8").splitlines():
         if not line or line.startswith("#"):
+            continue
+        if line.startswith("= "):
+            name, _, command = line.partition("  ")
+            name = f"{{{name}}}"
+            common[name] = f"{common[name]} && {command}" if name in common else command
             continue
         if not line.startswith(" "):
             rows.append(Failure(line, file.stem))
@@ -59,7 +65,7 @@ def read_rows(file: Path) -> list[Failure]:
         elif word == "cause":
             rows[-1].cause = f"{rows[-1].cause} {value}".strip()
         elif word in ("run", "edit"):
-            command = value if word == "run" else EDIT + value
+            command = common.get(value, value) if word == "run" else EDIT + value
             before = rows[-1].run.get(kind)
             rows[-1].run[kind] = f"{before} && {command}" if before else command
         else:

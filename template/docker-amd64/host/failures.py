@@ -48,6 +48,7 @@ def hosts(root: Path = Path("/")) -> Iterator[str]:
     for key in ("ID", "ID_LIKE"):  # such as rhel, and what that is like: fedora
         found = re.search(rf"(?m)^{key}=(.*)$", system)
         names = re.findall("[a-z]+", found.group(1)) if found else []
+        names += ["rhel"] if names == ["ol"] else []  # Oracle Linux says that it is like Fedora
         for name in names:
             if release and (key == "ID" or name == "rhel"):  # such as debian-12; Rocky 9 is rhel-9
                 yield f"{name}-{release.group(1)}"

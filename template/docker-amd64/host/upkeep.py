@@ -186,8 +186,8 @@ def root_options(parser: argparse.ArgumentParser) -> None:
 
 def do_root(project: Project, options: argparse.Namespace) -> None:
     """Become a command of root in the dev container."""
-    need_container(project)
     words = options.command[1:] if options.command[:1] == ["--"] else options.command
+    need_container(project, *words[:1], root=True)
     become(project, compose("exec", "--user", "0", "dev", *(words or ["bash"])))
 
 

@@ -333,7 +333,7 @@ def enter(project: Project, *words: str) -> NoReturn:
 def do_exec(project: Project, options: argparse.Namespace) -> None:
     """Become a command in the dev container."""
     words = command_of(options, "exec")
-    need_container(project)
+    need_container(project, words[0])
     enter(project, *script_name(), "dev", *words)
 
 
