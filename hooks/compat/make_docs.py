@@ -284,7 +284,8 @@ def _jit_row(release: TorchRelease, table: Table) -> list[str]:
 
 
 def _jit(table: Table) -> str:
-    rows = [_jit_row(release, table) for release in reversed(table.torch.values())]
+    compiling = [release for release in table.torch.values() if release.pypi["triton"]]
+    rows = [_jit_row(release, table) for release in reversed(compiling)]
     packages = [
         [row.package, row.min_cc or "not known", " ".join(row.documented or ()) or "not said"]
         if row.major is None

@@ -169,10 +169,12 @@ def parse_cca(text: str, table: Table | None = None) -> tuple[Target, ...]:
             f"cca has a comma: separate compute capabilities by blanks, as in '{fixed}'"
         )
     parsed = sorted({_target(entry) for entry in entries})
-    known = _known_ccs(table or load())
+    table = table or load()
+    known = _known_ccs(table)
+    old = {cc for row in table.architectures for cc in row.cc}  # some, no compiler here targets
     for target in parsed:
         cc = f"{target.cc[0]}.{target.cc[1]}"
-        if cc not in known:
+        if cc not in known and cc not in old:
             raise BadInputError(
                 f"cca has {cc}, a compute capability no CUDA compiler in the table knows:"
                 f" choose from {', '.join(known)}"
