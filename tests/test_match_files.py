@@ -17,7 +17,8 @@ from hooks.matcher import host
 from hooks.matcher.command import main
 from hooks.matcher.files import requirements, text
 from hooks.matcher.files.parse import parse
-from hooks.matcher.files.resolve import Resolved, resolve
+from hooks.matcher.files.resolve import resolve
+from hooks.matcher.files.resolved import Resolved
 from hooks.matcher.files.versions import fits, holds
 from hooks.matcher.hosts import BadInputError
 from hooks.matcher.packages import replaced

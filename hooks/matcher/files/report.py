@@ -18,7 +18,8 @@ from ..this_machine import place
 from ..typed_host import machine_of
 from ..verdicts import EXIT, Layer, Verdict
 from .parse import parse
-from .resolve import Resolved, resolve
+from .resolve import resolve
+from .resolved import Resolved
 from .text import MOST_BYTES, EmptyFileError, decoded
 
 if TYPE_CHECKING:
