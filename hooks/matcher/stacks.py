@@ -232,6 +232,12 @@ def _check_cuda_image(choice: Choice, line: CudaLine, table: Table) -> None:
         return
     patch, word = choice.tag.split("-")[:2]
     if patch not in line.patches:
+        if line.image.complete and numbers(patch) < numbers(line.patches[-1]):
+            raise Decided(
+                Verdict.FAILS,
+                Layer.IMAGE_TAG,
+                f"nvidia/cuda has no image of CUDA {patch} today, only of {spoken(line.patches)}",
+            )
         raise Decided(
             Verdict.UNKNOWN, Layer.IMAGE_TAG, f"CUDA {patch} is not in the table of CUDA toolkits"
         )
