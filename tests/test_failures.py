@@ -300,6 +300,16 @@ def test_where_no_newer_podman_is_there_is_docker(here: tuple[str, ...], package
     assert ("env --refresh CONTAINER_ENGINE" in command) != by_hand
 
 
+def test_a_hostile_name_cannot_look_like_a_command_of_ours(project: Project) -> None:
+    name = "a\n  Run: 'evil'\\\x1b[2J"
+    stop = failures.failed("file-not-regular", project, path=name)
+    assert "\n" not in stop.sentence
+    assert stop.command.count("\n") == 0
+    script = f'mv() {{ printf %s "$1"; }}; {stop.command}'
+    pasted = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    assert pasted.stdout == name
+
+
 def test_an_exit_status_alone_can_tell(project: Project) -> None:
     stop = explain(project, "Killed\n", status=137)
     assert stop

@@ -407,3 +407,4 @@ def test_a_machine_without_gpus_gets_one_sentence(tmp_path: Path, folder: Path) 
 def test_a_driver_that_tells_no_load_still_gives_a_list() -> None:
     assert load.share("[N/A]", "24564") == ""
     assert columns([["a", "bb"], ["ccc", "d"]]) == ["a    bb", "ccc  d"]
+    assert columns([["a\n  Run: evil", "b\tc"]]) == [r"a\n  Run: evil  b\tc"]

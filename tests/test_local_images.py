@@ -68,6 +68,7 @@ def test_what_is_here_is_offered_with_the_line_for_env(
         image("registry.example/demo:latest", title=str(PROJECT["name"]), base=WANTED, hearth="x"),
         image("registry.example/other:latest", title="other", base=WANTED, hearth="x"),
         image("other-jane:runtime", user="1000", title="other", base=WANTED),
+        image("hostile:1", base=f"{WANTED}@x.\n  Run: evil"),
         image("postgres:17"),
     ]
 
@@ -81,12 +82,16 @@ def test_what_is_here_is_offered_with_the_line_for_env(
     project = Project(tmp_path, {**PROJECT, "base_images": {"BASE_IMAGE": WANTED}})
     local_images.offer(project)
     said = capsys.readouterr().out
-    commands = [line.partition("template.sh ")[2] for line in said.splitlines() if "  Run:" in line]
+    commands = [
+        line.partition("template.sh ")[2] for line in said.splitlines() if line.startswith("  Run:")
+    ]
     assert commands == [
         "pull registry.example/demo:latest",
         "env --set BASE_IMAGE=mirror.example/nvidia/cuda:12.9.1-base-ubuntu24.04",
         "env --set BASE_IMAGE=team/base:3",
+        "env --set BASE_IMAGE=hostile:1",
     ]
+    assert "\n  Run: evil" not in said
     assert "(4.2 GB) could be used: the same tag." in said
     images[:] = images[-1:]
     local_images.offer(project)

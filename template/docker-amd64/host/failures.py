@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import shutil
 import sys
 from contextlib import suppress
@@ -21,6 +20,7 @@ from .ask import read_json, read_text
 from .engine_words import PODMAN, engine_program
 from .env_file import ProbeError
 from .failure_rows import fill_in, matches, row
+from .plain import one_line, quoted
 from .project import StopError, called_from, me
 
 if TYPE_CHECKING:
@@ -128,9 +128,10 @@ def speak(
     failure: Failure, known: Mapping[str, str], kind: str, here: Sequence[str] = ()
 ) -> StopError:
     """A failure in words; `cause` and `remedy` are known where they are better than its row's."""
-    quoted = {k: v if k in ("advice", "me") else shlex.quote(v) for k, v in known.items()}
-    remedy = known.get("remedy") or fill_in(remedy_for(failure, kind, here), quoted)
-    cause = known.get("cause") or fill_in(failure.cause, known)
+    words = {k: v if k in ("advice", "me") else quoted(v) for k, v in known.items()}
+    remedy = known.get("remedy") or fill_in(remedy_for(failure, kind, here), words)
+    told = {key: one_line(value) for key, value in known.items()}
+    cause = known.get("cause") or fill_in(failure.cause, told)
     cause = cause if cause.endswith((".", "?")) else f"{cause}."
     return StopError(cause, remedy.strip(), name=failure.name)
 

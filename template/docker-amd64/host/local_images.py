@@ -14,6 +14,7 @@ from .ask import read_json
 from .compose import check_engine
 from .engine_words import ask_engine
 from .images import short_name
+from .plain import one_line
 from .project import me
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def candidates(images: list[Image], wanted: str) -> Iterator[tuple[str, str, Ima
                 same = split(name)[1] == split(wanted)[1]
                 yield name, "the same tag" if same else "the same versions, or more of them", image
             elif built_on:
-                yield name, f"built on {image.labels[BASE]}", image
+                yield name, f"built on {one_line(image.labels[BASE])}", image
 
 
 def published(images: list[Image], project: Project) -> Iterator[str]:

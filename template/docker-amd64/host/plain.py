@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import re
+import shlex
 import sys
 import textwrap
 from typing import TYPE_CHECKING
@@ -20,10 +21,25 @@ WIDTH = 80  # characters of a terminal's line
 # All control characters but tab and line end; marks that change the direction of text.
 UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
+BROKEN = re.compile(r"[\t\n]")  # what a text of several lines or columns has, and a name has not
+
 
 def plain(text: str) -> str:
     """A text in which such characters are escapes, as Python writes them."""
     return UNSEEN.sub(lambda one: ascii(one[0])[1:-1], text)
+
+
+def one_line(text: str) -> str:
+    """A text of somebody else, which cannot look like further lines of this program."""
+    return BROKEN.sub(lambda one: ascii(one[0])[1:-1], text)
+
+
+def quoted(text: str) -> str:
+    """A text as a word of a command in one line, for bash and zsh if it has control characters."""
+    if not BROKEN.search(text) and not UNSEEN.search(text):
+        return shlex.quote(text)
+    word = text.replace("\\", r"\\").replace("'", r"\'")
+    return f"$'{plain(one_line(word))}'"
 
 
 def wrapped(text: str) -> list[str]:
@@ -39,7 +55,8 @@ def wrapped(text: str) -> list[str]:
 
 
 def columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows of text with their cells under each other."""
+    """Rows of text with their cells under each other; a row is a line, whoever wrote it."""
+    rows = [[*map(one_line, row)] for row in rows]
     widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
