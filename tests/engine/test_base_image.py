@@ -13,6 +13,7 @@ import pytest
 from tests.engine.conftest import MakeProject
 from tests.engine.test_failures import advice
 from tests.support.engine import is_stand_in, need
+from tests.support.image_rights import SETUID_OF_DEV, check
 from tests.support.index import PackageIndex
 from tests.support.process import run
 from tests.support.project import Project
@@ -109,6 +110,11 @@ def test_both_images_have_the_torch_and_numpy_of_the_base(on_any: tuple[str, Pro
     # Nor is what the base has, and the lock names, taken for something that was removed.
     nothing = "Nothing is installed in dev that the files do not list.\n"
     assert project.sh("freeze").stderr == nothing
+
+
+@pytest.mark.parametrize("service", ["runtime", "dev"])
+def test_an_image_on_nvidias_gives_nothing_away(on_nvidia: Project, service: str) -> None:
+    check(on_nvidia.image(service), NGC, SETUID_OF_DEV if service == "dev" else frozenset())
 
 
 def test_verify_holds_the_images_to_the_torch_of_the_base(on_any: tuple[str, Project]) -> None:

@@ -13,7 +13,7 @@ from tests.support.project import Project
 def test_an_image_gives_nothing_away_but_in_dev_the_environment_to_its_user(
     torch_project: Project, service: str
 ) -> None:
-    known = SETUID_OF_DEV if service == "dev" else set()
+    known = SETUID_OF_DEV if service == "dev" else frozenset()
     check(torch_project.image(service), "debian:bookworm-slim", known)
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from tests.engine.airflow.conftest import Flows
 from tests.support.airflow import Airflow, until
+from tests.support.image_rights import check
 from tests.support.process import run
 from tests.support.project import Project
 
@@ -41,6 +42,12 @@ def test_a_second_up_changes_nothing(flows: Flows) -> None:
     }
     assert project.ok("airflow", "status")
     assert address.rstrip("/") == flows.airflow.url
+
+
+def test_the_image_gives_nothing_away_but_the_folder_of_its_volume(flows: Flows) -> None:
+    project = flows.project
+    image = containers(project)["airflow-scheduler"]["Config"]["Image"]
+    check(image, project.image("runtime"), mounted={"/airflow"})
 
 
 def test_only_this_machine_reaches_it_and_only_by_its_password(flows: Flows) -> None:
