@@ -1,8 +1,8 @@
 """The measurements of docs/developing.md: `make bench` prints a table and writes bench.json.
 
 Medians of five runs each. The cold build runs once, and is cold only in an engine without a build
-cache: `docker buildx prune --all` makes it so. Needs what the engine tests need, and Chromium for
-the configurator.
+cache: `docker buildx prune --all` makes it so. Needs what the engine tests need, Chromium for
+the configurator, and the commit of an older release for the comparison with it.
 """
 
 from __future__ import annotations
@@ -16,66 +16,22 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tests.bench_release import bench_release
 from tests.conftest import ROOT
 from tests.support.browser import browsing, chromium
 from tests.support.configurator import seconds_of_page, serving_page
-from tests.support.engine import engine_problem, is_stand_in
-from tests.support.git import copy_working_tree
-from tests.support.index import PackageIndex, bridge_address, find_torch_wheel, serving
-from tests.support.managed_python import cached_archive
-from tests.support.process import run
-from tests.support.project import Person, Project
+from tests.support.engine import engine_problem
+from tests.support.index import PackageIndex, bridge_address
+from tests.support.project import Project
+from tests.support.timing import STACK, commit, copier, must, pack, project, seconds, snapshot
 from website.python.bundle import kilobytes
 
-ANSWERS = {
-    "project_name": "bench",
-    "accelerator": "cpu",
-    "python_version": "3.11",
-    "linux_distro": "debian-12",
-}
 MIB = 1024**2
-
-
-def seconds(action: Callable[[], object], runs: int) -> list[float]:
-    """Wall-clock seconds of each of `runs` calls."""
-    found = []
-    for _ in range(runs):
-        start = time.perf_counter()
-        action()
-        found.append(time.perf_counter() - start)
-    return found
-
-
-def must(*command: str | Path, **options: Any) -> str:
-    """Run a command and give its stdout.
-
-    Raises:
-        SystemExit: it failed; the message is what it said.
-    """
-    result = run(*command, **options)
-    if result.returncode:
-        raise SystemExit(f"{' '.join(map(str, command))}\n{result.stdout}\n{result.stderr}")
-    return result.stdout
-
-
-def copier(*arguments: str | Path, folder: Path) -> None:
-    """Run Copier as a person does, from nothing to a new project."""
-    shutil.rmtree(folder, ignore_errors=True)
-    must(sys.executable, "-m", "copier", "copy", "--quiet", "--defaults", *arguments, folder)
-
-
-def snapshot(folder: Path) -> Path:
-    """The working tree as a Git repository, which is what Copier takes for a template."""
-    copy_working_tree(ROOT, folder)
-    commit(folder)
-    pack(folder)
-    return folder
 
 
 def plain_template(rendered: Path, folder: Path) -> Path:
@@ -90,25 +46,12 @@ def plain_template(rendered: Path, folder: Path) -> Path:
     return folder
 
 
-def commit(folder: Path) -> None:
-    """Make a folder a Git repository with one commit."""
-    identity = ["-c", "user.name=Bench", "-c", "user.email=bench@example.com"]
-    must("git", "init", "--quiet", cwd=folder)
-    must("git", "add", "--all", cwd=folder)
-    must("git", *identity, "commit", "--quiet", "--message", "bench", cwd=folder)
-
-
 def processor_seconds(action: Callable[[], object]) -> float:
     """The processor time of the programs that a call runs, which other programs disturb less."""
     before = os.times()
     action()
     after = os.times()
     return sum(after[2:4]) - sum(before[2:4])
-
-
-def pack(folder: Path) -> None:
-    """Store a repository as a clone of it does: Copier clones it for each copy."""
-    must("git", "repack", "-a", "-d", "--quiet", cwd=folder)
 
 
 def bench_copy(folder: Path, runs: int) -> dict[str, Any]:
@@ -207,36 +150,6 @@ def bench_update(folder: Path, runs: int) -> dict[str, Any]:
     return found
 
 
-@contextmanager
-def project(
-    folder: Path, *, torch: bool = True, extras: str = "[]", name: str = ""
-) -> Iterator[tuple[Project, PackageIndex]]:
-    """A project of somebody without privileges, with an index that counts, on the real engine."""
-    uid = 1234 if os.getuid() == 0 else os.getuid()
-    home = folder / "home"
-    home.mkdir(exist_ok=True)
-    python = cached_archive() if is_stand_in("debian:bookworm-slim") else None
-    index = PackageIndex(folder, find_torch_wheel(), python)
-    version = (torch and index.torch_version) or "none"
-    answers = ANSWERS | {"torch_version": version, "extras": extras}
-    if version != "none":
-        answers["jit"] = "false"
-    data = [word for key, value in answers.items() for word in ("--data", f"{key}={value}")]
-    path = folder / (name or ("project" if torch else "without-torch"))
-    with serving(index, bridge_address()):
-        copier("--skip-tasks", "--vcs-ref", "HEAD", *data, folder / "hearth", folder=path)
-        index.replace_pytorch_index(path / "docker-amd64/dependencies/pyproject.toml")
-        for file in [home, path, *path.rglob("*")]:
-            os.chown(file, uid, uid)
-        made = Project(path, Person(uid, uid, "bench", home))
-        made.ok("env")
-        made.set_env(**index.env())
-        try:
-            yield made, index
-        finally:
-            made.ok("clean", "--all")
-
-
 def bench_engine(folder: Path, runs: int) -> dict[str, Any]:
     """What a day's work costs on a real engine."""
     found: dict[str, Any] = {}
@@ -297,8 +210,6 @@ def bench_apt(made: Project, runs: int) -> dict[str, Any]:
     }
 
 
-# What many projects have beside PyTorch, which is left out, to the advantage of the others.
-STACK = ("scipy", "pandas", "scikit-learn", "matplotlib")
 # Both have the Python of the project, and a venv with pip.
 NEIGHBOUR_BASE = """\
 FROM debian:bookworm-slim
@@ -384,7 +295,10 @@ class Neighbour:
 
 
 def bench_neighbours(folder: Path, runs: int) -> dict[str, Any]:
-    """One more package, pip's or apt's, and no change, beside two neighbours on the same base."""
+    """One more package, pip's or apt's, and no change, beside two neighbours on the same base.
+
+    PyTorch is left out, to the advantage of the others.
+    """
     found: dict[str, Any] = {}
     with project(folder, torch=False) as (made, index):
         made.ok("add", *STACK)
@@ -628,9 +542,10 @@ PARTS = {
     "engine": bench_engine,
     "extras": bench_extras,
     "neighbours": bench_neighbours,
+    "release": bench_release,
 }
 CHROMIUM = {"configurator"}
-ENGINE = {"engine", "extras", "neighbours"}
+ENGINE = {"engine", "extras", "neighbours", "release"}
 
 
 def main() -> None:

@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 from playwright.sync_api import Page
 
-from tests.bench import must, project, snapshot
 from tests.conftest import ROOT, SNAPSHOT_TAG
 from tests.support import airflow_page as airflow
 from tests.support import configurator, scenes
@@ -25,6 +24,7 @@ from tests.support.browser import browsing, open_terminal, plot_in_notebook, tak
 from tests.support.project import Project
 from tests.support.serving import serving_folder
 from tests.support.terminal import Terminal
+from tests.support.timing import must, project, snapshot
 
 PICTURES = ROOT / "docs/pictures"
 SITE = ROOT / "website/out"  # what `make site` builds

@@ -31,7 +31,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.bench import must, snapshot
 from tests.conftest import ROOT
 from tests.support.conda_channel import CondaChannels, serving_conda, standard_channel
 from tests.support.engine import engine_problem, is_stand_in
@@ -41,6 +40,7 @@ from tests.support.pairs import Choices
 from tests.support.process import run
 from tests.support.project import Person, Project
 from tests.support.questionnaire import Answers, Questionnaire, Row
+from tests.support.timing import must, snapshot
 from tests.support.torch_source import make_magma, make_torch_sources
 
 # Texts that anybody may type: one of each stands for all.

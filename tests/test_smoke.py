@@ -16,13 +16,13 @@ import pytest
 import yaml
 
 from tests import smoke
-from tests.bench import commit
 from tests.conftest import ROOT
 from tests.smoke import FAILED, NOT_BUILT, PASSED, Machine, Result
 from tests.support.index import PackageIndex
 from tests.support.pairs import Choices, items, pairs, uncovered
 from tests.support.process import run
 from tests.support.questionnaire import Answers, Questionnaire, Row
+from tests.support.timing import commit
 
 
 @pytest.fixture(scope="module")
