@@ -356,6 +356,27 @@ def archive_of(
     return path
 
 
+def test_a_link_that_appears_during_an_import_leads_nowhere(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    archive = archive_of(tmp_path / "a.tar", (entry("m/deep/a"), b"1"), (entry("m/deep/b"), b"2"))
+    read = tarfile.TarFile.extractfile
+
+    def extractfile(self: tarfile.TarFile, info: tarfile.TarInfo) -> Any:
+        if info.name == "m/deep/b":
+            (made,) = (project.root / "data/downloaded").glob(".import-*")
+            (made / "deep").rename(made / "aside")
+            (made / "deep").symlink_to(victim)
+        return read(self, info)
+
+    monkeypatch.setattr(tarfile.TarFile, "extractfile", extractfile)
+    with pytest.raises(StopError):
+        imported(project, archive)
+    assert not [*victim.iterdir()]
+
+
 GOOD = (entry("m/a"), b"1")
 NOT_ITS = sha256(b"2").hexdigest()
 

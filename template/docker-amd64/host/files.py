@@ -112,6 +112,27 @@ def make_folder(path: Path, owner: tuple[int, int] | None = None) -> list[Path]:
     return missing
 
 
+def folder_below(handle: int, path: str) -> int:
+    """Open a folder below an open one, made where it is missing; it is closed by who asks.
+
+    A link on the way leads nowhere, also one that appears meanwhile.
+
+    Raises:
+        NotADirectoryError: a part of the path is a link, or something else than a folder.
+        OSError: it cannot be made or opened.
+    """
+    found = os.dup(handle)
+    for part in filter(None, path.split("/")):
+        above = found
+        try:
+            with suppress(FileExistsError):
+                os.mkdir(part, dir_fd=above)
+            found = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=above)
+        finally:
+            os.close(above)
+    return found
+
+
 def give(folder: Path, owner: tuple[int, int]) -> None:
     """Give a folder that root has made to a user.
 

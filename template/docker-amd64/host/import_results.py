@@ -28,7 +28,7 @@ from .exchange import (
     sums_of,
 )
 from .failures import failed, folder_not_made
-from .files import change_mode, give_away, make_folder
+from .files import change_mode, folder_below, give_away, make_folder
 from .project import called_from, code_folder
 from .work import refuse_link
 
@@ -86,29 +86,40 @@ def unpack(archive: tarfile.TarFile, folder: Path) -> tuple[str, Sums]:
     tops: set[str] = set()
     known: dict[str, str] = {}
     sums: Sums = {}
-    for info in archive:
-        top, path = member_name(info, known)
-        tops.add(top)
-        if len(tops) > 1:
-            raise BadArchiveError(f"it has several folders: {', '.join(sorted(tops))}")
-        if info.isdir():
-            (folder / path).mkdir(parents=True, exist_ok=True)
-        elif path in sums or not path:
-            raise BadArchiveError(f"it has {info.name} twice, or outside of a folder")
-        else:
-            sums[path] = unpack_file(archive, info, folder / path)
+    # By descriptors: a program in a container may put a link in place of a folder at any time.
+    handle = os.open(str(folder), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        for info in archive:
+            top, path = member_name(info, known)
+            tops.add(top)
+            if len(tops) > 1:
+                raise BadArchiveError(f"it has several folders: {', '.join(sorted(tops))}")
+            if info.isdir():
+                os.close(folder_below(handle, path))
+            elif path in sums or not path:
+                raise BadArchiveError(f"it has {info.name} twice, or outside of a folder")
+            else:
+                sums[path] = unpack_file(archive, info, handle, path)
+    finally:
+        os.close(handle)
     if not tops:
         raise BadArchiveError("it is empty")
     return tops.pop(), sums
 
 
-def unpack_file(archive: tarfile.TarFile, info: tarfile.TarInfo, target: Path) -> str:
-    """Unpack a file; its checksum."""
+def unpack_file(archive: tarfile.TarFile, info: tarfile.TarInfo, top: int, path: str) -> str:
+    """Unpack a file to a path below an open folder; its checksum."""
     digest, size = hashlib.sha256(), 0
     source = archive.extractfile(info)
+    parent, _, name = path.rpartition("/")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("xb") as out:
+        folder = folder_below(top, parent)
+        try:
+            out = os.fdopen(os.open(name, flags, 0o666, dir_fd=folder), "wb")
+        finally:
+            os.close(folder)
+        with out:
             for part in iter(lambda: source.read(1024**2) if source else b"", b""):
                 digest.update(part)
                 size += out.write(part)
