@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from babel.messages.pofile import read_po
 
 from hooks.generate import make_translations as translations
 from hooks.generate.messages import (
@@ -257,6 +259,25 @@ def test_a_wrong_translation_is_named_and_nothing_is_written(
     )
     assert translations.main(["--check"]) == 1
     assert page.read_bytes() == before
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_term_has_the_word_of_the_glossary(language: str) -> None:
+    glossary = yaml.safe_load((ROOT / "translations/glossary.yml").read_text("utf-8"))
+    quoted = re.compile(r"`+[^`]*`+|\]\([^)]*\)|by machine")
+    wrong, used = [], set()
+    for book in translations.BOOKS:
+        with translations.catalogue_of(book, language).open("rb") as stream:
+            entries = [one for one in read_po(stream) if one.id and one.string and not one.fuzzy]
+        for english, other in ((str(one.id), str(one.string)) for one in entries):
+            for term, words in glossary.items():
+                if not re.search(rf"(?<![-\w'/]){term}s?(?![-\w'.])", quoted.sub(" ", english)):
+                    continue
+                used.add(term)
+                if not any(word in other.lower() for word in words[language]):
+                    wrong.append((term, other))
+    assert not wrong
+    assert used == {*glossary}
 
 
 def test_links_lead_from_the_folder_of_a_translation() -> None:

@@ -6,7 +6,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from playwright.sync_api import Page
@@ -31,7 +31,7 @@ def example(flows: Flows, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     address = pictures.take_run(project, airflow.url, folder, drawn=200)
     wanted = {one.file for one in pictures.TABLE if one.scene == "workflows"}
     assert {file.name for file in folder.iterdir()} == wanted
-    return airflow.ended("example", unquote(address.rpartition("/")[2]))
+    return airflow.ended("example", unquote(urlsplit(address).path.rpartition("/")[2]))
 
 
 @pytest.fixture(scope="module")
