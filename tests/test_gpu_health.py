@@ -118,14 +118,18 @@ def test_libraries_that_are_not_there_are_no_illness() -> None:
 
 
 def test_a_driver_that_hangs_or_crashes_ends_in_time() -> None:
-    def die() -> None:
-        os.kill(os.getpid(), signal.SIGKILL)
+    def die(number: int = signal.SIGKILL) -> None:
+        if number != signal.SIGKILL:
+            signal.signal(number, signal.SIG_DFL)  # pytest prints where it was
+        os.kill(os.getpid(), number)
 
     start = time.monotonic()
     found = look_within(0.3, lambda: look(Driver(hangs=True).load))
     assert found
     assert found.cause == "gpu-silent"
-    assert look_within(10, die) is None
+    assert look_within(10, die) is None  # as where memory is short
+    crashed = look_within(10, lambda: die(signal.SIGSEGV))
+    assert crashed == Illness("gpu-silent", "the library of the driver crashed (SIGSEGV)")
     assert time.monotonic() - start < 5
 
 

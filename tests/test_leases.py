@@ -12,17 +12,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from host import gpu_choice, leases, load
+from host import gpu_choice, leases, load, nvidia
 from host.gpu_choice import Taking, Wish, seconds, wish
 from host.gpu_facts import Gpu, GpuFacts, Mig
 from host.leases import LEASE, TICKET, Held, claim, entries, put
 from host.load import Load
+from host.nvidia import NvmlChild
 from host.project import StopError
 from tests.fakes.machine import environment
 
@@ -353,6 +355,42 @@ def test_who_waits_gets_gpus_in_turn_and_the_dead_hold_up_nobody(
     for one in started:
         one.join()
     assert log.read_text().split() == ["b", "c", "e", "f"]
+
+
+def hang(_: object) -> dict[str, Any]:
+    """A driver that never answers."""
+    time.sleep(60)
+    return {}
+
+
+def ask_a_driver_that_hangs(told: int) -> None:
+    """Wait in the queue, and ask the driver meanwhile."""
+    ticket = put(TICKET, GPUS, "waits")
+    child = NvmlChild(hang)
+    os.write(told, f"{child._pid}\n".encode())  # noqa: SLF001
+    with suppress(TimeoutError):
+        child.answer(60)
+    ticket.drop()
+
+
+def test_a_question_that_hangs_in_the_driver_keeps_no_place_in_the_queue(
+    started: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nvidia, "open_nvml", lambda: None)
+    reader, told = os.pipe()
+    started.append(FORK.Process(target=ask_a_driver_that_hangs, args=(told,)))
+    started[0].start()
+    child = int(os.read(reader, 100))
+    try:
+        assert len(entries(TICKET)) == 1
+        os.kill(started[0].pid, signal.SIGKILL)
+        started[0].join()
+        eventually(lambda: entries(TICKET) == [])
+        os.kill(child, 0)  # it hangs still
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.close(reader)
+        os.close(told)
 
 
 def test_who_wants_other_gpus_is_not_held_up(started: list[Any], tmp_path: Path) -> None:

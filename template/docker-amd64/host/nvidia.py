@@ -226,6 +226,9 @@ def read_nvml(nvml: Any) -> Graphics:
     )
 
 
+DESCRIPTORS = 256  # more than this program ever has open
+
+
 class NvmlChild:
     """NVML, asked in a forked process: a hang or a crash in the driver's library ends there.
 
@@ -244,6 +247,9 @@ class NvmlChild:
             null = os.open(os.devnull, os.O_RDWR)
             for stream in (0, 1, 2):  # who reads our output must not have to wait for this child
                 os.dup2(null, stream)
+            # Nor who waits for a lock: one that hangs in the driver may outlive this process.
+            os.closerange(3, write)
+            os.closerange(write + 1, DESCRIPTORS)
             try:
                 answer = read(open_nvml())
             except Exception as error:  # noqa: BLE001

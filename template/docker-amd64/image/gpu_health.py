@@ -37,6 +37,8 @@ LIMIT = 20.0  # seconds for an answer
 CONTEXT_MIB = 512  # what a program needs of a GPU before its first tensor
 DEVICES = Path("/dev")
 PROC = Path("/proc")
+# What a broken library ends with. Others, such as SIGKILL, are sent by somebody.
+CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE}
 NVML_CAUSES = {  # by nvmlReturn_t in nvml.h
     9: "gpu-driver-changed",  # the driver is not loaded
     15: "gpu-fell-off",  # the GPU is lost
@@ -197,7 +199,10 @@ def look_within(limit: float, ask: Callable[[], Illness | None] = look) -> Illne
     if late:
         os.kill(child, signal.SIGKILL)  # not awaited: inside of the driver it may not end
         return Illness("gpu-silent", f"the driver did not answer within {limit:g} s")
-    os.waitpid(child, 0)
+    status = os.waitpid(child, 0)[1]
+    if os.WIFSIGNALED(status) and os.WTERMSIG(status) in CRASHES:
+        name = signal.Signals(os.WTERMSIG(status)).name
+        return Illness("gpu-silent", f"the library of the driver crashed ({name})")
     cause, _, evidence = said.partition("\n")
     return Illness(cause, evidence) if evidence else None
 
