@@ -167,7 +167,8 @@ def test_all_catalogues_and_pages_are_fresh(capsys: pytest.CaptureFixture[str]) 
 def test_every_language_of_the_question_has_its_files_and_its_notice() -> None:
     files = {file.name for file in (ROOT / "translations").iterdir()}
     books = translations.BOOKS
-    assert files == {f"{book.name}.{language}.po" for book in books for language in LANGUAGES}
+    catalogues = {f"{book.name}.{language}.po" for book in books for language in LANGUAGES}
+    assert files == catalogues | {"glossary.yml"}
     found = {*ROOT.glob("template/docker-amd64/README.*.md.jinja"), *ROOT.glob("docs/??/*")}
     made = [translations.made(book, language) for book in books for language in LANGUAGES]
     assert found == {file for files in made for file in files}
