@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import socket
 import subprocess
@@ -9,6 +10,7 @@ from argparse import Namespace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from host import compose, ssh, ssh_keys
 from host.ask import Output
@@ -16,6 +18,7 @@ from host.look import Case, port
 from host.ports import COUNT, FIRST, free_port
 from host.project import Project, StopError
 from host.ssh_env import public_keys, ssh_values
+from tests.conftest import Generate
 from tests.support.program import PROJECT
 
 SSHD = Path(ssh.__file__).parents[1] / "image/sshd.sh"
@@ -266,3 +269,14 @@ def test_a_container_without_a_server_says_why_and_goes_on(
         assert (done.returncode, done.stdout) == (status, out)
         assert f"[sshd] no ssh: {'user' if 'file' in home else ''}" in done.stderr
         assert named in done.stderr
+
+
+def test_another_file_of_keys_is_another_container_for_compose(
+    generate: Generate, tmp_path: Path
+) -> None:
+    folder = generate(tmp_path / "demo", extras=["ssh"])
+    compose_file = yaml.safe_load((folder / "docker-amd64/compose.yaml").read_text())
+    dev = compose_file["services"]["dev"]
+    (file,) = (compose_file["configs"][one["source"]]["file"] for one in dev["configs"])
+    (variable,) = re.findall(r"\$\{(\w+)", file)
+    assert any(f"${{{variable}" in value for value in dev["labels"].values())
