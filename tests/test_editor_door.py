@@ -41,8 +41,8 @@ class Engine:
 
     def __init__(self, labels: dict[str, str], shell: str = "") -> None:
         """Take the labels of the container, and the variables that its user's shell prints."""
-        self.labels, self.shell, self.calls = labels, shell, [("",)]
-        self.text = ""
+        self.labels, self.shell, self.text = labels, shell, ""
+        self.calls: list[tuple[str, ...]] = [("",)]
 
     def ask(self, *words: str) -> subprocess.CompletedProcess[str]:
         """What is asked without a text."""

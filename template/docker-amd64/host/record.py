@@ -244,6 +244,11 @@ def remedy(project: Project, where: str, key: str, value: str, file: Path) -> st
     return f"{me()} build{project.which}" if where == "images" else ""
 
 
+def file_of(path: Path) -> Path:
+    """The file of a record, which may be named by its folder."""
+    return path / NAME if path.is_dir() else path
+
+
 def read_record(file: Path) -> dict[str, Any]:
     """A record. Raises StopError if there is none of that name."""
     found = read_json(read_text(file))
@@ -272,9 +277,7 @@ def do_reproduce(project: Project, options: argparse.Namespace) -> int:
     Raises:
         StopError: there is no such record, or no such workspace.
     """
-    file = called_from() / options.file
-    if file.is_dir():
-        file /= NAME
+    file = file_of(called_from() / options.file)
     found = read_record(file)
     if found.get("project") != project.name:
         show(f"This is the record of another project, {found.get('project')}.")

@@ -54,14 +54,17 @@ def groups() -> str:
     return " ".join(map(str, sorted({*os.getgroups(), os.getgid()} - of_dev)))
 
 
+def content(file: Path) -> str:
+    """What a variable has of a secret's file, "" for a folder or a file of somebody else."""
+    try:
+        return "\n".join(file.read_text("utf-8", "replace").splitlines())
+    except OSError:
+        return ""
+
+
 def shown(environment: dict[str, str], folder: Path = SECRETS) -> dict[str, str]:
     """Variables with the name of a secret in place of its value: logs and terminals show them."""
-    found = {}
-    for file in folder.glob("*"):
-        try:
-            found["\n".join(file.read_text("utf-8", "replace").splitlines())] = f"<{file}>"
-        except OSError:  # a folder, or a file of somebody else
-            continue
+    found = {content(file): f"<{file}>" for file in folder.glob("*")}
     hidden = dict(environment)
     for secret in sorted(filter(None, found), key=len, reverse=True):
         for name, value in hidden.items():
