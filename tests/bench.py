@@ -1,8 +1,9 @@
 """The measurements of docs/developing.md: `make bench` prints a table and writes bench.json.
 
-Medians of five runs each. The cold build runs once, and is cold only in an engine without a build
-cache: `docker buildx prune --all` makes it so. Needs what the engine tests need, Chromium for
-the configurator, and the commit of an older release for the comparison with it.
+Medians of five runs each. The cold build of `engine` runs once, and is cold only in an engine
+without a build cache: `docker buildx prune --all` makes it so. Those of `podman` are always cold.
+Needs what the engine tests need, Chromium for the configurator, and the commit of an older release
+for the comparison with it.
 """
 
 from __future__ import annotations
@@ -23,12 +24,23 @@ from typing import Any, NamedTuple
 
 from tests.bench_release import bench_release
 from tests.conftest import ROOT
+from tests.support import podman
 from tests.support.browser import browsing, chromium
 from tests.support.configurator import seconds_of_page, serving_page
 from tests.support.engine import engine_problem
 from tests.support.index import PackageIndex, bridge_address
 from tests.support.project import Project
-from tests.support.timing import STACK, commit, copier, must, pack, project, seconds, snapshot
+from tests.support.timing import (
+    STACK,
+    commit,
+    copier,
+    must,
+    pack,
+    person,
+    project,
+    seconds,
+    snapshot,
+)
 from website.python.bundle import kilobytes
 
 MIB = 1024**2
@@ -480,6 +492,46 @@ def bench_extras(folder: Path, runs: int) -> dict[str, Any]:
     return found
 
 
+def forget(made: Project) -> None:
+    """Make the next build cold: no layer and no cache of a former one has its names."""
+    mark = f"bench{time.time_ns()}"
+    file = made.docker / "Dockerfile"
+    text = re.sub(r"(--mount=type=cache,id=)(?:bench\d+-)?", rf"\1{mark}-", file.read_text())
+    text = re.sub(r"(?m)^ENV BENCH=.*\n", "", text)
+    file.write_text(re.sub(r"(?m)^(FROM .*)$", rf"\1\nENV BENCH={mark}", text))
+
+
+def bench_podman(folder: Path, runs: int) -> dict[str, Any]:
+    """A cold build of one project by Docker and by rootless Podman, with their stores on one disk.
+
+    Podman is that of tests/engine/test_podman.py. It gets base images before it builds.
+    """
+    machine = podman.start(folder, person(folder), in_memory=False)
+    took: dict[str, list[float]] = {"Docker": [], "Podman": []}
+    try:
+        with (
+            project(folder, torch=False, name="on-docker") as (docker, _),
+            project(folder, torch=False, name="on-podman", owner=machine) as (other, _),
+        ):
+            described = json.loads((other.docker / "host/project.json").read_text())
+            podman.load(machine, *described["base_images"].values())
+            projects = {"Docker": docker, "Podman": other}
+            for made in projects.values():
+                made.ok("lock")
+            for _run in range(min(runs, 3)):  # in turn, since other programs disturb both alike
+                for name, made in projects.items():
+                    forget(made)
+                    took[name] += seconds(partial(made.ok, "build"), 1)
+    finally:
+        podman.stop(machine)
+    return {
+        **{f"cold build by {name} (s)": times for name, times in took.items()},
+        "  Podman takes as many times as long": [
+            statistics.median(took["Podman"]) / statistics.median(took["Docker"])
+        ],
+    }
+
+
 def bench_context(made: Project) -> dict[str, Any]:
     """What goes to the engine when a project holds 5 GB of data."""
     with (made.folder / "data/large.bin").open("wb") as large:
@@ -542,10 +594,11 @@ PARTS = {
     "engine": bench_engine,
     "extras": bench_extras,
     "neighbours": bench_neighbours,
+    "podman": bench_podman,
     "release": bench_release,
 }
 CHROMIUM = {"configurator"}
-ENGINE = {"engine", "extras", "neighbours", "release"}
+ENGINE = {"engine", "extras", "neighbours", "podman", "release"}
 
 
 def main() -> None:

@@ -367,7 +367,7 @@ def ask_a_driver_that_hangs(told: int) -> None:
     """Wait in the queue, and ask the driver meanwhile."""
     ticket = put(TICKET, GPUS, "waits")
     child = NvmlChild(hang)
-    os.write(told, f"{child._pid}\n".encode())  # noqa: SLF001
+    os.write(told, f"{child._pid}\n".encode())
     with suppress(TimeoutError):
         child.answer(60)
     ticket.drop()

@@ -54,19 +54,25 @@ def root(machine: str, script: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def start(folder: Path, person: Person) -> Podman:
+def start(folder: Path, person: Person, *, in_memory: bool = True) -> Podman:
     """Start the machine, on which `folder` has the same path; `stop` removes it.
 
     It has the fake GPUs of tests/fakes/gpu_host, by a CDI file as the NVIDIA Container Toolkit
     makes it.
+
+    Args:
+        folder: where projects will be.
+        person: whose ids its user has.
+        in_memory: whether Podman's images are in memory, since apt waits for a disk after each
+            package, and the images are small; else they are on the disk of the tests' engine.
     """
     done = run("docker", "build", "--tag", IMAGE, ROOT / ".ci/podman", timeout=600)
     assert done.returncode == 0, done.stderr
     name = f"hearth-podman-{os.getpid()}"
     binds = f"{folder}:{folder}", f"{CERTS}:{CERTS}:ro"
     mounts = [word for bind in binds for word in ("--volume", bind)]
-    # In memory, since apt waits for a disk after each package. The images are small.
-    mounts += ["--tmpfs", "/home/jane/.local/share/containers:exec,size=4g"]
+    store = "/home/jane/.local/share/containers"
+    mounts += ["--tmpfs", f"{store}:exec,size=4g"] if in_memory else ["--volume", store]
     start_words = ("docker", "run", "--detach", "--rm", "--init", "--privileged", "--name", name)
     done = run(*start_words, *mounts, IMAGE)
     assert done.returncode == 0, done.stderr

@@ -102,17 +102,22 @@ def torch_answers(index: PackageIndex, *, torch: bool = True) -> dict[str, str]:
 
 @contextmanager
 def generated(
-    path: Path, template: Path, answers: Mapping[str, str], env: Mapping[str, str]
+    path: Path,
+    template: Path,
+    answers: Mapping[str, str],
+    env: Mapping[str, str],
+    owner: Person | None = None,
 ) -> Iterator[Project]:
-    """A project of `person` on the real engine, which forgets its images and volumes at the end.
+    """A project on the real engine, which forgets its images and volumes at the end.
 
     Args:
         path: where it is made; the home of its owner is beside it.
         template: the checked-out version of the template, a Git repository.
         answers: those beside `ANSWERS`.
         env: lines of .env.
+        owner: whose it is, and whose engine is used; `person` by default.
     """
-    owner = person(path.parent)
+    owner = owner or person(path.parent)
     given = (ANSWERS | dict(answers)).items()
     data = [word for key, value in given for word in ("--data", f"{key}={value}")]
     copier("--skip-tasks", "--vcs-ref", "HEAD", *data, template, folder=path)
@@ -129,7 +134,12 @@ def generated(
 
 @contextmanager
 def project(
-    folder: Path, *, torch: bool = True, extras: str = "[]", name: str = ""
+    folder: Path,
+    *,
+    torch: bool = True,
+    extras: str = "[]",
+    name: str = "",
+    owner: Person | None = None,
 ) -> Iterator[tuple[Project, PackageIndex]]:
     """A project of somebody without privileges, with an index that counts, on the real engine."""
     index = package_index(folder)
@@ -137,7 +147,7 @@ def project(
     path = folder / (name or ("project" if torch else "without-torch"))
     with (
         serving(index, bridge_address()),
-        generated(path, folder / "hearth", answers, index.env()) as made,
+        generated(path, folder / "hearth", answers, index.env(), owner) as made,
     ):
         index.replace_pytorch_index(path / "docker-amd64/dependencies/pyproject.toml")
         yield made, index
