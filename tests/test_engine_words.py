@@ -82,6 +82,13 @@ def test_docker_where_it_answers_else_podman_unless_one_was_chosen(
     assert engine.engine(chosen).kind == kind
 
 
+def test_an_engine_that_env_names_and_that_is_not_here_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs(tmp_path / "bin", monkeypatch, docker=ROOTFUL)
+    assert engine.engine("podman").failure == "podman-missing"
+
+
 @pytest.mark.parametrize(
     ("kind", "written"), [("podman", "podman"), ("docker-rootless", "docker"), ("none", "docker")]
 )
