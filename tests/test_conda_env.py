@@ -20,6 +20,9 @@ import pytest
 
 import conda_env
 import conda_file
+import conda_lock
+import conda_pip
+import conda_solve
 import intake
 import stand_ins
 import uv_project
@@ -116,7 +119,7 @@ class Dependencies:
 
     def parts(self) -> dict[str, list[str]]:
         """Names and versions of conda.lock."""
-        lock = conda_env.load_lock(self.folder / "conda.lock")
+        lock = conda_lock.load_lock(self.folder / "conda.lock")
         assert lock
         return {
             part: [f"{package.name} {package.version}" for package in packages]
@@ -652,7 +655,8 @@ def test_it_runs_in_an_image_where_its_files_lie_in_one_folder(
 ) -> None:
     folder = tmp_path / "container"
     folder.mkdir()
-    for module in (conda_env, conda_file, stand_ins, uv_project):
+    modules = (conda_env, conda_file, conda_lock, conda_pip, conda_solve, stand_ins, uv_project)
+    for module in modules:
         shutil.copy(str(module.__file__), folder)
     shutil.copytree(Path(str(intake.__file__)).parent, folder / "intake")
     result = run(sys.executable, folder / "conda_env.py", "add", "scipy", cwd=project.folder)
@@ -743,7 +747,7 @@ def prefix(
 ) -> Venv:
     """A project that is locked, with its conda part installed."""
     new = Venv(tmp_path_factory.mktemp("image"))
-    monkeypatch.setattr(conda_env, "VENV", new.folder)
+    monkeypatch.setattr(conda_pip, "VENV", new.folder)
     project.set("UV_DEFAULT_INDEX", new.index.as_uri())
     project.set("UV_CACHE_DIR", str(new.wheels / "cache"))
     new.install("numpy", "1.26.4")
@@ -760,7 +764,7 @@ def test_what_conda_has_is_not_in_the_pip_lock_and_everything_else_is_hashed(
     project.write("environment.yml", MAIN + "  - numpy\n  - pip:\n      - plots\n")
     env("pip-lock")
     text = project.read("pip.lock")
-    assert [line.split(" ")[0] for line in conda_env.requirements(text)] == [
+    assert [line.split(" ")[0] for line in conda_pip.requirements(text)] == [
         "colours==3.0",
         "plots==1.0",
     ]
@@ -806,10 +810,10 @@ def test_what_the_project_requires_is_locked_beside_condas_packages(
     assert env("pip-parts") == ""  # stdout has the names
     env("pip-lock")
     text = project.read("pip.lock")
-    lines = [line.split(" ")[0] for line in conda_env.requirements(text)]
+    lines = [line.split(" ")[0] for line in conda_pip.requirements(text)]
     assert lines == ["other==2.0", "plots==1.5"]
     assert f"\n--extra-index-url {team.as_uri()}\n" in text
-    dev = conda_env.requirements(project.read("pip-dev.lock"))
+    dev = conda_pip.requirements(project.read("pip-dev.lock"))
     assert [line.split(" ")[0] for line in dev] == ["tester==1.0"]
     assert not env("check")
     require(project, "plots", "numpy", "other", uv=index)
@@ -841,7 +845,7 @@ def test_the_dev_lock_goes_with_the_other_and_brings_only_what_is_new(
     project.write("environment.yml", MAIN + "  - numpy\n  - pip:\n      - colours<3.1\n")
     project.write("environment-dev.yml", DEV + "  - pip:\n      - tester\n")
     env("pip-lock")
-    lines = conda_env.requirements(project.read("pip-dev.lock"))
+    lines = conda_pip.requirements(project.read("pip-dev.lock"))
     assert [line.split(" ")[0] for line in lines] == ["tester==1.0"]
     project.write("environment-dev.yml", DEV)
     env("pip-lock")
@@ -866,7 +870,7 @@ def test_a_git_address_is_locked_at_its_commit(
     line = f"gitted @ git+{source.as_uri()}"
     project.write("environment.yml", MAIN + f"  - numpy\n  - pip:\n      - {line}\n")
     env("pip-lock")
-    assert conda_env.requirements(project.read("pip.lock")) == [f"{line}@{commit}"]
+    assert conda_pip.requirements(project.read("pip.lock")) == [f"{line}@{commit}"]
 
 
 @pytest.mark.parametrize(
@@ -896,7 +900,7 @@ def test_an_extra_of_what_conda_has_brings_its_needs(
     prefix.install("dask", "1.0", ['plots; extra == "complete"'])
     project.write("environment.yml", MAIN + "  - numpy\n  - pip:\n      - dask[complete]\n")
     env("pip-lock")
-    assert set(conda_env.pinned(project.folder / "pip.lock")[0]) == {"plots", "colours"}
+    assert set(conda_pip.pinned(project.folder / "pip.lock")[0]) == {"plots", "colours"}
 
 
 def test_what_uv_installed_before_is_still_in_the_lock(

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 import conda_absent
-import conda_env
+import conda_solve
 from tests.conftest import ROOT
 from tests.support.certificates import make_authority
 from tests.support.conda_channel import (
@@ -102,8 +102,8 @@ def text_of(*patterns: str) -> str:
     return "\n".join(path.read_text() for path in paths)
 
 
-# The command lines that conda_env.py solves with, and looks for names with.
-SOLVING = set(re.findall(r'"(--[a-z-]+)"', inspect.getsource(conda_env.solve)))
+# The command lines that conda_solve.py solves with, and looks for names with.
+SOLVING = set(re.findall(r'"(--[a-z-]+)"', inspect.getsource(conda_solve.solve)))
 SEARCHING = set(re.findall(r'"(--[a-z-]+)"', inspect.getsource(conda_absent.like)))
 # What runs in the images, and what a generated project tells people to do without them.
 USED = together(
@@ -219,7 +219,7 @@ def test_the_command_lines_of_a_project_are_found() -> None:
     assert {"--prefix", "--file", "--channel-priority", "--dry-run"} <= USED["create"]
     assert {"--prefix", "--file"} <= USED["install"]
     assert {"create": {"--file", "--name"}, "run": {"--name"}}.items() <= TOLD.items()
-    (started,) = re.findall(r'\["micromamba", "(\w+)"', inspect.getsource(conda_env))
+    (started,) = re.findall(r'\["micromamba", "(\w+)"', inspect.getsource(conda_solve))
     assert started == "create"
     assert command_lines("micromamba create -f a \\\n --no-such x; micromamba is fast") == {
         "create": {"--file", "--no-such"}

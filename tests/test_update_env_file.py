@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-import conda_env
+import conda_lock
 import installed_conda
 import installed_pip
 import update_env_file
@@ -698,16 +698,16 @@ def test_a_wrong_option_and_a_wrong_place_are_one_sentence(program: Path) -> Non
 
 def test_it_reads_a_conda_lock_as_conda_env_writes_it() -> None:
     # It stands alone in the image, so that it knows two things of its own.
-    assert conda_env.PUBLIC == installed_conda.PUBLIC_CHANNELS
+    assert conda_lock.PUBLIC == installed_conda.PUBLIC_CHANNELS
     packages = {
         part: [
-            conda_env.Locked.parse(
-                f"{conda_env.PUBLIC}/c/noarch/{part}-1-0.conda#sha256:{'a' * 64}"
+            conda_lock.Locked.parse(
+                f"{conda_lock.PUBLIC}/c/noarch/{part}-1-0.conda#sha256:{'a' * 64}"
             )
         ]
-        for part in conda_env.PARTS
+        for part in conda_lock.PARTS
     }
-    text = conda_env.text_of(conda_env.Lock("", {}, packages))
-    assert installed_conda.conda_locked(text) == dict.fromkeys(conda_env.PARTS, "1")
+    text = conda_lock.text_of(conda_lock.Lock("", {}, packages))
+    assert installed_conda.conda_locked(text) == dict.fromkeys(conda_lock.PARTS, "1")
     dev = text.partition(installed_conda.DEV_PART)[2]
     assert installed_conda.conda_locked(dev) == {"dev": "1"}
