@@ -17,15 +17,16 @@ from typing import TYPE_CHECKING, NamedTuple
 from hooks.update.beside import unused
 from hooks.update.merge import decoded, encoded, merge
 from hooks.update.renderings import File
-from host.checkout import UpdateError
+from host import ci_pipeline
+from host.checkout import UpdateError, listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Container, Iterable, Mapping
 
 SIMILAR = 0.5  # of two texts, from which on one is the other under a new name; git has the same
 BESIDE = "new"  # the ending of the template's version, beside a user's file that git does not have
-PIPELINE = "docker-amd64/image.gitlab-ci.yml"  # in which builds pin images
-DIGEST = r"(\S+)@sha256:[0-9a-f]{64}\b"
+PIPELINE = f"docker-amd64/{ci_pipeline.PIPELINE}"  # in which builds pin images
+PINNED = rf"(\S+)@{ci_pipeline.DIGEST}\b"
 EXAMPLES = "workspaces/"  # code that belongs to the user from the start
 
 
@@ -51,6 +52,7 @@ class Plan:
         followed: files that the user has renamed and that get the template's changes, old to new.
         beside: files of the user's that git does not have, where the template brings one of that
             name: where its version is, beside them.
+        others: all paths that the template has, or had.
     """
 
     writes: dict[str, File] = field(default_factory=dict)
@@ -60,6 +62,7 @@ class Plan:
     moved: dict[str, str] = field(default_factory=dict)
     followed: dict[str, str] = field(default_factory=dict)
     beside: dict[str, str] = field(default_factory=dict)
+    others: Collection[str] = ()
 
     @property
     def touched(self) -> list[str]:
@@ -77,6 +80,7 @@ class Project:
 
     Attributes:
         leaving: unchanged files of folders in whose place the template has a file now.
+        seen: what was at the paths that were asked for, when the first one asked.
     """
 
     def __init__(
@@ -88,9 +92,27 @@ class Project:
         """Take the folder, and what git has of it."""
         self.root, self.tracked, self.renamed = root, {*tracked}, renamed
         self.leaving: set[str] = set()
+        self.seen: dict[str, File | None] = {}
 
     def file(self, name: str) -> File | None:
         """What is at a path, None for nothing. Raises UpdateError for what no update can merge."""
+        found = self.read(name)
+        self.seen.setdefault(name, found)
+        return found
+
+    def check_unchanged(self, names: Iterable[str]) -> None:
+        """See that nobody has changed files since the plan was made of them.
+
+        Raises UpdateError, as `file` does.
+        """
+        changed = [
+            name for name in names if name in self.seen and self.read(name) != self.seen[name]
+        ]
+        if changed:
+            raise UpdateError(f"{listed(changed)} changed while the update was at work.")
+
+    def read(self, name: str) -> File | None:
+        """What is at a path now. Raises UpdateError."""
         path = self.root / name
         for one in self.parents(name):
             if not (one.is_symlink() or os.path.lexists(one / ".git")):
@@ -183,6 +205,7 @@ def plan_of(
     plan = Plan()
     if has_examples(base) and has_examples(theirs):
         base, theirs = without_examples(base), without_examples(theirs)
+    plan.others = {*base, *theirs}
     project.leaving = find_leaving(project, base, theirs)
     renames = find_renames(project, base, theirs, carried)
     for old, new in renames.items():
@@ -200,14 +223,14 @@ def plan_of(
         if now is None:
             goes = name in carried and name in project.tracked
             drop(plan, Conflict(name, was, ours, now), goes=goes)
+        elif origin != name and ours is not None and follow(plan, project, origin, (was, now)):
+            continue  # a file of the user's own has the name that the template's gets
         elif keep(name) or ours is None:
             # What the user has deleted stays deleted, but for what is made if it is missing.
             if ours is None and (was is None or keep(name)):
                 plan.writes[name] = now
             elif ours is None:
-                there = project.renamed(origin)
-                if there in project.tracked and there not in {*base, *theirs}:
-                    follow(plan, project, origin, Conflict(there, was, project.file(there), now))
+                follow(plan, project, origin, (was, now))
         else:
             settle(plan, project, Conflict(name, was, ours, now))
     project.check_folders(plan)
@@ -251,7 +274,7 @@ def without_digests(found: Conflict) -> File | None:
         known = image.group(1) in before and image.group(1) not in after
         return image.group(1) if known else image.group()
 
-    return ours._replace(data=encoded(re.sub(DIGEST, bare, decoded(ours.data))))
+    return ours._replace(data=encoded(re.sub(PINNED, bare, decoded(ours.data))))
 
 
 def drop(plan: Plan, found: Conflict, *, goes: bool) -> None:
@@ -265,11 +288,26 @@ def drop(plan: Plan, found: Conflict, *, goes: bool) -> None:
         plan.kept.append(found.name)
 
 
-def follow(plan: Plan, project: Project, name: str, found: Conflict) -> None:
-    """Decide on a file that the user has under another name than the template."""
+def follow(
+    plan: Plan, project: Project, origin: str, versions: tuple[File | None, File | None]
+) -> bool:
+    """Decide on a file that the user has under another name than the template, if they have.
+
+    Args:
+        plan: what an update does.
+        project: the user's files.
+        origin: its name in the older version of the template.
+        versions: what the older version and the newer one make of it.
+    """
+    there = project.renamed(origin)
+    if there not in project.tracked or there in plan.others:
+        return False
+    was, now = versions
+    found = Conflict(there, was, project.file(there), now)
     settle(plan, project, found)
-    if found.name in plan.writes or found in plan.conflicts:
-        plan.followed[name] = found.name
+    if there in plan.writes or found in plan.conflicts:
+        plan.followed[origin] = there
+    return True
 
 
 def same(one: File, other: File) -> bool:

@@ -289,7 +289,7 @@ class Update:
             answers_file=project.answers_file,
             template=(Path(self.request["repository"]), project.version),
         )
-        here = Project(project.root, [row[2:] for row in rows], renamed)
+        self.here = here = Project(project.root, [row[2:] for row in rows], renamed)
         answers = new.files[project.answers_file]
         version = self.request["wanted"]
         if not number(version):
@@ -317,10 +317,15 @@ class Update:
         lists = [project.root / DEPENDENCIES / name for name in LISTS]
         left = [unused(path, OLD).relative_to(project.root).as_posix() for path in lists]
         unmerged = [one.name for one in plan.conflicts]
-        take(project, [*plan.touched, *CARRIED, *left], self.scratch, unmerged)
+        try:
+            take(project, [*plan.touched, *CARRIED, *left], self.scratch, unmerged)
+            self.here.check_unchanged(plan.touched)
+        except (OSError, UpdateError):  # nothing was changed that could be taken back
+            shutil.rmtree(project.state, ignore_errors=True)
+            raise
         print(f"To take the update back, also if it is interrupted:\n  {project.undo}", flush=True)
         try:
-            apply(project, plan)
+            apply(project, plan, self.here.check_unchanged)
             print("".join(f"{line}\n" for line in self.told(plan)), end="")
             self.migrate("after", project.root, self.texts_after)
         except KeyboardInterrupt:

@@ -24,7 +24,7 @@ from host.env_file import COPIES
 from host.files import PUBLIC, make_folder, owner_of_new, replace_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from hooks.update.changes import Conflict, Plan
     from hooks.update.renderings import File
@@ -166,14 +166,24 @@ def write(root: Path, name: str, file: File) -> None:
     replace_file(path, file.data, mode & ~0o111 | execution, owner, status)
 
 
-def apply(project: Checkout, plan: Plan) -> None:
-    """Do what was planned. Raises ProbeError and OSError."""
+def apply(
+    project: Checkout, plan: Plan, check: Callable[[Iterable[str]], None] = lambda _: None
+) -> None:
+    """Do what was planned. Raises ProbeError and OSError.
+
+    Args:
+        project: the project.
+        plan: what to do.
+        check: raises UpdateError if files are not what the plan was made of; an editor may be open.
+    """
     for name in plan.deletes:
+        check([name])
         (project.root / name).unlink()
         with suppress(OSError):  # a folder that has something else stays
             for folder in list((project.root / name).parents)[: name.count("/")]:
                 folder.rmdir()
     for name, file in plan.writes.items():
+        check([name])
         write(project.root, name, file)
     if plan.conflicts:
         record_conflicts(project, plan.conflicts)

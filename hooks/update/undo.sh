@@ -4,7 +4,7 @@
 set -eu
 # The variables that name another repository, such as GIT_DIR in a hook of git; settings remain.
 # shellcheck disable=SC2046 # several words
-unset $(git rev-parse --local-env-vars | grep -v GIT_CONFIG)
+unset $(git rev-parse --local-env-vars | grep -v GIT_CONFIG) GIT_GLOB_PATHSPECS GIT_NOGLOB_PATHSPECS GIT_ICASE_PATHSPECS
 cd @ROOT@
 state=@STATE@
 docker=@DOCKER@
@@ -26,6 +26,19 @@ same() {
 had() { [ -L "$state/before/$1" ] || [ -f "$state/before/$1" ]; }
 # Whether a folder has only what the update has put there.
 is_made() { ! find "$1" ! -type d | grep -qvxF -f "$state/paths"; }
+# The files that are here, with their bytes, for an index.
+as_they_are() {
+    prefix=$(git rev-parse --show-prefix)
+    while IFS= read -r name; do
+        printf '0 %s\t%s%s\0' "$(echo @HEAD@ | tr '0-9a-f' 0)" "$prefix" "$name"
+        if [ -L "$name" ]; then
+            printf '120000 %s\t%s%s\0' "$(readlink "$name" | tr -d '\n' | quiet_git hash-object -w --stdin)" "$prefix" "$name"
+        elif [ -f "$name" ]; then
+            if [ -x "$name" ]; then bits=100755; else bits=100644; fi
+            printf '%s %s\t%s%s\0' "$bits" "$(quiet_git hash-object -w --no-filters -- "$name")" "$prefix" "$name"
+        fi
+    done <"$state/paths"
+}
 stop() {
     echo "$1" >&2
     exit 1
@@ -77,7 +90,10 @@ done <"$state/paths"
 # What is here now is kept.
 rm -f "$state/index"
 GIT_INDEX_FILE=$state/index quiet_git read-tree HEAD
-tr '\n' '\0' <"$state/paths" | GIT_INDEX_FILE=$state/index quiet_git update-index --add --remove --replace -z --stdin
+if ! tr '\n' '\0' <"$state/paths" | GIT_INDEX_FILE=$state/index quiet_git update-index --add --remove --replace -z --stdin 2>/dev/null; then
+    # A filter, such as that of Git LFS, is not on this machine: then what is here is kept without it.
+    as_they_are | GIT_INDEX_FILE=$state/index quiet_git update-index --add --replace -z --index-info
+fi
 tree=$(GIT_INDEX_FILE=$state/index quiet_git write-tree)
 said="Nothing had changed; the project is as it was."
 if [ "$tree" != "$(git rev-parse 'HEAD^{tree}')" ]; then

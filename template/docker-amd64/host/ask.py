@@ -23,9 +23,11 @@ GIT_SETTINGS = {"core.fsmonitor": "false", "core.hooksPath": os.devnull}
 # such as core.sshCommand with an insteadOf: so it finds no repository.
 GIT_ALONE = ("git", "--git-dir", os.devnull)
 # Variables that name another repository than that of the folder: `git rev-parse --local-env-vars`.
-# Git sets them for its hooks and for `rebase --exec`.
+# Git sets them for its hooks and for `rebase --exec`. Others read paths as patterns, or exclude
+# each other.
 ELSEWHERE = re.compile(
-    "GIT_(DIR|WORK_TREE|INDEX_FILE|OBJECT_DIRECTORY|COMMON_DIR|PREFIX|NAMESPACE)"
+    "GIT_(DIR|(IMPLICIT_)?WORK_TREE|INDEX_FILE|OBJECT_DIRECTORY|COMMON_DIR|(INTERNAL_SUPER_)?PREFIX"
+    "|NAMESPACE|GRAFT_FILE|SHALLOW_FILE|(LITERAL|GLOB|NOGLOB|ICASE)_PATHSPECS)"
 )
 # For an update, beside: a bare clone is a repository, and what git says is read by a program.
 UPDATE_SETTINGS = {

@@ -80,6 +80,13 @@ def no_repository(said: str) -> StopError | None:
     return failed("repository-of-another-user", path=path, store=store)
 
 
+def cannot_read(said: str) -> UpdateError | None:
+    """Why git does not read a repository that is there; None if there is none."""
+    if "not a git repository" in said or not said.strip():
+        return None
+    return UpdateError(f"git does not read this repository ({said.strip().splitlines()[0]}).")
+
+
 def find_project(described: Project) -> Checkout:
     """The project in git. Raises UpdateError where no update can start from it."""
     docker, root, answers_file = described.folder, described.root, described.answers_file
@@ -96,7 +103,11 @@ def find_project(described: Project) -> Checkout:
     in_root = f"git -C {shlex.quote(str(root))}"
     start = f'{in_root} init && {in_root} add --all && {in_root} commit -m "As it was generated"'
     if place.returncode:
-        raise no_repository(place.stderr) or failed("not-in-git", described)
+        raise (
+            no_repository(place.stderr)
+            or cannot_read(place.stderr)
+            or failed("not-in-git", described)
+        )
     head = capture("git", "rev-parse", "--quiet", "--verify", "HEAD", cwd=root)
     if head.returncode:
         raise UpdateError(
@@ -115,8 +126,9 @@ def find_project(described: Project) -> Checkout:
 
 def conflicts(root: Path) -> list[str]:
     """The files of a project that git calls unmerged, relative to its folder."""
-    names = capture("git", "diff", "--name-only", "--relative", "--diff-filter=U", "-z", cwd=root)
-    return sorted(set(filter(None, names.stdout.split("\0"))))
+    # Of the index alone: to compare files, git would start filters, such as that of Git LFS.
+    rows = capture("git", "ls-files", "--unmerged", "-z", cwd=root).stdout.split("\0")
+    return sorted({row.partition("\t")[2] for row in rows if row})
 
 
 def listed(names: Sequence[str], most: int = 3) -> str:

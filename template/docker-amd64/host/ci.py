@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Callable, Iterator, NamedTuple
 
 from .ask import capture
 from .checkout import conflicts, no_repository
-from .ci_images import PIPELINE, SCANNER, new_pins
+from .ci_images import SCANNER, new_pins
+from .ci_pipeline import PIPELINE
 from .command import call_verb, need_env, verbs_here
 from .compose import SilentError, call, show
 from .engine_words import compose

@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING
 
 from .ask import capture, command, read_json, read_text
+from .ci_pipeline import DIGEST, PIPELINE
 from .compose import show
 from .engine_words import PODMAN, ask_engine, engine_program
 from .files import write_file
@@ -19,9 +20,7 @@ from .project import me
 if TYPE_CHECKING:
     from .project import Project
 
-PIPELINE = "image.gitlab-ci.yml"
 SCANNER = "SCANNER_IMAGE"  # its name in compose.pins.yaml
-DIGEST = "sha256:[0-9a-f]{64}"
 LIMIT = 10  # seconds that a registry may take to answer
 
 

@@ -108,13 +108,35 @@ def need_clean(project: Checkout) -> None:
         )
     # Whatever the user's settings show or hide.
     asked = ("--porcelain", "-z", "--untracked-files=normal", "--ignore-submodules=dirty")
-    changes = capture("git", "status", *asked, "--", ".", cwd=project.root).stdout.split("\0")
+    done = capture("git", "status", *asked, "--", ".", cwd=project.root)
+    if done.returncode:  # such as a filter of Git LFS that is not on this machine
+        raise UpdateError(
+            "git cannot compare the files with the last commit "
+            f"({(done.stderr.strip() or 'it says nothing').splitlines()[-1]}).",
+            f"git -C {shlex.quote(str(project.root))} status",
+        )
+    changes = done.stdout.split("\0")
     if changes[:-1]:
         names = [line[3:] for line in changes[:-1]]
         raise UpdateError(
             f"There are changes that are not committed ({listed(names)}): an update could not tell "
             "them from its own.",
             commit_command(project, "Before the update"),
+        )
+
+
+def need_own_state(project: Checkout) -> None:
+    """See that this user can take updates back here. Raises UpdateError with who alone can."""
+    folder = project.state.parent
+    # Path.is_dir raises an error in a folder that is closed.
+    there = [one for one in (folder, project.state) if os.path.isdir(one)]  # noqa: PTH112
+    closed = [one for one in there if not os.access(str(one), os.R_OK | os.W_OK | os.X_OK)]
+    if closed:
+        user = closed[0].stat().st_uid
+        raise UpdateError(
+            f"The last update here is of another user ({user}), who alone can take it back. Once "
+            "it is committed, its folder can be yours.",
+            f"sudo chown -R {os.geteuid()}:{os.getegid()} {shlex.quote(str(folder))}",
         )
 
 
@@ -143,6 +165,8 @@ def do_update(described: Project, asked: argparse.Namespace) -> int:
     """Do what the command line asks for; the exit status. Raises UpdateError."""
     stay_here(os.environ)
     project = find_project(described)
+    if not asked.check:
+        need_own_state(project)
     lock = None if asked.check else take_lock(project)
     if asked.undo:
         return undo(project)
