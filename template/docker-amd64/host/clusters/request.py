@@ -28,7 +28,8 @@ NAME = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
 MOST_STARTS = 100
 LARGEST_INDEX = 100_000
 # What counts is written without a sign, so that int takes nothing else.
-COUNT = re.compile(r"\d{1,9}", re.ASCII)
+DIGITS = 9
+COUNT = re.compile(rf"\d{{1,{DIGITS}}}", re.ASCII)
 # As Slurm has it: https://slurm.schedmd.com/sbatch.html#OPT_array
 INDICES = r"\d{1,6}(?:-\d{1,6}(?::\d{1,6})?)?"
 ARRAY = re.compile(rf"({INDICES}(?:,{INDICES})*)(%\d{{1,6}})?", re.ASCII)
@@ -217,7 +218,8 @@ def count(option: str, text: str | None, default: int, *, at_least: int = 0) -> 
     if text is None:
         return default
     if not COUNT.fullmatch(text) or int(text) < at_least:
-        raise usage(f'{option} takes a whole number from {at_least} on, not "{text}".')
+        most, shown = "9" * DIGITS, text[:LONGEST_NAME]
+        raise usage(f'{option} takes a whole number from {at_least} to {most}, not "{shown}".')
     return int(text)
 
 
