@@ -274,8 +274,9 @@ def test_what_the_project_requires_is_locked_and_never_over_a_package_of_conda(
 
 def test_a_package_that_does_not_exist_is_named_and_the_files_stay(small: Project) -> None:
     before = text_of(small, "environment.yml"), text_of(small, "conda.lock")
-    words = failure(small, "add", "no-such-package")
-    assert "no-such-package" in words[-1] or "no-such-package" in words[-2]
+    words = failure(small, "add", "tinylip")
+    assert "tinylip" in words[-1] or "tinylip" in words[-2]
+    assert "; the nearest name is tinylib" in "\n".join(words)
     assert (text_of(small, "environment.yml"), text_of(small, "conda.lock")) == before
 
 
