@@ -24,7 +24,9 @@ from typing import Any, NamedTuple
 
 from tests.bench_release import bench_release
 from tests.conftest import ROOT
+from tests.engine.conftest import lighten
 from tests.support import podman
+from tests.support.airflow_bench import measure
 from tests.support.browser import browsing, chromium
 from tests.support.configurator import seconds_of_page, serving_page
 from tests.support.engine import engine_problem
@@ -44,6 +46,7 @@ from tests.support.timing import (
 from website.python.bundle import kilobytes
 
 MIB = 1024**2
+MOST_STARTS = 3  # of Airflow, which take half a minute each
 
 
 def plain_template(rendered: Path, folder: Path) -> Path:
@@ -532,6 +535,13 @@ def bench_podman(folder: Path, runs: int) -> dict[str, Any]:
     }
 
 
+def bench_airflow(folder: Path, runs: int) -> dict[str, Any]:
+    """What Airflow costs, with the example; its page, its DAGs and its memory."""
+    with project(folder, torch=False, extras="[airflow]", name="with-airflow") as (made, _):
+        lighten(made.docker / "dependencies")
+        return measure(made, min(runs, MOST_STARTS))
+
+
 def bench_context(made: Project) -> dict[str, Any]:
     """What goes to the engine when a project holds 5 GB of data."""
     with (made.folder / "data/large.bin").open("wb") as large:
@@ -593,12 +603,13 @@ PARTS = {
     "configurator": bench_configurator,
     "engine": bench_engine,
     "extras": bench_extras,
+    "airflow": bench_airflow,
     "neighbours": bench_neighbours,
     "podman": bench_podman,
     "release": bench_release,
 }
 CHROMIUM = {"configurator"}
-ENGINE = {"engine", "extras", "neighbours", "podman", "release"}
+ENGINE = {"airflow", "engine", "extras", "neighbours", "podman", "release"}
 
 
 def main() -> None:
