@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,7 +14,7 @@ from tests.engine.conftest import MakeProject, give
 from tests.support.airflow import Airflow
 from tests.support.airflow_dags import OF_PROJECT, OF_WORKSPACES, PACKAGES, TRAIN
 from tests.support.index import PackageIndex
-from tests.support.project import Project
+from tests.support.project import Person, Project
 
 HERE = Path(__file__).parent
 # Of both projects, so that the layers of their images are made once.
@@ -37,9 +38,12 @@ class Flows(NamedTuple):
     said: str
 
 
-def new_project(project: MakeProject, files: dict[str, str]) -> Project:
+def new_project(
+    project: MakeProject, files: dict[str, str], owner: Person | None = None
+) -> Project:
     """A project with Airflow, and with files of its owner; nothing is built."""
-    new = project(NAME, light=True, extras=["airflow"], shared=True)
+    new = project(NAME, light=True, extras=["airflow"], shared=True, owner=owner)
+    new.folder.parent.chmod(0o755)  # as most homes are
     lists = new.docker / "dependencies/pyproject.toml"
     lists.write_text(lists.read_text().replace("dependencies = [", 'dependencies = ["numpy",', 1))
     for path, text in files.items():
@@ -63,9 +67,15 @@ def flows(project: MakeProject, index: PackageIndex) -> Flows:
 
 
 @pytest.fixture(scope="session")
-def second(project: MakeProject) -> Project:
-    """Another project of the same user, which has one of the DAGs; nothing is built."""
+def second(project: MakeProject, jane: Person, open_folder: Path) -> Project:
+    """A project of another user, by the same name, which has one of the DAGs; nothing is built."""
+    home = open_folder / "home of john"
+    home.mkdir()
+    john = jane
+    if os.getuid() == 0:
+        john = Person(jane.uid + 1, jane.gid + 1, "john", home)
+        give(home, john)
     files = {path: text for path, text in OF_PROJECT.items() if text == TRAIN or "data" in path}
-    new = new_project(project, files)
+    new = new_project(project, files, john)
     shutil.rmtree(new.folder / "workspaces/example")
     return new

@@ -1,8 +1,10 @@
-"""What one project hands to another: its results, and a backup of all that its Airflow knows."""
+"""What one project hands to another user's: its results, and a backup of all that Airflow knows."""
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.error import HTTPError
@@ -11,6 +13,7 @@ from urllib.parse import quote
 import pytest
 
 from host.airflow_results import Client, wait_for
+from host.airflow_secrets import MADE
 from host.project import read_project
 from tests.engine.airflow.conftest import Flows
 from tests.support.airflow import Airflow, until
@@ -18,18 +21,26 @@ from tests.support.process import run
 from tests.support.project import Project
 
 RUNS = "SELECT run_id, state FROM dag_run ORDER BY id"
+# Of the Airflow before, whose tables are others.
+OLDER, OLDER_TABLES = "3.2.0", "1d6611b6ab7c"
+TABLES = "SELECT version_num FROM alembic_version"
+LABEL = "com.docker.compose.project"
 COMPOSE = ("docker", "compose", "--profile", "airflow")
 
 
 class Pair(NamedTuple):
-    """A project whose Airflow has run DAGs, its backup and results, and a fresh project.
+    """A project whose Airflow has run DAGs, its backup and results, and another user's project.
 
     Attributes:
+        backup: as the first project has made it.
+        given: the same, as the other user has it.
+        results: as the other user has them.
         runs: rows of the first project's database when the backup was made.
     """
 
     first: Project
     backup: Path
+    given: Path
     results: Path
     runs: list[str]
     second: Project
@@ -43,15 +54,33 @@ def inside(project: Project, service: str, *words: str) -> str:
     return said.stdout
 
 
+def hand_over(file: Path, project: Project) -> Path:
+    """A copy of a file that only the owner of a project can read."""
+    copy = Path(shutil.copy(file, project.folder.parent))
+    copy.chmod(0o600)
+    os.chown(copy, project.owner.uid, project.owner.gid)
+    return copy
+
+
 def rows(project: Project, sql: str) -> list[str]:
     """What the database answers."""
     words = ("psql", "--username=airflow", "--no-align", "--tuples-only", f"--command={sql}")
     return inside(project, "airflow-database", *words).splitlines()
 
 
+def downgrade(project: Project) -> None:
+    """Bring the tables back to those of an older Airflow, as it would have left them."""
+    up = ("up", "--detach", "--no-build", "--wait", "airflow-database")
+    words = ("db", "downgrade", "--yes", "--to-version", OLDER)
+    run_once = ("run", "--rm", "--no-deps", "-T", "airflow-init", *words)
+    for command in (up, run_once):
+        said = project.owner.run(*COMPOSE, *command, cwd=project.docker)
+        assert said.returncode == 0, said.stdout + said.stderr
+
+
 def of_project(project: Project, *words: str) -> set[str]:
     """What the engine lists of a project."""
-    label = f"--filter=label=com.docker.compose.project={project.engine_name}"
+    label = f"--filter=label={LABEL}={project.engine_name}"
     return {*run("docker", *words, label).stdout.split()}
 
 
@@ -90,8 +119,8 @@ def pair(flows: Flows, second: Project) -> Pair:
     until(lambda: all(one.endswith(("|success", "|failed")) for one in rows(first, RUNS)))
     backup = first.folder.parent / "airflow.tar"
     assert first.ok("airflow", "backup", str(backup)) == f"{backup}\n"
-    results = Path(first.ok("pack", "model").strip())
-    return Pair(first, backup, results, rows(first, RUNS), second)
+    results = hand_over(Path(first.ok("pack", "model").strip()), second)
+    return Pair(first, backup, hand_over(backup, second), results, rows(first, RUNS), second)
 
 
 def test_tasks_of_both_environments_publish_what_they_were_made_with(pair: Pair) -> None:
@@ -115,13 +144,43 @@ def test_a_backup_of_a_running_airflow_is_restored_into_a_fresh_project_beside_i
 ) -> None:
     second = pair.second
     assert pair.backup.stat().st_mode & 0o777 == 0o600
-    second.ok("airflow", "restore", str(pair.backup))
+    second.ok("airflow", "restore", str(pair.given))
     assert not services(second)
-    second.ok("airflow", "up")
+    downgrade(second)
+    assert rows(second, TABLES) == [OLDER_TABLES]
+    said = second.sh("airflow", "up")
+    assert said.returncode == 0, said.stderr
+    assert f"changes the tables of {OLDER}. The backup before it: " in said.stderr
+    assert rows(second, TABLES) == rows(pair.first, TABLES) != [OLDER_TABLES]
     assert services(second) == services(pair.first)
     # It is encrypted in the database.
     assert Airflow(second).ask("/api/v2/variables/greeting")["value"] == "grüße"
     assert rows(second, RUNS) == pair.runs
+
+
+def test_two_users_have_nothing_in_common(pair: Pair) -> None:
+    first, second = pair.first, pair.second
+    # The end of the name is the folder's, so two projects of one user are apart, too.
+    ends = {one.engine_name.rpartition("-")[2] for one in (first, second)}
+    assert len(ends) > 1
+    assert not volumes(first) & volumes(second)
+    pages = [Airflow(first), Airflow(second)]
+    assert pages[0].url != pages[1].url
+    for one, other, page in ((first, second, pages[1]), (second, first, pages[0])):
+        secret = [file for file in (one.docker / ".airflow").iterdir() if file.is_file()]
+        assert len(secret) > len(MADE)
+        if one.owner != other.owner:
+            assert other.owner.run("ls", secret[0].parent, cwd=other.folder).returncode
+            for file in secret:
+                assert other.owner.run("cat", file, cwd=other.folder).returncode
+        users = json.loads((one.docker / ".airflow/passwords.json").read_text())
+        ((name, password),) = users.items()
+        with pytest.raises(HTTPError, match="401"):
+            page.ask("/auth/token", {"username": name, "password": password})
+        numbers = run("docker", "ps", "--quiet", f"--filter=label={LABEL}={one.engine_name}")
+        for number in numbers.stdout.split():
+            user = run("docker", "inspect", "-f", "{{.Config.User}}", number).stdout
+            assert user.strip().split(":")[0] == str(one.owner.uid)
 
 
 def test_another_project_imports_results_and_repeats_the_run(pair: Pair) -> None:
@@ -144,31 +203,41 @@ def test_another_project_imports_results_and_repeats_the_run(pair: Pair) -> None
     ), changed.stderr
     assert manifest.read_bytes() == before
     assert not list(Path(second.folder / "data/uploadable").iterdir())
+    made = [*(second.folder / "data").rglob("*")]
+    assert {one.stat().st_uid for one in made} == {second.owner.uid}
 
 
 def test_a_truncated_archive_is_refused_and_nothing_is_lost(pair: Pair) -> None:
     second = pair.second
-    short = pair.backup.with_name("short.tar")
+    short = pair.given.with_name("short.tar")
     short.write_bytes(pair.backup.read_bytes()[:-1000])
     before = services(second), rows(second, RUNS)
     said = second.sh("airflow", "restore", "--yes", str(short))
     assert said.returncode == 1
     assert "(failure: airflow-archive-unusable)" in said.stderr
     assert (services(second), rows(second, RUNS)) == before
-    assert not (second.docker / ".airflow/backups").exists()
+    assert not [*(second.docker / ".airflow/backups").glob("before-restore-*")]
 
 
-def test_a_restore_keeps_the_former_database_and_reset_keeps_backups_and_data(pair: Pair) -> None:
+def test_a_restore_undoes_an_upgrade_and_keeps_the_former_database_and_reset_backups_and_data(
+    pair: Pair,
+) -> None:
     first, second = pair.first, pair.second
     rows(second, "DELETE FROM variable")
     second.ok("airflow", "down")
-    assert second.sh("airflow", "restore", str(pair.backup)).returncode == 1
-    second.ok("airflow", "restore", "--yes", str(pair.backup))
-    (saved,) = (second.docker / ".airflow/backups").iterdir()
+    (upgraded,) = (second.docker / ".airflow/backups").iterdir()
+    assert second.sh("airflow", "restore", str(upgraded)).returncode == 1
+    second.ok("airflow", "restore", "--yes", str(upgraded))
+    (saved,) = (second.docker / ".airflow/backups").glob("before-restore-*")
+    up = ("up", "--detach", "--no-build", "--wait", "airflow-database")
+    assert second.owner.run(*COMPOSE, *up, cwd=second.docker).returncode == 0
+    assert rows(second, TABLES) == [OLDER_TABLES]
+    assert rows(second, RUNS) == pair.runs
     second.write("data/generated/result.txt", "42\n")
     second.ok("airflow", "reset", "--yes")
     assert saved.is_file()
     assert [*(second.docker / ".airflow").iterdir()] == [saved.parent]
+    assert upgraded.is_file()
     assert (second.folder / "data/generated/result.txt").is_file()
     assert volumes(second) == set()
     assert len(volumes(first)) == 2
@@ -177,7 +246,7 @@ def test_a_restore_keeps_the_former_database_and_reset_keeps_backups_and_data(pa
 
 def test_only_clean_all_removes_what_airflow_knows(pair: Pair) -> None:
     second = pair.second
-    second.ok("airflow", "restore", str(pair.backup))
+    second.ok("airflow", "restore", str(pair.given))
     database = volumes(second)
     assert database
     second.ok("clean", "--yes")
