@@ -408,7 +408,7 @@ def test_the_lines_of_a_conflict_are_named(project: Dependencies, env: Said) -> 
     project.offer(problems=[problem])
     lines = [*project.read("environment.yml").splitlines()]
     places = [f"environment.yml, line {lines.index(f'  - {one}') + 1}" for one in PINNED]
-    named = ", ".join(f"{one} ({place})" for one, place in zip(PINNED, places))
+    named = ", ".join(f"{one} ({place})" for one, place in zip(PINNED, places, strict=True))
     assert f"These lines do not go together: {named}. Change one of them." in env.refused("lock")
 
 

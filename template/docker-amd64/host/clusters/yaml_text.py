@@ -37,7 +37,7 @@ class Note(NamedTuple):
 
 
 class Inline(Dict[str, Any]):
-    """A mapping of scalars, lists and such mappings, between brackets; long ones in several lines."""
+    """A mapping of scalars, lists, such mappings: between brackets, long ones in several lines."""
 
 
 class Row(List[Any]):
