@@ -310,6 +310,28 @@ def test_a_link_that_appears_in_place_of_a_file_with_the_right_text_changes_no_m
     assert stat.S_IMODE((victim / "key").stat().st_mode) == 0o600
 
 
+def test_a_pipe_that_appears_after_the_look_keeps_nobody_waiting(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = folder / "dependencies/uv.lock"
+    path.write_text("text")
+    look = files.status_of
+
+    def status_of(path: Path) -> os.stat_result | None:
+        found = look(path)
+        path.unlink()
+        pipe(path)
+        return found
+
+    monkeypatch.setattr(files, "status_of", status_of)
+    with pytest.raises(ProbeError, match="it is a named pipe"):
+        files.read_file(path)
+    path.unlink()
+    path.write_text("text")
+    with pytest.raises(ProbeError, match="it is a named pipe"):
+        files.write_file(path, "text")
+
+
 @AS_ROOT
 def test_a_link_that_appears_where_root_makes_a_folder_gives_nothing_away(
     folder: Path, victim: Path, monkeypatch: pytest.MonkeyPatch

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from .accelerator import OVERRIDE_FILES
 from .ask import capture, read_json, read_text
 from .failures import failed
+from .files import read_file
 from .project import StopError
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def find_project(described: Project) -> Checkout:
     """The project in git. Raises UpdateError where no update can start from it."""
     docker, root, answers_file = described.folder, described.root, described.answers_file
     try:
-        answers = (root / answers_file).read_text("utf-8", "replace")
+        answers = read_file(root / answers_file).decode("utf-8", "replace")
     except OSError as error:
         why = f"There is no {answers_file}, from which an update would start"
         raise UpdateError(

@@ -36,7 +36,7 @@ def conda_env(project: Project, service: str, *words: str, capture: bool = False
 def take_lists(project: Project) -> None:
     """Take what existing code lists into dependencies/environment.yml, once."""
     dependencies = project.folder / "dependencies"
-    own = (dependencies / "environment.yml").read_text("utf-8", "replace")
+    own = read_file(dependencies / "environment.yml").decode("utf-8", "replace")
     yours = re.split(r"(?m)^  # Yours:.*\n", own, maxsplit=1)
     listed = len(yours) > 1 and yours[1].strip()
     if project.package or listed or (dependencies / "conda.lock").exists():

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 PUBLIC, PRIVATE = 0o644, 0o600  # modes; git keeps no other one of files that are no programs
 CONTAINERS_WRITE = "dependencies"  # the folder of docker-amd64 that `freeze` in dev changes
-NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # Windows has neither
+# Windows has neither of the first two, and only it has the third.
+NO_WAIT = getattr(os, "O_NONBLOCK", 0)
+NO_LINK = getattr(os, "O_NOFOLLOW", 0) | NO_WAIT
+AS_IT_IS = getattr(os, "O_BINARY", 0)
 KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a named pipe"),
@@ -61,11 +64,30 @@ def status_of(path: Path) -> os.stat_result | None:
         if path.is_symlink():
             raise refusal(path, "it is a link to nothing, not a regular file") from None
         return None
-    if not stat.S_ISREG(status.st_mode):
-        kind = next(name for is_kind, name in KINDS if is_kind(status.st_mode))
+    refuse_other_kinds(path, status.st_mode)
+    return status
+
+
+def refuse_other_kinds(path: Path, mode: int) -> None:
+    """Raises ProbeError where a file with this mode is no regular one."""
+    if not stat.S_ISREG(mode):
+        kind = next(name for is_kind, name in KINDS if is_kind(mode))
         link = "a link to " if path.is_symlink() else ""
         raise refusal(path, f"it is {link}{kind}, not a regular file")
-    return status
+
+
+def content(path: Path) -> bytes:
+    """What is in a regular file, also if something else has just taken its place.
+
+    Raises:
+        ProbeError: it is no regular file any more.
+        OSError: it cannot be read.
+    """
+    # A named pipe would keep this waiting for somebody who writes.
+    handle = os.open(str(path), os.O_RDONLY | NO_WAIT | AS_IT_IS)
+    with os.fdopen(handle, "rb") as file:
+        refuse_other_kinds(path, os.fstat(handle).st_mode)
+        return file.read()
 
 
 def read_file(path: Path) -> bytes:
@@ -77,7 +99,7 @@ def read_file(path: Path) -> bytes:
     """
     status = status_of(path)
     try:
-        return path.read_bytes()
+        return content(path)
     except PermissionError:
         if status and status.st_uid == 0 and path.parent.stat().st_uid == user_id():
             raise refusal(path, "it belongs to root, in your folder") from None
@@ -243,7 +265,7 @@ def is_done(path: Path, data: bytes, status: os.stat_result, owner: tuple[int, i
     """Whether a file has this content and this owner."""
     if owner and status.st_uid != owner[0]:
         return False
-    return status.st_size == len(data) and path.read_bytes() == data
+    return status.st_size == len(data) and content(path) == data
 
 
 def refuse_another_users(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import hashlib
 import json
 import shlex
 import sys
@@ -14,6 +13,7 @@ from .compose import show
 from .failures import failed
 from .files import write_file
 from .images import build_tools, packages_of
+from .metadata import differing
 from .project import called_from, code_folder, me
 from .system_packages import needs_named
 
@@ -29,21 +29,12 @@ LISTS = (("taken", "Taken"), ("changed", "Changed"), ("left_out", "Left out"))
 
 def changed_files(project: Project) -> list[str]:
     """The imported files that are not as they were imported, seen from the code folder."""
-    code = code_folder(project)
     try:
         text = (project.folder / "dependencies" / RECORD).read_text("utf-8")
         known = {name: one["sha256"] for name, one in json.loads(text)["files"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return []
-    found = []
-    for name, digest in known.items():
-        try:
-            now = hashlib.sha256((code / name).read_bytes()).hexdigest()
-        except OSError:
-            now = ""
-        if now != digest:
-            found.append(name)
-    return found
+    return differing(code_folder(project), known)
 
 
 def name_changed_files(project: Project) -> None:

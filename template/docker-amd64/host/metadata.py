@@ -7,11 +7,12 @@ import json
 from typing import TYPE_CHECKING
 
 from .ask import read_json, read_text
-from .files import write_file
+from .env_file import ProbeError
+from .files import content, write_file
 from .project import code_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from .project import Project
@@ -36,16 +37,22 @@ def metadata_files(project: Project) -> dict[str, str]:
 
 def changed_metadata(project: Project) -> list[str]:
     """The project's own files that are not what dependencies/project/ was made from."""
-    code = code_folder(project)
-    found = []
-    for name, digest in metadata_files(project).items():
+    return differing(code_folder(project), metadata_files(project))
+
+
+def differing(folder: Path, known: Mapping[str, str]) -> list[str]:
+    """Those of some files in a folder that do not have the SHA-256 which is known of them.
+
+    "" is known of a file that was not there.
+    """
+
+    def now(name: str) -> str:
         try:
-            now = hashlib.sha256((code / name).read_bytes()).hexdigest()
-        except OSError:
-            now = ""
-        if now != digest:
-            found.append(name)
-    return found
+            return hashlib.sha256(content(folder / name)).hexdigest()
+        except (OSError, ProbeError):
+            return ""
+
+    return [name for name, sha256 in known.items() if now(name) != sha256]
 
 
 def digest(file: Path) -> str:

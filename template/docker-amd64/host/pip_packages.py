@@ -115,7 +115,7 @@ def check_file(project: Project) -> None:
     That of a new project's code likewise: what it requires would be left out, or stay as it was.
     """
     file = project.folder / "dependencies" / "pyproject.toml"
-    found = invalid_line(file.read_text("utf-8", "replace"))
+    found = invalid_line(read_file(file).decode("utf-8", "replace"))
     if found:
         raise invalid(project, *found)
     if project.package:
