@@ -12,13 +12,13 @@ import sys
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, assume, example, given, settings
 from hypothesis import strategies as st
 
-from host import env_file, fill, place
+from host import env_file, files, fill, place
 from host.env_file import (
     ALL,
     COPY,
@@ -1285,9 +1285,12 @@ def test_a_folder_that_is_no_project_is_refused(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_replaced_is_one_sentence(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refused(*_: object) -> int:
-        raise PermissionError(13, "Permission denied")
+    def refused(path: str, flags: int, *rest: Any, **more: Any) -> int:
+        if flags & os.O_CREAT:
+            raise PermissionError(13, "Permission denied")
+        return open_(path, flags, *rest, **more)
 
+    open_ = os.open
     monkeypatch.setattr(os, "open", refused)
     with pytest.raises(ProbeError, match=r"Cannot write .*\.env: Permission denied\.$"):
         fill.fill(folder, facts=Facts(user=ADA))
@@ -1327,8 +1330,8 @@ def test_a_file_that_cannot_be_read_is_one_sentence(
         return read(path)
 
     (folder / ".env").write_text("MINE=1\n")
-    read = Path.read_bytes
-    monkeypatch.setattr(Path, "read_bytes", refused)
+    read = files.content
+    monkeypatch.setattr(files, "content", refused)
     with pytest.raises(ProbeError, match=rf"^Cannot (read|use) .*{name}: .*\.$"):
         fill.fill(folder, facts=Facts(user=ADA))
 
@@ -1356,9 +1359,11 @@ def test_a_root_at_work_for_somebody_else_leaves_no_file_of_root(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given_away: dict[str, tuple[int, int]] = {}
-    monkeypatch.setattr(
-        os, "chown", lambda path, uid, gid, **_: given_away.update({Path(path).name: (uid, gid)})
-    )
+
+    def fchown(handle: int, uid: int, gid: int) -> None:
+        given_away[Path(f"/proc/self/fd/{handle}").readlink().name] = (uid, gid)
+
+    monkeypatch.setattr(os, "fchown", fchown)
     root = Person(0, 0, "root", "root")
     (folder / ".env").write_text("MINE=1\n")
     fill.fill(folder, facts=Facts(user=root, project_owner=ADA))

@@ -261,4 +261,5 @@ def test_the_programs_of_an_image_are_there_and_enter_its_build(
     copied = re.findall(
         r"(?m)^COPY .*tuning\.env (.*)dependencies/pre-run", (docker / "Dockerfile").read_text()
     )
-    assert [set(names.split()) for names in copied] == [programs, programs]
+    copied = [{name for name in names.split() if "/" not in name} for names in copied]
+    assert copied == [programs, programs]

@@ -75,7 +75,8 @@ def test_the_templates_changes_follow_a_file_that_the_user_has_renamed(tmp_path:
 
 
 def test_a_file_that_the_user_deleted_does_not_come_back_under_a_new_name(tmp_path: Path) -> None:
-    assert planned(tmp_path, {}, {"a": TEXT}, {"b": TEXT + b"new\n"}) == Plan()
+    plan = planned(tmp_path, {}, {"a": TEXT}, {"b": TEXT + b"new\n"})
+    assert plan == Plan(others={"a", "b"})
     # What only looks like it, but was made of a file that is there, is written.
     near = TEXT.replace(b"3", b"three")
     plan = planned(tmp_path, {"x": near}, {"a": TEXT, "x": near}, {"y": near})

@@ -116,7 +116,7 @@ def test_every_door_has_the_same_gpus(with_gpus: Project) -> None:
     found = json.loads(with_gpus.sh("doors", "--json").stdout)
     assert (found["closed"], found["differences"]) == ({}, [])
     gpus = {way: room["GPUs"] for way, room in found["rooms"].items()}
-    assert gpus == dict.fromkeys(("exec", "bash", "bash -l", "run", "app"), "2")
+    assert gpus == dict.fromkeys(("exec", "bash", "bash -l", "run", "dev container", "app"), "2")
 
 
 def test_plain_docker_compose_gives_the_same(with_gpus: Project) -> None:
