@@ -28,6 +28,7 @@ import ssl
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterable
@@ -39,6 +40,9 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 VERSION = "2.9.0"
 ALIAS = "https://conda.anaconda.org"
 SUBDIRS = ("linux-64", "noarch")
+# mamba tries again three times too, with longer pauses (remote_max_retries, remote_backoff_factor).
+RETRY_WAITS = (0.2, 0.5, 1.0)  # seconds
+RETRY_STATUSES = (413, 429, *range(500, 600))
 # Options by command; the value says whether an argument follows.
 GENERAL = {"--yes": False, "--quiet": False, "--json": False, "--dry-run": False}
 SOLVING = {
@@ -365,19 +369,39 @@ def download(settings: Settings, url: str, target: Path) -> None:
         urllib.request.ProxyHandler(proxies()), urllib.request.HTTPSHandler(context=context)
     )
     target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with (
-            opener.open(request, timeout=60) as answer,
-            tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as partial,
-        ):
-            shutil.copyfileobj(answer, partial)
-    except urllib.error.HTTPError as error:
-        words = f"Transfer finalized, status: {error.code} [{url}] 0 bytes"
-        raise Failure(words) from error
-    except (OSError, http.client.HTTPException) as error:
-        raise Failure(curl_words(error, url, parts.hostname or "")) from error
-    Path(partial.name).chmod(0o644)
-    Path(partial.name).rename(target)
+    for wait in (*RETRY_WAITS, None):
+        try:
+            receive(opener, request, target)
+        except urllib.error.HTTPError as error:
+            if wait is None or error.code not in RETRY_STATUSES:
+                words = f"Transfer finalized, status: {error.code} [{url}] 0 bytes"
+                raise Failure(words) from error
+        except (OSError, http.client.HTTPException) as error:
+            if wait is None or parts.scheme == "file":
+                raise Failure(curl_words(error, url, parts.hostname or "")) from error
+        else:
+            return
+        time.sleep(wait)
+
+
+def receive(
+    opener: urllib.request.OpenerDirector, request: urllib.request.Request, target: Path
+) -> None:
+    """Send a request and keep the whole answer, or nothing.
+
+    Raises:
+        OSError: no answer, a broken one, or no place for it.
+        http.client.HTTPException: a broken answer.
+    """
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        partial = Path(folder, target.name)
+        with opener.open(request, timeout=60) as answer, partial.open("wb") as out:
+            shutil.copyfileobj(answer, out)
+            missing = int(answer.headers.get("Content-Length") or 0) - out.tell()
+        if missing > 0:
+            raise http.client.IncompleteRead(b"", missing)
+        partial.chmod(0o644)
+        partial.rename(target)
 
 
 def curl_words(error: Exception, url: str, host: str) -> str:

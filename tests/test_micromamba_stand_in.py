@@ -509,6 +509,14 @@ def test_a_package_that_the_channel_lost_fails_with_its_address(
     assert f"status: 404 [{channels.url}/conda-forge/linux-64/hello-conda" in result.stderr
 
 
+def test_a_connection_that_breaks_is_tried_again_as_by_mamba(
+    micromamba: StandIn, channels: CondaChannels
+) -> None:
+    channels.broken = 2
+    assert micromamba.create("hello-conda").returncode == 0
+    assert channels.broken == 0
+
+
 @pytest.mark.parametrize(
     ("alias", "words"),
     [

@@ -645,6 +645,7 @@ class CondaChannels:
         url: their address while they are served; names of channels go behind it.
         log: the answers so far.
         refused: paths of requests that were answered with an error.
+        broken: how many of the next answers break off in the middle.
     """
 
     def __init__(self, folder: Path, base: Path | None = None) -> None:
@@ -653,6 +654,7 @@ class CondaChannels:
         self.url = ""
         self.log = Traffic()
         self.refused: list[str] = []
+        self.broken = 0
         self._logins: dict[str, str] = {}
         self._tokens: dict[str, str] = {}
         if base:
@@ -772,7 +774,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "application/octet-stream")
         self.send_header("Content-Length", str(size))
         self.end_headers()
-        if self.command == "GET":
+        if self.content.broken:
+            self.content.broken -= 1
+            self.close_connection = True
+        elif self.command == "GET":
             with found.open("rb") as content:
                 shutil.copyfileobj(content, self.wfile)
             self.content.log.append(Answer(found.name, size))

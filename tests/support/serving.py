@@ -14,6 +14,9 @@ from typing import Any
 
 
 class _Server(ThreadingHTTPServer):
+    # Of http.server's five, some wait seconds for a new try when several builds ask at once.
+    request_queue_size = 128
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that does not trust the certificate, or hangs up, has its good right."""
         if not isinstance(sys.exc_info()[1], (ssl.SSLError, ConnectionError)):
