@@ -243,7 +243,8 @@ def test_a_machine_without_usable_gpu_is_told_why(
 def test_a_hanging_driver_costs_three_seconds(tmp_path: Path, source: dict[str, str]) -> None:
     start = time.monotonic()
     facts = facts_of(environment(tmp_path / "bin", **source))
-    assert time.monotonic() - start < 4
+    # Three seconds are waited; the rest is for a slow machine.
+    assert time.monotonic() - start < 8
     assert facts["gpu_status"] == "unknown"
     assert "did not answer within 3 s" in facts["gpu_note"]
     assert facts["engine"]["reachable"]
@@ -378,7 +379,7 @@ def test_the_disk_of_an_engine_on_another_machine_is_not_ours(tmp_path: Path, en
 def test_a_hanging_engine_delays_little_and_hides_no_gpu(tmp_path: Path) -> None:
     start = time.monotonic()
     facts = facts_of(environment(tmp_path / "bin", engine="hang", nvml="rtx4090"))
-    assert time.monotonic() - start < 6
+    assert time.monotonic() - start < 12
     assert "gives no answer" in facts["engine"]["problem"]
     assert facts["gpu_status"] == "found"
 
