@@ -14,7 +14,8 @@ import yaml
 
 from hooks.compat import make_choices
 from hooks.compat.add_release import GENERATORS
-from hooks.compat.table import FOLDER, NAMES, load, numbers, read_yaml
+from hooks.compat.rows import numbers
+from hooks.compat.table import FOLDER, NAMES, load, read_yaml
 from hooks.matcher.choices import cuda_tag, hub_tag
 from tests.support.generated import GENERATED, is_fresh
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from hooks.compat.table import load, numbers
+from hooks.compat.rows import numbers
+from hooks.compat.table import load
 from hooks.generate import after_render
 from hooks.matcher import (
     Layer,

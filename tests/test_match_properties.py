@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hooks.compat import make_choices
-from hooks.compat.table import FOLDER, TorchRelease, load, numbers
+from hooks.compat.rows import TorchRelease, numbers
+from hooks.compat.table import FOLDER, load
 from hooks.matcher import (
     Choice,
     Host,

@@ -41,7 +41,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
-from hooks.compat.table import numbers, read_yaml
+from hooks.compat.rows import numbers
+from hooks.compat.table import read_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

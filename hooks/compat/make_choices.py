@@ -38,7 +38,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from hooks.compat.made_files import write_or_check
-from hooks.compat.table import FOLDER, load, numbers
+from hooks.compat.rows import numbers
+from hooks.compat.table import FOLDER, load
 from hooks.matcher.choices import (
     arch_reason,
     choice,
@@ -57,7 +58,8 @@ from hooks.matcher.verdicts import Verdict
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from hooks.compat.table import CudaLine, NgcRelease, Table, TorchRelease
+    from hooks.compat.rows import CudaLine, NgcRelease, TorchRelease
+    from hooks.compat.table import Table
 
 CURRENT_LINES = 6  # minor lines of PyTorch, and a year of NGC releases, that are not labelled old
 CURRENT_NGC = 12

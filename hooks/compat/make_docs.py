@@ -11,7 +11,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from hooks.compat.made_files import write_or_check
-from hooks.compat.table import FOLDER, load, numbers, read_yaml
+from hooks.compat.rows import numbers
+from hooks.compat.table import FOLDER, load, read_yaml
 from hooks.matcher.choices import choice
 from hooks.matcher.command import advice_on
 from hooks.matcher.hosts import CONSUMER_BRANDS, gpu, host
@@ -22,7 +23,8 @@ from hooks.matcher.verdicts import ASKS
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from hooks.compat.table import CudaLine, NgcRelease, Table, TorchRelease, Variant
+    from hooks.compat.rows import CudaLine, NgcRelease, TorchRelease, Variant
+    from hooks.compat.table import Table
 
 FILE = FOLDER.parents[1] / "docs" / "compatibility.md"
 

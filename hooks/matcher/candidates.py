@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..compat.table import numbers
+from ..compat.rows import numbers
 from .choices import Choice, cuda_tag, hub_tag
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..compat.table import CudaImage, Table, TorchRelease
+    from ..compat.rows import CudaImage, TorchRelease
+    from ..compat.table import Table
 
 REPOSITORIES = {
     "train": "nvidia/cuda",

@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..compat.table import Table, load, numbers
+from ..compat.rows import numbers
+from ..compat.table import Table, load
 from .hosts import BadInputError, Target, parse_cca
 
 if TYPE_CHECKING:
-    from ..compat.table import CudaLine, TorchRelease
+    from ..compat.rows import CudaLine, TorchRelease
 
 SERVICES = ("simple", "train", "devel", "ngc", "hub")
 FLAVOURS = ("base", "runtime", "devel")

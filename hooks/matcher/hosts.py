@@ -10,7 +10,8 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..compat.table import Table, load, numbers
+from ..compat.rows import numbers
+from ..compat.table import Table, load
 from .names import brand, find, is_virtual, plain
 
 if TYPE_CHECKING:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from ..compat.table import numbers
+from ..compat.rows import numbers
 from .verdicts import Finding, Layer, Verdict
 
 if TYPE_CHECKING:
-    from ..compat.table import CudaLine, Table, TorchCompile, Triton
+    from ..compat.rows import CudaLine, TorchCompile, Triton
+    from ..compat.table import Table
     from .choices import Choice
     from .hosts import Gpu
     from .stacks import Stack

@@ -12,12 +12,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from ..compat.table import numbers
+from ..compat.rows import numbers
 from .hosts import CONSUMER_BRANDS, at_least, driver_cuda
 from .verdicts import Finding, Layer, Verdict
 
 if TYPE_CHECKING:
-    from ..compat.table import Architecture, StartCheck, Supplies, Table
+    from ..compat.rows import Architecture, StartCheck, Supplies
+    from ..compat.table import Table
     from .hosts import Gpu, Host
     from .stacks import Stack
 

@@ -13,7 +13,8 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..compat.table import Product, load, numbers
+from ..compat.rows import Product, numbers
+from ..compat.table import load
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..compat.table import Table, load, numbers
+from ..compat.rows import numbers
+from ..compat.table import Table, load
 from .candidates import candidates, moved
 from .choices import Choice
 from .remedies import image_name

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..compat.table import load, numbers
+from ..compat.rows import numbers
+from ..compat.table import load
 from .choices import Choice, spoken
 from .hosts import targets
 from .libcuda import runs_cuda
@@ -19,7 +20,8 @@ from .verdicts import Finding, Layer, Verdict
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ..compat.table import KernelGpus, KernelWheels, Table
+    from ..compat.rows import KernelGpus, KernelWheels
+    from ..compat.table import Table
     from .hosts import Gpu, Host
     from .stacks import Stack
 

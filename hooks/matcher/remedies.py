@@ -10,7 +10,8 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from ..compat.table import Table, load, numbers
+from ..compat.rows import numbers
+from ..compat.table import Table, load
 from .choices import cuda_tag, hub_tag
 from .libcuda import architecture_of
 from .search import answers_of

@@ -22,7 +22,8 @@ from enum import Enum
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from ..compat.table import load, numbers
+from ..compat.rows import numbers
+from ..compat.table import load
 from .choices import nvcc_reason, nvcc_refuses, spoken
 from .hosts import (
     Target,
@@ -37,7 +38,8 @@ from .stacks import OTHER_PROCESSOR, PROJECT_ARCH, Decided, resolve
 from .verdicts import Finding, Judgement, Layer, Verdict
 
 if TYPE_CHECKING:
-    from ..compat.table import NgcRelease, Table
+    from ..compat.rows import NgcRelease
+    from ..compat.table import Table
     from .choices import Choice
     from .hosts import Gpu, Host
     from .stacks import Stack

@@ -7,7 +7,8 @@ import shlex
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..compat.table import load, numbers
+from ..compat.rows import numbers
+from ..compat.table import load
 from .candidates import candidates, image_of, repairs
 from .choices import Choice, spoken
 from .hosts import branch_of

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..compat.table import numbers
+from ..compat.rows import numbers
 from .choices import (
     arch_reason,
     conda_arch_unknown,
@@ -24,7 +24,8 @@ from .hosts import parse_cca
 from .verdicts import Finding, Layer, Verdict
 
 if TYPE_CHECKING:
-    from ..compat.table import CudaImage, CudaLine, NgcRelease, Table, TorchRelease
+    from ..compat.rows import CudaImage, CudaLine, NgcRelease, TorchRelease
+    from ..compat.table import Table
     from .choices import Choice
 
 

@@ -35,6 +35,7 @@ FILES = [
     "hooks/__init__.py",
     "hooks/compat/__init__.py",
     "hooks/compat/choices.json",
+    "hooks/compat/rows.py",
     "hooks/compat/table.json",
     "hooks/compat/table.py",
     "hooks/generate/*.jinja",

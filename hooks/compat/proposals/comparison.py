@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hooks.compat.add_release import TABLES, sources_in
-from hooks.compat.table import numbers
+from hooks.compat.rows import numbers
 from hooks.compat.upstream import ADDRESSES, UpstreamError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hooks.compat.proposals.comparison import OLDEST_DRIVER, checked_mapping, sorted_versions
 from hooks.compat.proposals.cuda import add_driver_pair
-from hooks.compat.table import numbers
+from hooks.compat.rows import numbers
 from hooks.compat.upstream import UpstreamError
 
 if TYPE_CHECKING:

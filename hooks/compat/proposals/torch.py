@@ -13,7 +13,7 @@ from hooks.compat.proposals.comparison import (
     tags_of,
 )
 from hooks.compat.proposals.cuda import add_stub_line
-from hooks.compat.table import numbers
+from hooks.compat.rows import numbers
 from hooks.compat.upstream import UpstreamError
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from ...compat.table import numbers
+from ...compat.rows import numbers
 from ..choices import choice
 from ..hosts import driver_cuda
 from .found import shown

@@ -12,7 +12,8 @@ from .versions import PLAIN, exact, holds, local, padded
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ...compat.table import Table, TorchRelease
+    from ...compat.rows import TorchRelease
+    from ...compat.table import Table
     from .found import Asked, Project
 
 

@@ -10,7 +10,8 @@ from .versions import exact, fits
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ...compat.table import Table, TorchRelease
+    from ...compat.rows import TorchRelease
+    from ...compat.table import Table
     from ..hosts import Host
     from .found import Asked, Project
 
