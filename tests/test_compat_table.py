@@ -136,7 +136,7 @@ def test_every_wheel_variant_has_its_cuda_line_and_is_named_after_it() -> None:
 def test_every_line_has_a_family_and_every_conda_and_ngc_row_a_line() -> None:
     assert {line.split(".")[0] for line in TABLE.lines} <= set(TABLE.families)
     assert {line for lines in TABLE.conda.values() for line in lines} <= set(TABLE.lines)
-    assert set(TABLE.conda_arch) <= set(TABLE.lines)
+    assert {row.line for row in TABLE.conda_arch} <= set(TABLE.lines)
     assert {r.line for r in TABLE.ngc.values() if r.line} <= set(TABLE.lines)
     assert set(TABLE.start_checks) <= set(TABLE.lines)
 

@@ -693,7 +693,7 @@ def test_the_wheel_runs_with_nothing_but_the_standard_library(tmp_path: Path) ->
         metadata = packed.read(next(name for name in names if name.endswith("METADATA")))
     assert b"Requires-Dist" not in metadata
     compat = {name.split("/")[-1] for name in names if name.startswith("hearth_template/compat/")}
-    assert compat == {"__init__.py", "table.py", "table.json", "choices.json"}
+    assert compat == {"__init__.py", "rows.py", "table.py", "table.json", "choices.json"}
     assert b"hearth=hearth_template.matcher.command:hearth" in scripts.replace(b" ", b"")
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"hearth_template"}

@@ -49,14 +49,17 @@ def wheel(torch: str, cuda: str | None = None) -> dict[str, Any]:
 def test_the_verdict_and_the_deciding_layer_are_right(case: dict[str, Any]) -> None:
     wanted = case["choice"]
     chosen = (from_image if "image" in wanted else choice)(**wanted)
-    named = case["gpu"]
-    item = gpu("", named) if named.replace(".", "").isdigit() else gpu(named)
-    judgement = judge(host(case["driver"], [item])._replace(**case.get("host", {})), chosen)
+    named = case["gpu"] if isinstance(case["gpu"], list) else [case["gpu"]]
+    items = [gpu("", one) if one.replace(".", "").isdigit() else gpu(one) for one in named]
+    judgement = judge(host(case["driver"], items)._replace(**case.get("host", {})), chosen)
     found = (judgement.verdict.value, judgement.layer and judgement.layer.value)
     answer = case.get("answer", case)
     assert found == (answer["verdict"], answer["layer"]), judgement.why
     assert judgement.why
     assert "\n" not in judgement.why
+    if "jit" in case:
+        told = [note for note in judgement.notes if note.layer is Layer.JIT]
+        assert [note.verdict.value for note in told] == ([case["jit"]] if case["jit"] else [])
 
 
 @pytest.mark.parametrize(

@@ -203,8 +203,9 @@ def _hub_row(release: TorchRelease) -> dict[str, dict[str, str]]:
 def _conda_row(release: TorchRelease, table: Table) -> dict[str, object]:
     """conda-forge's builds; the oldest possible line is the default: most drivers run it."""
     cuda = {
-        line: "" if table.conda_arch.get(line, {}).get("x86_64") else conda_arch_unknown(line)
+        line: "" if compiled else conda_arch_unknown(line)
         for line in table.conda[release.version]
+        for compiled in [table.conda_compiled(release.version, line, "x86_64")]
     }
     return {"default_cuda": next((line for line in cuda if not cuda[line]), ""), "cuda": cuda}
 

@@ -196,6 +196,18 @@ class NgcRelease(NamedTuple):
         return None if self.cuda is None else ".".join(self.cuda.split(".")[:2])
 
 
+class CondaArch(NamedTuple):
+    """The compiled lists of conda-forge's builds of a CUDA line, by host architecture.
+
+    They are those of PyTorch `since` and newer, of each one where it is None, up to the next row of
+    the line. A list is None where it is not known.
+    """
+
+    line: str
+    since: str | None
+    arch: dict[str, list[str] | None]
+
+
 class Supplies(NamedTuple):
     """Who supplies libcuda, image or driver, from a release of NVIDIA Container Toolkit on.
 

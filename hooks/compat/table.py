@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from .rows import (
     Architecture,
+    CondaArch,
     CudaImage,
     CudaLine,
     Cudnn,
@@ -33,6 +34,7 @@ from .rows import (
     TorchRelease,
     Triton,
     Variant,
+    numbers,
 )
 
 FOLDER = Path(__file__).resolve().parent
@@ -71,9 +73,15 @@ class Table(NamedTuple):
     conda: dict[str, list[str]]
     conda_complete: frozenset[str]  # releases whose list of builds is whole
     conda_oldest: dict[str, str]  # by release: there is no build of an older CUDA line
-    conda_arch: dict[str, dict[str, list[str] | None]]
+    conda_arch: list[CondaArch]  # of a line the oldest first
     supplies: list[Supplies]  # oldest first
     jit: Jit
+
+    def conda_compiled(self, torch: str, line: str, arch: str) -> list[str] | None:
+        """What conda-forge's build of a PyTorch release is compiled for; None = not known."""
+        rows = (row for row in self.conda_arch if row.line == line)
+        fits = [row for row in rows if numbers(row.since or "0") <= numbers(torch)]
+        return fits[-1].arch[arch] if fits else None
 
 
 def _torch(row: dict[str, Any]) -> TorchRelease:
@@ -225,10 +233,12 @@ def build(data: dict[str, Any]) -> Table:
         conda_oldest={
             row["torch"]: row["oldest"] for row in data["conda"]["releases"] if "oldest" in row
         },
-        conda_arch={
-            row["line"]: {"x86_64": row["x86_64"], "aarch64": row["aarch64"]}
+        conda_arch=[
+            CondaArch(
+                row["line"], row["since"], {name: row[name] for name in ("x86_64", "aarch64")}
+            )
             for row in data["conda"]["arch"]
-        },
+        ],
         supplies=[Supplies(**row) for row in data["toolkit"]["supplies"]],
         jit=_jit(data["jit"]),
     )

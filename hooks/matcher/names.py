@@ -57,6 +57,10 @@ _CHIP_IN_BRACKETS = re.compile(r" \(G[KM][0-9]{3}\)$")
 _FAMILIES = frozenset({"cmp", "titan", "orin", "thor", "xavier", "spark", "nano"})
 _JETSON_OF_ONE_MODULE = frozenset({"agx", "nano"})  # "nano" alone may be an Orin Nano
 
+# AMD's GPUs are also called by their number, or by the target of their compiler.
+_OTHER_MAKERS = frozenset({"amd", "radeon", "rx", "instinct", "intel", "arc", "gaudi", "apple"})
+_OTHER_MODELS = re.compile(r"\b(mi ?[0-9]{2,3}[a-z]?|gfx[0-9a-f]{3,4})\b")
+
 
 class Found(NamedTuple):
     """What a name stands for: one product, or the products that it fits, or nothing."""
@@ -277,6 +281,14 @@ def find(name: str) -> Found:
     if nearest:
         return Found(could_be=tuple(nearest[key].name for key in sorted(nearest)))
     return Found(_jetson(in_order, index))
+
+
+def is_of_another_maker(name: str) -> bool:
+    """Whether a name that is not found is that of a GPU by AMD, Intel or Apple."""
+    folded = name.lower()
+    words = set(re.findall(r"[a-z]+", folded))
+    other = words & _OTHER_MAKERS or _OTHER_MODELS.search(folded)
+    return bool(other) and "nvidia" not in words
 
 
 def brand(name: str, kind: str) -> frozenset[str]:

@@ -34,6 +34,7 @@ from .hosts import (
 )
 from .jit import jit_notes
 from .libcuda import architecture_of, runs_cuda, stands_in, starts
+from .names import is_of_another_maker
 from .stacks import OTHER_PROCESSOR, PROJECT_ARCH, Decided, resolve
 from .verdicts import Finding, Judgement, Layer, Verdict
 
@@ -104,6 +105,14 @@ def _secure_boot(machine: Host) -> Finding | None:
         return None
     why = "Secure Boot refuses the driver's kernel module, which nobody has signed for this machine"
     return Finding(Verdict.FAILS, Layer.DRIVER, why)
+
+
+def _of_another_maker(gpu: Gpu, stack: Stack) -> Finding | None:
+    """CUDA runs on NVIDIA's GPUs only."""
+    if stack.cuda is None or gpu.cc is not None or not is_of_another_maker(gpu.name):
+        return None
+    why = f"{gpu.label} is not an NVIDIA GPU: no driver for it runs CUDA, and {stack.name} needs it"
+    return Finding(Verdict.FAILS, Layer.DRIVER, why, gpu.label)
 
 
 def _still_driven(machine: Host, gpu: Gpu, table: Table) -> Finding | None:
@@ -336,6 +345,7 @@ def _gpu_findings(machine: Host, gpu: Gpu, stack: Stack, table: Table) -> list[F
     """What every layer says of a GPU, in the order in which a user meets them."""
     mode = runs_cuda(machine, gpu, stack, table)
     found = [
+        _of_another_maker(gpu, stack),
         _still_driven(machine, gpu, table),
         _module(machine, gpu, table),
         _already_driven(machine, gpu, stack, table),

@@ -185,7 +185,7 @@ def _conda(choice: Choice, table: Table, arch: str) -> Stack:
             if whole
             else f"it is not known whether {has.replace(' no ', ' a ')}; it has {spoken(builds)}",
         )
-    compiled = table.conda_arch.get(cuda, {}).get(arch)
+    compiled = table.conda_compiled(choice.torch or "", cuda, arch)
     return Stack(
         name=f"conda-forge's PyTorch {choice.torch} with CUDA {cuda}",
         cuda=cuda,

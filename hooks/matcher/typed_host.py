@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from .hosts import BRANDS, BadInputError, Gpu, Host, from_probe, gpu, host
 from .json_file import read_json
-from .names import find, is_virtual
+from .names import find, is_of_another_maker, is_virtual
 from .this_machine import this_machine
 
 if TYPE_CHECKING:
@@ -139,12 +139,9 @@ def _joined(words: list[str]) -> list[str]:
 
 def why_unknown(name: str) -> str:
     """Why a name was not found, and what to name in its place."""
-    words = set(re.findall(r"[a-z]+", name.lower()))
-    other_maker = words & {"amd", "radeon", "rx", "instinct", "intel", "arc", "gaudi", "apple"}
-    if "mig" in words:
+    if "mig" in re.findall(r"[a-z]+", name.lower()):
         return "is a part of a GPU: name that too, as in `a100 80gb MIG 1g.10gb`"
-    # AMD's are also called by their number, or by the target of their compiler.
-    if other_maker or re.search(r"\b(mi ?[0-9]{2,3}[a-z]?|gfx[0-9a-f]{3,4})\b", name.lower()):
+    if is_of_another_maker(name):
         return (
             "is not an NVIDIA GPU: these tables are for CUDA only, give --cpu for PyTorch without"
         )
