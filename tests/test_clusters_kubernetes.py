@@ -356,7 +356,9 @@ def test_nothing_that_was_not_chosen_is_in_the_manifest(project: Project) -> Non
 @pytest.mark.parametrize("site_name", ["plain", "jobset", "trainjob"])
 def test_a_job_is_a_page_with_its_reasons(project: Project, site_name: str) -> None:
     several = TRAIN._replace(command=("torchrun", "x.py"), seconds=3600, verify=True)
-    for request in (TRAIN, several, TRAIN._replace(array="0-9%2"), TRAIN._replace(requeue=3)):
+    nodes = (TRAIN._replace(nodes=2, seconds=3600), several._replace(nodes=4, gpus=8, verify=False))
+    others = (several, TRAIN._replace(array="0-9%2"), TRAIN._replace(requeue=3))
+    for request in (TRAIN, *others, *nodes):
         text = files(make_job(project, make_site(**SITES[site_name]), request))[MAIN]
         lines = text.splitlines()
         assert len(lines) < 60

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..failures import failed
 from .job import JUPYTER, SSH
-from .job_file import MASTER_PORT, NOTEBOOK_PORT, for_entrypoint, literal, variables
+from .job_file import NOTEBOOK_PORT, for_entrypoint, literal, variables
 from .kubernetes_site import (
     ARRAY,
     JOB,
@@ -47,7 +47,7 @@ SSH_FILE = "ssh.yaml"
 HOME = "/tmp/home"  # noqa: S108  of a pod, whose /tmp is nobody else's
 UNFIT = 78  # the exit status of the entrypoint if verify fails
 NODE = "node"  # the name of the pods' container, and of the replicated job of a JobSet
-RESTRICTED = "https://kubernetes.io/docs/concepts/security/pod-security-standards"
+DEADLINE = "Then SIGTERM, and SIGKILL after the grace period: the time asked for is both."
 # tar refuses names that lead out of the folder. Python's filter against them is not in every image:
 # https://docs.python.org/3/library/tarfile.html#extraction-filters
 UNPACK = ("tar", "-xzf", "/code/code.tar.gz", "-C", "/workspace")
@@ -95,11 +95,12 @@ def environment(job: Job) -> list[Inline]:
     kind = kind_of(site, request)
     if kind != TRAINJOB and (request.nodes > 1 or request.uses_torchrun):
         # torchrun reads these as its options: https://docs.pytorch.org/docs/stable/elastic/run.html
-        processes = max(request.gpus, 1) if request.uses_torchrun else 1
-        values.update(PET_NNODES=str(request.nodes), PET_NPROC_PER_NODE=str(processes))
+        values["PET_NNODES"] = str(request.nodes)
+        if request.uses_torchrun and request.gpus > 1:
+            values["PET_NPROC_PER_NODE"] = str(request.gpus)
     if kind != TRAINJOB and request.nodes > 1:
         first = f"{request.name}-{NODE}-0-0" if kind == JOBSET else f"{request.name}-0"
-        values.update(MASTER_ADDR=f"{first}.{request.name}", MASTER_PORT=str(MASTER_PORT))
+        values["MASTER_ADDR"] = f"{first}.{request.name}"  # the image knows the port
     values = {name: value for name, value in values.items() if value != ""}
     # An empty one of the user's takes the value of the image away.
     values.update(variables(job))
@@ -118,7 +119,10 @@ def limits(job: Job) -> Inline:
 
 
 def security(job: Job) -> Note:
-    """What a pod says of its user."""
+    """What a pod says of its user.
+
+    https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted
+    """
     user, group = ids(job.project, job.site)
     value = Inline(
         runAsNonRoot=True,
@@ -129,8 +133,7 @@ def security(job: Job) -> Note:
         seccompProfile=Inline(type="RuntimeDefault"),
     )
     return Note(
-        f'What Pod Security calls "restricted": {RESTRICTED}.\n'
-        "OnRootMismatch: otherwise each start sets the group of every file on a claim.",
+        "Pod Security's restricted. OnRootMismatch: no start sets the group of each file of a claim.",
         value,
     )
 
@@ -188,19 +191,15 @@ def pod(job: Job) -> dict[str, Any]:
     request, site = job.request, job.site["kubernetes"]
     deadline = time_to_run(request.seconds, site["grace"])
     return {
-        "metadata": Inline(labels=labels(job)),
         "spec": {
             "restartPolicy": "Never",
-            "activeDeadlineSeconds": Note(
-                "Then SIGTERM, and SIGKILL after the grace period: the time asked for is both.",
-                deadline or None,
-            ),
-            "terminationGracePeriodSeconds": site["grace"],
+            "activeDeadlineSeconds": Note(DEADLINE, deadline or None),
+            "terminationGracePeriodSeconds": Note("To write a checkpoint.", site["grace"]),
             "automountServiceAccountToken": Note(
                 "The command needs no access to the cluster's API.", False
             ),
             "enableServiceLinks": Note(
-                "No variables named after Services: JUPYTER_PORT would be a setting of Jupyter.",
+                "No variables named after Services, which programs may take for settings.",
                 False,
             ),
             "subdomain": request.name if is_indexed(job) and not request.array else None,
@@ -224,7 +223,7 @@ def container(job: Job) -> dict[str, Any]:
             [literal(one) for one in words],
         ),
         "resources": Note(
-            "The requests are the same: Kubernetes takes them from the limits.",
+            "The requests are the same.",
             Inline(limits=limits(job)) if limits(job) else None,
         ),
         "env": environment(job),
@@ -239,7 +238,7 @@ def time_to_run(seconds: int, grace: int) -> int:
 
 
 def labels(job: Job) -> Inline:
-    """By which the objects of a job are found."""
+    """By which the objects of a job are found; those of its pods are set by their controllers."""
     prefix = "app.kubernetes.io"
     return Inline({f"{prefix}/name": job.project.name, f"{prefix}/instance": job.request.name})
 
@@ -257,12 +256,14 @@ def head(job: Job, version: str, kind: str) -> dict[str, Any]:
     """What each object begins with."""
     request, site = job.request, job.site["kubernetes"]
     queue = {"kueue.x-k8s.io/queue-name": site["queue"]} if site["queue"] else {}
-    notes = {
+    notes: dict[str, Any] = {
         "code-commit": job.code.commit,
         "code-changes": job.code.dirty,
-        "image-name": job.image.name,
         "image-answers": job.image.answers,
     }
+    notes = {key: value for key, value in notes.items() if value}
+    if job.image.answers:
+        notes["image-answers"] = Note("What it was built from.", job.image.answers)
     return {
         "apiVersion": version,
         "kind": kind,
@@ -270,10 +271,7 @@ def head(job: Job, version: str, kind: str) -> dict[str, Any]:
             "name": request.name,
             "namespace": site["namespace"],
             "labels": Inline({**labels(job), **queue}),
-            "annotations": Note(
-                "The commit, and the image with the digest of the answers it was built from.",
-                {key: value for key, value in notes.items() if value},
-            ),
+            "annotations": notes or None,
         },
     }
 
@@ -331,26 +329,28 @@ def service(job: Job) -> dict[str, Any]:
     """
     name = job.request.name
     namespace = job.site["kubernetes"]["namespace"]
-    metadata = Inline(name=name, namespace=namespace, labels=labels(job))
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": metadata,
+        "metadata": Inline(name=name, namespace=namespace),
         "spec": {
             "clusterIP": Note(
                 "Headless: it only gives each pod a name, NAME-0.NAME and so on.", "None"
             ),
-            "publishNotReadyAddresses": True,
+            "publishNotReadyAddresses": Note("Pods look for the first one as they start.", True),
             "selector": Inline({"batch.kubernetes.io/job-name": name}),
         },
     }
 
 
 def job_set(job: Job) -> dict[str, Any]:
-    """A JobSet: nodes that start, and start again, together."""
+    """A JobSet: nodes that start, and start again, together.
+
+    What JobSet does by itself is not in it: each pod has a name and an index, and there is one Job.
+    https://github.com/kubernetes-sigs/jobset/blob/main/pkg/webhooks/jobset_webhook.go (Default)
+    """
     request = job.request
     template = {
-        "completionMode": "Indexed",
         "completions": request.nodes,
         "parallelism": request.nodes,
         "backoffLimit": Note("One node that fails ends all of them.", 0),
@@ -366,10 +366,7 @@ def job_set(job: Job) -> dict[str, Any]:
                 Inline(maxRestarts=request.requeue) if request.requeue else None,
             ),
             # A coordinator would be named in a label, which holds 63 characters.
-            "network": Note(
-                "The name of the first node is in MASTER_ADDR.", Inline(enableDNSHostnames=True)
-            ),
-            "replicatedJobs": [{"name": NODE, "replicas": 1, "template": {"spec": template}}],
+            "replicatedJobs": [{"name": NODE, "template": {"spec": template}}],
         },
     }
 
@@ -378,11 +375,12 @@ def train_job(job: Job) -> dict[str, Any]:
     """A TrainJob: a runtime of the cluster's admin, with this image, command and pod."""
     request, site = job.request, job.site["kubernetes"]
     one = container(job)
+    deadline = time_to_run(request.seconds, site["grace"])
     where = placement(job)
     where.pop("priorityClassName")
     patch = {
         **where,
-        "terminationGracePeriodSeconds": site["grace"],
+        "terminationGracePeriodSeconds": Note("To write a checkpoint.", site["grace"]),
         "securityContext": security(job),
         "containers": [
             {
@@ -393,13 +391,13 @@ def train_job(job: Job) -> dict[str, Any]:
         ],
         "volumes": volumes(job),
     }
-    pods = {"template": {"metadata": Inline(labels=labels(job)), "spec": patch}}
+    pods = {"template": {"spec": patch}}
     replicated = [{"name": NODE, "template": {"spec": pods}}]
     return {
         **head(job, "trainer.kubeflow.org/v1alpha1", "TrainJob"),
         "spec": {
             "suspend": suspended(job),
-            "activeDeadlineSeconds": time_to_run(request.seconds, site["grace"]) or None,
+            "activeDeadlineSeconds": Note(DEADLINE, deadline or None),
             "runtimeRef": Note(
                 "It gives torchrun its addresses and ranks.", Inline(name=site["runtime"])
             ),

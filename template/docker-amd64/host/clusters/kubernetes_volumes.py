@@ -182,7 +182,7 @@ def volumes(job: Job) -> list[Any]:
     known: dict[str, Any] = {
         "tmp": Inline(name="tmp", emptyDir=Inline()),
         "shm": Note(
-            "Shared memory for the workers of a DataLoader; it counts as memory of the pod.",
+            "For DataLoader workers; it is the pod's memory.",
             Inline(name="shm", emptyDir=shared),
         ),
         "code": Inline(name="code", emptyDir=Inline()),
