@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -40,11 +41,13 @@ from hooks.update.renderings import (
     in_parallel,
     own,
     questions,
+    quick_worker,
     read_answers,
     read_tree,
     rendering,
     run_copier,
     sealed,
+    settings_of,
     source_of,
 )
 from hooks.update.snapshot import apply, check_possible, take
@@ -82,6 +85,18 @@ class Update:
 
     # ------------------------------------------------------------------------- rendering
 
+    def sources(self) -> tuple[Path, Path]:
+        """The files of the version that the project has, and those of the new one.
+
+        Raises UpdateError.
+        """
+        self.source = self.new_source()
+        # Beside git, Python reads Copier, which both renderings need.
+        with ThreadPoolExecutor(1) as beside:
+            old = beside.submit(self.old_source)
+            quick_worker()
+            return old.result(), self.source
+
     def old_source(self) -> Path:
         """The files of the version that the project has. Raises UpdateError."""
         version = self.project.version
@@ -115,19 +130,18 @@ class Update:
         Raises UpdateError.
         """
         project, answers = self.project, self.recorded()
-        self.source = self.new_source()
-        self.questions = questions(self.source)
+        before, source = self.sources()
+        self.questions = questions(source)
         check_asked(self.given, self.questions)
-        settings = yaml.safe_load((self.source / "copier.yml").read_text("utf-8"))
         # Nor does it delete what the new version leaves alone.
-        excluded = tuple(str(one) for one in settings.get("_exclude", []))
+        excluded = tuple(str(one) for one in settings_of(source).get("_exclude", []))
         there = self.scratch / "rendered-old" / FOLDER
 
         def render_old() -> dict[str, File]:
             compile_once()
             try:
                 run_copier(
-                    self.old_source(),
+                    before,
                     there,
                     own(answers),
                     answers_file=Path(project.answers_file),
@@ -241,7 +255,7 @@ class Update:
         Those before see the answers file alone: nothing of the project changes before all is known.
         https://copier.readthedocs.io/en/stable/configuring/#migrations
         """
-        settings = yaml.safe_load((self.source / "copier.yml").read_text("utf-8"))
+        settings = settings_of(self.source)
         env = {
             **os.environ,
             "STAGE": stage,
