@@ -11,9 +11,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from hooks.update.changes import Plan, Project, plan_of
+from hooks.update.changes import ChangedError, Plan, Project, plan_of
 from hooks.update.renderings import File
-from hooks.update.snapshot import apply, check_possible, take
+from hooks.update.snapshot import (
+    apply,
+    check_possible,
+    leave,
+    note_made,
+    overtaken,
+    take,
+)
 from host.checkout import Checkout, UpdateError, find_project
 from host.update import need_clean, need_own_state
 from tests.conftest import InGit
@@ -120,9 +127,42 @@ def test_what_an_editor_saves_while_an_update_is_at_work_is_not_replaced(
     plan = plan_of(here, {name: File(TEXT) for name in "ab"}, theirs, lambda _: False)
     here.check_unchanged(plan.touched)
     (project.root / "b").write_bytes(b"just saved\n")
-    with pytest.raises(UpdateError, match="b changed while the update was at work"):
+    take(project, plan.touched, project.root / "scratch")
+    (project.state / "running").unlink()
+    with pytest.raises(ChangedError, match="b changed while the update was at work") as found:
         apply(project, plan, here.check_unchanged)
     assert files(project.root) == {"a": OTHER, "b": b"just saved\n"}
+    leave(project, found.value.names)
+    subprocess.run(["sh", str(project.state / "undo")], check=True)
+    assert files(project.root) == {"a": TEXT, "b": b"just saved\n"}
+
+
+def test_an_undo_names_what_was_saved_since_with_the_command_that_shows_it(
+    project_of: ProjectOf, capfd: pytest.CaptureFixture[str]
+) -> None:
+    names = ["a", "it's 1", "kept"]
+    project = project_of(dict.fromkeys(names, TEXT))
+    base, theirs = dict.fromkeys(names, TEXT), dict.fromkeys(names, OTHER)
+    plan = plan_for(project, base, theirs)
+    known = [(name, content) for name in names for content in (TEXT, OTHER)]
+    take(project, plan.touched, project.root / "scratch", (), known)
+    apply(project, plan)
+    assert overtaken(project, plan) == []
+    (project.root / "it's 1").write_bytes(b"saved at once\n")
+    assert overtaken(project, plan) == ["it's 1"]
+    assert (project.state / "made/it's 1").read_bytes() == OTHER
+    note_made(project, ["it's 1"])
+    (project.root / "a").write_bytes(b"saved later\n")
+    (project.state / "running").unlink()
+    subprocess.run(["sh", str(project.state / "undo")], check=True)
+    said = capfd.readouterr().out
+    shown = [line for line in said.splitlines() if line.startswith("  git show")]
+    contents = [
+        subprocess.run(["sh", "-c", line], cwd=project.root, capture_output=True, check=True).stdout
+        for line in shown
+    ]
+    assert contents == [b"saved later\n", b"saved at once\n"]
+    assert files(project.root) == base
 
 
 def test_a_file_of_ones_own_under_the_new_name_is_no_place_for_the_templates(

@@ -30,6 +30,19 @@ PINNED = rf"(\S+)@{ci_pipeline.DIGEST}\b"
 EXAMPLES = "workspaces/"  # code that belongs to the user from the start
 
 
+class ChangedError(UpdateError):
+    """Files that somebody has saved while the update was at work.
+
+    Attributes:
+        names: their paths.
+    """
+
+    def __init__(self, names: list[str]):
+        """Take the paths."""
+        super().__init__(f"{listed(names)} changed while the update was at work.")
+        self.names = names
+
+
 class Conflict(NamedTuple):
     """A file with marks, and what it was made from; None for a side that has no such file."""
 
@@ -103,13 +116,13 @@ class Project:
     def check_unchanged(self, names: Iterable[str]) -> None:
         """See that nobody has changed files since the plan was made of them.
 
-        Raises UpdateError, as `file` does.
+        Raises ChangedError, and UpdateError as `file` does.
         """
         changed = [
             name for name in names if name in self.seen and self.read(name) != self.seen[name]
         ]
         if changed:
-            raise UpdateError(f"{listed(changed)} changed while the update was at work.")
+            raise ChangedError(changed)
 
     def read(self, name: str) -> File | None:
         """What is at a path now. Raises UpdateError."""

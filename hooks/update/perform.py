@@ -27,7 +27,7 @@ from hooks.update.after_update import MERGED, called_lines, kept_lines, moved_li
 from hooks.update.after_update import Project as Updated
 from hooks.update.beside import unused
 from hooks.update.carried import CARRIED, DEPENDENCIES, LISTS, OLD
-from hooks.update.changes import Plan, Project, plan_of
+from hooks.update.changes import ChangedError, Plan, Project, plan_of
 from hooks.update.merge import decoded, encoded
 from hooks.update.renamed import renamed_from_older
 from hooks.update.renderings import (
@@ -50,7 +50,15 @@ from hooks.update.renderings import (
     settings_of,
     source_of,
 )
-from hooks.update.snapshot import apply, check_possible, take
+from hooks.update.snapshot import (
+    MADE,
+    apply,
+    check_possible,
+    leave,
+    note_made,
+    overtaken,
+    take,
+)
 from hooks.update.versions import base_version
 from host.ask import capture, read_text
 from host.checkout import HOST_FILES, UpdateError, conflicts, listed, undo
@@ -59,7 +67,7 @@ from host.plain import write_plainly
 from host.versions import number
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Mapping
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 
     from host.checkout import Checkout
 
@@ -332,7 +340,13 @@ class Update:
         left = [unused(path, OLD).relative_to(project.root).as_posix() for path in lists]
         unmerged = [one.name for one in plan.conflicts]
         try:
-            take(project, [*plan.touched, *CARRIED, *left], self.scratch, unmerged)
+            take(
+                project,
+                [*plan.touched, *CARRIED, *left],
+                self.scratch,
+                unmerged,
+                self.contents(plan),
+            )
             self.here.check_unchanged(plan.touched)
         except (OSError, UpdateError):  # nothing was changed that could be taken back
             shutil.rmtree(project.state, ignore_errors=True)
@@ -344,9 +358,23 @@ class Update:
             self.migrate("after", project.root, self.texts_after)
         except KeyboardInterrupt:
             return self.give_up("It was interrupted", 130)
+        except ChangedError as error:
+            leave(project, error.names)
+            status = self.give_up(error.sentence.rstrip("."), 1)
+            shown = " ".join(shlex.quote(name) for name in error.names)
+            here = shlex.quote(str(project.root))
+            print(f"What was saved meanwhile is kept. To see it: git -C {here} diff -- {shown}")
+            return status
         except (OSError, ProbeError, subprocess.CalledProcessError) as error:
             return self.give_up(" ".join(str(error).split()).rstrip("."), 1)
         return self.finish(plan)
+
+    def contents(self, plan: Plan) -> Iterator[tuple[str, bytes]]:
+        """What was at each path and what is written there, but for lists that the hook changes."""
+        for name in plan.touched:
+            for file in (self.here.seen.get(name), plan.writes.get(name)):
+                if file and name not in CARRIED:
+                    yield name, file.data
 
     def give_up(self, why: str, status: int) -> int:
         """Take back what was done; the exit status."""
@@ -383,6 +411,15 @@ class Update:
         project = self.project
         if (project.docker / ".env").exists():
             shutil.copy2(project.docker / ".env", project.state / "updated.env")
+        saved = overtaken(project, plan)
+        for name in saved:
+            both = (project.root / name, project.state / MADE / name)
+            compare = " ".join(["diff -u", *(shlex.quote(str(path)) for path in both)])
+            print(
+                f"{name} was saved by another program while the update was at work: that is kept, "
+                f"without the template's changes. To compare: {compare}"
+            )
+        note_made(project, saved)
         (project.state / "running").unlink()
         if not capture("git", "status", "--porcelain", "--", ".", cwd=project.root).stdout:
             if plan.touched or host_files_changed(project):

@@ -6,6 +6,7 @@ of the project.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -18,13 +19,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hooks.update.carried import CARRIED
 from host.ask import capture
 from host.checkout import BEGUN, HOST_FILES, UpdateError, listed
 from host.env_file import COPIES
 from host.files import PUBLIC, make_folder, owner_of_new, replace_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from hooks.update.changes import Conflict, Plan
     from hooks.update.renderings import File
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 
 # Of docker-amd64: git ignores them, and each host has its own.
 SAVED = (*HOST_FILES, *(f".env{ending}" for ending in COPIES))
+KNOWN, MADE = "known", "made"  # beside what takes an update back
+SHA256 = 64  # digits of a commit's name in a repository with these hashes
 ROOM = 4 * 1024**2  # bytes that an update leaves free
 LOCK_PATIENCE = 3.0  # seconds for another git to end
 
@@ -98,8 +102,58 @@ def copy_exactly(path: Path, copy: Path) -> None:
         os.chown(copy, status.st_uid, status.st_gid, follow_symlinks=False)
 
 
+def known_line(project: Checkout, name: str, content: bytes) -> str:
+    """That the update knows a content of a file: git's hash of it, as undo.sh compares."""
+    kind = hashlib.sha256 if len(project.head) == SHA256 else hashlib.sha1
+    return f"{kind(b'blob %d%c' % (len(content), 0) + content).hexdigest()} ./{name}\n"
+
+
+def note_known(project: Checkout, contents: Iterable[tuple[str, bytes]]) -> None:
+    """Add contents of files that are not a person's work since the update."""
+    with (project.state / KNOWN).open("a", encoding="utf-8", errors="surrogateescape") as file:
+        file.writelines(known_line(project, name, content) for name, content in contents)
+
+
+def note_made(project: Checkout, overtaken: Collection[str] = ()) -> None:
+    """Note what an update has left at each of its paths, but for those with another's work."""
+    names = (project.state / "paths").read_text("utf-8", "surrogateescape").splitlines()
+    files = [(name, project.root / name) for name in names if name not in overtaken]
+    note_known(project, [(name, path.read_bytes()) for name, path in files if path.is_file()])
+
+
+def leave(project: Checkout, names: Collection[str]) -> None:
+    """Take files out of what is taken back: somebody has saved them, and the update has not."""
+    for file in (project.state / "paths", project.state / KNOWN):
+        lines = file.read_text("utf-8", "surrogateescape").splitlines(keepends=True)
+        kept = [
+            line for line in lines if re.sub(r"^[0-9a-f]+ \./", "", line.rstrip("\n")) not in names
+        ]
+        file.write_text("".join(kept), "utf-8", "surrogateescape")
+
+
+def overtaken(project: Checkout, plan: Plan) -> list[str]:
+    """Files that somebody has saved after the update had written them.
+
+    What the update had made of each is kept in the folder `made` of the project's state.
+    """
+    found = []
+    for name, file in plan.writes.items():
+        path = project.root / name
+        if name in CARRIED or file.link or (path.is_file() and path.read_bytes() == file.data):
+            continue
+        found.append(name)
+        copy = project.state / MADE / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(file.data)
+    return found
+
+
 def take(
-    project: Checkout, names: Iterable[str], scratch: Path, conflicts: Sequence[str] = ()
+    project: Checkout,
+    names: Iterable[str],
+    scratch: Path,
+    conflicts: Sequence[str] = (),
+    known: Iterable[tuple[str, bytes]] = (),
 ) -> None:
     """Copy what is at some paths, and write the program that takes an update back.
 
@@ -108,6 +162,7 @@ def take(
         names: the paths.
         scratch: the update's temporary folder, which it leaves behind if it is killed.
         conflicts: the files in which a person will have to choose.
+        known: contents of files that are not a person's work since.
 
     Raises:
         OSError: there is no place for it.
@@ -124,6 +179,7 @@ def take(
         path = project.root / name
         if path.is_symlink() or path.is_file():
             copy_exactly(project.root / name, state / "before" / name)
+    note_known(project, known)
     values = {
         "ROOT": shlex.quote(str(project.root)),
         "DOCKER": shlex.quote(str(project.docker)),

@@ -22,6 +22,8 @@ mode() { ls -ld "$1" | head -n 1 | cut -c1-10; }
 same() {
     cmp -s "$1" "$2" && { [ -L "$2" ] || [ "$(mode "$1")" = "$(mode "$2")" ]; }
 }
+# A word as the shell reads it.
+quoted() { printf "'%s'" "$(printf %s "$1" | sed "s/'/'\\\\''/g")"; }
 # Whether a path was a file or a link before the update.
 had() { [ -L "$state/before/$1" ] || [ -f "$state/before/$1" ]; }
 # Whether a folder has only what the update has put there.
@@ -86,6 +88,18 @@ while IFS= read -r name; do
         stop "Nothing was taken back: $name is a folder now."
     fi
 done <"$state/paths"
+
+# What somebody has saved since, by the hashes of what the update had found and made.
+while IFS= read -r line; do
+    name=${line#* }
+    if [ -f "$name" ] && [ ! -L "$name" ]; then printf '%s\n' "$name"; fi
+done <"$state/known" | sort -u >"$state/here"
+quiet_git hash-object --no-filters --stdin-paths <"$state/here" >"$state/hashes"
+paste -d ' ' "$state/hashes" "$state/here" >"$state/now"
+prefix=$(git rev-parse --show-prefix)
+since=$({ grep -vxF -f "$state/known" "$state/now" || true; } | while IFS= read -r line; do
+    printf '  git show %s\n' "$(quoted "stash:$prefix${line#* ./}")"
+done)
 
 # What is here now is kept.
 rm -f "$state/index"
@@ -168,4 +182,7 @@ for file; do
     fi
 done
 echo "$said"
+if [ -n "$since" ]; then
+    printf 'What was saved after the update is kept there, too:\n%s\n' "$since"
+fi
 rm -rf @SCRATCH@ "$state"
