@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from hooks.update.__main__ import exact_engine
 from hooks.update.versions import target
 from host.checkout import Checkout, UpdateError
 from host.versions import unpack
@@ -87,3 +89,18 @@ def test_no_attributes_of_the_user_leave_out_files_of_a_version(
     git(template, "-c", "user.name=x", "-c", "user.email=x", "commit", "--quiet", "-am", "lines")
     assert unpack(template, "HEAD", tmp_path / "new")
     assert (tmp_path / "new/template/x").read_bytes() == b"a\nb\n"
+
+
+def test_files_that_an_older_template_sh_has_changed_are_unpacked_again(
+    template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed = tmp_path / "engine"
+    changed.mkdir()
+    monkeypatch.chdir(changed)
+    monkeypatch.setenv("PYTHONPATH", str(changed))
+    request = {"repository": str(template), "scratch": str(tmp_path), "engine": "v1.0.0"}
+    assert exact_engine({**request, "exact": True}, changed) == changed
+    again = exact_engine(request, changed)
+    assert (again / "template/x").read_text() == "v1.0.0"
+    assert Path.cwd() == again
+    assert os.environ["PYTHONPATH"] == str(again / "template/docker-amd64")

@@ -8,9 +8,10 @@ Python that template.sh has found, which may be 3.8.
 
 request.json (format 1): project (root, docker, answers_file, template, version, git, head), state
 (the folder for what takes the update back), repository (a git folder with the template's history),
-engine (the version that this is, as that repository names it),
-scratch, version (what the person asks for, "" for the newest), data (KEY=VALUE), and whether to
-check only, to ask nothing (yes), and to go on after conflicts (goes_on).
+engine (the version that this is, as that repository names it), scratch, exact (whether its files
+were unpacked as they were committed; in template.sh of 0.12 and before, the user's attributes can
+change them), version (what the person asks for, "" for the newest), data (KEY=VALUE), and whether
+to check only, to ask nothing (yes), and to go on after conflicts (goes_on).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from host.ask import read_text, stay_here
 from host.checkout import Checkout, go_on
 from host.env_file import ProbeError
 from host.plain import plain, write_plainly
-from host.versions import number
+from host.versions import number, unpack
 
 
 def project_of(request: dict[str, Any]) -> Checkout:
@@ -56,6 +57,21 @@ def agrees(question: str) -> bool:
         return input(f"{plain(question)} [Y/n] ").strip().lower() in ("", "y", "yes")
     except (EOFError, KeyboardInterrupt):
         return False
+
+
+def exact_engine(request: dict[str, Any], engine: Path) -> Path:
+    """This version's files as they were committed. Raises UpdateError.
+
+    What they are rendered from, and what runs next, must not have other line ends.
+    """
+    if request.get("exact"):
+        return engine
+    again = Path(request["scratch"]) / "exact"
+    if not unpack(Path(request["repository"]), request["engine"], again):
+        return engine
+    os.environ["PYTHONPATH"] = str(again / "template/docker-amd64")
+    os.chdir(again)  # where Python finds the next program
+    return again
 
 
 def become(request: dict[str, Any], python: str, file: str) -> NoReturn:
@@ -93,6 +109,7 @@ def proceed(request: dict[str, Any], file: str) -> int:
     if can_ask() and not request["yes"] and not agrees("Update the project?"):
         print("Nothing was changed.")
         return 1
+    engine = exact_engine(request, engine)
     if same_commit(repository, request["engine"], wanted):
         request["source"] = str(engine)
     request["wanted"] = project.version if wanted == CURRENT else wanted

@@ -251,6 +251,7 @@ def hand_over(project: Checkout, asked: argparse.Namespace, scratch: Path, lock:
         "repository": str(repository.resolve()),
         "engine": newest,
         "scratch": str(scratch),
+        "exact": True,
         "version": asked.version or "",
         "data": asked.data,
         "check": asked.check,

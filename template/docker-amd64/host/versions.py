@@ -75,7 +75,9 @@ def history(project: Checkout, source: str, scratch: Path) -> Path:
             there, f"{url} is no repository of the template here." if source else missing
         )
         return there
-    done = capture("git", "clone", "--quiet", "--bare", "--", url, "template", cwd=scratch)
+    # A template of the user's for repositories could bring attributes, which change files.
+    clone = ("git", "clone", "--quiet", "--bare", "--template=", "--", url, "template")
+    done = capture(*clone, cwd=scratch)
     if done.returncode:
         words = done.stderr.strip().splitlines() or ["git says nothing"]
         raise UpdateError(
