@@ -109,6 +109,24 @@ def test_who_waits_is_told_for_whom_and_goes_on_when_that_one_was_killed(project
     waiting.communicate()
 
 
+def test_who_may_not_write_the_file_of_a_turn_waits_too(project: Path) -> None:
+    holder, folder = long_verb(project), project / "docker-amd64"
+    (folder / ".env.turn").chmod(0o444)  # as another user of a shared folder finds it
+    without = ("setpriv", "--bounding-set=-dac_override") if os.geteuid() == 0 else ()
+    program = (sys.executable, "-Bc", LONG, str(folder))
+    second = start(ROOT / "template/docker-amd64", *without, *program)
+    try:
+        assert second.stderr
+        assert second.stdout
+        assert second.stderr.readline().startswith("Waiting for another command of this project")
+        holder.kill()
+        assert second.stdout.readline() == "mine\n"
+    finally:
+        for process in (holder, second):
+            process.kill()
+            process.communicate()
+
+
 def test_a_verb_that_only_reads_waits_for_nobody(project: Path) -> None:
     with long_verb(project) as holder:
         try:

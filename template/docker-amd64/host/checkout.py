@@ -20,6 +20,7 @@ from .ask import capture, read_json, read_text
 from .failures import failed
 from .files import read_file
 from .project import StopError
+from .turn import open_lock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -191,7 +192,7 @@ def take_lock(project: Checkout) -> int | None:
         import fcntl  # noqa: PLC0415  Windows has none
 
         file.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(str(file), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        descriptor = open_lock(file)
         os.set_inheritable(descriptor, True)
     except (ImportError, OSError):  # the update itself says that git's folder cannot be written
         return None

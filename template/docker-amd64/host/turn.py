@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 FILE = ".env.turn"  # beside .env; git ignores both
 OURS = "TEMPLATE_SH_TURN"  # tells programs that a verb starts that they are part of its turn
+READABLE = 0o644  # a mode
 PATIENCE = 1.0  # seconds of waiting before it is said
 
 
@@ -100,8 +101,7 @@ def open_file(file: Path) -> int | None:
     try:
         import fcntl  # noqa: F401, PLC0415  Windows has none
 
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-        descriptor = os.open(str(file), flags, 0o644)
+        descriptor = open_lock(file)
     except (ImportError, OSError):
         if file.is_symlink():
             raise refusal(file, "it is a link, not a regular file") from None
@@ -112,10 +112,22 @@ def open_file(file: Path) -> int | None:
     if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
         os.close(descriptor)
         raise refusal(file, "it is a pipe, a device or a second name, not a regular file")
+    if status.st_uid == os.geteuid():  # others of a shared folder wait, whatever this umask is
+        with suppress(OSError):
+            os.fchmod(descriptor, READABLE)
     if os.geteuid() == 0:  # root at work for a user leaves nothing that this one cannot open
         owner = file.parent.stat()
         os.fchown(descriptor, owner.st_uid, owner.st_gid)
     return descriptor
+
+
+def open_lock(file: Path) -> int:
+    """Open or make a file for a lock. Raises OSError."""
+    flags = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        return os.open(str(file), os.O_RDWR | os.O_CREAT | flags, READABLE)
+    except PermissionError:  # of another user of this folder; to lock it, to read it is enough
+        return os.open(str(file), os.O_RDONLY | flags)
 
 
 def wait(descriptor: int) -> None:
