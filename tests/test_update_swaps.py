@@ -261,3 +261,32 @@ def test_what_is_the_users_stays_where_the_template_has_something_else(
     (project.root / mine).write_bytes(b"mine\n")
     with pytest.raises(UpdateError, match=sentence):
         plan_for(project, base, {theirs: OTHER})
+
+
+@pytest.mark.parametrize(
+    ("commands", "word"),
+    [
+        (["merge --quiet --no-commit --no-ff other"], "merge"),
+        (["cherry-pick --no-commit other", "update-ref CHERRY_PICK_HEAD other"], "cherry-pick"),
+        (["-c sequence.editor=true rebase --quiet --interactive --exec false HEAD~1"], "rebase"),
+    ],
+    ids=["merge", "cherry-pick", "rebase"],
+)
+def test_what_git_has_not_finished_is_finished_before_an_update(
+    project_of: ProjectOf, in_git: InGit, commands: list[str], word: str
+) -> None:
+    project = project_of({"a": TEXT})
+    git(project.root, "config", "user.name", "x")
+    git(project.root, "config", "user.email", "x")
+    git(project.root, "checkout", "--quiet", "-b", "other")
+    git(project.root, "commit", "--quiet", "--allow-empty", "--message", "nothing")
+    git(project.root, "checkout", "--quiet", "-")
+    (project.root / "a").write_bytes(OTHER)
+    in_git(project.root)
+    need_clean(project)
+    for command in commands:
+        done = ["git", *command.split()]
+        subprocess.run(done, cwd=project.root, capture_output=True, check=False)
+    assert git(project.root, "status", "--porcelain") == ""
+    with pytest.raises(UpdateError, match=f"A {word} of git is not finished"):
+        need_clean(project)

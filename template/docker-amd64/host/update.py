@@ -46,6 +46,14 @@ if TYPE_CHECKING:
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  only the parent of a folder with a random name
 ROOM = 256 * 1024**2  # bytes; an update takes a tenth of it
+# What git has in its folder while it waits for a person.
+UNFINISHED = {
+    "MERGE_HEAD": "merge",
+    "CHERRY_PICK_HEAD": "cherry-pick",
+    "REVERT_HEAD": "revert",
+    "rebase-merge": "rebase",
+    "rebase-apply": "rebase",
+}
 ENGINE = "hooks/update"  # in the template: the rest of an update
 
 
@@ -105,6 +113,13 @@ def need_clean(project: Checkout) -> None:
             f"{listed(unmerged)} {'has' if len(unmerged) == 1 else 'have'} conflicts: first solve "
             "them (between <<<<<<< and >>>>>>>), and commit.",
             commit_command(project),
+        )
+    begun = [word for file, word in UNFINISHED.items() if (project.git / file).exists()]
+    if begun:
+        raise UpdateError(
+            f"A {begun[0]} of git is not finished here: the update would become part of it, or be "
+            "lost with it.",
+            f"git -C {shlex.quote(str(project.root))} status",
         )
     # Whatever the user's settings show or hide.
     asked = ("--porcelain", "-z", "--untracked-files=normal", "--ignore-submodules=dirty")
