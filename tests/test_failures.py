@@ -392,6 +392,50 @@ my-early<1, we can conclude that project-requirements[dev]==0 cannot be used.
 """
 
 
+TOGETHER = """\
+error: No solution found when resolving dependencies
+  cause: Because {}, we can conclude that project-requirements[dev] depends on my-x.
+         And because environment:project depends on project-requirements[dev] and your project
+         depends on {}, we can conclude that your project and environment:project are incompatible.
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "lines"),
+    [
+        (
+            "project-requirements==0 depends on my-x>3",
+            "my-x<3",
+            [("own", "my-x>3"), ("x", "my-x<3")],
+        ),
+        (
+            "project-requirements[dev]==0 depends on my-x>3 and only 1 is available",
+            "my-y and only my-y<2 is available",
+            [("own", "my-x>3"), ("y", "my-y")],
+        ),
+        ("my-z depends on my-x>3", "my-x<3 and my_y", [("x", "my-x<3"), ("y", "my_y")]),
+    ],
+)
+def test_lines_that_contradict_each_other_are_named_with_their_places(
+    project: Project, first: str, second: str, lines: list[tuple[str, str]]
+) -> None:
+    (project.root / "pyproject.toml").write_text(
+        '[project]\nname = "my-x"\ndependencies = [\n    "My_X>3",\n]\n'
+    )
+    file = project.folder / "dependencies/pyproject.toml"
+    file.write_text('[project]\ndependencies = [\n    "my-x<3",\n    "my-x-more", "my-y",\n]\n')
+    stop = explain(project, TOGETHER.format(first, second))
+    assert stop
+    assert stop.name == "no-versions-fit"
+    relative = file.relative_to(project.root).as_posix()
+    places = {"own": "pyproject.toml:4", "x": f"{relative}:3", "y": f"{relative}:4"}
+    named = " and ".join(f"{text} ({places[place]})" for place, text in lines)
+    assert f"No versions fit these lines together: {named}. " in str(stop)
+    path, _, number = str(project.root / places[lines[0][0]]).rpartition(":")
+    assert f"+{number} " in stop.command
+    assert path in stop.command
+
+
 @pytest.mark.parametrize(
     ("text", "name"),
     [

@@ -15,6 +15,7 @@ import project_requirements
 from project_declared import Declared
 from tests.conftest import ROOT
 from tests.support.locks import DEPENDENCIES
+from tests.support.timing import commit
 from tests.support.wheels import make_wheel
 
 if sys.version_info >= (3, 11):
@@ -521,3 +522,58 @@ def test_the_images_have_what_installs_the_project_without_an_index(code: Path, 
     )
     assert run("read") == 0
     assert written(code)[0] == ["editables>=0.3", "einops", "hatch-vcs>=0.3", "hatchling>=1.20"]
+
+
+@pytest.mark.usefixtures("wheels")
+def test_an_address_that_cannot_be_had_stops_itself_and_not_the_lock(
+    code: Path, run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("UV_OFFLINE")
+    monkeypatch.setenv("UV_NO_INDEX", "1")
+    here, gone = code.parent / "here", code.parent / "gone"
+    put(here, {"pyproject.toml": '[project]\nname = "here"\nversion = "1"\n'})
+    commit(here)
+    text = f"""\
+        [project]
+        name = "x"
+        version = "0"
+        dependencies = ["early", "here", "gone_one", "gone-two"]
+        [tool.uv.sources]
+        gone-two = {{ git = "file://{gone}" }}
+        here = {{ git = "file://{here}" }}
+        Gone-One = {{ git = "file://{gone}", rev = "main" }}
+    """
+    put(code, {"pyproject.toml": text})
+    assert run("lock") == 0
+    said = capsys.readouterr().err
+    for name in ("gone-one", "gone-two"):
+        assert f"pyproject.toml: {name} is left out, as file://{gone} cannot be had: " in said
+    lock = (dependencies(code) / "uv.lock").read_text()
+    assert 'name = "here"' in lock
+    assert "gone" not in lock
+    assert run("read") == 0  # before an `add`, which must not fail on them
+    assert written(code)[0] == ["early", "here"]
+
+    put(gone, {"pyproject.toml": '[project]\nname = "gone-two"\nversion = "1"\n'})
+    commit(gone)
+    put(code, {"pyproject.toml": text.replace('"gone_one", ', "")})
+    assert run("lock") == 0
+    assert "left out" not in capsys.readouterr().err
+    assert 'name = "gone-two"' in (dependencies(code) / "uv.lock").read_text()
+
+
+@pytest.mark.usefixtures("wheels")
+def test_a_conflict_with_an_address_is_not_solved_by_leaving_it_out(
+    code: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("UV_OFFLINE")
+    monkeypatch.setenv("UV_NO_INDEX", "1")
+    here = code.parent / "here"
+    head = '[project]\nname = "{}"\nversion = "1"\ndependencies = {}\n'
+    put(here, {"pyproject.toml": head.format("here", '["early<2"]')})
+    commit(here)
+    source = f'[tool.uv.sources]\nhere = {{ git = "file://{here}" }}\n'
+    put(code, {"pyproject.toml": head.format("x", '["early>=2", "here"]') + source})
+    with pytest.raises(SystemExit):
+        run("lock")
+    assert written(code)[0] == ["early>=2", "here"]

@@ -15,8 +15,12 @@ if TYPE_CHECKING:
     from .project import Project
 
 DEPENDENCIES = "dependencies/pyproject.toml"
-# The package of uv that has what the project's own metadata requires.
-OWN = re.compile(r"\bproject-requirements(?:\[dev\])?(?:==\S+)? depends on ([\w.-]+)")
+# Requirements of the user's that uv names: the package project-requirements has those of the
+# project's own metadata, "your project" those of dependencies/.
+LINES = re.compile(
+    r"\b(your project|project-requirements)(?:\[dev\])?(?:==[^\s,]+)? depends on "
+    r"([^\s,]+)(?: and ([^\s,]+))?"
+)
 # What people import, and the package that it is in.
 IMPORTED = {
     "bs4": "beautifulsoup4",
@@ -64,13 +68,41 @@ def line_of_metadata(project: Project, package: str) -> tuple[str, int] | None:
 
 
 def no_versions(case: Case) -> Seen:
-    """The line of the project's own metadata, where that is what does not fit."""
-    for package in OWN.findall(case.text):
-        found = line_of_metadata(case.project, package)
-        if found:
-            cause = f"No versions fit {found[0]}; the lines above say why."
-            return {"cause": cause, "remedy": edit(*found)}
-    return {}
+    """The user's lines that do not fit together, as uv names them; the first of them is opened."""
+    found: dict[tuple[str, int], str] = {}
+    for whose, first, second in LINES.findall(" ".join(case.text.split())):
+        for one in filter(None, (first, second)):
+            place = place_of(case.project, one, own=whose.startswith("project-requirements"))
+            if place:
+                found.setdefault(place, one)
+    if not found:
+        return {}
+    lines = [f"{one} ({shown(case.project, *place)})" for place, one in found.items()]
+    if len(lines) == 1:
+        cause = f"No versions fit {lines[0]}; the lines above say why."
+    else:
+        listed = f"{', '.join(lines[:-1])} and {lines[-1]}"
+        cause = f"No versions fit these lines together: {listed}. Change or delete one of them."
+    return {"cause": cause, "remedy": edit(*next(iter(found)))}
+
+
+def place_of(project: Project, line: str, *, own: bool) -> tuple[str, int] | None:
+    """The file and line of a requirement: in the project's own metadata, or in dependencies/."""
+    name = re.split(r"[^\w.-]", line)[0]
+    if own:
+        return line_of_metadata(project, name)
+    file = project.folder / DEPENDENCIES
+    spelling = r"[-_.]+".join(map(re.escape, re.split(r"[-_.]+", name)))
+    entry = re.compile(rf"""(?i)["']{spelling}(?![\w.-]*\w)""")
+    numbered = enumerate(read_text(file).splitlines(), 1)
+    at = [number for number, text in numbered if entry.search(text)]
+    return (str(file), at[0]) if at else None
+
+
+def shown(project: Project, file: str, line: int) -> str:
+    """A place as people read it: seen from the project's root where it is in there."""
+    root = f"{project.root}/"
+    return f"{file[len(root) :] if file.startswith(root) else file}:{line}"
 
 
 def package(case: Case) -> Seen:

@@ -30,6 +30,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 import project_requirements
+import project_unreachable
 import uv_builds
 from import_files import LOCKS, OVERRIDE, Line, Lock, edited, those_that_can_be_had
 from intake import requirement as rules
@@ -51,7 +52,7 @@ from intake.found import (
 from intake.text import FileError, exit_status, say
 from project_backend import copy_small_files
 from project_declared import MetadataError, own_name, parse_toml, read_toml, requirement
-from project_metadata import BUILDS, kind_of
+from project_metadata import BUILDS, kind_of, main_file
 from project_requirements import (
     CODE,
     DEPENDENCIES,
@@ -180,6 +181,7 @@ def read(code: Path, dependencies: Path, options: argparse.Namespace) -> list[st
     decided = what_is_decided(options)
     versions = decided.versions
     before = shared(dependencies / FILE)
+    unreachable = project_unreachable.recorded(dependencies)
     built = builds_of(dependencies / FILE, decided)
     found = project_requirements.read(
         code,
@@ -191,6 +193,10 @@ def read(code: Path, dependencies: Path, options: argparse.Namespace) -> list[st
         decided=versions.of if "torch" in versions.of else (),
         counts_more=read_toml(dependencies / "pyproject.toml"),
     )
+    if options.verb == "lock":
+        project_unreachable.leave_out(dependencies, main_file(code))
+    else:
+        project_unreachable.leave_out_again(dependencies, unreachable)
     share(dependencies, before, shared(dependencies / FILE))
     share_builds(dependencies, built, decided, getattr(options, "adding", ()))
     return found.notes
