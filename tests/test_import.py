@@ -7,7 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import conda_intake
 import import_files
 from host import images, imports, pip_packages
 from host.project import Project, StopError, read_project
-from import_files import Line, edited, reason_in, those_that_can_be_had
+from import_files import Line, edited, pin_at_fault, reason_in, those_that_can_be_had
 from intake.found import Wanted
 from tests.conftest import ROOT, Generate
 from tests.support.wheels import make_wheel
@@ -395,6 +395,31 @@ def test_few_tries_find_the_lines_at_fault() -> None:
     assert [*refused] == [lines[7], lines[41]]
     assert len(kept) == len(lines) - 2
     assert len(tries) < 30
+
+
+def test_pins_that_uv_cannot_build_cost_a_try_each() -> None:
+    lines = [Line("pip:main", f"old-{number} == 1.{number}") for number in range(9)]
+    lines += [Line("pip:main", f"new{number}") for number in range(6)]
+    tries = []
+
+    def fails(some: Sequence[Line]) -> str:
+        tries.append(some)
+        pins = [line.text for line in some if "==" in line.text]
+        name = pins[-1].replace(" ", "") if pins else ""
+        return f"error: Failed to download and build `{name}`" if pins else ""
+
+    kept, refused = those_that_can_be_had(
+        lines, fails, lambda some: pin_at_fault(fails(tries.pop()), some)
+    )
+    assert {*refused} == {*lines[:9]}
+    assert kept == lines[9:]
+    assert len(tries) == 10
+
+
+@pytest.mark.parametrize("text", ["x", "x>=1", "x==2", "y==1"])
+def test_a_line_that_may_be_had_in_another_version_is_not_at_fault(text: str) -> None:
+    lines = [Line("pip:main", text), Line("pip:main", "z")]
+    assert pin_at_fault("Failed to build `x==1`", lines) is None
 
 
 @pytest.mark.parametrize(

@@ -366,6 +366,18 @@ def python_lines(project: Path, answers: Answers) -> list[str]:
         return [f"The Python that the project asks for was not read: {one_line(error)}."]
 
 
+def notebook_lines(folder: Path) -> list[str]:
+    """What notebooks import, where no file of existing code lists packages."""
+    from host.notebook_imports import said_of_notebooks
+    from host.project import read_project
+
+    try:
+        said = said_of_notebooks(read_project(folder))
+    except Exception as error:  # noqa: BLE001  a hint, without which the project is complete
+        return [f"The imports of notebooks were not read: {one_line(error)}."]
+    return [said] if said else []
+
+
 def ci_lines(project: Path) -> list[str]:
     """Which files the host of the repository does not find, and the command that places them."""
     if not (project / FOLDER / "host/ci.py").is_file():
@@ -517,6 +529,7 @@ def run(project: Path, arguments: Sequence[str], *, ask: bool) -> list[str]:
         *([stop.sentence, f"  Run: {stop.command}"] if stop else []),
         *packages,
         *python,
+        *(notebook_lines(folder) if new else []),
         *judged,
         *more,
         *kept,

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 FILES = ("environment*.yml", COPY)  # what the locks are made from
 TOOLS_PYTHON = "/usr/bin/python3"  # of the service tools
+SPELLED = {"opencv-python-headless": "opencv"}  # conda-forge's names of what PyPI has
 LOCK, STALE = "conda.lock", "conda-lock-stale"  # and the id of the failure of stale ones
 
 

@@ -14,13 +14,14 @@ from .failures import failed
 from .files import write_file
 from .images import build_tools, packages_of
 from .metadata import differing
+from .notebook_imports import said_of_notebooks
 from .project import called_from, code_folder, me
 from .system_packages import needs_named
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from .project import Project
+    from .project import Project, StopError
 
 RECORD = "imported.json"  # image/intake/record.py writes it
 Plan = Dict[str, Any]  # what image/intake/record.py calls a plan
@@ -68,8 +69,7 @@ def do_import(project: Project, options: argparse.Namespace) -> int:
     if judged(plan):
         print("\n".join(judged(plan)))
     if not plan["read"]:
-        sys.stdout.flush()
-        raise failed("nothing-to-import", project)
+        raise nothing_found(project)
     changes = difference(project, plan)
     for line in changes:
         print(line)
@@ -89,6 +89,14 @@ def do_import(project: Project, options: argparse.Namespace) -> int:
         write_and_lock(project, plan)
     show(f"Imported {' and '.join(plan['read'])}. Run: {me()} build")
     return 0
+
+
+def nothing_found(project: Project) -> StopError:
+    """The failure of an import that finds no list: what notebooks import is said before it."""
+    if said := said_of_notebooks(project):
+        print(said)
+    sys.stdout.flush()
+    return failed("nothing-to-import", project)
 
 
 def path_in_code(project: Project, name: str) -> str:

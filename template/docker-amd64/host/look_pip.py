@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from .ask import read_text
 from .look import edit, line_of
 from .metadata import metadata_files
+from .notebook_imports import IMPORTED
 from .project import code_folder, me
 
 if TYPE_CHECKING:
@@ -21,16 +22,6 @@ LINES = re.compile(
     r"\b(your project|project-requirements)(?:\[dev\])?(?:==[^\s,]+)? depends on "
     r"([^\s,]+)(?: and ([^\s,]+))?"
 )
-# What people import, and the package that it is in.
-IMPORTED = {
-    "bs4": "beautifulsoup4",
-    "cv2": "opencv-python-headless",
-    "dotenv": "python-dotenv",
-    "pil": "pillow",
-    "skimage": "scikit-image",
-    "sklearn": "scikit-learn",
-    "yaml": "pyyaml",
-}
 
 
 def dependency_file(case: Case) -> Seen:

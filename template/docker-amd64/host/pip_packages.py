@@ -18,6 +18,7 @@ from .imports import RECORD, name_changed_files, said_of_first, write
 from .look import edit
 from .look_pip import DEPENDENCIES
 from .metadata import COPY, changed_metadata, is_lock_current, record_lock
+from .notebook_imports import said_of_notebooks
 from .passwords import refuse_in_words
 from .project import code_folder, me
 from .system_packages import add_options as add_system_options
@@ -78,6 +79,8 @@ def import_once(project: Project) -> None:
         show(f"{names} {lists} packages that are not imported. To see them, run: {me()} import")
     elif plan.get("notes"):
         show(said_of_first(plan))  # files that nobody can choose from but the user
+    elif said := said_of_notebooks(project):
+        show(said)
 
 
 def invalid_line(text: str) -> tuple[int, str] | None:

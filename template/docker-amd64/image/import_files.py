@@ -239,18 +239,36 @@ def build_needs(said: str) -> tuple[str, list[str]] | None:
     return pip_name(package[1]), [BUILD_MODULES[module[1]]]
 
 
+def pin_at_fault(said: str, lines: Sequence[Line]) -> Line | None:
+    """The line whose pin uv could not build: whatever the others ask for, it cannot be had."""
+    built = re.search(r"Failed to (?:download and )?build `([\w.-]+==[^`]+)`", said)
+    texts = {line.text.replace(" ", "").lower(): line for line in lines}
+    return texts.get(built[1].lower()) if built else None
+
+
 def those_that_can_be_had(
-    lines: Sequence[Line], fails: Callable[[Sequence[Line]], str]
+    lines: Sequence[Line],
+    fails: Callable[[Sequence[Line]], str],
+    at_fault: Callable[[Sequence[Line]], Line | None] = lambda _: None,
 ) -> tuple[list[Line], dict[Line, str]]:
     """The lines that can be locked together, the first ones first, and why the others cannot.
 
     Halves what fails until the line at fault is alone: few tries where few lines are at fault.
+
+    Args:
+        lines: all of them.
+        fails: why some cannot be locked, "" where they can.
+        at_fault: the line that the last failure names, None where it names none for sure.
     """
     kept: list[Line] = []
     refused: dict[Line, str] = {}
 
     def settle(some: Sequence[Line]) -> None:
         why = fails([*kept, *some])
+        while why and len(some) > 1 and (one := at_fault(some)):
+            refused[one] = why
+            some = [line for line in some if line != one]
+            why = fails([*kept, *some])
         if not why:
             kept.extend(some)
         elif len(some) == 1:
@@ -403,7 +421,9 @@ def plan(
                     sys.stderr.write(lock.said)
                     raise SystemExit(1)
                 say("Not every line can be had: looking for those that cannot.")
-                add, refused = those_that_can_be_had(add, fails)
+                add, refused = those_that_can_be_had(
+                    add, fails, lambda lines: pin_at_fault(lock.said, lines)
+                )
                 intake = without(intake, refused)
                 for line in refused:
                     builds.pop(pip_name(line.text), None)
