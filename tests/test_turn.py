@@ -195,3 +195,34 @@ def test_a_lock_server_that_dies_while_a_command_waits_lets_it_not_go_on(
     monkeypatch.setattr(turn, "PATIENCE", 0)
     with pytest.raises(OSError, match=turn.FILE), turn.turn(tmp_path, "env"):
         pytest.fail("it went on")
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_named_once(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    number: int,
+) -> None:
+    def flock(*_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    monkeypatch.setattr(turn, "_said", set())
+    done = []
+    for verb in ("env", "add"):
+        with turn.turn(tmp_path, verb):
+            done.append(turn.in_turn())
+    assert done == [True, True]
+    assert capsys.readouterr().err.count("has no locks") == 1
+
+
+def test_a_lock_that_fails_otherwise_ends_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(*_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(OSError, match=turn.FILE), turn.turn(tmp_path, "env"):
+        pytest.fail("it went on")

@@ -24,6 +24,9 @@ FILE = ".env.turn"  # beside .env; git ignores both
 OURS = "TEMPLATE_SH_TURN"  # tells programs that a verb starts that they are part of its turn
 READABLE = 0o644  # a mode
 PATIENCE = 1.0  # seconds of waiting before it is said
+# What file systems without locks answer: some of NFS, FUSE and clusters.
+NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
+_said: set[str] = set()  # what this process has said already
 
 
 @contextmanager
@@ -130,8 +133,23 @@ def open_lock(file: Path) -> int:
         return os.open(str(file), os.O_RDONLY | flags)
 
 
+def say_once(error: OSError) -> None:
+    """Say that the file system has no locks, so that two commands at once may lose a change."""
+    sentence = (
+        f"The file system of this project has no locks ({error.strerror}), so commands do not wait "
+        "for each other. Run one at a time."
+    )
+    if sentence not in _said:
+        _said.add(sentence)
+        print(sentence, file=sys.stderr, flush=True)
+
+
 def wait(descriptor: int) -> None:
-    """Take the lock; after a second, say who has it."""
+    """Take the lock; after a second, say who has it. Without locks, say that.
+
+    Raises:
+        OSError: the lock cannot be waited for.
+    """
     import fcntl  # noqa: PLC0415  Windows has none
 
     patient_until = time.monotonic() + PATIENCE
@@ -142,7 +160,10 @@ def wait(descriptor: int) -> None:
             if time.monotonic() < patient_until:
                 time.sleep(0.05)
                 continue
-        except OSError:  # a file system without locks
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            say_once(error)
             return
         else:
             return
