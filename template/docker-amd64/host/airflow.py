@@ -20,13 +20,13 @@ from .airflow_secrets import PASSWORDS, make_secrets, user_and_password
 from .airflow_workers import HEALTHY, health_of, start_workers, stop_workers, workers
 from .apps_file import engine_ports
 from .ask import capture, read_json
-from .compose import call, check_engine, container_of, image_id, published, show
+from .compose import call, check_engine, container_of, image_id, published, show, show_text
 from .engine_words import compose, engine_command
 from .env_file import set_keys
 from .failures import explain, failed
 from .files import make_folder
 from .images import before_build, refresh_images
-from .plain import columns
+from .plain import columns, say
 from .ports import HERE, account_here, free_port, is_free
 from .project import USAGE, StopError, called_from, me
 from .turn import turn
@@ -156,7 +156,7 @@ def why_not_started(project: Project) -> StopError | None:
         words = compose(*PROFILE, "logs", "--no-log-prefix", "--tail", TAIL, name)
         said = capture(*words, cwd=project.folder)
         text = said.stdout + said.stderr
-        show(text.rstrip())
+        show_text(text.rstrip())
         return explain(project, text) or failed("airflow-unhealthy", project, service=name)
     return None
 
@@ -194,7 +194,7 @@ def tell_address(project: Project) -> None:
     account = account_here()
     if account:
         show(f"On the computer that you came from, run: ssh -N -L {port}:{HERE}:{port} {account}")
-    print(f"http://{HERE}:{port}/")
+    say(f"http://{HERE}:{port}/")
 
 
 def password_file(project: Project) -> str:
@@ -252,9 +252,9 @@ def status(project: Project, options: argparse.Namespace) -> int:
     print("\n".join(columns(rows)))
     errors, total = import_errors(project)
     for one in errors:
-        print(f"Import error: {one.get('filename')}: {last_line(one.get('stack_trace') or '')}")
+        say(f"Import error: {one.get('filename')}: {last_line(one.get('stack_trace') or '')}")
     if total > len(errors):
-        print(f"And {total - len(errors)} more import errors, which the page lists.")
+        say(f"And {total - len(errors)} more import errors, which the page lists.")
     return int(bad)
 
 

@@ -38,7 +38,7 @@ from .airflow_database import (
 )
 from .airflow_secrets import FOLDER, make_secrets
 from .ask import read_text
-from .compose import call, show, tidy_end
+from .compose import call, show, show_text, tidy_end
 from .engine_words import compose, engine_command
 from .env_file import ProbeError
 from .failures import failed
@@ -355,7 +355,7 @@ def before_migration(project: Project) -> None:
     saved = own_backup(project, found, BEFORE_UPGRADE, tables)
     forget_old(project, BEFORE_UPGRADE)
     former = tables.version_of(revisions) or "an older version"
-    show(
+    show_text(
         f"Airflow {tables.version} changes the tables of {former}. The backup before it: {saved}\n"
         f"To undo the upgrade, run: {me()} update --undo && {me()} build && "
         f"{me()} airflow restore {quote(str(saved))}"

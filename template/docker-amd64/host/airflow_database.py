@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Iterable, Iterator, NamedTuple
 from .airflow_archive import CHUNK
 from .airflow_secrets import FOLDER
 from .ask import read_json, read_text
-from .compose import call, containers, copy_lines, image_id, show
+from .compose import call, containers, copy_lines, image_id, show_text
 from .engine_words import ask_engine, compose, engine_command
 from .failures import explain, failed
 from .files import PRIVATE, write_file
@@ -233,7 +233,7 @@ def show_last_lines(project: Project) -> str:
     for one in containers(project, SERVICE, "oneoff=False", running=False):
         said = ask_engine("logs", "--tail", TAIL, one)
         text += said.stdout + said.stderr
-    show(f"The last lines of {SERVICE}:\n{text.rstrip()}")
+    show_text(f"The last lines of {SERVICE}:\n{text.rstrip()}")
     return text
 
 

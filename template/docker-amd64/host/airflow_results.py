@@ -36,6 +36,7 @@ from .exchange import (
 from .failures import failed
 from .metadata import digest as digest_of
 from .metadata import lock_digests
+from .plain import say
 from .project import USAGE, StopError, called_from, code_folder, me
 from .registry import is_pinned, origin, published_as
 from .workspace_lists import LOCK
@@ -361,7 +362,7 @@ def compare(manifest: Answer, folder: Path) -> bool:
             state = "new"
         else:
             state = "equal" if now[name] == then[name] else "different"
-        print(f"{state:9}  {name}")
+        say(f"{state:9}  {name}")
     return then == now
 
 

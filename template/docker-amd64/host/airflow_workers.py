@@ -14,7 +14,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Iterator
 
 from .airflow_results import PAGE, tell_worker, worker_of
-from .compose import call, container_of, show, with_stdin
+from .compose import call, container_of, show, show_text, with_stdin
 from .engine_words import ask_engine, compose, engine_command
 from .guard import cover_text
 from .images import refresh_images
@@ -83,7 +83,7 @@ def start_worker(project: Project, name: str, page: str) -> bool:
             call(project, compose("--progress", "quiet", *up), stdin=cover or None, env=env)
         tell_worker(page, name, worker_of(project, name))
     except StopError as error:
-        show(str(error).strip())
+        show_text(str(error).strip())
         show(
             f"The workspace {name} has no new worker: its tasks wait until its image is built. "
             f"Run: {me()} build -W {quote(name)} && {me()} airflow up"

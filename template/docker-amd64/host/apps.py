@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from .apps_file import LIST, App, read_apps
-from .compose import become, call, container, need_container, published, show
+from .compose import become, call, container, need_container, published, show, show_text
 from .engine_words import engine_command
 from .failures import failed
 from .plain import columns
@@ -107,7 +107,7 @@ def start_app(project: Project, name: str) -> None:
     answer = in_container(project, "start", {**app._asdict(), "limit": LIMIT})
     if answer["state"] != "ready":
         if answer.get("log"):
-            show("\n".join(answer["log"]))
+            show_text("\n".join(answer["log"]))
         raise why_not(project, app, answer)
     show(f"{name} runs. To end it, run: {me()} apps stop {name}")
     account = account_here()

@@ -23,7 +23,7 @@ from .checkout import conflicts, no_repository
 from .ci_images import SCANNER, new_pins
 from .ci_pipeline import PIPELINE
 from .command import call_verb, need_env, verbs_here
-from .compose import SilentError, call, show
+from .compose import SilentError, call, show, show_text
 from .engine_words import compose
 from .failures import explain, failed, registry_of
 from .files import make_folder, read_file, write_file
@@ -92,7 +92,7 @@ def markers(project: Project, _: argparse.Namespace) -> None:
     lines = ("grep", "--untracked", "-nIE", pattern, "--", *places)
     found += capture("git", "-c", "core.quotePath=false", *lines, cwd=root).stdout.splitlines()
     if found:
-        show("\n".join(found))
+        show_text("\n".join(found))
         raise failed("conflict-left", project)
     show("No conflict was left behind.")
 
@@ -113,7 +113,7 @@ def wait_for_engine(project: Project) -> None:
         if time.monotonic() > deadline:
             break
         time.sleep(1)
-    show(asked.stderr.rstrip())
+    show_text(asked.stderr.rstrip())
     raise explain(project, asked.stderr) or failed("engine-silent", project)
 
 
@@ -332,7 +332,7 @@ def publish(project: Project, options: argparse.Namespace) -> None:
     if changed.returncode:
         raise no_repository(changed.stderr) or failed("not-in-git", project)
     if changed.stdout:
-        show(changed.stdout.rstrip("\n"))
+        show_text(changed.stdout.rstrip("\n"))
         raise failed("not-committed", project)
     need_env(project)
     refuse_proxies(project)
@@ -343,7 +343,7 @@ def publish(project: Project, options: argparse.Namespace) -> None:
         inspect = ("docker", "buildx", "imagetools", "inspect", "--format")
         asked = capture(*inspect, f"{{{{json .{kind}}}}}", name)
         if asked.stdout.strip() in ("", "null", "{}"):
-            show(asked.stderr.rstrip())
+            show_text(asked.stderr.rstrip())
             raise failed("attestation-missing", project, kind=kind, image=name)
     show(
         "With SBOM and provenance: docker buildx imagetools inspect --format '{{json .SBOM}}' "

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from .engine_words import lead_compose
 from .files import user_id
+from .plain import one_line
 from .project import SCRIPT, USAGE, StopError, bad_values, called_from, me, read_project
 from .turn import turn
 
@@ -338,7 +339,9 @@ def first_look(name: str) -> Project:
         raise failed("root-at-work", project, verb=name, user=f"#{owner.st_uid}")
     temporary = os.environ.get("TMPDIR")
     if temporary and not has_room(temporary):
-        print(f"TMPDIR names {temporary}, which cannot be written: unused.", file=sys.stderr)
+        print(
+            one_line(f"TMPDIR names {temporary}, which cannot be written: unused."), file=sys.stderr
+        )
         del os.environ["TMPDIR"]
     return project
 

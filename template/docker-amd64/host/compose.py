@@ -20,6 +20,7 @@ from .failures import explain, failed
 from .files import write_file
 from .ids import check_ids
 from .place import keep_apart
+from .plain import one_line
 from .project import StopError, me
 from .turn import in_turn, turn
 
@@ -83,13 +84,21 @@ def keep_or_say(project: Project, name: str, text: str, otherwise: str) -> bool:
     try:
         keep_file(project, name, text)
     except (OSError, ProbeError) as error:  # such as a folder that is read-only for this user
-        show(f"{otherwise}: {str(error).strip()}")
+        show(f"{otherwise}: {' '.join(str(error).split())}")
         return False
     return True
 
 
 def show(text: str) -> None:
-    """Print for the user; stdout is left to what a verb was asked for."""
+    """Print a line for the user; stdout is left to what a verb was asked for.
+
+    What others wrote in it, such as a name with a line end, cannot look like further lines.
+    """
+    show_text(one_line(text))
+
+
+def show_text(text: str) -> None:
+    """Print a text of several lines for the user, whose parts cannot look like other lines."""
     sys.stdout.flush()
     print(text, file=sys.stderr, flush=True)
 
@@ -229,7 +238,7 @@ def check_engine(project: Project) -> None:
     for words in (engine_command("version"), compose("config", "--quiet")):
         asked = capture(*words, cwd=project.folder)
         if asked.returncode:
-            show(asked.stderr.rstrip())
+            show_text(asked.stderr.rstrip())
             raise explain(project, asked.stderr) or SilentError(1, of_machine=True)
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from .apps_file import publish_apps
 from .ask import read_text
-from .compose import check_engine, image_id, show
+from .compose import check_engine, image_id, show, show_text
 from .editor import write_editor_file
 from .engine_words import ask_engine
 from .failures import failed
@@ -69,7 +69,7 @@ def prepare_image(project: Project) -> None:
     except StopError as error:
         if not built:
             raise
-        show(str(error))
+        show_text(str(error))
         return
     if not built:
         build_images(project, "dev")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from .ask import capture
 from .checkout import HOST_FILES, UpdateError
 from .guard import remove_guard
+from .plain import say
 from .project import me
 from .update import yes
 
@@ -88,5 +89,5 @@ def do_eject(project: Project, options: argparse.Namespace) -> int:
     if (docker / ".env").is_file():
         remove_guard(project)
     back = f" To have it back: git checkout HEAD -- {answers.name}" if in_git else ""
-    print(f"Removed {answers.name}.{back}")
+    say(f"Removed {answers.name}.{back}")
     return 0

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from .failures import best_of, engine_kind, everywhere, hosts
 from .pasted import MOST, Explanation, explanations
-from .plain import wrapped
+from .plain import one_line, wrapped
 from .project import USAGE, StopError, called_from, me
 
 if TYPE_CHECKING:
@@ -127,5 +127,5 @@ def as_words(start: bytes, end: bytes, cut: bool, name: str) -> str:
     if not text.strip("\ufeff \t\r\n"):
         raise refused(f"There is no text in {name}.")
     if cut:
-        print(f"Only the last megabyte of {name} is read.", file=sys.stderr)
+        print(one_line(f"Only the last megabyte of {name} is read."), file=sys.stderr)
     return text

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Collection
 
-from .compose import TAIL, copy_lines, show
+from .compose import TAIL, copy_lines, show, show_text
 from .failures import explain
 from .gpu_choice import uuids
 from .gpu_facts import gpu_facts
@@ -96,7 +96,7 @@ def run_again(project: Project, words: list[str], gpus: Collection[str]) -> int:
             if not (stop and stop.name.startswith("gpu-")):
                 stop = engine_refuses(project, text)
             if stop:
-                show(str(stop))
+                show_text(str(stop))
             return status
         left -= 1
         show(f"Starting the command again: it had lost its GPUs (status {status}, {left} more).")

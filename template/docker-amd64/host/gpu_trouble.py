@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from .compose import show
+from .compose import show_text
 from .engine_words import ask_engine
 from .failures import explain
 from .place import KEY as NAME_KEY
@@ -31,11 +31,11 @@ def show_trouble(project: Project, *, job: str = "") -> None:
         said = last_words(number)
         stop = explain(project, said)
         if stop:
-            show(str(stop))
+            show_text(str(stop))
     if job:
         status = ask_engine("inspect", "--format", "{{.State.ExitCode}}", job).stdout.strip()
         if status.isdigit() and int(status) in LOST:
-            show(str(explain(project, "", status=int(status))))
+            show_text(str(explain(project, "", status=int(status))))
 
 
 def last_words(container: str) -> str:

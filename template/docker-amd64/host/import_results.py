@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Dict, Iterator
 
-from .compose import show, tidy_end
+from .compose import show_text, tidy_end
 from .exchange import (
     FOLDERS,
     MANIFEST,
@@ -251,4 +251,4 @@ def do_import_results(project: Project, options: argparse.Namespace) -> None:
     except OSError as error:
         reason = error.strerror or str(error)
         raise failed("archive-refused", project, reason=reason, **known) from error
-    show(said)
+    show_text(said)

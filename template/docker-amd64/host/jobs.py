@@ -10,7 +10,7 @@ import re
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
-from .compose import check_engine, show
+from .compose import check_engine, show, show_text
 from .engine_words import ask_engine
 from .failures import failed
 from .place import LABEL
@@ -122,7 +122,7 @@ def remove_jobs(project: Project, verb: str, *, yes: bool) -> bool:
     running = [job for job in every if job.runs]
     finished = [job.name for job in every if not job.runs]
     if running:
-        show("\n".join(["Still running:", *(f"  {line}" for line in table(running))]))
+        show_text("\n".join(["Still running:", *(f"  {line}" for line in table(running))]))
         if not yes and not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise failed("jobs-running", project, verb=verb)
         from .update import yes as ask  # noqa: PLC0415  only this question needs it

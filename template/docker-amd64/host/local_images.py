@@ -14,7 +14,7 @@ from .ask import read_json
 from .compose import check_engine
 from .engine_words import ask_engine
 from .images import short_name
-from .plain import one_line
+from .plain import one_line, say
 from .project import me
 
 if TYPE_CHECKING:
@@ -126,11 +126,11 @@ def offer(project: Project) -> None:
     for key, wanted in project.base_images.items():
         now = project.settings.get(key) or wanted
         if any(split(now) == split(name) for image in images for name in image.names):
-            print(f"{key}: {now} is on this machine.")
+            say(f"{key}: {now} is on this machine.")
         for name, why, image in candidates(images, wanted):
             if name != now:
                 offered = True
-                print(f"{key}: {name} ({gigabytes(image.size)}) could be used: {why}.")
-                print(f"  Run: {me()} env --set {quote(f'{key}={name}')}")
+                say(f"{key}: {name} ({gigabytes(image.size)}) could be used: {why}.")
+                say(f"  Run: {me()} env --set {quote(f'{key}={name}')}")
     if not offered:
         print("No other image of this machine fits this project.")

@@ -34,6 +34,11 @@ def one_line(text: str) -> str:
     return BROKEN.sub(lambda one: ascii(one[0])[1:-1], text)
 
 
+def say(text: str) -> None:
+    """Print a line of what a verb was asked for, whoever wrote parts of it."""
+    print(one_line(text))
+
+
 def quoted(text: str) -> str:
     """A text as a word of a command in one line, for bash and zsh if it has control characters."""
     if not BROKEN.search(text) and not UNSEEN.search(text):

@@ -22,6 +22,7 @@ from .compose import image_id, show
 from .failures import failed, folder_not_made
 from .files import make_folder, write_file
 from .metadata import digest, lock_digests
+from .plain import say
 from .probe import probe
 from .project import called_from, code_folder, me
 from .work import refuse_link
@@ -295,12 +296,12 @@ def do_reproduce(project: Project, options: argparse.Namespace) -> int:
             if then != now:
                 differing += 1
                 command = remedy(project, where, key, then, file)
-                print(f"{where}, {key}: {then} then, {now} here.")
+                say(f"{where}, {key}: {then} then, {now} here.")
                 if command:
-                    print(f"  Run: {command}")
+                    say(f"  Run: {command}")
     for name, then, now in other_checks(project, found):
         differing += 1
         print(f"verify, {name}: {then} then, {now} here.\n  Run: {me()} verify")
     if not differing:
-        print(f"Nothing differs from {file}.")
+        say(f"Nothing differs from {file}.")
     return 1 if differing else 0

@@ -8,7 +8,7 @@ import signal
 from collections import deque
 from typing import TYPE_CHECKING, Callable, Optional
 
-from .compose import TAIL, copy_lines, show
+from .compose import TAIL, copy_lines, show_text
 from .failures import explain
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def watch_stderr(explained: Explained) -> None:
             copy_lines(source, lines, target)
         stop = explained(b"".join(lines).decode("utf-8", "replace"))
         if stop:
-            show(str(stop))
+            show_text(str(stop))
     finally:
         os._exit(0)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Iterator, NamedTuple
 
 from .ask import read_text
-from .compose import show
+from .compose import show, show_text
 from .files import write_file
 from .project import USAGE, StopError, me
 
@@ -106,7 +106,7 @@ def needs_named(project: Project) -> Iterator[None]:
     now = locked(project)
     lines = needs_lines(project, {name: now[name] for name in now if name not in before}, now)
     if lines:
-        show("\n".join(lines))
+        show_text("\n".join(lines))
 
 
 def needs_lines(project: Project, new: Mapping[str, str], beside: Iterable[str] = ()) -> list[str]:

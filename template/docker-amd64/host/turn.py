@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from .files import refusal
+from .plain import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -168,6 +169,10 @@ def wait(descriptor: int) -> None:
         else:
             return
         who = os.pread(descriptor, 100, 0).decode("utf-8", "replace")
-        print(f"Waiting for another command of this project: {who}.", file=sys.stderr, flush=True)
+        print(
+            one_line(f"Waiting for another command of this project: {who}."),
+            file=sys.stderr,
+            flush=True,
+        )
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         return

@@ -35,7 +35,7 @@ from .checkout import (
 from .compose import tidy_end
 from .failures import failed
 from .files import write_file
-from .plain import plain
+from .plain import plain, say
 from .project import called_from, me
 from .trusted import full_address, shown_address, trust, trusted_address
 from .versions import RELEASE, history, releases, unpack
@@ -219,7 +219,7 @@ def settle_trust(described: Project, project: Checkout, asked: argparse.Namespac
     Raises StopError where nobody can be asked.
     """
     shown = shown_address(project.template, project.root)
-    print(f"Template: {asked.source or shown}. This project has {project.version}.")
+    say(f"Template: {asked.source or shown}. This project has {project.version}.")
     if asked.source:  # a folder that the user has named stands in for the address
         return True
     now, before = full_address(project.template, project.root), trusted_address(project.docker)

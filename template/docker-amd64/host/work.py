@@ -24,6 +24,7 @@ from .compose import (
     need_container,
     need_image,
     show,
+    show_text,
     with_stdin,
 )
 from .engine_words import ask_engine, compose, engine_command
@@ -243,7 +244,7 @@ def do_up(project: Project, options: argparse.Namespace) -> None:
             said = capture(
                 *compose("logs", "--no-log-prefix", "--tail", "20", "dev"), cwd=project.folder
             )
-            show(said.stdout + said.stderr)
+            show_text(said.stdout + said.stderr)
             raise why_not_started(project, said.stdout + said.stderr)
         time.sleep(0.2)
     show(f"The dev container runs. Run: {me()} shell{project.which}")

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Iterable
 
 from ..ask import read_text
 from ..checkout import listed
-from ..compose import show
+from ..compose import show, show_text
 from ..failures import failed
 from ..files import write_file
 from ..turn import turn
@@ -118,7 +118,7 @@ def add_checkout(top: Path, commit: str, folder: Path) -> None:
     said = ask(top, "worktree", "add", *twice, "--detach", "--", str(folder), commit)
     if said.returncode:
         lines = os.fsdecode(said.stderr).splitlines()
-        show("\n".join(lines[-SHOWN:]))  # it may name each file
+        show_text("\n".join(lines[-SHOWN:]))  # it may name each file
         if FULL.search("\n".join(lines)):
             path = str(folder.parent)
             raise failed(

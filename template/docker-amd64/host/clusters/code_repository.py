@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Iterator, Mapping, NamedTuple
 
 from ..ask import ELSEWHERE, GIT_SETTINGS
 from ..checkout import listed, no_repository
-from ..compose import show
+from ..compose import show, show_text
 from ..failures import failed
 from ..project import code_folder
 from ..record import LARGE
@@ -85,7 +85,7 @@ def git(folder: Path, *words: str, stdin: bytes = b"", env: Mapping[str, str] | 
     """What git says in a folder. Raises StopError with git's words if it fails."""
     said = ask(folder, *words, stdin=stdin, env=env)
     if said.returncode:
-        show(os.fsdecode(said.stderr).rstrip())
+        show_text(os.fsdecode(said.stderr).rstrip())
         raise failed("cluster-git", path=str(folder), command=f"git {words[0]}")
     return os.fsdecode(said.stdout).rstrip("\n")
 

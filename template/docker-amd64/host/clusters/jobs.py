@@ -166,7 +166,7 @@ def states(project: Project, every: tuple[Record, ...]) -> tuple[dict[Path, str]
             said = scheduler(cluster).states(project, read_site(project), of_cluster)
         except StopError as error:
             silent.append(cluster)
-            show(f"{cluster} does not say what its jobs do. {str(error).strip()}")
+            show(f"{cluster} does not say what its jobs do. {' '.join(str(error).split())}")
             found.update({one.folder: UNKNOWN for one in of_cluster})
         else:
             found.update({one.folder: said.get(one.name, ENDED) for one in of_cluster})

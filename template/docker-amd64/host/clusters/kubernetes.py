@@ -12,7 +12,7 @@ from shutil import which
 from typing import TYPE_CHECKING, Any
 
 from ..ask import Output, command, gather, read_json
-from ..compose import show
+from ..compose import show, show_text
 from ..failures import failed
 from .claims import is_shared, make_folders
 from .job import JUPYTER, SSH, Scheduler
@@ -264,7 +264,7 @@ def refused(job: Job, said: Output) -> StopError:
     if "AlreadyExists" in said.err:
         return failed("kubernetes-name-taken", job.project, **known)
     if len(said.err.splitlines()) > 1:
-        show(said.err.strip())
+        show_text(said.err.strip())
     return failed("kubernetes-refused", job.project, **known)
 
 

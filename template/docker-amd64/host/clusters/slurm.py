@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..ask import capture, command
-from ..compose import show
+from ..compose import show, show_text
 from ..failures import explain, failed
 from ..ports import account_here
 from ..project import USAGE, StopError, me
@@ -248,7 +248,7 @@ def submit(job: Job) -> str:
     """Hand the script over. Raises StopError."""
     said = capture("sbatch", "--parsable", str(job.folder / JOB_FILE))
     if said.stderr:
-        show(said.stderr.rstrip())
+        show_text(said.stderr.rstrip())
     number = said.stdout.strip().partition(";")[0]  # ID;CLUSTER, where there are several
     if said.returncode or not number.isdigit():
         raise failure_of(job.project, said.stderr, "sbatch")

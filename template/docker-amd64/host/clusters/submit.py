@@ -14,7 +14,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ..compose import end_by_signal, show
+from ..compose import end_by_signal, show, show_text
 from ..env_file import ProbeError
 from ..failures import failed
 from ..files import give_away, write_file
@@ -126,7 +126,7 @@ def show_file(path: Path, text: str) -> None:
     if len(text) > SHOWN:
         show(f"# {path}: {len(text)} bytes, not shown")
     else:
-        show(f"# {path}\n{text}")
+        show_text(f"# {path}\n{text}")
 
 
 def say_what_next(to: Scheduler, job: Job, record: Record) -> None:
@@ -139,7 +139,9 @@ def say_what_next(to: Scheduler, job: Job, record: Record) -> None:
     name = which(job.project, record)
     lines = to.enter(job, record.id) if record.door else ()
     if lines:
-        show("\n".join(["When jobs says that it runs, enter it:", *(f"  {one}" for one in lines)]))
+        show_text(
+            "\n".join(["When jobs says that it runs, enter it:", *(f"  {one}" for one in lines)])
+        )
     else:
         show(f"  Run: {me()} logs --follow {name}")
 
@@ -276,7 +278,7 @@ def hand_over(to: Scheduler, job: Job) -> tuple[Record, int]:
         except (OSError, ProbeError) as error:
             reason = str(error).strip()
             known = {"job": name, "number": record.id, "cluster": record.cluster}
-            show(str(failed("cluster-job-not-recorded", project, **known, reason=reason)))
+            show_text(str(failed("cluster-job-not-recorded", project, **known, reason=reason)))
             return record, 1
     if kept:
         end = f"{me()} cancel {which(project, record)}"
