@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from host import doors, measure
 from host.doors import OWN, differences, reason
+from host.project import Project
 from host.room import shown
+from tests.support.program import PROJECT
 
 
 def room(*, umask: str = "0022", **environment: str) -> dict[str, Any]:
@@ -41,6 +47,14 @@ def test_a_closed_door_has_the_line_that_says_why() -> None:
     traceback = 'Traceback (most recent call last):\n  File "x"\nRuntimeError: no kernel\n'
     assert reason(f"warning\n{traceback}") == "RuntimeError: no kernel"
     assert reason(" \n") == ""
+
+
+def test_verify_compares_them_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    parser = argparse.ArgumentParser()
+    measure.verify_options(parser)
+    given = parser.parse_args(["--doors", "--json"])
+    monkeypatch.setattr(doors, "do_doors", lambda _, options: 4 if options is given else 0)
+    assert measure.do_verify(Project(Path(), PROJECT), given) == 4
 
 
 def test_no_door_shows_a_secret(tmp_path: Path) -> None:

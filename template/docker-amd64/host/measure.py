@@ -61,10 +61,15 @@ def verify_options(parser: argparse.ArgumentParser) -> None:
         help="runtime or dev; those that are built without a name",
     )
     parser.add_argument("--json", action="store_true", help="one JSON document")
+    parser.add_argument("--doors", action="store_true", help="do what the verb doors does")
 
 
 def do_verify(project: Project, options: argparse.Namespace) -> int:
     """Check in the images what was asked for; 1 if something is not so."""
+    if options.doors:
+        from .doors import do_doors  # noqa: PLC0415  it is about containers, not images
+
+        return do_doors(project, options)
     for target in options.image:
         if target not in ("runtime", "dev"):
             raise StopError(
