@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 import venv
@@ -26,6 +27,7 @@ import conda_solve
 import intake
 import stand_ins
 import uv_project
+import workspace_specs
 from tests.support.process import run
 from tests.support.wheels import make_wheel
 
@@ -918,3 +920,116 @@ def test_a_project_without_a_pip_part_needs_no_environment(
     project.write("pip.lock", "old")
     env("pip-lock")
     assert not (project.folder / "pip.lock").exists()
+
+
+# --- packages of workspaces -----------------------------------------------------------------------
+
+
+class Workspace:
+    """A workspace of a project whose lock is made, with packages of its own in the channel."""
+
+    def __init__(self, project: Dependencies, env: Said) -> None:
+        project.offer([*CHANNEL, *OF_WORKSPACES])
+        env("lock")
+        self.project, self.folder = project, project.folder / "workspace"
+        self.folder.mkdir()
+
+    def lock(self, *specs: str) -> list[str]:
+        """What is added for these lines, and kept as its lock."""
+        text, self.for_uv = workspace_specs.solved(specs, [], self.folder)
+        (self.folder / "conda.lock").write_text(text)
+        return [conda_lock.Locked.parse(line).name for line in text.splitlines() if "://" in line]
+
+    def refused(self, *specs: str) -> str:
+        """Why these lines cannot be had."""
+        with pytest.raises(conda_lock.CondaError) as stop:
+            self.lock(*specs)
+        return str(stop.value)
+
+
+OF_WORKSPACES = [
+    record("lake-base"),
+    record("lake", "1.0", "h0_0", ["lake-base", "numpy", "python"]),
+    record("dry-lake", "1.0", "h0_0", ["numpy"]),
+    record("einops", "0.8.0", "pyh0_0", ["python"]),
+    record("sea", "1.0", "h0_0", ["einops"]),
+]
+
+
+@pytest.fixture
+def workspace(project: Dependencies, env: Said) -> Workspace:
+    return Workspace(project, env)
+
+
+def test_a_workspace_gets_what_the_project_lacks_in_the_order_of_needs(
+    workspace: Workspace,
+) -> None:
+    before = workspace.project.read("conda.lock")
+    workspace.project.offer([*CHANNEL, record("numpy", "2.0", "h9_0", []), *OF_WORKSPACES])
+    assert workspace.lock("lake", "numpy>=1.26") == ["lake-base", "lake"]
+    assert workspace.project.read("conda.lock") == before
+    text = (workspace.folder / "conda.lock").read_text()
+    assert re.search(rf"(?m)^{FORGE}/linux-64/lake-1.0-h0_0.conda#sha256:[0-9a-f]{{64}}$", text)
+    # Its versions stay while they fit.
+    workspace.project.offer([*CHANNEL, *OF_WORKSPACES, record("lake-base", "2.0")])
+    assert workspace.lock("lake", "dry-lake") == ["dry-lake", "lake-base", "lake"]
+    assert "lake-base-1.0" in (workspace.folder / "conda.lock").read_text()
+    (workspace.folder / "conda.lock").write_text("of another program")
+    workspace.lock("lake")
+    assert "lake-base-2.0" in (workspace.folder / "conda.lock").read_text()
+    assert workspace.lock("numpy") == []
+
+
+def test_what_the_project_has_of_pypi_is_asked_of_uv(workspace: Workspace) -> None:
+    workspace.project.write("pip.lock", "einops==0.8.0 \\\n    --hash=sha256:00\n")
+    assert workspace.lock("lake", "einops=0.8") == ["lake-base", "lake"]
+    assert workspace.for_uv == ["einops==0.8.*"]
+    said = workspace.refused("sea")
+    assert said.startswith("sea needs einops of conda, which the project has from PyPI.")
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("numpy=2", "It needs numpy=2, but the project has numpy 1.26.4"),
+        ("numpy<1.20", "It needs numpy<1.20, but the project has numpy 1.26.4"),
+        ("numpy=1.26.4=h9_9", "It needs numpy=1.26.4=h9_9, but the project has numpy 1.26.4"),
+        (
+            "laek",
+            "laek cannot be had, as no channel has it (conda-forge); the nearest name is lake",
+        ),
+    ],
+)
+def test_what_does_not_fit_the_project_is_named_in_one_sentence(
+    workspace: Workspace, spec: str, said: str
+) -> None:
+    assert workspace.refused("lake-base", spec).startswith(said)
+    assert workspace.lock("numpy=1.26.4=py312h0_0", "numpy=1.26.*") == []
+
+
+@pytest.mark.parametrize(
+    ("version", "asked", "other"),
+    [
+        *(("2026a", "=2026a", False), ("2026a", "=2025b", False), ("1.1.1w", "=1.1.1w", False)),
+        *(("1.1.1w", ">=1.1", False), ("2.0", "=2", False), ("2.0", "==2.0", False)),
+        *(("2.0", "!=2.0", True), ("2.1", ">=1|=3", False), ("20.1", "=2", True)),
+    ],
+)
+def test_versions_that_only_conda_compares_are_left_to_it(
+    version: str, asked: str, other: bool
+) -> None:
+    assert workspace_specs.is_other(version, asked) is other
+
+
+def test_where_no_packages_fit_the_project_the_solver_says_which(workspace: Workspace) -> None:
+    workspace.project.offer(problems=["package dry-lake-1.0-h0_0 requires numpy <1"])
+    said = workspace.refused("dry-lake")
+    assert said.startswith("No packages fit beside the project's, which keep their versions: ")
+    assert said.endswith(" The project has numpy 1.26.4, and keeps that.")
+
+
+def test_a_channel_of_a_workspace_with_a_token_is_refused(workspace: Workspace) -> None:
+    with pytest.raises(conda_lock.CondaError) as stop:
+        workspace_specs.solved(["lake"], ["https://x.example/t/s3cret/y"], workspace.folder)
+    assert "s3cret" not in str(stop.value)
+    assert "CONDA_AUTH_FILE" in str(stop.value)

@@ -105,7 +105,7 @@ def test_without_link_the_copies_are_the_same() -> None:
 
 def test_no_pattern_of_another_stage_is_left_to_a_chance() -> None:
     # Podman stops at one that matches nothing, and what is in a stage is not known before.
-    for name in ("Dockerfile.jinja", "workspace.Dockerfile"):
+    for name in ("Dockerfile.jinja", "workspace.Dockerfile.jinja"):
         for line in (ROOT / "template/docker-amd64" / name).read_text().splitlines():
             if line.startswith("COPY") and "--from=" in line:
                 assert not set("[*?") & set(line), line

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -361,12 +362,34 @@ def test_lists_that_a_build_can_read_start_no_container(tmp_path: Path) -> None:
     assert not needs_reading(write(tmp_path / "c", {"train.py": ""}))
 
 
+def test_environment_files_are_read_beside_requirements_where_conda_installs(
+    tmp_path: Path,
+) -> None:
+    lists = {"requirements.txt": "-r more.txt\n", "more.txt": "a\n", "env.yml": ENVIRONMENT}
+    folder = write(tmp_path / "jane", lists)
+    assert needs_reading(folder, environments=True)
+    assert not needs_reading(write(tmp_path / "b", {"requirements.txt": "a"}), environments=True)
+    taken = ["env.yml", "requirements.txt", "more.txt"]
+    files = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in taken}
+    said = {"text": "[project]\n", "files": files, "taken": taken, "specs": "@EXPLICIT\n"}
+    read = as_read(folder, said, ANSWERS)
+    # uv gets each requirement once, as it was read.
+    put_lists(folder, tmp_path / "context", read)
+    assert [one.name for one in (tmp_path / "context").iterdir()] == ["pyproject.toml"]
+    lines = [f"{COPIED}{line}" for line in read.text.splitlines()]
+    write(folder, {LOCK: "\n".join(lines), "conda.lock": read.specs})
+    assert read_before(folder, ANSWERS, "conda.lock") == read
+    # Deleted, it is made anew.
+    (folder / "conda.lock").unlink()
+    assert read_before(folder, ANSWERS, "conda.lock") is None
+
+
 def test_the_lock_has_what_was_read_until_a_file_changes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = write(tmp_path / "jane", {"environment.yml": ENVIRONMENT})
     read = as_read(folder, plan(folder, capsys)[0], ANSWERS)
-    assert put_lists(folder, tmp_path / "context", read.text)
+    assert put_lists(folder, tmp_path / "context", read)
     assert (tmp_path / "context/pyproject.toml").read_text() == read.text
     # As image/workspace-packages.sh writes it.
     lines = [f"{COPIED}{line}" for line in read.text.splitlines()]

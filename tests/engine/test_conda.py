@@ -426,18 +426,44 @@ def test_post_install_sh_works_in_the_environment_of_conda(
         file.unlink()
 
 
-def test_a_workspace_adds_packages_of_pypi_to_the_environment_of_conda(
-    small: Project, index: PackageIndex
+def test_a_workspace_adds_packages_of_both_to_the_environment_of_conda(
+    small: Project, index: PackageIndex, conda_channels: CondaChannels
 ) -> None:
     index.add("of-workspace")
+    conda_channels.publish(python_module("lake-needs", "1.0"))
+    conda_channels.publish(python_module("lake", "1.0", ("python >=3.9", "lake-needs", "pytest")))
+    jane = small.folder / "workspaces/jane"
+    environment = "channels: [conda-forge]\ndependencies: [python=3.11, lake]\n"
+    small.write("workspaces/jane/environment.yml", environment)
     small.write("workspaces/jane/requirements.txt", "of-workspace\n")
-    for path in (small.folder / "workspaces", small.folder / "workspaces/jane"):
+    for path in (jane.parent, jane, *jane.iterdir()):
         os.chown(path, small.owner.uid, small.owner.gid)
+    before = text_of(small, "conda.lock")
     small.ok("build", "-W", "jane")
     try:
-        code = VERSION.format("of-workspace")
+        code = f"import lake, lake_needs; {VERSION.format('of-workspace')}"
         assert small.ok("run", "-W", "jane", "python", "-c", code) == "1.0\n"
-        lock = (small.folder / "workspaces/jane/requirements.lock").read_text()
+        assert small.sh("run", "python", "-c", "import lake").returncode == 1
+        lock = (jane / "requirements.lock").read_text()
         assert re.findall("(?m)^[a-z].*==", lock) == ["of-workspace=="]
+        text = (jane / "conda.lock").read_text()
+        found = re.findall(r"(?m)^https://conda.anaconda.org/\S+/(\S+)-1.0-\S+#sha256:", text)
+        assert found == ["lake-needs", "lake"]
+        # From the lock, nothing is solved, and newer versions are not taken.
+        conda_channels.publish(python_module("lake-needs", "2.0"))
+        with conda_channels.recording() as traffic:
+            small.ok("build", "-W", "jane")
+        assert traffic.downloads == []
+        # What the project has, it keeps.
+        conda_channels.publish(python_module("dry-lake", "1.0", ("python >=3.9", "pluggy <1")))
+        for spec, said in (
+            ("pluggy=1.0", "but the project has pluggy"),
+            ("dry-lake", "The project has pluggy"),
+        ):
+            small.write("workspaces/jane/environment.yml", f"dependencies: [lake, {spec}]\n")
+            refused = small.sh("build", "-W", "jane").stderr
+            assert said in refused, refused[-3000:]
+            assert "(failure: workspace-specs)" in refused
+        assert text_of(small, "conda.lock") == before
     finally:
         small.ok("clean", "--all", "-y", "-W", "jane")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Sequence
 
 from .compose import run_tools, show
 from .failures import failed
-from .files import read_file, write_file
+from .files import make_folder, read_file, write_file
 from .images import build_tools, refresh_images
 from .imports import name_changed_files
 from .metadata import COPY, changed_metadata, is_lock_current, record_lock
@@ -19,6 +20,7 @@ from .system_packages import add_to_list, needs_named
 
 if TYPE_CHECKING:
     import argparse
+    from pathlib import Path
 
     from .project import Project
 
@@ -26,6 +28,10 @@ FILES = ("environment*.yml", COPY)  # what the locks are made from
 TOOLS_PYTHON = "/usr/bin/python3"  # of the service tools
 SPELLED = {"opencv-python-headless": "opencv"}  # conda-forge's names of what PyPI has
 LOCK, STALE = "conda.lock", "conda-lock-stale"  # and the id of the failure of stale ones
+# Of workspaces: the lock of what is not for uv, and arguments and secrets of their builds.
+WORKSPACE_LOCK = "conda.lock"
+WORKSPACE_ARGUMENTS = ("MAMBA_CHANNEL_ALIAS",)
+WORKSPACE_SECRETS = (("conda-auth", "CONDA_AUTH_FILE"),)
 
 
 def conda_env(project: Project, service: str, *words: str, capture: bool = False) -> str:
@@ -134,6 +140,29 @@ def do_add(project: Project, options: argparse.Namespace) -> None:
             write_file(file, content)
         raise
     show(f"Added to dependencies/ and its locks. Run: {me()} build")
+
+
+def beside_workspaces(project: Project) -> dict[str, str]:
+    """What a reading of a workspace depends on beside the answers: the locks of the project."""
+    dependencies = project.folder / "dependencies"
+    locks = sorted(dependencies.glob("*.lock"))
+    return {"locks": sha256(b"".join(map(read_file, locks))).hexdigest()[:12]}
+
+
+def workspace_contexts(project: Project, scratch: Path, specs: str) -> list[str]:
+    """The contexts of a build of a workspace: what of conda's it gets, and channels in a folder.
+
+    Args:
+        project: the project.
+        scratch: a folder that is removed after the build.
+        specs: the conda.lock of the workspace, "" for none.
+    """
+    folder = scratch / "specs"
+    make_folder(folder)
+    if specs:
+        write_file(folder / WORKSPACE_LOCK, specs)
+    channels = project.settings.path("LOCAL_CHANNELS_DIR") or project.folder / "channels"
+    return ["--build-context", f"specs={folder}", "--build-context", f"channels={channels}"]
 
 
 def lock_if_stale(project: Project) -> None:

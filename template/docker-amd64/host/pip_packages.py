@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 FILES = ("pyproject.toml", "base-override.txt", COPY)
 TOOLS_PYTHON = "/opt/venv/bin/python"  # of the service tools
 LOCK, STALE = "uv.lock", "lock-stale"  # and the id of the failure of one that does not match
+# What only another package manager has in workspaces: a lock, arguments and secrets of builds.
+WORKSPACE_LOCK = ""
+WORKSPACE_ARGUMENTS: tuple[str, ...] = ()
+WORKSPACE_SECRETS: tuple[tuple[str, str], ...] = ()
 # A requirement as PEP 508 has it, as far as mistakes of typing go.
 REQUIREMENT = re.compile(
     r"""\s*[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?\s*(?:\[[^]]*\])?\s*
@@ -244,6 +248,16 @@ def add_to_project(project: Project, options: argparse.Namespace) -> bool:
         remedy = f"{me()} add --image {shlex.join(options.name)}"
         raise failed("project-read-only", project, cause=cause, remedy=remedy) from error
     return True
+
+
+def beside_workspaces(_: Project) -> dict[str, str]:
+    """What a reading of a workspace depends on beside the answers."""
+    return {}
+
+
+def workspace_contexts(_: Project, __: Path, ___: str) -> list[str]:
+    """The contexts of a build of a workspace that only another package manager needs."""
+    return []
 
 
 def lock_if_stale(project: Project) -> None:

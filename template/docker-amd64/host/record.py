@@ -21,6 +21,7 @@ from .ask import capture, read_json, read_text
 from .compose import image_id, show
 from .failures import failed, folder_not_made
 from .files import make_folder, write_file
+from .images import packages_of
 from .metadata import digest, lock_digests
 from .plain import say
 from .probe import probe
@@ -89,6 +90,9 @@ def sections(project: Project, patch: bytes) -> Sections:
     locks = lock_digests(project, ())
     if project.workspace and (code_folder(project) / LOCK).is_file():
         locks[LOCK] = digest(code_folder(project) / LOCK)
+    specs = packages_of(project).WORKSPACE_LOCK
+    if project.workspace and specs and (code_folder(project) / specs).is_file():
+        locks[f"{FOLDER}/{project.workspace}/{specs}"] = digest(code_folder(project) / specs)
     return {
         "code": {
             "commit": git(project, "rev-parse", "HEAD").decode().strip() or "none",

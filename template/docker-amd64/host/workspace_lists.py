@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 RULES = Path(__file__).resolve().parents[1] / "image" / "intake" / "lists.py"
 REQUIREMENTS, PROJECT, LOCK = "requirements.txt", "pyproject.toml", "requirements.lock"
+ENVIRONMENTS = (".yml", ".yaml", ".toml")  # how lists end that may have more than PyPI's packages
 GROUPS = "groups.txt"  # names of extras and groups of the metadata, one a line
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
 # The code itself in a requirements file, with its extras.
@@ -85,10 +86,17 @@ def lists_of(folder: Path) -> dict[str, bytes]:
 
 
 class Read(NamedTuple):
-    """What was read for a build in a container: a pyproject.toml, and the files that it is of."""
+    """What was read for a build in a container.
+
+    Attributes:
+        text: a pyproject.toml.
+        taken: the files that it is of.
+        specs: the lock of packages that are not for uv.
+    """
 
     text: str = ""
     taken: tuple[str, ...] = ()
+    specs: str = ""
 
 
 def has_list(folder: Path) -> bool:
@@ -110,13 +118,16 @@ def names_asked(folder: Path) -> list[str]:
     return sorted({one.strip() for one in found if NAME.fullmatch(one.strip())})
 
 
-def needs_reading(folder: Path) -> bool:
+def needs_reading(folder: Path, *, environments: bool = False) -> bool:
     """Whether packages of a workspace are listed where only a container can read them.
 
-    Lists of other kinds count where nothing else lists packages.
+    Lists of other kinds count where nothing else lists packages; with `environments`, those that
+    may have more than PyPI's packages always count.
     """
     unread = unread_lists(folder)
     if names_asked(folder):
+        return True
+    if environments and any(name.endswith(ENVIRONMENTS) for name in unread):
         return True
     return any(name in unread for name in (PROJECT, *OF_SETUP)) or (
         bool(unread) and not has_list(folder)
@@ -126,8 +137,11 @@ def needs_reading(folder: Path) -> bool:
 def as_read(folder: Path, plan: dict[str, Any], answers: dict[str, Any]) -> Read:
     """What workspace_requirements.py said, with what it was made from in its first line."""
     made = {"files": plan["files"], "taken": plan["taken"], **beside(folder, answers)}
+    specs = plan.get("specs", "")
+    if specs:
+        made["specs"] = hashlib.sha256(specs.encode()).hexdigest()
     text = f"{MADE}{json.dumps(made)}\n{plan['text']}" if plan["text"] else ""
-    return Read(text, tuple(plan["taken"]))
+    return Read(text, tuple(plan["taken"]), specs)
 
 
 def beside(folder: Path, answers: dict[str, Any]) -> dict[str, Any]:
@@ -141,8 +155,14 @@ def beside(folder: Path, answers: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def read_before(folder: Path, answers: dict[str, Any]) -> Read | None:
-    """What the lock of a workspace has of an earlier reading; None if it may be different now."""
+def read_before(folder: Path, answers: dict[str, Any], specs_lock: str = "") -> Read | None:
+    """What the locks of a workspace have of an earlier reading; None if it may be different now.
+
+    Args:
+        folder: the workspace.
+        answers: of the project, and what else decides.
+        specs_lock: the name of the lock of what is not for uv, "" where there is none.
+    """
     lines = texts().decoded(read_list(folder, LOCK) or b"").splitlines()
     copied = [line[len(COPIED) :] for line in lines if line.startswith(COPIED.rstrip())]
     if not copied or not copied[0].startswith(MADE):
@@ -156,7 +176,10 @@ def read_before(folder: Path, answers: dict[str, Any]) -> Read | None:
     now = beside(folder, answers)
     if not known or not same or any(made.get(key) != now.get(key) for key in (*now, "names")):
         return None
-    return Read("\n".join([*copied, ""]), taken)
+    specs = (read_list(folder, specs_lock) or b"") if "specs" in made else b""
+    if hashlib.sha256(specs).hexdigest() != made.get("specs", hashlib.sha256().hexdigest()):
+        return None
+    return Read("\n".join([*copied, ""]), taken, texts().decoded(specs))
 
 
 def file_digest(file: Path) -> str:
@@ -167,14 +190,16 @@ def file_digest(file: Path) -> str:
         return ""
 
 
-def put_lists(folder: Path, target: Path, made: str = "") -> bool:
+def put_lists(folder: Path, target: Path, read: Read | None = None) -> bool:
     """Copy the lists and the lock of the workspace in a folder; whether it needs a lock first.
 
-    `made` takes the place of its pyproject.toml.
+    What was read in a container takes the place of its pyproject.toml, and of the lists that it
+    has.
     """
     lists, lock = lists_of(folder), read_list(folder, LOCK)
-    if made:
-        lists[PROJECT] = made.encode()
+    if read and read.text:
+        lists = {name: text for name, text in lists.items() if name not in read.taken}
+        lists[PROJECT] = read.text.encode()
     for name, content in [*lists.items(), *([(LOCK, lock)] if lock is not None else [])]:
         make_folder((target / name).parent)
         write_file(target / name, content)

@@ -22,7 +22,7 @@ from .ask import read_text
 from .compose import call, image_id, run_tools, show
 from .engine_words import ask_engine, engine_command, engine_program
 from .failures import failed
-from .files import write_file
+from .files import make_folder, write_file
 from .passwords import refuse_in_lists
 from .place import keep_apart
 from .project import APPS_FILE, GUARD_FILE, WORKSPACE_FILE, me
@@ -51,6 +51,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
 STARTS = ("up", "run")  # the verbs that start containers
 LISTED = ("requirements*.txt", "requirements*.lock", PROJECT)  # may have addresses
 IN_IMAGE = "/opt/venv/workspace.lock"
+SECRETS = (("ca", "CA_BUNDLE"), ("netrc", "NETRC_FILE"))  # of a build, and the keys of .env
 # What a build gets of .env, if it is set.
 ARGUMENTS = ("APT_MIRROR", "UV_DEFAULT_INDEX", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "USRID")
 
@@ -117,28 +118,41 @@ def code_of(project: Project, folder: Path) -> dict[str, str]:
     }
 
 
-def read_in_container(project: Project, folder: Path) -> Read:
+def read_in_container(project: Project, name: str, folder: Path) -> Read:
     """What a workspace requires in files that only a container can read. Raises StopError.
 
     What the lock has of an earlier reading is taken while the files are the same.
     """
     from .images import build_tools, packages_of  # noqa: PLC0415  it imports this module
 
-    if not needs_reading(folder):
+    packages = packages_of(project)
+    specs_lock = packages.WORKSPACE_LOCK
+    if not needs_reading(folder, environments=bool(specs_lock)):
         return Read()
-    before = read_before(folder, project.answers)
+    decides = {**project.answers, **packages.beside_workspaces(project)}
+    before = read_before(folder, decides, specs_lock)
     if before:
         return before
     build_tools(project)
-    words = [packages_of(project).TOOLS_PYTHON, "-B", "/opt/container/workspace_requirements.py"]
+    words = [packages.TOOLS_PYTHON, "-B", "/opt/container/workspace_requirements.py"]
     words.append(f"--project={json.dumps(project.answers)}")
+    words.append(f"--called={FOLDER}/{name}")
     if has_list(folder):
         words.append("--listed")
     names = names_asked(folder)
     if names:
         words.append(f"--names={','.join(names)}")
     said = run_tools(project, "tools", *words, capture=True, env=code_of(project, folder))
-    return as_read(folder, json.loads(said), project.answers)
+    read = as_read(folder, json.loads(said), decides)
+    if read.specs and read.specs != read_text(folder / specs_lock):
+        write_file(folder / specs_lock, read.specs)
+        tell_lock(name, specs_lock)
+    return read
+
+
+def tell_lock(name: str, lock: str) -> None:
+    """Say that a lock of a workspace is new."""
+    show(f"Wrote {FOLDER}/{name}/{lock}: the versions of its packages, with hashes.")
 
 
 def build_workspace(project: Project, name: str, *, quiet: bool = False) -> None:
@@ -164,38 +178,45 @@ def build_workspace(project: Project, name: str, *, quiet: bool = False) -> None
     else:
         build_images(project, "dev")
     environment = project.image("dev")
-    read = read_in_container(project, folder)
+    read = read_in_container(project, name, folder)
     folder = enter(project, name, "build")
     quiet_build = quiet and bool(image_id(project.image("dev")))
-    run_build(project, folder, environment, read.text, quiet=quiet_build)
+    run_build(project, folder, environment, read, quiet=quiet_build)
     if keep_lock(project, folder):
         # From the lock, the same packages make another image. The next build would replace this one
         # by it, and its containers, although nothing has changed.
         unlocked = image_id(project.image("dev"))
-        run_build(project, folder, environment, read.text, quiet=True)
+        run_build(project, folder, environment, read, quiet=True)
         ask_engine("image", "rm", unlocked)
     tell_unread(folder, name, read.taken)
     if not quiet:
         show(f"Built: the workspace {name}. Run: {me()} up -W {quote(name)}")
 
 
-def run_build(project: Project, folder: Path, environment: str, made: str, *, quiet: bool) -> None:
+def run_build(project: Project, folder: Path, environment: str, read: Read, *, quiet: bool) -> None:
     """Build the image of a workspace on another image. Raises StopError.
 
     Args:
         project: the project, which is about the workspace now.
         folder: the workspace.
         environment: the name of the image below.
-        made: the pyproject.toml that was made for it, "" for its own.
+        read: what was read in a container.
         quiet: say nothing unless it fails.
     """
-    arguments = {key: project.settings.get(key) for key in ARGUMENTS if key in project.settings}
+    from .images import packages_of  # noqa: PLC0415  it imports this module
+
+    packages = packages_of(project)
+    keys = (*ARGUMENTS, *packages.WORKSPACE_ARGUMENTS)
+    arguments = {key: project.settings.get(key) for key in keys if key in project.settings}
     docker = abilities(engine_program()).compose_builds
     dockerfile = project.folder / "workspace.Dockerfile"
-    with TemporaryDirectory(prefix="workspace-") as lists:
-        if put_lists(folder, Path(lists), made):
+    with TemporaryDirectory(prefix="workspace-") as scratch:
+        lists = Path(scratch) / "lists"
+        make_folder(lists)
+        if put_lists(folder, lists, read):
             arguments["LOCKED"] = f"not yet at {time.time()}"
         words = ["--build-context", f"lists={lists}"]
+        words += packages.workspace_contexts(project, Path(scratch), read.specs)
         words += build_words(project, environment, arguments, docker=docker)
         if docker:
             start = engine_command("build", *(["--quiet"] if quiet else []))
@@ -217,7 +238,9 @@ def build_words(
     workspace = f"{project.name}/{project.workspace}"
     for value in (f"ENVIRONMENT={environment}", f"WORKSPACE={workspace}", *arguments):
         words += ["--build-arg", value]
-    for secret, key in (("ca", "CA_BUNDLE"), ("netrc", "NETRC_FILE")):
+    from .images import packages_of  # noqa: PLC0415  it imports this module
+
+    for secret, key in (*SECRETS, *packages_of(project).WORKSPACE_SECRETS):
         path = project.settings.path(key)
         if path:
             source = str(path).replace('"', '""')
@@ -255,5 +278,5 @@ def keep_lock(project: Project, folder: Path) -> bool:
     if lock.returncode or lock.stdout == read_text(folder / LOCK):
         return False
     write_file(folder / LOCK, lock.stdout)
-    show(f"Wrote {FOLDER}/{project.workspace}/{LOCK}: the versions of its packages, with hashes.")
+    tell_lock(project.workspace, LOCK)
     return True

@@ -5,14 +5,16 @@
 #   install-hook.sh post-install         in the image of a workspace
 #   install-hook.sh post-install STAGE   copies what it adds to /opt/venv to /opt/delta/STAGE, as hard links, so that images
 #                                        get only that as their next layer
-#   install-hook.sh packages             the same for workspace-packages.sh, with the lists of a workspace
+#   install-hook.sh packages             the same for workspace-packages.sh, with the lists of a workspace; another name
+#                                        than those of hooks is that of a script in the same way
 #
 # A hook runs as a user without privileges, unless the comment at its start has the line "# as: root". This user may write
 # to /opt/venv, and in pre-install.sh, before packages are there, to /opt/local.
 set -euo pipefail
 name=$1 stage=${2:-}
 script=/mnt/$name/$name.sh
-if [[ $name == packages ]]; then script=${0%/*}/workspace-packages.sh; fi
+hook=yes
+if [[ $name != *-install ]]; then hook='' script=${0%/*}/workspace-$name.sh; fi
 # This is the first step of a build, also without a script.
 if [[ $name == pre-install ]] && ((EUID)); then
     printf '\nThe base image has the user %s, and a build needs root.\n' "$(id -un 2>/dev/null || id -u)" >&2
@@ -22,7 +24,7 @@ if [[ -n $stage ]]; then mkdir -p "/opt/delta/$stage"; fi
 [[ -f $script ]] || exit 0
 
 shown=${HOOKS_OF:-dependencies}
-if [[ $name != packages ]]; then shown+=/$name.sh; fi
+if [[ -n $hook ]]; then shown+=/$name.sh; fi
 fail() {
     printf '\n%s %s\n' "$shown" "$1" >&2
     exit 1
@@ -75,7 +77,7 @@ cd "/mnt/$name"
 status=0
 "${command[@]}" || status=$?
 if ((status)); then
-    [[ $user == root || $name == packages ]] || echo 'To run it as root, write the line "# as: root" at its start.' >&2
+    [[ $user == root || -z $hook ]] || echo 'To run it as root, write the line "# as: root" at its start.' >&2
     fail "ended with status $status"
 fi
 cd /

@@ -1,15 +1,20 @@
 #!/usr/bin/env python3
 """Says what the code of a workspace requires that its build cannot read by itself. Writes nothing.
 
-    workspace_requirements.py --project JSON [--listed] [--names NAMES]
+    workspace_requirements.py --project JSON [--listed] [--names NAMES] [--called NAME]
 
 setup.py, setup.cfg, Poetry and dynamic dependencies are read as those of a project are. Where
 nothing else lists packages, the main requirements file by another name, Pipfile, pixi.toml or the
 environment file is read, as `import` does. uv installs all of it, beside the project's packages.
-NAMES, with commas, are extras and groups of the metadata that are required too.
+NAMES, with commas, are extras and groups of the metadata that are required too. NAME is what
+messages call the workspace.
+
+Where the package manager of the project has environment files, those of a workspace are read with
+the requirements beside them, and workspace_specs.py finds what is not for uv.
 
 Prints JSON: `text`, a pyproject.toml for uv, "" where nothing could be read; `files`, the digests
-of what it depends on, {} where something failed; `taken`, the files whose requirements it has.
+of what it depends on, {} where something failed; `taken`, the files whose requirements it has;
+`specs`, the lock of what is not for uv, if there is any.
 Runs in the container of the service tools, which has the workspace at /workspace, read-only.
 """
 
@@ -35,6 +40,7 @@ from intake.found import (
     MAIN,
     PIP,
     Entry,
+    ListFile,
     Place,
     Wanted,
     grouped,
@@ -65,6 +71,11 @@ from uv_project import project_tables, uv_tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from intake.found import Intake
+
+
+ENVIRONMENTS = ("environment", "pixi")  # kinds of lists that have packages of both managers
 
 
 def settled(lines: Iterable[str], where: str, wanted: Wanted) -> tuple[list[str], list[str]]:
@@ -99,10 +110,8 @@ def of_metadata(code: Path, wanted: Wanted, names: Sequence[str]) -> Declared:
     return found
 
 
-def of_lists(code: Path, wanted: Wanted) -> tuple[Declared, list[str]]:
-    """What the lists of the main kind say, and the paths of those that were taken."""
-    files = [one for one in discovery.discover(code) if one.taken and one.group == MAIN]
-    intake = reader.read(code, files, wanted)
+def of_lists(intake: Intake, files: Iterable[ListFile]) -> tuple[Declared, list[str]]:
+    """What lists say that were read, and the paths of those that were taken."""
     found = Declared(
         requires=intake.lines(PIP),
         indexes=[index_of(url) for url in intake.lines(INDEX)],
@@ -117,20 +126,33 @@ def of_lists(code: Path, wanted: Wanted) -> tuple[Declared, list[str]]:
     return found, sorted(paths - intake.broken.keys())
 
 
+def lists_to_read(code: Path, answers: Wanted) -> tuple[list[ListFile], bool]:
+    """The lists of the main kind, and whether some are the project's package manager's own."""
+    files = [
+        one
+        for one in discovery.discover(code, manager=answers.manager)
+        if one.taken and one.group == MAIN
+    ]
+    own = answers.manager != PIP and any(one.kind in ENVIRONMENTS for one in files)
+    return files, own
+
+
 def requirements(
-    code: Path, wanted: Wanted, names: Sequence[str] = (), *, listed: bool
+    code: Path, answers: Wanted, names: Sequence[str] = (), *, listed: bool, called: str = ""
 ) -> dict[str, Any]:
     """What the program prints, with sentences for the user on stderr.
 
     Args:
         code: the folder of the workspace.
-        wanted: the answers of the project.
+        answers: those of the project.
         names: extras and groups of its metadata that are required too.
         listed: whether the build reads a list already.
+        called: what messages call the workspace.
 
     Raises:
-        MetadataError: an address has a password.
+        MetadataError: an address has a password, or packages do not fit those of the project.
     """
+    wanted, specs = replace(answers, manager=PIP), {}
     found, taken, where = of_metadata(code, wanted, names), [], []
     if not found.failures and kind_of(code):
         taken = [name for name in FILES if (code / name).is_file()]
@@ -138,8 +160,15 @@ def requirements(
         where = [main_file(code)]
     # What builds the code itself is no list of its packages.
     for_builds = build_requirements(Reader(code).toml_of(code))
-    if not listed and not names_in(found.requires) - names_in(for_builds):
-        lists, where = of_lists(code, wanted)
+    files, own = lists_to_read(code, answers)
+    if own or (not listed and not names_in(found.requires) - names_in(for_builds)):
+        intake = reader.read(code, files, answers if own else wanted)
+        lists, where = of_lists(intake, files)
+        if own:
+            import workspace_specs  # noqa: PLC0415  only projects have it whose answer it is
+
+            specs["specs"], for_uv = workspace_specs.lock_beside(intake, code, called)
+            lists.requires += for_uv
         lists.add(found)
         found, taken = lists, [*taken, *where]
     refuse_passwords([*found.requires, *addresses_of(found)], "The workspace")
@@ -155,6 +184,7 @@ def requirements(
         # What failed is to be tried again.
         "files": {} if found.failures else digests(code, {*found.files, *taken}),
         "taken": taken,
+        **specs,
     }
 
 
@@ -164,16 +194,18 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--project", required=True, help="JSON: what project.json says")
     parser.add_argument("--listed", action="store_true", help="the build reads a list already")
     parser.add_argument("--names", default="", help="extras and groups, with commas")
+    parser.add_argument("--called", default="", help="what messages call the workspace")
     parser.add_argument("--code", type=Path, default=CODE)
     options = parser.parse_args(arguments)
     # uv runs build backends here, by the Python that runs this.
     os.environ.pop("UV_PYTHON", None)
     answers = Wanted.of_project(json.loads(options.project))
     python = answers.python or ".".join(map(str, sys.version_info[:2]))
-    wanted = replace(answers, manager="pip", python=python)
+    answers = replace(answers, python=python)
     names = [*filter(None, options.names.split(","))]
+    asked = {"listed": options.listed, "called": options.called}
     return exit_status(
-        lambda: print(json.dumps(requirements(options.code, wanted, names, listed=options.listed))),
+        lambda: print(json.dumps(requirements(options.code, answers, names, **asked))),
         MetadataError,
     )
 
