@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -83,11 +84,19 @@ class Said:
 
 
 def test_a_stage_names_the_arguments_of_the_one_it_starts_from() -> None:
-    text = podman_build.with_arguments(DOCKERFILE)
-    again = "ARG APT_MIRROR\nARG ONE\nARG TWO=2\nARG THREE\n"
+    text = podman_build.with_arguments(DOCKERFILE, {"APT_MIRROR", "ONE", "THREE"})
+    again = "ARG APT_MIRROR ONE TWO=2 THREE\n"
     assert f"FROM os AS builder\n{again}" in text
     assert f"FROM builder\n{again}" in text
-    assert "FROM ${BASE_IMAGE} AS os\nARG APT_MIRROR\n" in text
+    first = "ARG APT_MIRROR\nARG ONE\nARG TWO=2\nARG THREE\n"
+    assert f"FROM ${{BASE_IMAGE}} AS os\n{first}" in text
+
+
+def test_an_argument_with_neither_value_nor_default_costs_no_layer() -> None:
+    given = 'ARG BASE=x\nFROM ${BASE} AS os\nARG BASE A\nARG B LIST="1 2" C=\n'
+    text = podman_build.with_arguments(given, {"B"})
+    assert text == 'ARG BASE=x\nFROM ${BASE} AS os\nARG BASE\nARG B LIST="1 2" C=\n'
+    assert podman_build.with_arguments(given.replace("BASE A", "A"), ()).count("ARG") == 2
 
 
 def test_only_files_that_are_there_are_copied(tmp_path: Path) -> None:
@@ -96,6 +105,62 @@ def test_only_files_that_are_there_are_copied(tmp_path: Path) -> None:
     assert "COPY --chmod=0755 list*.txt /lists/\n" in text
     assert "\nCOPY gon[e].txt /\n" not in text
     assert "COPY --link --chown=0:0 --from=builder /a[b] /\n" in text
+
+
+MOUNTED = """\
+FROM scratch AS pre-install
+COPY --chmod=0755 pre-instal[l].sh pre-instal[l] /
+FROM scratch AS lists
+COPY --from=more . /
+FROM scratch AS channels
+FROM debian AS os
+RUN --mount=type=bind,from=pre-install,target=/mnt/pre-install \\
+    --mount=type=bind,source=image/apt.sh,target=/mnt/apt.sh \\
+    --mount=type=bind,from=lists,target=/mnt/lists \\
+    --mount=type=bind,from=channels,target=/mnt/channels \\
+    bash pre-install
+"""
+
+
+def test_the_name_of_a_mounted_stage_says_what_is_in_it(tmp_path: Path) -> None:
+    def text() -> str:
+        folders = {"": str(tmp_path), "more": str(tmp_path / "more")}
+        return podman_build.with_named_contents(MOUNTED, tmp_path, folders)
+
+    seen, script = [text()], tmp_path / "pre-install.sh"
+    script.write_text("one")
+    seen.append(text())
+    (tmp_path / "pre-install").mkdir()
+    (tmp_path / "pre-install/deep").mkdir()
+    seen.append(text())
+    (tmp_path / "pre-install/deep/x").write_text("x")
+    seen.append(text())
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more/list.txt").write_text("x")
+    seen.append(text())
+    script.write_text("two")
+    seen.append(text())
+    assert len(set(seen)) == len(seen)
+    script.write_text("one")
+    assert text() == seen[4]
+    name = re.findall(r"(?m)^FROM scratch AS (pre-install-\w+)$", seen[-1])
+    assert len(name) == 1
+    assert f"--mount=type=bind,from={name[0]},target=/mnt/pre-install" in seen[-1]
+    without = re.sub(r"\b(pre-install|lists)-\w{12}\b", r"\1", seen[-1])
+    assert without == MOUNTED  # nothing else has changed, and channels has no files of its own
+
+
+def test_no_mounted_stage_of_files_keeps_its_bare_name(tmp_path: Path) -> None:
+    # What such a stage has from elsewhere is not in the words that Podman compares.
+    folders = {"": str(tmp_path), "lists": str(tmp_path)}
+    for name in ("Dockerfile.jinja", "workspace.Dockerfile"):
+        text = (ROOT / "template/docker-amd64" / name).read_text()
+        filled = re.findall(r"(?m)^FROM scratch AS (\S+)\nCOPY(?! --from=torch-build)", text)
+        assert filled, name
+        new = podman_build.with_named_contents(text, tmp_path, folders)
+        for stage in filled:
+            assert f"FROM scratch AS {stage}\n" not in new
+            assert f"from={stage}," not in new
 
 
 def test_without_link_the_copies_are_the_same() -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from host.images import full_name
+from host.podman_build import with_files, with_named_contents
 from tests.engine.conftest import SMALL_TORCH, MakeProject
 from tests.engine.test_doctor import doctor
 from tests.support import podman
@@ -114,6 +116,37 @@ def test_packages_are_added_and_locked(built: Project) -> None:
     assert "idna" in (built.docker / "dependencies/uv.lock").read_text()
     assert mine(built, "docker-amd64/dependencies/uv.lock")
     built.ok("lock", "--check")
+
+
+HOOK = """\
+FROM scratch AS hook
+COPY hoo[k].sh /
+FROM {base}
+RUN --mount=type=bind,from=hook,target=/mnt/hook ls /mnt/hook
+"""
+
+
+def test_the_layer_of_a_deleted_or_former_script_is_not_used(
+    built: Project, open_folder: Path
+) -> None:
+    folder, owner = open_folder / "podman-hook", built.owner
+    folder.mkdir()
+    script, file = folder / "hook.sh", folder / "Dockerfile"
+    base = json.loads((built.docker / "host/project.json").read_text())["base_images"]["BASE_IMAGE"]
+
+    def build(content: str) -> str:
+        script.write_text(content)
+        if not content:
+            script.unlink()
+        text = with_named_contents(HOOK.format(base=full_name(base)), folder, {})
+        file.write_text(with_files(text, folder))
+        built_ = owner.run("podman", "build", "--quiet", "--format", "docker", ".", cwd=folder)
+        assert built_.returncode == 0, built_.stderr
+        return built_.stdout
+
+    images = [build(content) for content in ("one", "two", "one", "")]
+    assert images[0] == images[2]
+    assert len(set(images)) == 3
 
 
 def test_down_and_clean_leave_nothing(built: Project) -> None:

@@ -23,6 +23,7 @@ class Abilities:
         copy_link: whether its builds read `COPY --link`.
         inherited_arguments: whether a stage has the arguments of the one that it starts from.
         empty_patterns: whether a pattern of COPY may match nothing.
+        fresh_mounts: whether a line that mounts a stage runs again when the stage has other files.
         short_names: whether an image's name without a registry means that of Docker Hub.
         cdi_devices: whether Compose may ask for hardware by `devices`; else by the driver cdi.
         fills_tmpfs: whether a tmpfs gets what it covers, unless an option of its own forbids it.
@@ -35,6 +36,7 @@ class Abilities:
     copy_link: bool = True
     inherited_arguments: bool = True
     empty_patterns: bool = True
+    fresh_mounts: bool = True
     short_names: bool = True
     cdi_devices: bool = True
     fills_tmpfs: bool = False
@@ -61,6 +63,7 @@ def abilities(kind: str, version: str = "") -> Abilities:
         copy_link=numbers(version) >= WITH_LINK,
         inherited_arguments=False,
         empty_patterns=False,
+        fresh_mounts=False,
         short_names=False,
         cdi_devices=False,  # Podman 5.4 takes them for files; 5.8 knows both
         fills_tmpfs=True,

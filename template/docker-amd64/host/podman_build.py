@@ -6,11 +6,13 @@ since those of proxies may have passwords and others see the words of a command.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import re
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import TYPE_CHECKING, Any, Mapping
+from typing import TYPE_CHECKING, Any, Collection, Mapping
 
 from .abilities import OLDEST_PODMAN, Abilities, abilities, dotted
 from .compose import call
@@ -60,25 +62,86 @@ def with_files(text: str, context: Path) -> str:
     return COPY.sub(copy, text)
 
 
+FILES = re.compile(r"(?m)^FROM scratch AS (\S+)\nCOPY((?: --\S+)*) ((?:[^\n\\]|\\\n)+)$")
+
+
+def with_named_contents(text: str, context: Path, contexts: Mapping[str, str]) -> str:
+    """A Dockerfile in which the names of stages that have only files say what the files are.
+
+    Where such a stage is mounted, Podman looks for the layer by the words of the line alone. Without
+    the names, it would use that of files that were there before: an edit that is taken back, or a
+    script that is deleted, changed nothing. `contexts` are the folders of `--build-context`.
+    """
+    for name, options, words in FILES.findall(text):
+        origin = re.search(r"--from=(\S+)", options)
+        if origin and origin.group(1) not in contexts:
+            continue
+        folder = Path(contexts[origin.group(1)]) if origin else context
+        sources = ["*" if one == "." else one for one in words.replace("\\\n", " ").split()[:-1]]
+        digest = contents_digest([one for each in sources for one in sorted(folder.glob(each))])
+        word = rf"(?m)(^FROM scratch AS |--mount=\S*\bfrom=){re.escape(name)}(?=,|$)"
+        text = re.sub(word, rf"\g<0>-{digest}", text)
+    return text
+
+
+def contents_digest(paths: list[Path]) -> str:
+    """A few characters that change with names and contents of files, and of those in folders.
+
+    Raises OSError if one cannot be read.
+    """
+    found = hashlib.sha256()
+    for path in paths:
+        inside = sorted(path.rglob("*")) if path.is_dir() else []
+        for one in (path, *inside):
+            found.update(os.fsencode(f"{one.relative_to(path.parent)}\0"))
+            if one.is_symlink():
+                found.update(os.fsencode(os.readlink(one)))
+            elif one.is_file():
+                found.update(f"{one.stat().st_size}\0".encode())
+                with one.open("rb") as file:
+                    for part in iter(lambda: file.read(1 << 20), b""):
+                        found.update(part)
+    return found.hexdigest()[:12]
+
+
 STAGES = re.compile(r"(?m)^(?:FROM (\S+)(?: AS (\S+))?|ARG ((?:[^\n\\]|\\\n)+))$")
+ARGUMENT = re.compile(r'(?:[^\s"]|"[^"]*")+')
 
 
-def with_arguments(text: str) -> str:
-    """A Dockerfile whose stages name the arguments of the stage that they start from."""
+def with_arguments(text: str, given: Collection[str]) -> str:
+    """A Dockerfile whose stages name the arguments of the stage that they start from.
+
+    Those with neither a value nor a default are left out: of each, Podman makes a layer and a
+    warning. Repeated ones are in one line, of which it makes one layer. The lines that they are
+    from are parted, else it says that all but the first were not consumed.
+
+    Args:
+        text: the Dockerfile.
+        given: the names of the arguments that have values.
+    """
+    first = re.search(r"(?m)^FROM ", text)
+    start = first.start() if first else 0
+    header = re.findall(r"(?m)^ARG (\w+)=", text[:start])
+    bases = {found[0] for found in STAGES.findall(text)}
     known: dict[str, list[str]] = {}
-    own: list[str] = []  # of the stage that a line is in; before the first one, nobody's
+    own: list[str] = []  # of the stage that a line is in
+    current = ""
 
     def stage(found: re.Match[str]) -> str:
-        nonlocal own
+        nonlocal own, current
         base, name, arguments = found.groups()
         if arguments:
-            own += arguments.replace("\\\n", " ").split()
-            return found.group()
+            words = ARGUMENT.findall(arguments.replace("\\\n", " "))
+            words = [one for one in words if "=" in one or one in given or one in header]
+            own += words
+            lines = words if current in bases else [" ".join(words)] if words else []
+            return "\n".join(f"ARG {one}" for one in lines)
         own = list(dict.fromkeys(known.get(base, [])))
-        known[name or base] = own
-        return "\n".join([found.group(), *(f"ARG {one}" for one in own)])
+        current = name or base
+        known[current] = own
+        return "\n".join([found.group(), *([f"ARG {' '.join(own)}"] if own else [])])
 
-    return STAGES.sub(stage, text)
+    return text[:start] + STAGES.sub(stage, text[start:])
 
 
 def plain(value: Any) -> str:
@@ -122,31 +185,41 @@ def build_image(project: Project, config: Mapping[str, Any], service: str, *, qu
         words += ["--label", f"{key}={plain(value)}"]
     for key in values:
         words += ["--build-arg", key]
-    for name, folder in (given.get("additional_contexts") or {}).items():
-        words += ["--build-context", f"{name}={plain(folder)}"]
+    contexts = {k: plain(v) for k, v in (given.get("additional_contexts") or {}).items()}
+    for name, folder in contexts.items():
+        words += ["--build-context", f"{name}={folder}"]
     for secret in given.get("secrets") or ():
         file = plain(config["secrets"][secret["source"]]["file"])
         words += ["--secret", f"id={secret['source']},src={file}"]
     if quiet:
         words.append("--quiet")
-    run_build(project, dockerfile, context, words, values)
+    run_build(project, dockerfile, words, values, folders={"": str(context), **contexts})
 
 
 def run_build(
     project: Project,
     dockerfile: Path,
-    context: Path,
     words: list[str],
     args: Mapping[str, str],
+    *,
+    folders: Mapping[str, str],
 ) -> None:
     """Build by the engine's own command, from what it can read of a Dockerfile. Raises StopError.
 
     Podman's own format of images has no SHELL, and scripts would run in another shell.
+
+    Args:
+        project: the project.
+        dockerfile: of the images.
+        words: options of the command.
+        args: the values of build arguments, by their names.
+        folders: the build context by the name "", and those that have names.
     """
-    can, text = need_builder(), dockerfile.read_text("utf-8")
+    can, text, context = need_builder(), dockerfile.read_text("utf-8"), Path(folders[""])
     with NamedTemporaryFile("w", encoding="utf-8", prefix="Dockerfile-") as file:
+        text = text if can.fresh_mounts else with_named_contents(text, context, folders)
         text = text if can.copy_link else without_link(text)
-        text = text if can.inherited_arguments else with_arguments(text)
+        text = text if can.inherited_arguments else with_arguments(text, args)
         file.write(text if can.empty_patterns else with_files(text, context))
         file.flush()
         start = engine_command("build", "--format", "docker", "--file", file.name)
