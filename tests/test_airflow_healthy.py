@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import healthy
 import pytest
@@ -20,7 +21,13 @@ def pauses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[float]:
     monkeypatch.setattr(healthy, "SEEN", str(tmp_path / "healthy"))
     monkeypatch.setattr(healthy, "this_start", lambda: "7")
     monkeypatch.setattr(healthy, "ask", lambda _: {"scheduler": {"status": "healthy"}})
-    monkeypatch.setattr("time.sleep", made.append)
+    clock = [100.0]
+
+    def sleep(seconds: float) -> None:
+        made.append(seconds)
+        clock[0] += seconds
+
+    monkeypatch.setattr(healthy, "time", SimpleNamespace(sleep=sleep, monotonic=lambda: clock[0]))
     return made
 
 
@@ -31,6 +38,22 @@ def test_a_start_is_seen_at_once_and_what_works_is_asked_seldom(pauses: list[flo
     assert pauses == [healthy.PAUSE]
 
 
+def test_one_check_asks_until_a_start_is_over(
+    pauses: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter(["", "unhealthy"])
+
+    def ask(_: str) -> dict[str, dict[str, str]]:
+        status = next(answers, "healthy")
+        if not status:
+            raise ConnectionRefusedError
+        return {"scheduler": {"status": status}}
+
+    monkeypatch.setattr(healthy, "ask", ask)
+    assert healthy.check("scheduler")
+    assert pauses == [healthy.STEP] * 2
+
+
 def test_what_works_again_is_seen_at_once(
     pauses: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -38,13 +61,16 @@ def test_what_works_again_is_seen_at_once(
     with monkeypatch.context() as broken:
         broken.setattr(healthy, "ask", lambda _: {"scheduler": {"status": "unhealthy"}})
         assert not healthy.check("scheduler")
+        assert pauses == [healthy.PAUSE]
         assert not healthy.check("scheduler")
+        assert sum(pauses) == 2 * healthy.PAUSE
+    before = [*pauses]
     assert healthy.check("scheduler")
-    assert pauses == [healthy.PAUSE]
+    assert pauses == before
     # A container that was started again has the file of its former start.
     monkeypatch.setattr(healthy, "this_start", lambda: "8")
     assert healthy.check("scheduler")
-    assert pauses == [healthy.PAUSE]
+    assert pauses == before
 
 
 def test_a_check_may_take_as_long_as_its_pause() -> None:

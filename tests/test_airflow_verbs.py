@@ -243,10 +243,23 @@ def test_the_tables_are_migrated_unless_this_image_works_with_them_already(
     other, same, none = ([one for one in words if one in AIRFLOW] for words in compose.ups)
     assert [*AIRFLOW] == other == none
     assert same == [name for name in AIRFLOW if name != "airflow-init"]
-    assert not [words for words in compose.ups if "dev" in words]
+    assert not [words for words in compose.ups if "dev" in words or "--wait" in words]
+    # Compose waits for the database, the tables and the page, and not without end.
+    assert all("--wait-timeout" in words for words in compose.ups)
     assert compose.looked == 2  # at the database, before its tables are changed
     # The worker of the project is replaced then, and its image is another one.
     assert compose.told == [("project", None)]
+
+
+def test_up_ends_when_all_services_are_healthy_and_makes_no_tables_again(
+    project: Project, compose: Compose
+) -> None:
+    airflow.wait_for_services(project)
+    (words,) = compose.ups
+    assert [one for one in words if one in AIRFLOW] == [
+        name for name in AIRFLOW if name != "airflow-init"
+    ]
+    assert {"--wait", "--no-deps", "--wait-timeout"} <= {*words}
 
 
 def test_the_worker_of_the_project_is_told_before_workspaces_are_built(
@@ -257,12 +270,13 @@ def test_the_worker_of_the_project_is_told_before_workspaces_are_built(
         monkeypatch.setattr(airflow, name, lambda *_, **__: None)
     monkeypatch.setattr(airflow, "start_services", lambda _: done.append("services"))
     monkeypatch.setattr(airflow, "start_workers", lambda _: done.append("workers"))
+    monkeypatch.setattr(airflow, "wait_for_services", lambda _: done.append("all"))
     monkeypatch.setattr(airflow, "container_of", lambda *_: "page")
     monkeypatch.setattr(airflow, "worker_of", lambda *_: {"image": "new"})
     monkeypatch.setattr(airflow, "tell_worker", lambda *words: done.append(words))
     monkeypatch.delitem(airflow.ACTIONS, airflow.SUBMITTER)
     assert airflow.do_airflow(project, options("up")) == 0
-    assert done == ["services", ("page", "project", {"image": "new"}), "workers"]
+    assert done == ["services", ("page", "project", {"image": "new"}), "workers", "all"]
 
 
 HEALTHY = {"State": "running", "Health": "healthy", "ExitCode": 0}

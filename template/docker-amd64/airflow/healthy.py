@@ -3,9 +3,9 @@
 The api-server knows the last heartbeat of each of the others, and asking it is cheap: Airflow's
 own command for it starts a second Airflow each time.
 
-Checks come every five seconds, so that a start is seen soon; starting so many took a third of a
-processor as long as Airflow was up. So once a container has been healthy, a check waits before it
-asks. (The setting start_interval does the same, and engines before 25 refuse the file for it.)
+Until a container is healthy, one check asks again and again, so that a start is seen at once, and
+costs no process for each question. Afterwards a check waits before it asks. (The setting
+start_interval is for this, but engines before 25 refuse a file that has it.)
 """
 
 # ruff: noqa: PTH108, PTH110, PTH123  pathlib takes longer to load than all else here
@@ -21,8 +21,9 @@ import time
 PORT = 8080
 # Without http.client, which takes longer to load than all else here; HTTP/1.0 ends with the answer.
 REQUEST = b"GET /api/v2/monitor/health HTTP/1.0\r\nHost: localhost\r\n\r\n"
-TIMEOUT = 5  # seconds
+TIMEOUT = 10  # seconds; a busy machine takes longer than 5
 PAUSE = 25  # seconds; with it, the limit of a check in compose.yaml
+STEP = 0.5  # seconds between two questions at a start
 SEEN = "/tmp/healthy"  # noqa: S108  of the container alone: which of its starts was healthy
 
 
@@ -35,17 +36,15 @@ def ask(host: str) -> dict[str, dict[str, str]]:
     return states
 
 
-def healthy(part: str) -> bool:
-    """Whether a part of Airflow works, such as the scheduler."""
+def healthy(part: str) -> tuple[bool, str]:
+    """Whether a part of Airflow works, such as the scheduler, and what was answered."""
     try:
         states = ask("127.0.0.1" if part == "api-server" else "airflow-api-server")
     except (OSError, ValueError) as error:
-        print(f"the api-server does not answer: {error}")
-        return False
+        return False, f"the api-server does not answer: {error}"
     # The api-server is healthy if it reaches the database, a worker if it reaches the api-server.
     state = states[part.replace("-", "_") if part.replace("-", "_") in states else "metadatabase"]
-    print(state)
-    return state["status"] == "healthy"
+    return state["status"] == "healthy", str(state)
 
 
 def this_start() -> str:
@@ -54,16 +53,26 @@ def this_start() -> str:
         return file.read().rpartition(")")[2].split()[19]
 
 
-def check(part: str) -> bool:
-    """Whether a part works: at once until it did for the first time, then after a pause."""
-    start = this_start()
+def seen(start: str) -> bool:
+    """Whether this start of the container has been healthy."""
     try:
         with open(SEEN, encoding="utf-8") as file:
-            if file.read() == start:
-                time.sleep(PAUSE)
+            return file.read() == start
     except FileNotFoundError:
-        pass
-    works = healthy(part)
+        return False
+
+
+def check(part: str) -> bool:
+    """Whether a part works: as soon as it does for the first time, then after a pause."""
+    start = this_start()
+    end = time.monotonic() + PAUSE
+    if seen(start):
+        time.sleep(PAUSE)
+    works, said = healthy(part)
+    while not works and time.monotonic() < end:
+        time.sleep(STEP)
+        works, said = healthy(part)
+    print(said)
     if works:
         with open(SEEN, "w", encoding="utf-8") as file:
             file.write(start)

@@ -43,7 +43,7 @@ SUBMITTER = "submitter"
 INIT = "airflow-init"
 PORT_KEY, USUAL_PORT, INSIDE = "AIRFLOW_PORT", "8080", 8080
 LAST_PORT = 65535
-START_LIMIT = 300  # seconds until all are healthy; a slow disk makes the tables in a minute
+START_LIMIT = 300  # seconds for each that others wait for; a slow disk makes the tables in a minute
 ANSWER_LIMIT = 10  # seconds for an answer of the page
 PAGE_OF_ERRORS, MOST_ERRORS = 100, 300  # Airflow gives no more at a time; nobody reads more
 TAIL = "20"  # lines that are shown of a service that has failed
@@ -106,7 +106,8 @@ def up(project: Project, options: argparse.Namespace) -> int:
         choose_port(project)  # somebody took it meanwhile
         start_services(project)
     tell_worker(container_of(project, PAGE), PROJECT, worker_of(project, PROJECT))
-    start_workers(project)
+    start_workers(project)  # while services that nothing waits for are still starting
+    wait_for_services(project)
     tell_address(project)
     return 0
 
@@ -119,10 +120,10 @@ def build(project: Project) -> None:
 
 
 def start_services(project: Project) -> None:
-    """Let Compose start the services in their order. Raises StopError."""
+    """Let Compose start the services in their order, until the page answers. Raises StopError."""
     services = [*project.services["airflow"]]
     found = container_of(project, PAGE)
-    words = ["up", "--detach", "--no-build", "--wait", "--wait-timeout", str(START_LIMIT)]
+    words = []
     if found and image_of(found) == image_id(project.image("airflow")):
         # The tables are those of this image: there is nothing to migrate.
         services.remove(INIT)
@@ -131,8 +132,22 @@ def start_services(project: Project) -> None:
         if found:
             tell_worker(found, PROJECT, None)  # the worker of this image is replaced
         before_migration(project)
+    compose_up(project, *words, *services)
+
+
+def wait_for_services(project: Project) -> None:
+    """Wait until all services are healthy. Raises StopError."""
+    services = [one for one in project.services["airflow"] if one != INIT]
+    compose_up(project, "--no-deps", "--wait", *services)
+
+
+def compose_up(project: Project, *words: str) -> None:
+    """Call `docker compose up` for services of Airflow. Raises StopError."""
+    # The limit is also that of services that others wait for.
+    limit = ("--wait-timeout", str(START_LIMIT))
+    words = ("up", "--detach", "--no-build", *limit, *words)
     try:
-        call(project, compose(*PROFILE, *words, *services), env=NO_ORPHANS)
+        call(project, compose(*PROFILE, *words), env=NO_ORPHANS)
     except StopError as error:
         if error.name:
             raise
