@@ -401,6 +401,18 @@ def test_status_lists_some_hundred_import_errors_and_counts_the_others(
     assert shown.count("And ") == (many == 301)
 
 
+def test_status_says_that_it_cannot_know_import_errors(
+    project: Project,
+    compose: Compose,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    compose.services = dict.fromkeys(AIRFLOW, HEALTHY)
+    monkeypatch.setattr(airflow, "workers", lambda _: [])
+    airflow.do_airflow(project, options("status"))  # nothing has the port of the page
+    assert "are not listed" in capsys.readouterr().err
+
+
 def test_the_command_for_the_password_works_where_the_user_stands(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

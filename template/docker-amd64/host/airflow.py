@@ -281,7 +281,7 @@ def last_line(text: str) -> str:
 def import_errors(project: Project) -> tuple[list[dict[str, Any]], int]:
     """What Airflow says of files with DAGs that it cannot read, and of how many there are.
 
-    Nothing if it does not answer.
+    Nothing if it does not answer, which is said.
     """
     errors: list[dict[str, Any]] = []
     total = 1
@@ -293,6 +293,7 @@ def import_errors(project: Project) -> tuple[list[dict[str, Any]], int]:
             errors += found["import_errors"]
             total = found["total_entries"] if found["import_errors"] else len(errors)
     except (OSError, ValueError, KeyError):
+        show("Airflow's page does not answer, so files that it cannot read are not listed.")
         total = len(errors)
     return errors, total
 

@@ -90,7 +90,7 @@ def test_a_task_runs_in_the_environment_of_the_project(flows: Flows) -> None:
     # The file that cannot be read has stopped none of this, and is named.
     errors = until(lambda: (found := airflow.errors()).get("project/broken.py") and found)
     assert "there_is_no_such_dag" in errors["project/broken.py"]
-    assert "project/broken.py" in project.ok("airflow", "status")
+    until(lambda: "project/broken.py" in project.sh("airflow", "status").stdout)
 
 
 def test_a_task_that_fails_is_tried_again(flows: Flows) -> None:

@@ -14,7 +14,7 @@ from playwright.sync_api import Page
 from tests import pictures
 from tests.engine.airflow.conftest import Flows
 from tests.support import airflow_page
-from tests.support.airflow import until
+from tests.support.airflow import WAIT, until
 from tests.support.browser import browsing
 from tests.support.process import run
 
@@ -100,11 +100,11 @@ def test_the_example_runs_from_a_file_to_results_with_a_plot(
     # The page of Airflow shows the plot, but only to users who are logged in.
     plot = f"{airflow.url}/data/generated/example/predictions.svg"
     request = urllib.request.Request(plot, headers=airflow.headers)  # noqa: S310
-    with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+    with urllib.request.urlopen(request, timeout=WAIT) as answer:  # noqa: S310
         assert answer.headers["Content-Security-Policy"].startswith("sandbox;")
         assert b"<svg" in answer.read()
     with pytest.raises(urllib.error.HTTPError, match="401"):
-        urllib.request.urlopen(plot, timeout=30)  # noqa: S310
+        urllib.request.urlopen(plot, timeout=WAIT)  # noqa: S310
 
 
 def test_a_browser_shows_the_graph_the_grid_and_the_plot_of_the_example(
