@@ -82,7 +82,11 @@ class Container:
             "import os, site, sys; version = 'python%d.%d' % sys.version_info[:2]\n"
             "site.addsitedir(os.path.expanduser(f'~/.project/lib/{version}/site-packages'))"
         )
-        words = ["bash", str(self.script), "python", "-c", f"{pth}\n{command}"]
+        return self.run("python", "-c", f"{pth}\n{command}", **env)
+
+    def run(self, *command: str, **env: str) -> subprocess.CompletedProcess[str]:
+        """Start it with a command."""
+        words = ["bash", str(self.script), *command]
         known = {"PATH": self.path, "HOME": str(self.home), "PIP_NO_INDEX": "1"}
         known |= {"VIRTUAL_ENV": "/opt/venv", **env}
         return subprocess.run(
@@ -104,6 +108,27 @@ def test_scripts_without_metadata_are_importable_and_one_line_says_so(container:
         assert (done.returncode, done.stdout) == (0, "20\n"), done.stderr
         assert len(done.stderr.splitlines()) == 1
         assert "not a Python project" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("program", "status", "said"),
+    [
+        ("true", 0, ""),
+        ("nosuch", 127, "./template.sh build"),
+        ("./nosuch", 127, "./template.sh build"),
+        ("-x", 127, "./template.sh build"),
+        ("./note.txt", 126, "ls -ld ./note.txt"),
+        ("/etc", 126, "ls -ld /etc"),
+    ],
+)
+def test_a_command_that_the_image_cannot_execute_is_explained(
+    container: Container, program: str, status: int, said: str
+) -> None:
+    (container.home / "note.txt").touch()
+    done = container.run(program)
+    assert (done.returncode, done.stdout) == (status, "")
+    assert done.stderr.rstrip().endswith(said)
+    assert len(done.stderr.splitlines()) == (2 if said else 1), done.stderr
 
 
 def test_a_project_that_is_no_package_is_importable(container: Container) -> None:

@@ -83,12 +83,15 @@ def test_terminals_of_notebooks_and_editors_open_the_chosen_shell(
         ("./nosuch", "program-missing", 127),
         ("./note.txt", "program-not-executable", 126),
         ("/etc", "program-not-executable", 126),
+        ("./script", "script-without-interpreter", 126),
     ],
 )
 def test_what_the_engine_cannot_execute_is_said_before_it_is_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, failure: str, status: int
 ) -> None:
     (tmp_path / "note.txt").write_text("")
+    (tmp_path / "script").write_text("echo works\n")
+    (tmp_path / "script").chmod(0o755)
 
     def ask(*words: str) -> subprocess.CompletedProcess[str]:
         command = words[words.index("sh") :]  # as if this machine were the container

@@ -312,17 +312,26 @@ def need_container(project: Project, program: str = "", *, root: bool = False) -
 
 # Asked before, since the engine says it on stdout, where nothing can tell it from what a program
 # says. A shell would find its own commands, too, such as cd.
-NO_PROGRAM_STATUS, NOT_EXECUTABLE_STATUS = 7, 8
+NO_PROGRAM_STATUS, NOT_EXECUTABLE_STATUS, NO_INTERPRETER_STATUS = 7, 8, 10
 # The image keeps the locks that it was built from; Compose mounts those of the project.
 LOCKS_DIFFER_STATUS = 9
 LOOK = """
+starts() {
+    [ ! -r "$1" ] || case $(head -c 4 "$1" | tr -d '\\0') in '' | '#!'* | ?ELF) ;; *) exit 10 ;; esac
+}
 found() {
     case $1 in
-    */*) if [ ! -e "$1" ]; then exit 7; elif [ -d "$1" ] || [ ! -x "$1" ]; then exit 8; fi ;;
+    */*)
+        if [ ! -e "$1" ]; then exit 7; elif [ -d "$1" ] || [ ! -x "$1" ]; then exit 8; fi
+        starts "$1"
+        ;;
     *)
         IFS=:
         for folder in $PATH; do
-            if [ -f "$folder/$1" ] && [ -x "$folder/$1" ]; then return; fi
+            if [ -f "$folder/$1" ] && [ -x "$folder/$1" ]; then
+                starts "$folder/$1"
+                return
+            fi
         done
         exit 7
         ;;
@@ -355,6 +364,10 @@ def refuse_program(project: Project, found: str, program: str, *, root: bool) ->
         raise stop
     if status == NOT_EXECUTABLE_STATUS:
         stop = failed("program-not-executable", project, program=program)
+        stop.status = 126
+        raise stop
+    if status == NO_INTERPRETER_STATUS:
+        stop = failed("script-without-interpreter", project, program=program)
         stop.status = 126
         raise stop
     return status

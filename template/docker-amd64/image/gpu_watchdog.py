@@ -115,7 +115,10 @@ def become(command: list[str], mask: set[int]) -> NoReturn:
     try:
         os.execvp(command[0], command)  # noqa: S606  no shell is wanted
     except FileNotFoundError:
-        say(f"{command[0]}: not found")
+        say(
+            f"the image has no program {command[0]}. List the package that has it in "
+            "apt-runtime.txt, then run: ./template.sh build"
+        )
         status = 127
     except OSError as error:
         say(f"{command[0]}: {error.strerror}")
