@@ -99,6 +99,10 @@ pictures: .venv/installed-dev ## take the pictures of docs/pictures, of commands
 smoke: .venv/installed-dev ## build a sample of all projects that there are: smoke.md; ARGS=--help says what can be chosen
 	@eval "\"$(BIN)/python\" -m tests.smoke $$ARGS"
 
+.PHONY: public
+public: .venv/installed-dev ## take in public projects as they are, lock, build and import them: public.md; ARGS=--help says what can be chosen
+	@eval "\"$(BIN)/python\" -m tests.public_projects $$ARGS"
+
 .PHONY: site
 site: .venv/installed-dev ## the documentation as a site, in website/out; a dead link or an unknown option is named
 	@"$(BIN)/python" -B -m website.build

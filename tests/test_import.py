@@ -291,6 +291,12 @@ def test_files_that_cannot_be_imported(
         run()
     assert stopped.value.name == "nothing-to-import"
     assert "template.sh import below/requirements.txt takes it" in capsys.readouterr().out
+    metadata = project.root / "setup.py"
+    metadata.write_text("from setuptools import setup\nsetup(install_requires=['early'])\n")
+    with pytest.raises(StopError):
+        run()
+    assert "Every lock has what setup.py requires." in capsys.readouterr().out
+    metadata.unlink()
     broken = project.root / "environment.yml"
     broken.write_text("dependencies: [\n")
     for names in ([], [str(broken)]):

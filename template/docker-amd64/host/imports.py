@@ -13,7 +13,7 @@ from .compose import show
 from .failures import failed
 from .files import write_file
 from .images import build_tools, packages_of
-from .metadata import differing
+from .metadata import METADATA, differing, metadata_files
 from .notebook_imports import said_of_notebooks
 from .project import called_from, code_folder, me
 from .system_packages import needs_named
@@ -92,8 +92,13 @@ def do_import(project: Project, options: argparse.Namespace) -> int:
 
 
 def nothing_found(project: Project) -> StopError:
-    """The failure of an import that finds no list: what notebooks import is said before it."""
-    if said := said_of_notebooks(project):
+    """The failure of an import that finds no list; before it, where packages are nevertheless."""
+    known = [name for name, sha256 in metadata_files(project).items() if sha256]
+    own = [name for name in METADATA if name in known]
+    if own:
+        requires = "require" if len(own) > 1 else "requires"
+        print(f"Every lock has what {' and '.join(own)} {requires}. That needs no import.")
+    elif said := said_of_notebooks(project):
         print(said)
     sys.stdout.flush()
     return failed("nothing-to-import", project)
