@@ -152,8 +152,8 @@ def test_the_name_of_a_mounted_stage_says_what_is_in_it(tmp_path: Path) -> None:
 
 def test_no_mounted_stage_of_files_keeps_its_bare_name(tmp_path: Path) -> None:
     # What such a stage has from elsewhere is not in the words that Podman compares.
-    folders = {"": str(tmp_path), "lists": str(tmp_path)}
-    for name in ("Dockerfile.jinja", "workspace.Dockerfile"):
+    folders = dict.fromkeys(("", "lists", "specs"), str(tmp_path))
+    for name in ("Dockerfile.jinja", "workspace.Dockerfile.jinja"):
         text = (ROOT / "template/docker-amd64" / name).read_text()
         filled = re.findall(r"(?m)^FROM scratch AS (\S+)\nCOPY(?! --from=torch-build)", text)
         assert filled, name

@@ -149,8 +149,8 @@ def beside_workspaces(project: Project) -> dict[str, str]:
     return {"locks": sha256(b"".join(map(read_file, locks))).hexdigest()[:12]}
 
 
-def workspace_contexts(project: Project, scratch: Path, specs: str) -> list[str]:
-    """The contexts of a build of a workspace: what of conda's it gets, and channels in a folder.
+def workspace_contexts(project: Project, scratch: Path, specs: str) -> dict[str, Path]:
+    """Contexts of a build of a workspace by name: what of conda's it gets, channels in a folder.
 
     Args:
         project: the project.
@@ -162,7 +162,7 @@ def workspace_contexts(project: Project, scratch: Path, specs: str) -> list[str]
     if specs:
         write_file(folder / WORKSPACE_LOCK, specs)
     channels = project.settings.path("LOCAL_CHANNELS_DIR") or project.folder / "channels"
-    return ["--build-context", f"specs={folder}", "--build-context", f"channels={channels}"]
+    return {"specs": folder, "channels": channels}
 
 
 def lock_if_stale(project: Project) -> None:

@@ -255,9 +255,9 @@ def beside_workspaces(_: Project) -> dict[str, str]:
     return {}
 
 
-def workspace_contexts(_: Project, __: Path, ___: str) -> list[str]:
+def workspace_contexts(_: Project, __: Path, ___: str) -> dict[str, Path]:
     """The contexts of a build of a workspace that only another package manager needs."""
-    return []
+    return {}
 
 
 def lock_if_stale(project: Project) -> None:

@@ -68,9 +68,10 @@ FILES = re.compile(r"(?m)^FROM scratch AS (\S+)\nCOPY((?: --\S+)*) ((?:[^\n\\]|\
 def with_named_contents(text: str, context: Path, contexts: Mapping[str, str]) -> str:
     """A Dockerfile in which the names of stages that have only files say what the files are.
 
-    Where such a stage is mounted, Podman looks for the layer by the words of the line alone. Without
-    the names, it would use that of files that were there before: an edit that is taken back, or a
-    script that is deleted, changed nothing. `contexts` are the folders of `--build-context`.
+    Where such a stage is mounted, Podman looks for the layer by the words of the line alone.
+    Without the names, it would use that of files that were there before: an edit that is taken
+    back, or a script that is deleted, changed nothing. `contexts` are the folders of
+    `--build-context`.
     """
     for name, options, words in FILES.findall(text):
         origin = re.search(r"--from=(\S+)", options)

@@ -215,9 +215,11 @@ def run_build(project: Project, folder: Path, environment: str, read: Read, *, q
         make_folder(lists)
         if put_lists(folder, lists, read):
             arguments["LOCKED"] = f"not yet at {time.time()}"
-        words = ["--build-context", f"lists={lists}"]
-        words += packages.workspace_contexts(project, Path(scratch), read.specs)
-        words += build_words(project, environment, arguments, docker=docker)
+        contexts = {"lists": lists, "image": project.folder / "image"}
+        contexts.update(packages.workspace_contexts(project, Path(scratch), read.specs))
+        words = build_words(project, environment, arguments, docker=docker)
+        for name, place in contexts.items():
+            words += ["--build-context", f"{name}={place}"]
         if docker:
             start = engine_command("build", *(["--quiet"] if quiet else []))
             words += ["--file", str(dockerfile), str(folder)]
@@ -225,14 +227,15 @@ def run_build(project: Project, folder: Path, environment: str, read: Read, *, q
         else:
             from .podman_build import run_build as podman_build  # noqa: PLC0415
 
-            podman_build(project, dockerfile, folder, words, arguments)
+            folders = {name: str(place) for name, place in {"": folder, **contexts}.items()}
+            podman_build(project, dockerfile, words, arguments, folders=folders)
 
 
 def build_words(
     project: Project, environment: str, arguments: Iterable[str], *, docker: bool
 ) -> list[str]:
     """What a build of a workspace is told: names, arguments and secrets."""
-    words = ["--build-context", f"image={project.folder / 'image'}"]
+    words = []
     for tag in ("dev", "runtime"):  # `run` uses the same image
         words += ["--tag", project.image(tag)]
     workspace = f"{project.name}/{project.workspace}"
