@@ -55,6 +55,10 @@ def test_a_host_without_any_choice_gets_an_empty_list(capsys: pytest.CaptureFixt
     assert main([*host, "--service", "simple", "--list"]) == 1
     out = capsys.readouterr().out
     assert out.startswith("Nothing in the table works here.\ndriver 470.57.02 brings CUDA 11.4")
+    # What works by itself on another processor is not denied.
+    assert main(["GB10", "--driver", "580.95.05", "--service", "ngc", "--list"]) == 1
+    assert capsys.readouterr().out.startswith("No project of Hearth works here: ")
+    assert main(["GB10", "--driver", "580.95.05"]) == 0
 
 
 def test_an_image_can_be_named_by_its_tag(capsys: pytest.CaptureFixture[str]) -> None:

@@ -43,6 +43,12 @@ def print_list(machine: Host, wanted: Choice, *, as_json: bool) -> int:
     judgement = nothing(machine, wanted)
     if as_json:
         return EXIT[judgement.verdict]
+    if wanted.project and judgement.why.startswith(OTHER_PROCESSOR):
+        print(f"No project of Hearth works here: {judgement.why}.")
+        print(
+            "Outside a project, and without --service, wheels and images are judged by themselves."
+        )
+        return EXIT[judgement.verdict]
     known = judgement.verdict is Verdict.FAILS
     print("Nothing in the table works here." if known else "It is not known what works here.")
     print(f"{judgement.why}.")
