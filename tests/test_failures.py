@@ -28,7 +28,7 @@ from host.project import Project, StopError, me
 
 ENGINES = ("docker", "docker-rootless", "docker-desktop", "podman")
 HOSTS = (
-    *("mac", "wsl", "no-systemd", "docker-ce", "debian", "debian-12", "ubuntu"),
+    *("remote", "mac", "wsl", "no-systemd", "docker-ce", "debian", "debian-12", "ubuntu"),
     *(
         "fedora",
         "rhel",
@@ -278,9 +278,21 @@ def test_a_stopped_engine_is_started_as_its_kind_wants_it(monkeypatch: pytest.Mo
 
     assert command("docker") == "sudo systemctl start docker"
     assert command("docker", "no-systemd") == "sudo service docker start"
+    assert command("docker", "remote", "no-systemd") == "docker context ls"
     assert command("docker-rootless", "ubuntu") == "systemctl --user start docker"
     assert command("docker-desktop", "mac") == "open -a Docker"
     assert command("podman") == "systemctl --user enable --now podman.socket"
+
+
+@pytest.mark.parametrize(
+    ("address", "remote"),
+    [("tcp://127.0.0.1:1", True), ("ssh://jane@there", True), ("unix:///run/x.sock", False)],
+)
+def test_an_engine_of_another_machine_is_not_started_here(
+    monkeypatch: pytest.MonkeyPatch, address: str, remote: bool
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", address)
+    assert ("remote" in failures.hosts()) == remote
 
 
 @pytest.mark.parametrize(

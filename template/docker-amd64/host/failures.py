@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 
 
 def hosts(root: Path = Path("/")) -> Iterator[str]:
-    """What this machine is, in the words of the remedies."""
+    """What this machine is, in the words of the remedies; remote first: where its engine is."""
+    if engine_address().startswith(("tcp://", "ssh://")):
+        yield "remote"
     if sys.platform == "darwin":
         yield "mac"
         return

@@ -41,7 +41,9 @@ def take_own_name(project: Project) -> str:
     with turn(project.folder, VERB):
         said = check_place(project.folder)
     project.forget_settings()
-    return said.partition(" Run: ")[0]
+    # Another mend may have written it already.
+    name = project.settings.get("COMPOSE_PROJECT_NAME")
+    return said.partition(" Run: ")[0] or f"COMPOSE_PROJECT_NAME is {name} now."
 
 
 def make_missing(project: Project, path: Path) -> str:
