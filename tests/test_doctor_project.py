@@ -268,6 +268,9 @@ def test_folders_that_the_container_s_user_cannot_use_are_found(patient: Patient
     assert patient.ill() == {}
     os.chown(outputs, 0, 0)
     assert str(outputs) in patient.ill()["folder-of-root"]
+    paste(remedy(patient, "folder-of-root").removeprefix("sudo "))  # the caller is root
+    assert patient.ill() == {}
+    os.chown(outputs, 0, 0)
     rootless = facts(reachable=True, rootless=True, compose="plugin")
     assert "folder-of-root" not in patient.ill(rootless)
     os.chown(outputs, OTHER + 1, OTHER)

@@ -149,9 +149,11 @@ def refused(subject: Subject, path: Path, ids: tuple[int, int], act: str) -> Fin
     mode = f"{stat.S_IMODE(status.st_mode):o}"
     known = {"path": str(path), "act": act, "ids": f"{ids[0]}:{ids[1]}"}
     seen = f"{path}: owner {status.st_uid}:{status.st_gid}, mode {mode}; containers use {ids[0]}"
-    if status.st_uid == 0:
-        return Finding("folder-of-root", ERROR, seen, known)
     user = subject.facts.host_user
+    if status.st_uid == 0:
+        if user and user.uid != ids[0]:  # such as root: what is theirs stays closed
+            known["remedy"] = f"sudo chown {ids[0]} {quote(str(path))}"
+        return Finding("folder-of-root", ERROR, seen, known)
     if status.st_uid == ids[0]:
         known["remedy"] = f"chmod u+rwx {quote(str(path))}"
     elif user and status.st_uid == user.uid:
