@@ -92,6 +92,25 @@ def test_a_stage_names_the_arguments_of_the_one_it_starts_from() -> None:
     assert f"FROM ${{BASE_IMAGE}} AS os\n{first}" in text
 
 
+def test_an_argument_whose_value_is_in_the_command_is_kept(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    says(monkeypatch, "5.4.2")
+    file = project.folder / "workspace.Dockerfile"
+    file.write_text("FROM os AS work\nARG WORKSPACE APT_MIRROR OTHER\n")
+    seen: list[str] = []
+
+    def call(_: Project, words: list[str], **__: Any) -> str:
+        seen.append(Path(words[words.index("--file") + 1]).read_text())
+        return ""
+
+    monkeypatch.setattr(podman_build, "call", call)
+    words = ["--build-arg", "WORKSPACE=demo/work", "--build-arg", "APT_MIRROR"]
+    folders = {"": str(project.folder)}
+    podman_build.run_build(project, file, words, {"APT_MIRROR": "x"}, folders=folders)
+    assert seen == ["FROM os AS work\nARG WORKSPACE APT_MIRROR\n"]
+
+
 def test_an_argument_with_neither_value_nor_default_costs_no_layer() -> None:
     given = 'ARG BASE=x\nFROM ${BASE} AS os\nARG BASE A\nARG B LIST="1 2" C=\n'
     text = podman_build.with_arguments(given, {"B"})

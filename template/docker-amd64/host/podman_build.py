@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .project import Project
 
 LABEL = "com.docker.compose"
+ARG = "--build-arg"
 
 
 def need_builder() -> Abilities:
@@ -185,7 +186,7 @@ def build_image(project: Project, config: Mapping[str, Any], service: str, *, qu
     for key, value in {**labels, **(given.get("labels") or {})}.items():
         words += ["--label", f"{key}={plain(value)}"]
     for key in values:
-        words += ["--build-arg", key]
+        words += [ARG, key]
     contexts = {k: plain(v) for k, v in (given.get("additional_contexts") or {}).items()}
     for name, folder in contexts.items():
         words += ["--build-context", f"{name}={folder}"]
@@ -217,10 +218,12 @@ def run_build(
         folders: the build context by the name "", and those that have names.
     """
     can, text, context = need_builder(), dockerfile.read_text("utf-8"), Path(folders[""])
+    # A workspace has values among the words, too.
+    given = [value.partition("=")[0] for option, value in zip(words, words[1:]) if option == ARG]
     with NamedTemporaryFile("w", encoding="utf-8", prefix="Dockerfile-") as file:
         text = text if can.fresh_mounts else with_named_contents(text, context, folders)
         text = text if can.copy_link else without_link(text)
-        text = text if can.inherited_arguments else with_arguments(text, args)
+        text = text if can.inherited_arguments else with_arguments(text, given)
         file.write(text if can.empty_patterns else with_files(text, context))
         file.flush()
         start = engine_command("build", "--format", "docker", "--file", file.name)
