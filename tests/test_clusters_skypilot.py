@@ -1,12 +1,14 @@
 """Jobs of SkyPilot: the task file, what its nodes run, and what the client is asked.
 
-With HEARTH_SKYPILOT=PYTHON, a Python that has SkyPilot, its own parser reads the task files.
+With HEARTH_SKYPILOT=PYTHON, a Python that has SkyPilot, its own parser reads the task files, and
+its own dry run plans them.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -22,6 +24,7 @@ from host.clusters import job_file, skypilot
 from host.clusters.job import JUPYTER, SHELL, Code, Job, Record, Request
 from host.project import StopError
 from tests.support.cluster_job import ANSWERS, COMMIT, DIGEST, job_of, site_of, write
+from tests.support.process import run
 
 SCHEMA = yaml.safe_load((Path(__file__).parent / "support/skypilot_schema.yml").read_text())
 ODD = 'it\'s "quoted" $(id) `id` $HOME\n: # ä'
@@ -40,6 +43,34 @@ for file in sys.argv[1:]:
     (what,) = task.resources
     print(json.dumps([task.name, task.num_nodes, dict(task.envs), task.run, what.accelerators]))
 """
+# `sky launch --dryrun` for one cloud, in process: only that the cloud may be used, and the project
+# of an account there, is said for SkyPilot. All else is its own.
+DRY_RUN = """\
+import sys
+import sky
+import sky.check
+from sky import clouds, execution
+from sky.provision.nebius import utils
+
+sky.check.get_cached_enabled_clouds_or_refresh = lambda *_, **__: [clouds.Nebius()]
+utils.get_project_by_region = lambda _: "project"
+for file in sys.argv[1:]:
+    try:
+        execution.launch(sky.Task.from_yaml(file), cluster_name="here", dryrun=True)
+    except sky.exceptions.ResourcesUnavailableError:
+        print("no machine has that")
+"""
+# Two machines of the catalog that SkyPilot would fetch (github.com/skypilot-org/skypilot-catalog,
+# catalogs/v8/nebius/vms.csv, without GpuInfo), and the names of its GPUs.
+CATALOG = {
+    "nebius/vms.csv": """\
+InstanceType,AcceleratorName,AcceleratorCount,vCPUs,MemoryGiB,Price,Region,GpuInfo,SpotPrice
+cpu-d3_16vcpu-64gb,,0,16,64,0.3968,eu-north1,,
+gpu-h100-sxm_1gpu-16vcpu-200gb,H100,1,16,200,2.95,eu-north1,,1.25
+gpu-h100-sxm_8gpu-128vcpu-1600gb,H100,8,128,1600,23.60,eu-north1,,10.00
+""",
+    "common/accelerators.csv": "AcceleratorName,Clouds\nH100,['nebius']\n",
+}
 # Says what the entrypoint is called with, by the environment that programs look at.
 ENTRYPOINT = f"""\
 #!{sys.executable}
@@ -196,6 +227,48 @@ def test_skypilot_itself_reads_the_task(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert [json.loads(line) for line in done.stdout.splitlines()] == wanted
+
+
+def dry_run(folder: Path, jobs: list[Job]) -> subprocess.CompletedProcess[str]:
+    """SkyPilot's dry runs of jobs, with a home that has the catalog."""
+    for name, rows in CATALOG.items():
+        file = folder / ".sky/catalogs/v8" / name
+        file.parent.mkdir(parents=True)
+        file.write_text(rows)
+    programs = folder / "programs"
+    programs.mkdir()
+    for name in ("rsync", "socat"):  # it wants them to be there, and a dry run copies nothing
+        (programs / name).symlink_to("/bin/true")
+    path = f"{programs}:{os.environ['PATH']}"
+    quiet = {"HOME": str(folder), "PATH": path, "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
+    files = [job.folder / "task.yaml" for job in jobs if task(job)]
+    return run(REAL_SKYPILOT, "-c", DRY_RUN, *files, env={**os.environ, **quiet})
+
+
+@pytest.mark.skipif(not REAL_SKYPILOT, reason="HEARTH_SKYPILOT names no Python with SkyPilot")
+def test_skypilot_itself_plans_the_task(tmp_path: Path) -> None:
+    refused = "no machine has that"
+    nodes = request("torchrun", "x.py", gpus=8, nodes=2, seconds=3600, environment={"A": ODD})
+    of_nodes: dict[str, Any] = {"infra": "nebius/eu-north1", "spot": True, "disk": 2**38}
+    door = Request("skypilot", "dev", (), door=SHELL, gpus=1)
+    wanted: list[tuple[Request, dict[str, Any], str]] = [
+        (request("python", ODD, gpus=1, cpus=4, memory=2**35), {}, "gpu-h100-sxm_1gpu"),
+        (nodes, of_nodes, "gpu-h100-sxm_8gpu"),
+        (request("a", requeue=3, verify=True, cpus=8), {}, "cpu-d3_16vcpu"),
+        (door, {}, "gpu-h100-sxm_1gpu"),
+        (request("a", gpus=3), {}, refused),
+        (request("a", gpus=1), {"accelerator": "H1000"}, refused),
+    ]
+    jobs = []
+    for number, (asked, values, _) in enumerate(wanted):
+        folder = tmp_path / f"{number}"
+        folder.mkdir()
+        jobs.append(make(folder, asked, code=Code(tmp_path, COMMIT), **values))
+    done = dry_run(tmp_path, jobs)
+    said = re.findall(f" (gpu-h100-sxm_.gpu|cpu-d3_16vcpu)|({refused})", done.stdout)
+    planned = [one or other for one, other in said]
+    assert planned == [planned for _, _, planned in wanted], done.stdout + done.stderr
+    assert done.stdout.count("Dryrun finished.") == len([one for one in planned if one != refused])
 
 
 def test_outputs_that_nothing_keeps_are_said(tmp_path: Path) -> None:
