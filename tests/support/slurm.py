@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tests.support.process import run
 from tests.support.project import Person
+from tests.support.sockets import free_ports
 
 PROGRAMS = ("apptainer", "munged", "sbatch", "slurmctld", "slurmd", "squashfuse")
 NODES = ("n1", "n2")
@@ -134,7 +135,7 @@ def _start(cluster: Slurm, daemons: list[subprocess.Popen[bytes]]) -> None:
     folder.chmod(0o755)
     (folder / "state").mkdir()
     machine = socket.gethostname()
-    controller, *ports = _free_ports(1 + len(NODES))
+    controller, *ports = free_ports(1 + len(NODES))
     nodes = "\n".join(
         f"NodeName={node} NodeAddr=127.0.0.1 Port={port} CPUs=4 RealMemory=4000"
         for node, port in zip(NODES, ports, strict=True)
@@ -216,15 +217,6 @@ def _stop(config: Path, daemons: list[subprocess.Popen[bytes]]) -> None:
     for node in NODES:
         with suppress(OSError):  # another cluster of tests may run
             (FREEZER / f"slurm_{node}").rmdir()
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports that nothing listens on."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(one.getsockname()[1]) for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 def _wait_for(condition: Callable[[], bool], cluster: Slurm) -> None:

@@ -1,4 +1,4 @@
-"""Sockets that a program under test finds in a folder."""
+"""Sockets for programs under test: in a folder, and free ports."""
 
 from __future__ import annotations
 
@@ -29,3 +29,12 @@ def unix_socket(path: Path) -> Iterator[socket.socket]:
             yield bound
     finally:
         os.close(folder)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of 127.0.0.1 that nothing listens on."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [int(one.getsockname()[1]) for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
