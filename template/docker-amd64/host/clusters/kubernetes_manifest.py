@@ -133,7 +133,7 @@ def security(job: Job) -> Note:
         seccompProfile=Inline(type="RuntimeDefault"),
     )
     return Note(
-        "Pod Security's restricted. OnRootMismatch: no start sets the group of each file of a claim.",
+        "Restricted Pod Security. OnRootMismatch: no start sets the group of each file of a claim.",
         value,
     )
 
