@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -74,3 +76,30 @@ def test_a_folder_that_is_not_there_or_not_writable_is_one_sentence(
     monkeypatch.setattr(os, "access", lambda *_: False)
     assert shared(docker, "SHARED_CACHE_DIR='../big $disk'")["volumes"]
     assert "cannot write to" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("mode", "group"), [(0o2775, None), (0o2775, 5), (0o2775, 7), (0o775, None)]
+)
+def test_a_group_that_cannot_add_to_new_files_gets_the_command(
+    docker: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    mode: int,
+    group: int | None,
+) -> None:
+    folder = docker.parent / "big $disk"
+    folder.chmod(mode)
+
+    def getxattr(path: str, name: str) -> bytes:
+        assert (path, name) == (str(folder), "system.posix_acl_default")
+        if group is None:
+            raise OSError(errno.ENODATA, "No data available")
+        # As Linux has it after setfacl -m d:g::RIGHTS,d:o::rx. Not every disk of tests keeps such.
+        entries = [struct.pack("<HHI", *one, 2**32 - 1) for one in ((1, 7), (4, group), (32, 5))]
+        return struct.pack("<I", 2) + b"".join(entries)
+
+    monkeypatch.setattr(os, "getxattr", getxattr)
+    assert shared(docker, "SHARED_CACHE_DIR='../big $disk'")["volumes"]
+    told = f"setfacl -m d:g::rwx,d:o::rx '{folder}'\n" in capsys.readouterr().err
+    assert told == (mode == 0o2775 and group != 7)

@@ -7,9 +7,12 @@ gets the group of the folder where its user here is in it. Nothing in the folder
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import struct
 from shlex import quote
+from stat import S_ISGID, S_IWGRP
 from typing import TYPE_CHECKING
 
 from .compose import keep_or_say, show
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 KEY = "SHARED_CACHE_DIR"
 TARGET = "/shared-cache"
 VARIABLES = {"HF_HUB_CACHE": f"{TARGET}/huggingface/hub", "TORCH_HOME": f"{TARGET}/torch"}
+DEFAULT_RIGHTS = "system.posix_acl_default"  # those of new files in a folder: acl(5)
 HEAD = """\
 # The cache of models that SHARED_CACHE_DIR in .env names. template.sh writes this before containers
 # start.
@@ -52,6 +56,36 @@ def added_group(project: Project, folder: Path) -> int | None:
     return group if group in groups_here(project) and not has_it else None
 
 
+def gives_group_rights(folder: Path) -> bool:
+    """Whether the group of a folder may write to new files in it; True where nobody can know."""
+    if not hasattr(os, "getxattr"):
+        return True
+    try:
+        rights = os.getxattr(str(folder), DEFAULT_RIGHTS)
+    except OSError as error:
+        return error.errno != errno.ENODATA
+    # After a version, each entry has whom it is about (4 and 8 are groups), rights and a number.
+    entries = struct.iter_unpack("<HHI", rights[4:])
+    return any(whom in (4, 8) and may & 2 for whom, may, _ in entries)
+
+
+def tell_group(folder: Path) -> None:
+    """Say what keeps users of a group from adding to each other's models."""
+    if not os.access(str(folder), os.W_OK | os.X_OK):
+        show(
+            f"You cannot write to {folder}, so programs find models there and add none. "
+            f"Its group may. Run: ls -ld {quote(str(folder))}"
+        )
+        return
+    mode, for_group = folder.stat().st_mode, S_ISGID | S_IWGRP
+    if mode & for_group == for_group and not gives_group_rights(folder):
+        sudo = "" if folder.stat().st_uid == os.getuid() else "sudo "
+        show(
+            f"What you download to {folder}, its group cannot complete or add to. "
+            f"Run: {sudo}setfacl -m d:g::rwx,d:o::rx {quote(str(folder))}"
+        )
+
+
 def cache_text(project: Project) -> str:
     """The text of the override file, "" where .env names no cache.
 
@@ -63,11 +97,7 @@ def cache_text(project: Project) -> str:
         return ""
     if not folder.is_dir():
         raise failed("shared-cache-missing", project, path=str(folder))
-    if not os.access(str(folder), os.W_OK | os.X_OK):
-        show(
-            f"You cannot write to {folder}, so programs find models there and add none. "
-            f"Its group may. Run: ls -ld {quote(str(folder))}"
-        )
+    tell_group(folder)
     group = added_group(project, folder)
     volume = {"type": "bind", "source": str(folder), "target": TARGET}
     rows = {
