@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from host import compose, ssh, ssh_keys
+from host import compose, ssh, ssh_keys, work
 from host.ask import Output
 from host.look import Case, port
 from host.ports import COUNT, FIRST, free_port
-from host.project import Project, StopError
+from host.project import Project, StopError, me
 from host.ssh_env import public_keys, ssh_values
 from tests.conftest import Generate
 from tests.support.program import PROJECT
@@ -280,3 +280,63 @@ def test_another_file_of_keys_is_another_container_for_compose(
     (file,) = (compose_file["configs"][one["source"]]["file"] for one in dev["configs"])
     (variable,) = re.findall(r"\$\{(\w+)", file)
     assert any(f"${{{variable}" in value for value in dev["labels"].values())
+
+
+# ---------------------------------------------------------------- up waits for the server
+
+
+def listens(number: int) -> bool:
+    """What up asks in a container, of another port of this machine."""
+    command = ssh.LISTENS.replace(f"{ssh.SERVER_PORT:04X}", f"{number:04X}")
+    return subprocess.run(["sh", "-c", command], check=False).returncode == 0
+
+
+def test_a_server_is_there_once_it_listens() -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        assert not listens(server.getsockname()[1])
+        server.listen()
+        assert listens(server.getsockname()[1])
+
+
+@pytest.mark.parametrize("why", ["", "[sshd] no ssh: no key\n"])
+def test_up_waits_for_ssh_and_says_why_there_is_none(
+    project: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    why: str,
+) -> None:
+    statuses = [1] * 9 if why else [1, 0]
+
+    def engine(*words: str) -> subprocess.CompletedProcess[str]:
+        if words[0] == "exec":
+            return subprocess.CompletedProcess(words, statuses.pop(0), "", "")
+        return subprocess.CompletedProcess(words, 0, "", f"[entrypoint] x\n{why}")
+
+    monkeypatch.setattr(ssh, "ask_engine", engine)
+    ssh.wait_for_server(project, "4711")
+    end = f"{why}ssh does not answer. Run: {me()} logs\n" if why else ""
+    assert capsys.readouterr().err == end
+
+
+@pytest.mark.parametrize(("statuses", "waits"), [([1, 3], True), ([1, 0], False)])
+def test_up_asks_for_ssh_once_all_else_is_ready(
+    project: Project, monkeypatch: pytest.MonkeyPatch, statuses: list[int], waits: bool
+) -> None:
+    asked: list[str] = []
+    waited: list[str] = []
+    left = [*statuses]
+
+    def engine(*words: str) -> subprocess.CompletedProcess[str]:
+        asked.append(words[-1])
+        return subprocess.CompletedProcess(words, left.pop(0), "", "")
+
+    monkeypatch.setattr(work, "container", lambda _: "4711")
+    monkeypatch.setattr(work, "ask_engine", engine)
+    monkeypatch.setattr(ssh, "wait_for_server", lambda _, name: waited.append(name))
+    work.wait_until_ready(Project(project.folder, {**PROJECT, "extras": ["ssh"]}))
+    assert waited == (["4711"] if waits else [])
+    assert all(ssh.LISTENS in one for one in asked)
+    left = [0]
+    work.wait_until_ready(Project(project.folder, {**PROJECT, "extras": []}))
+    assert ssh.LISTENS not in asked[-1]

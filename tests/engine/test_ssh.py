@@ -107,6 +107,13 @@ def test_ports_and_the_agent_are_forwarded(served: Project) -> None:
     assert without.returncode, without.stdout
 
 
+def test_start_and_up_return_when_ssh_answers(served: Project) -> None:
+    for verbs in (("stop", "start"), ("down", "up")):
+        for verb in verbs:
+            served.ok(verb)
+        assert served.ok("ssh", "echo", "here") == "here\n"
+
+
 def test_only_keys_are_let_in_and_only_on_this_machine(served: Project, tmp_path: Path) -> None:
     port = re.findall(r"Port (\d+)", served.ok("ssh", "--config"))[0]
     run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "other")

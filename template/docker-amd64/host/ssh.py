@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from shlex import join
 from typing import TYPE_CHECKING, NamedTuple
 
 from .ask import read_text
-from .compose import become, container, need_container, published
+from .compose import become, container, need_container, published, show
 from .engine_words import ask_engine
 from .failures import failed
 from .files import write_file
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 KNOWN_HOSTS = ".ssh_known_hosts"  # in docker-amd64
 SERVER_PORT = 2222  # in the container
+# A command in the container that fails until the server listens; a connection would be in its log.
+LISTENS = f"grep -qs ':{SERVER_PORT:04X} [^ ]* 0A ' /proc/net/tcp /proc/net/tcp6"
+LIMIT = 5  # seconds until it does, after all else is ready
 CONFIG = """\
 Host {names}
     HostName {address}
@@ -53,6 +57,21 @@ def server(project: Project, found: str) -> tuple[str, str]:
     if not where:
         raise failed("ssh-not-served", project)
     return where
+
+
+def wait_for_server(project: Project, found: str) -> None:
+    """Wait until the server of a container that is ready listens, or say that it does not."""
+    deadline, said = time.monotonic() + LIMIT, ""
+    while "[sshd] no ssh" not in said and time.monotonic() < deadline:
+        if not ask_engine("exec", found, "sh", "-c", LISTENS).returncode:
+            return
+        logs = ask_engine("logs", "--since", "10s", found)
+        said = logs.stdout + logs.stderr
+        time.sleep(0.1)
+    for line in said.splitlines():
+        if line.startswith("[sshd]"):
+            show(line)
+    show(f"ssh does not answer. Run: {me()} logs{project.which}")
 
 
 def ask_server(project: Project, found: str) -> tuple[str, str, str]:

@@ -234,12 +234,30 @@ def do_up(project: Project, options: argparse.Namespace) -> None:
         start_with_lease(project, options, lambda: start_dev(project))
     else:
         start_dev(project)
-    # The first start installs the project; whoever enters next expects it there.
+    wait_until_ready(project)
+    show(f"The dev container runs. Run: {me()} shell{project.which}")
+
+
+def wait_until_ready(project: Project) -> None:
+    """Wait until the dev container can be entered, by ssh too. Raises StopError if it cannot.
+
+    The first start installs the project; whoever enters next expects it there.
+    """
     deadline = time.monotonic() + START_LIMIT
-    name = container(project)
-    ready = ("test", "-e", "/tmp/.container-ready")  # noqa: S108
-    while not name or ask_engine("exec", name, *ready).returncode:
+    ready, of_ssh = "test -e /tmp/.container-ready || exit 1", 0
+    if "ssh" in project.extras:
+        from .ssh import LISTENS, wait_for_server  # noqa: PLC0415  only such projects have it
+
+        of_ssh = 3
+        ready += f"; {LISTENS} || exit {of_ssh}"
+    while True:
         name = container(project)
+        status = ask_engine("exec", name, "sh", "-c", ready).returncode if name else 1
+        if not status:
+            return
+        if status == of_ssh:
+            wait_for_server(project, name)
+            return
         if not name or time.monotonic() > deadline:
             said = capture(
                 *compose("logs", "--no-log-prefix", "--tail", "20", "dev"), cwd=project.folder
@@ -247,7 +265,6 @@ def do_up(project: Project, options: argparse.Namespace) -> None:
             show_text(said.stdout + said.stderr)
             raise why_not_started(project, said.stdout + said.stderr)
         time.sleep(0.2)
-    show(f"The dev container runs. Run: {me()} shell{project.which}")
 
 
 def start_dev(project: Project) -> None:
@@ -406,7 +423,7 @@ def do_stop(project: Project, options: argparse.Namespace) -> None:
 
 
 def do_start(project: Project, _: argparse.Namespace) -> None:
-    """Continue it."""
+    """Continue it, and wait until it can be entered."""
     keep_apart(project)
     if project.accelerator == "cuda":
         from .gpu_choice import lease_again  # noqa: PLC0415  only such projects have it
@@ -414,6 +431,7 @@ def do_start(project: Project, _: argparse.Namespace) -> None:
         lease_again(project, lambda: call(project, compose("start", "dev")))
     else:
         call(project, compose("start", "dev"))
+    wait_until_ready(project)
 
 
 def down_options(parser: argparse.ArgumentParser) -> None:
