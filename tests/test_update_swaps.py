@@ -137,11 +137,14 @@ def test_what_an_editor_saves_while_an_update_is_at_work_is_not_replaced(
     assert files(project.root) == {"a": TEXT, "b": b"just saved\n"}
 
 
+@pytest.mark.parametrize("below", ["", "a folder"])
 def test_an_undo_names_what_was_saved_since_with_the_command_that_shows_it(
-    project_of: ProjectOf, capfd: pytest.CaptureFixture[str]
+    project_of: ProjectOf, capfd: pytest.CaptureFixture[str], below: str
 ) -> None:
     names = ["a", "it's 1", "kept"]
-    project = project_of(dict.fromkeys(names, TEXT))
+    project = project_of({f"{below}/{name}".lstrip("/"): TEXT for name in names})
+    root = project.root / below
+    project = project._replace(root=root, docker=root / "docker-amd64")
     base, theirs = dict.fromkeys(names, TEXT), dict.fromkeys(names, OTHER)
     plan = plan_for(project, base, theirs)
     known = [(name, content) for name in names for content in (TEXT, OTHER)]

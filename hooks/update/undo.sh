@@ -94,9 +94,16 @@ while IFS= read -r line; do
     name=${line#* }
     if [ -f "$name" ] && [ ! -L "$name" ]; then printf '%s\n' "$name"; fi
 done <"$state/known" | sort -u >"$state/here"
-quiet_git hash-object --no-filters --stdin-paths <"$state/here" >"$state/hashes"
-paste -d ' ' "$state/hashes" "$state/here" >"$state/now"
+# With paths from stdin, git starts from the top of its folder, wherever it is called.
 prefix=$(git rev-parse --show-prefix)
+: >"$state/now"
+if (
+    cd "$(git rev-parse --show-toplevel)" || exit
+    while IFS= read -r name; do printf '%s\n' "./$prefix${name#./}"; done <"$state/here" |
+        quiet_git hash-object --no-filters --stdin-paths
+) >"$state/hashes"; then
+    paste -d ' ' "$state/hashes" "$state/here" >"$state/now"
+fi
 since=$({ grep -vxF -f "$state/known" "$state/now" || true; } | while IFS= read -r line; do
     printf '  git show %s\n' "$(quoted "stash:$prefix${line#* ./}")"
 done)
