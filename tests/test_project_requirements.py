@@ -13,6 +13,7 @@ import pytest
 import project_lock
 import project_requirements
 from project_declared import Declared
+from project_metadata import main_file
 from tests.conftest import ROOT
 from tests.support.locks import DEPENDENCIES
 from tests.support.timing import commit
@@ -457,6 +458,26 @@ def test_add_says_where_a_package_belongs_that_it_cannot_write(
     said = capsys.readouterr()
     assert ("./t.sh add --image 'numpy<3'" in said.err) == bool(status)
     assert said.out == ("" if status else '{"written": null}\n')
+
+
+@pytest.mark.parametrize(
+    ("files", "name"),
+    [
+        ({"setup.py": "setup()", "setup.cfg": "[options]\ninstall_requires = six"}, "setup.cfg"),
+        ({"setup.py": "setup(install_requires=[])", "setup.cfg": "[options]"}, "setup.py"),
+        ({"setup.py": "setup(**all_of_it())", "setup.cfg": "[metadata]"}, "setup.py"),
+        ({"setup.cfg": "[metadata]"}, "setup.cfg"),
+        ({"pyproject.toml": "[tool.flit.metadata]"}, "pyproject.toml"),
+    ],
+)
+def test_the_file_that_has_the_requirements_is_named(
+    code: Path, run: Run, capsys: pytest.CaptureFixture[str], files: dict[str, str], name: str
+) -> None:
+    put(code, files)
+    assert main_file(code) == name
+    with pytest.raises(SystemExit):
+        run("add", "--", "numpy")
+    assert f"{name} says what this project requires" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("wheels")

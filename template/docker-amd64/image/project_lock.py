@@ -314,10 +314,7 @@ def why_not_written(code: Path) -> str:
     if kind == "poetry":
         return "Poetry keeps the packages of this project: write it into [tool.poetry.dependencies]"
     if kind == "backend":
-        name = next(
-            one for one in ("setup.py", "setup.cfg", "pyproject.toml") if (code / one).is_file()
-        )
-        return f"{name} says what this project requires: write it there"
+        return f"{main_file(code)} says what this project requires: write it there"
     return "none"
 
 

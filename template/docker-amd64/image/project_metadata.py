@@ -41,6 +41,7 @@ CONSTRAINTS, FIND_LINKS = "constraint-dependencies", "find-links"
 LIMITS = (CONSTRAINTS, "override-dependencies", FIND_LINKS)
 # Tables of [tool.uv] on packages without wheels, likewise.
 BUILDS, STATED = "extra-build-dependencies", "dependency-metadata"
+OF_SETUP, REQUIRES = ("setup.py", "setup.cfg"), "install_requires"
 PYPI = re.compile(r"https?://(pypi\.org|pypi\.python\.org)(/|$)")
 
 
@@ -74,8 +75,18 @@ def main_file(folder: Path) -> str:
     """The file that says what the project needs, as its author would name it."""
     with contextlib.suppress(MetadataError):
         if kind_of(folder) == "backend":
-            return next((one for one in reversed(FILES) if (folder / one).is_file()), FILES[0])
+            listing = [one for one in OF_SETUP if REQUIRES in text_in(folder / one)]
+            there = [one for one in (*OF_SETUP, FILES[0]) if (folder / one).is_file()]
+            return next(iter([*listing, *there]), FILES[0])
     return FILES[0]
+
+
+def text_in(file: Path) -> str:
+    """The text of a file, "" where it cannot be read."""
+    try:
+        return file.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def members(folder: Path, toml: Mapping[str, Any]) -> dict[str, Path]:
