@@ -317,7 +317,8 @@ NO_PROGRAM_STATUS, NOT_EXECUTABLE_STATUS, NO_INTERPRETER_STATUS = 7, 8, 10
 LOCKS_DIFFER_STATUS = 9
 LOOK = """
 starts() {
-    [ ! -r "$1" ] || case $(head -c 4 "$1" | tr -d '\\0') in '' | '#!'* | ?ELF) ;; *) exit 10 ;; esac
+    [ ! -r "$1" ] ||
+        case $(head -c 4 "$1" | tr -d '\\0') in '' | '#!'* | ?ELF) ;; *) exit 10 ;; esac
 }
 found() {
     case $1 in
