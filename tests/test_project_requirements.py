@@ -460,6 +460,23 @@ def test_add_says_where_a_package_belongs_that_it_cannot_write(
     assert said.out == ("" if status else '{"written": null}\n')
 
 
+def test_a_backend_gets_a_version_of_three_numbers_in_place_of_one_from_git(
+    code: Path, run: Run
+) -> None:
+    template = 'list = open("list.txt").read() + "later==%d.%d.%d" % tuple(version)\n'
+    version = 'version = map(int, os.environ["UV_DYNAMIC_VERSIONING_BYPASS"].split("."))\n'
+    backend = "import os\n" + BACKEND.replace(
+        "    info =", f"    {version}    {template}    info =", 1
+    ).replace('open("list.txt").read().splitlines()', "list.splitlines()")
+    put(
+        code,
+        {"pyproject.toml": OWN_BACKEND + '[project]\nname = "x"\ndynamic = ["dependencies"]\n'},
+    )
+    put(code, {"backend.py": backend, "list.txt": ""})
+    assert run("read") == 0
+    assert "later==0.0.0" in written(code)[0]
+
+
 @pytest.mark.parametrize(
     ("files", "name"),
     [

@@ -75,13 +75,14 @@ def __getattr__(name):
     if name.startswith("__"): raise AttributeError(name)
     return extension if name.endswith("Extension") else lambda *_, **__: []
 """
-# A version that comes from git is not what is asked for, and the copy has no .git.
+# A version that comes from git is not what is asked for, and the copy has no .git. Templates of
+# uv-dynamic-versioning ask for its second and third number.
 WITHOUT_GIT = {
-    "SETUPTOOLS_SCM_PRETEND_VERSION": "0",
-    "PDM_BUILD_SCM_VERSION": "0",
-    "PBR_VERSION": "0",
-    "POETRY_DYNAMIC_VERSIONING_BYPASS": "0",
-    "UV_DYNAMIC_VERSIONING_BYPASS": "0",
+    "SETUPTOOLS_SCM_PRETEND_VERSION": "0.0.0",
+    "PDM_BUILD_SCM_VERSION": "0.0.0",
+    "PBR_VERSION": "0.0.0",
+    "POETRY_DYNAMIC_VERSIONING_BYPASS": "0.0.0",
+    "UV_DYNAMIC_VERSIONING_BYPASS": "0.0.0",
 }
 # Build backends and their plugins in pure Python. The images have them, so that the entrypoint
 # can install the project without an index. Others, such as cython or meson-python, compile.
