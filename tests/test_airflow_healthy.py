@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import healthy
 import pytest
+import start
 
 from tests.conftest import ROOT
 
@@ -71,6 +75,25 @@ def test_what_works_again_is_seen_at_once(
     monkeypatch.setattr(healthy, "this_start", lambda: "8")
     assert healthy.check("scheduler")
     assert pauses == before
+
+
+def test_a_worker_is_healthy_when_it_has_registered(
+    pauses: list[float], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert healthy.PID == start.PID
+    file = tmp_path / "pid"
+    monkeypatch.setattr(healthy, "PID", str(file))
+    monkeypatch.setattr(healthy, "ask", lambda _: {"metadatabase": {"status": "healthy"}})
+    assert not healthy.check("worker")
+    # A file that a killed worker left, and whose number another program has now.
+    file.write_text(f"{os.getpid()}\n")
+    assert not healthy.registered()
+    words = (sys.executable, "-c", "import sys; sys.stdin.read()", "airflow edge worker: project")
+    with subprocess.Popen(words, stdin=subprocess.PIPE) as worker:
+        file.write_text(f"{worker.pid}\n")
+        assert healthy.check("worker")
+    assert not healthy.registered()
+    assert pauses
 
 
 def test_a_check_may_take_as_long_as_its_pause() -> None:

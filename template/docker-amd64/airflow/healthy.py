@@ -24,6 +24,8 @@ REQUEST = b"GET /api/v2/monitor/health HTTP/1.0\r\nHost: localhost\r\n\r\n"
 TIMEOUT = 10  # seconds; a busy machine takes longer than 5
 PAUSE = 25  # seconds; with it, the limit of a check in compose.yaml
 STEP = 0.5  # seconds between two questions at a start
+# As in start.py. A worker writes it when it has registered.
+PID = "/tmp/airflow-worker.pid"  # noqa: S108  /tmp of this container only
 SEEN = "/tmp/healthy"  # noqa: S108  of the container alone: which of its starts was healthy
 
 
@@ -36,13 +38,27 @@ def ask(host: str) -> dict[str, dict[str, str]]:
     return states
 
 
+def registered() -> bool:
+    """Whether the worker of this container runs, and the api-server has told it to go on."""
+    try:
+        with open(PID, encoding="utf-8") as file:
+            number = file.read().strip()
+        # The file of a worker that was killed is there until start.py removes it.
+        with open(f"/proc/{number}/cmdline", "rb") as file:
+            return b"edge worker" in file.read().replace(b"\0", b" ")
+    except OSError:
+        return False
+
+
 def healthy(part: str) -> tuple[bool, str]:
     """Whether a part of Airflow works, such as the scheduler, and what was answered."""
+    if part == "worker" and not registered():
+        return False, "the worker has not registered yet"
     try:
         states = ask("127.0.0.1" if part == "api-server" else "airflow-api-server")
     except (OSError, ValueError) as error:
         return False, f"the api-server does not answer: {error}"
-    # The api-server is healthy if it reaches the database, a worker if it reaches the api-server.
+    # The api-server is healthy if it reaches the database, and a worker if it answers at all.
     state = states[part.replace("-", "_") if part.replace("-", "_") in states else "metadatabase"]
     return state["status"] == "healthy", str(state)
 
