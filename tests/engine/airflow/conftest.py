@@ -17,7 +17,7 @@ from tests.support.index import PackageIndex
 from tests.support.project import Person, Project
 
 HERE = Path(__file__).parent
-# Of both projects, so that the layers of their images are made once.
+# Of all projects, so that the layers of their images are made once.
 NAME = "flows"
 # What is stopped after the last test of this folder, and not at the very end: an Airflow that only
 # waits takes a third of a processor, by its checks.
@@ -77,5 +77,14 @@ def second(project: MakeProject, jane: Person, open_folder: Path) -> Project:
         give(home, john)
     files = {path: text for path, text in OF_PROJECT.items() if text == TRAIN or "data" in path}
     new = new_project(project, files, john)
+    shutil.rmtree(new.folder / "workspaces/example")
+    return new
+
+
+@pytest.fixture(scope="session")
+def own(project: MakeProject) -> Project:
+    """A second project of the first one's user, by the same name; nothing is built."""
+    files = {path: text for path, text in OF_PROJECT.items() if text == TRAIN}
+    new = new_project(project, files | {"data/downloaded/numbers.dat": "4,6"})
     shutil.rmtree(new.folder / "workspaces/example")
     return new

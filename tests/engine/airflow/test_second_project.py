@@ -1,4 +1,4 @@
-"""What one project hands to another user's: its results, and a backup of all that Airflow knows."""
+"""What one project hands to another user's, and that two projects have nothing in common."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from tests.support.process import run
 from tests.support.project import Project
 
 RUNS = "SELECT run_id, state FROM dag_run ORDER BY id"
+RUNS_OF_TRAIN = "SELECT run_id, state FROM dag_run WHERE dag_id = 'train' ORDER BY id"
 # Of the Airflow before, whose tables are others.
 OLDER, OLDER_TABLES = "3.2.0", "1d6611b6ab7c"
 TABLES = "SELECT version_num FROM alembic_version"
@@ -158,25 +159,34 @@ def test_a_backup_of_a_running_airflow_is_restored_into_a_fresh_project_beside_i
     assert rows(second, RUNS) == pair.runs
 
 
-def test_two_users_have_nothing_in_common(pair: Pair) -> None:
-    first, second = pair.first, pair.second
+def check_apart(first: Project, second: Project) -> None:
+    """Check that two projects whose Airflow runs have neither data nor a login in common."""
     # The end of the name is the folder's, so two projects of one user are apart, too.
     ends = {one.engine_name.rpartition("-")[2] for one in (first, second)}
     assert len(ends) > 1
-    assert not volumes(first) & volumes(second)
+    for kind in ("volume", "network"):
+        lists = [of_project(one, kind, "ls", "--format", "{{.Name}}") for one in (first, second)]
+        assert all(lists)
+        assert not lists[0] & lists[1]
     pages = [Airflow(first), Airflow(second)]
     assert pages[0].url != pages[1].url
-    for one, other, page in ((first, second, pages[1]), (second, first, pages[0])):
+    for one, page in ((first, pages[1]), (second, pages[0])):
+        users = json.loads((one.docker / ".airflow/passwords.json").read_text())
+        ((name, password),) = users.items()
+        with pytest.raises(HTTPError, match="401"):
+            page.ask("/auth/token", {"username": name, "password": password})
+
+
+def test_two_users_have_nothing_in_common(pair: Pair) -> None:
+    first, second = pair.first, pair.second
+    check_apart(first, second)
+    for one, other in ((first, second), (second, first)):
         secret = [file for file in (one.docker / ".airflow").iterdir() if file.is_file()]
         assert len(secret) > len(MADE)
         if one.owner != other.owner:
             assert other.owner.run("ls", secret[0].parent, cwd=other.folder).returncode
             for file in secret:
                 assert other.owner.run("cat", file, cwd=other.folder).returncode
-        users = json.loads((one.docker / ".airflow/passwords.json").read_text())
-        ((name, password),) = users.items()
-        with pytest.raises(HTTPError, match="401"):
-            page.ask("/auth/token", {"username": name, "password": password})
         numbers = run("docker", "ps", "--quiet", f"--filter=label={LABEL}={one.engine_name}")
         for number in numbers.stdout.split():
             user = run("docker", "inspect", "-f", "{{.Config.User}}", number).stdout
@@ -244,13 +254,29 @@ def test_a_restore_undoes_an_upgrade_and_keeps_the_former_database_and_reset_bac
     assert rows(first, RUNS)[: len(pair.runs)] == pair.runs
 
 
-def test_only_clean_all_removes_what_airflow_knows(pair: Pair) -> None:
-    second = pair.second
-    second.ok("airflow", "restore", str(pair.given))
-    database = volumes(second)
-    assert database
-    second.ok("clean", "--yes")
-    assert volumes(second) == database
+def test_two_projects_of_one_user_run_side_by_side_and_only_clean_all_removes_what_one_knows(
+    flows: Flows, own: Project
+) -> None:
+    first = flows.project
+    assert first.owner == own.owner
+    own.ok("airflow", "up")
+    check_apart(first, own)
+    for name in MADE:
+        secrets = {(one.docker / ".airflow" / name).read_text() for one in (first, own)}
+        assert len(secrets) > 1, name
+    # The DAG of this name, and what it reads and writes, is of its own project.
+    before = rows(first, RUNS_OF_TRAIN)
+    airflow = Airflow(own)
+    airflow.run("train")
+    assert airflow.dags() == {"train"}
+    assert (own.folder / "data/uploadable/model/sum.txt").read_text() == "20"
+    assert rows(first, RUNS_OF_TRAIN) == before
+    database = volumes(own)
+    own.ok("clean", "--yes")
+    assert volumes(own) == database
+    assert not services(own)
     assert run("docker", "image", "inspect", "postgres:17.7-bookworm").returncode == 0
-    second.ok("clean", "--all", "--yes")
-    assert volumes(second) == set()
+    own.ok("clean", "--all", "--yes")
+    assert volumes(own) == set()
+    assert volumes(first)
+    assert {"airflow-scheduler", "airflow-database"} <= services(first)
