@@ -83,6 +83,37 @@ def test_it_is_called_from_anywhere(project: Path, tmp_path: Path) -> None:
     assert not list(project.rglob("__pycache__"))
 
 
+def test_nothing_that_containers_can_write_becomes_a_part_of_the_program(
+    project: Path, tmp_path: Path
+) -> None:
+    script, code = project / "docker-amd64/template.sh", project / "src"
+    link = tmp_path / "link"
+    link.symlink_to(code)
+    other = tmp_path / "other folder"
+    other.mkdir()
+    names = ["argparse.py", "json.py", "sitecustomize.py"]
+    for folder in (project, code):
+        for name in names:
+            (folder / name).write_text("raise SystemExit('code of a container')")
+    try:
+        for path in (project, code, link, f"{other}:{link}:", f"{project}/docker-amd64/..", "."):
+            unsafe = {"PYTHONPATH": str(path), "PYTHONHOME": "/nowhere", "PYTHONINSPECT": "1"}
+            done = run(script, "help", "--names", cwd=project, env=unsafe)
+            assert done.stdout.split()[:2] == ["build", "up"], done.stderr
+            assert not done.returncode
+        # Such as an environment in the project, which is active.
+        for name in ("python3", "git", "docker"):
+            (code / name).write_text("#!/bin/sh\nexit 3\n")
+            (code / name).chmod(0o755)
+        path = f"{code}:{link}:.:{os.environ['PATH']}"
+        done = run(script, "help", "--names", cwd=code, env={"PATH": path})
+        assert done.stdout.split()[:2] == ["build", "up"], done.stderr
+    finally:
+        for folder in (project, code):
+            for name in (*names, "python3", "git", "docker"):
+                (folder / name).unlink(missing_ok=True)
+
+
 def test_without_python_it_says_what_does_the_same(project: Path, tmp_path: Path) -> None:
     path = path_without_python(tmp_path / "bin")
     done = run(project / "docker-amd64/template.sh", "up", cwd=tmp_path, env={"PATH": path})

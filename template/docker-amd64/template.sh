@@ -15,14 +15,42 @@ done
 CALLED_FROM=$PWD
 case $0 in */*) TEMPLATE_SH=$0 ;; *) TEMPLATE_SH=./$0 ;; esac
 export CALLED_FROM TEMPLATE_SH
-CDPATH='' cd -- "$(dirname -- "$file")"
+case $file in */*) ;; *) file=./$file ;; esac
+CDPATH='' cd -- "${file%/*}/"
 
-# PYTHONSAFEPATH would keep Python from finding host/ here.
-unset PYTHONSAFEPATH
-for python in python3 python python3.14 python3.13 python3.12 python3.11 python3.10 python3.9 python3.8; do
-    if "$python" -ISc 'import sys; sys.exit(sys.version_info < (3, 8))' >/dev/null 2>&1; then
-        exec "$python" -B -m host "$@" # -B: nothing is written beside these files
-    fi
+# PYTHONSAFEPATH would keep Python from finding host/ here, and PYTHONHOME may be another Python's.
+unset PYTHONSAFEPATH PYTHONHOME PYTHONINSPECT
+# Containers write into the project: this machine runs no json.py of theirs by PYTHONPATH, and no docker by PATH.
+here=$PWD
+cd -P ..
+root=$PWD
+outside() { # LIST: sets kept to its folders that are not in the project
+    kept=''
+    set -f
+    IFS=:
+    for folder in $1; do
+        case $folder in /*) ;; *) continue ;; esac
+        cd -P -- "$folder" 2>/dev/null || continue
+        case $PWD/ in "$root"/*) ;; *) kept=$kept:$folder ;; esac
+    done
+    unset IFS
+    set +f
+    kept=${kept#:}
+}
+if [ -n "${PYTHONPATH-}" ]; then
+    outside "$PYTHONPATH"
+    export PYTHONPATH="$kept"
+fi
+all=$PATH
+outside "$PATH"
+cd -- "$here"
+# All of PATH, where no other Python is on this machine.
+for PATH in "$kept" "$all"; do
+    for python in python3 python python3.14 python3.13 python3.12 python3.11 python3.10 python3.9 python3.8; do
+        if "$python" -ISc 'import sys; sys.exit(sys.version_info < (3, 8))' >/dev/null 2>&1; then
+            exec "$python" -B -m host "$@" # -B: nothing is written beside these files
+        fi
+    done
 done
 
 install='sudo apt-get install python3'
