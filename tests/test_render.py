@@ -40,7 +40,9 @@ STAGES = {
     "pre-install": "scratch",
     "post-install": "scratch",
     "os": "${BASE_IMAGE}",
-    "builder": "os",
+    "python": "os",
+    "tool-libraries": "python",
+    "builder": "python",
     "tools": "builder",
     "lock": "builder",
     "deps-heavy": "builder",
@@ -66,8 +68,9 @@ STAGES_THAT_COMPILE = STAGES_WITH_TORCH | {
 }
 # With and without the folder cuda-compat of NVIDIA's images.
 COMPAT_STAGES = {"keep": "os", "remove": "os", "base": "${CUDA_COMPAT}"}
-WHEELS = {"wheels", "wheels-dev"}
-CONDA_STAGES = {name: base for name, base in STAGES.items() if name not in WHEELS} | {
+OF_PIP = {"python", "tool-libraries", "wheels", "wheels-dev"}
+CONDA_STAGES = {name: base for name, base in STAGES.items() if name not in OF_PIP} | {
+    "builder": "os",
     "micromamba": "${MICROMAMBA_IMAGE}",
     "channels": "scratch",
     "downloads": "builder",
@@ -393,8 +396,8 @@ def test_every_dockerfile_has_the_stages_that_docs_and_scripts_name(texts: Texts
 # package, be it of PyPI, of conda, or PyTorch's sources.
 RUNS_NO_PACKAGE = re.compile(
     r"bash /mnt/apt-install\.sh .*|"
-    r"(bash /mnt/apt-install\.sh \S+ && uv venv --no-project /opt/build && )?uv pip (install|sync) "
-    r".*--no-build .*|"
+    r"(bash /mnt/apt-install\.sh \S+ && uv venv --no-project /opt/build && )?"
+    r"(/opt/container/)?uv pip (install|sync) .*--no-build .*|"
     r"(/opt/container/install-wheels\.sh [\w-]+ uv pip [^&]*( && )?)+|"
     r"/opt/container/install-wheels\.sh [\w-]+ uv sync .*|"
     r"/opt/container/install\.sh download|"

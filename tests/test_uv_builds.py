@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import tarfile
 from collections.abc import Callable
@@ -110,15 +111,20 @@ def test_an_extension_of_the_project_is_built_with_the_pytorch_of_the_images(
 
 
 def test_an_extension_that_is_added_for_the_images_is_built_with_their_pytorch(
-    code: Path, run: Run
+    code: Path, run: Run, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert run("read", "--", "torch-scatter", "six") == 0
+    own = (code / "pyproject.toml").read_text() if (code / "pyproject.toml").exists() else None
+    assert run("add", "--image", "--", "torch-scatter", "built-with") == 0
+    assert json.loads(capfd.readouterr().out) == {"written": None}
     assert uv_of(code)["extra-build-dependencies"] == {"torch-scatter": ["torch==1.0"]}
-    file = code / "docker-amd64/dependencies/pyproject.toml"
-    listed = file.read_text().replace("dependencies = []", 'dependencies = ["torch-scatter"]')
-    file.write_text(listed.replace("torch==1.0", "torch"))
-    assert run("lock") == 0
+    folder = code / "docker-amd64/dependencies"
+    listed = tomllib.loads((folder / "pyproject.toml").read_text())["project"]["dependencies"]
+    assert [re.sub(r"\W*[\d.]*$", "", one) for one in listed] == ["built-with", "torch-scatter"]
     assert built_with(code) == "1.0"
+    now = (code / "pyproject.toml").read_text() if (code / "pyproject.toml").exists() else None
+    assert now == own
+    with pytest.raises(SystemExit):
+        run("add", "--image", "--", "no-such-package")
 
 
 OWN = """\

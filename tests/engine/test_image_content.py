@@ -24,7 +24,7 @@ def test_runtime_without_jit_has_no_tools_of_the_build(plain_project: Project, t
     assert run(*command, "command -v python").stdout == "/opt/venv/bin/python\n"
 
 
-@pytest.mark.parametrize("service", ["runtime", "dev"])
+@pytest.mark.parametrize("service", ["runtime", "dev", "tools"])
 def test_any_uid_with_group_0_writes_to_nothing_that_is_installed(
     torch_project: Project, service: str
 ) -> None:

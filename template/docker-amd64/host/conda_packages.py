@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Sequence
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 FILES = ("environment*.yml", COPY)  # what the locks are made from
 TOOLS_PYTHON = "/usr/bin/python3"  # of the service tools
 SPELLED = {"opencv-python-headless": "opencv"}  # conda-forge's names of what PyPI has
+PROGRAM = (TOOLS_PYTHON, "/opt/container/conda_env.py")
 LOCK, STALE = "conda.lock", "conda-lock-stale"  # and the id of the failure of stale ones
 # Of workspaces: the lock of what is not for uv, and arguments and secrets of their builds.
 WORKSPACE_LOCK = "conda.lock"
@@ -36,8 +38,17 @@ WORKSPACE_SECRETS = (("conda-auth", "CONDA_AUTH_FILE"),)
 
 def conda_env(project: Project, service: str, *words: str, capture: bool = False) -> str:
     """Run the program that knows environment files and locks. Raises StopError."""
-    program = (TOOLS_PYTHON, "/opt/container/conda_env.py")
-    return run_tools(project, service, *program, *words, capture=capture)
+    return run_tools(project, service, *PROGRAM, *words, capture=capture)
+
+
+def in_one_container(project: Project, *commands: Sequence[str]) -> str:
+    """Run commands one after the other in one container of tools; the stdout of the last one.
+
+    What the others say goes to stderr. Raises StopError with the status of the one that failed.
+    """
+    *first, last = (shlex.join(words) for words in commands)
+    script = " && ".join([*(f"{line} >&2" for line in first), last])
+    return run_tools(project, "tools", "bash", "-c", script, capture=True)
 
 
 def take_lists(project: Project) -> None:
@@ -58,11 +69,10 @@ def plan_import(project: Project, files: Sequence[str]) -> dict[str, Any]:
     return plan
 
 
-def read_metadata(project: Project) -> None:
-    """Write what the project itself declares into dependencies/project/. Raises StopError."""
-    program = (TOOLS_PYTHON, "-B", "/opt/container/conda_project.py")
+def reading_metadata(project: Project) -> Sequence[str]:
+    """The command that writes what the project itself declares into dependencies/project/."""
     options = (f"--project={json.dumps(project.answers)}", f"--template-sh={me()}")
-    run_tools(project, "tools", *program, *options)
+    return (TOOLS_PYTHON, "-B", "/opt/container/conda_project.py", *options)
 
 
 def lock_options(parser: argparse.ArgumentParser) -> None:
@@ -93,17 +103,19 @@ def do_lock(project: Project, options: argparse.Namespace) -> None:
         lock(project, options.upgrade)
 
 
-def lock(project: Project, upgrade: list[str] | None = None) -> None:
+def lock(project: Project, upgrade: list[str] | None = None, *, adding: Sequence[str] = ()) -> None:
     """Solve; `upgrade` lists packages to take newer versions of, an empty list all of them.
+
+    `adding` are words of `conda_env.py add`, which is done before.
 
     What the pip parts ask for is resolved beside the packages that conda installs: where they ask
     for anything, those are installed first.
     """
     words = [] if upgrade is None else ["--upgrade", *upgrade]
     take_lists(project)
-    read_metadata(project)
-    conda_env(project, "tools", "lock", *words)
-    if conda_env(project, "tools", "pip-parts", capture=True).strip():
+    first = [(*PROGRAM, "add", *adding)] if adding else []
+    solving = ((*PROGRAM, "lock", *words), (*PROGRAM, "pip-parts"))
+    if in_one_container(project, *first, reading_metadata(project), *solving).strip():
         show("Installing the packages of conda.lock, beside which those from PyPI are resolved.")
         refresh_images(project, {"pip-tools": "pip-tools"})
         conda_env(project, "pip-tools", "pip-lock", *words)
@@ -133,8 +145,7 @@ def do_add(project: Project, options: argparse.Namespace) -> None:
     kept = {file: read_file(file) for file in files}
     try:
         with needs_named(project):
-            conda_env(project, "tools", "add", *given, "--", *options.name)
-            lock(project)
+            lock(project, adding=[*given, "--", *options.name])
     except BaseException:
         for file, content in kept.items():
             write_file(file, content)

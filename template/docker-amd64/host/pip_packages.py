@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Sequence
 
 from .ask import read_text
-from .compose import run_tools, show
+from .compose import run_tools, show, show_text
 from .env_file import ProbeError
 from .failures import failed
 from .files import read_file, write_file
@@ -76,13 +76,13 @@ def import_once(project: Project) -> None:
     plan = plan_import(project, (), "--first")
     if plan["read"] or plan.get("broken"):
         write(project, plan)  # a file that cannot be read is named again once it is mended
-        show(said_of_first(plan))
+        show_text(said_of_first(plan))
     elif plan.get("found"):
         lists = "lists" if len(plan["found"]) == 1 else "list"
         names = " and ".join(plan["found"])
         show(f"{names} {lists} packages that are not imported. To see them, run: {me()} import")
     elif plan.get("notes"):
-        show(said_of_first(plan))  # files that nobody can choose from but the user
+        show_text(said_of_first(plan))  # files that nobody can choose from but the user
     elif said := said_of_notebooks(project):
         show(said)
 
@@ -214,32 +214,28 @@ def do_add(project: Project, options: argparse.Namespace) -> None:
     build_tools(project)
     with needs_named(project):
         import_once(project)
-        if not options.image and add_to_project(project, options):
-            record_lock(project, FILES)
-            show(f"Added to pyproject.toml and dependencies/uv.lock. Run: {me()} build")
-            return
-        group = ["--group", "dev"] if options.dev else []
-        file = project.folder / "dependencies" / "pyproject.toml"
-        before = read_file(file)
-        try:
-            requirements(project, "read", "--", *options.name)
-            tools(project, "uv", "add", "--no-sync", *group, "--", *options.name)
-        except BaseException:
-            write_file(file, before)
-            raise
+        files = add_to_files(project, options)
         record_lock(project, FILES)
-        show(f"Added to dependencies/pyproject.toml and uv.lock. Run: {me()} build")
+        show(f"Added to {files}. Run: {me()} build")
 
 
-def add_to_project(project: Project, options: argparse.Namespace) -> bool:
-    """Add packages to the project's own pyproject.toml; False where there is no such project.
+def add_to_files(project: Project, options: argparse.Namespace) -> str:
+    """Add packages to the project's own pyproject.toml, else to dependencies/; name the files.
 
-    The container has the code read-only, so it tells the new text of the file.
+    One container reads the project, adds and locks. It has the code read-only, so it tells the new
+    text of that file.
     """
-    dev = ["--dev"] if options.dev else []
-    said = json.loads(requirements(project, "add", *dev, "--", *options.name, capture=True))
+    given = [f"--{name}" for name in ("dev", "image") if getattr(options, name)]
+    own = project.folder / "dependencies" / "pyproject.toml"
+    before = read_file(own)
+    try:
+        text = requirements(project, "add", *given, "--", *options.name, capture=True)
+    except BaseException:
+        write_file(own, before)
+        raise
+    said = json.loads(text)
     if said["written"] is None:
-        return False
+        return "dependencies/pyproject.toml and uv.lock"
     file = code_folder(project) / "pyproject.toml"
     try:
         write_file(file, said["written"], mode=None)
@@ -247,7 +243,7 @@ def add_to_project(project: Project, options: argparse.Namespace) -> bool:
         cause = str(error)
         remedy = f"{me()} add --image {shlex.join(options.name)}"
         raise failed("project-read-only", project, cause=cause, remedy=remedy) from error
-    return True
+    return "pyproject.toml and dependencies/uv.lock"
 
 
 def beside_workspaces(_: Project) -> dict[str, str]:

@@ -2,6 +2,7 @@
 # Installs the Debian or Ubuntu packages of the given lists, from APT_MIRROR if that is set. In a list, "#" starts a
 # comment.
 set -euo pipefail
+umask 0022 # what packages of the distribution bring is for root alone to change
 
 if [[ -n ${APT_MIRROR:-} ]]; then
     find /etc/apt/sources.list* -type f -exec sed -i -E \

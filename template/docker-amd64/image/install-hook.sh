@@ -20,7 +20,7 @@ if [[ $name == pre-install ]] && ((EUID)); then
     printf '\nThe base image has the user %s, and a build needs root.\n' "$(id -un 2>/dev/null || id -u)" >&2
     exit 1
 fi
-if [[ -n $stage ]]; then mkdir -p "/opt/delta/$stage"; fi
+if [[ -n $stage ]]; then install -d -m 0755 /opt/delta "/opt/delta/$stage"; fi
 [[ -f $script ]] || exit 0
 
 shown=${HOOKS_OF:-dependencies}
@@ -53,8 +53,6 @@ if [[ -n ${HTTP_PROXY:-} ]]; then export http_proxy=$HTTP_PROXY; fi
 
 files() { find /opt/venv ! -type d ! -path '*/__pycache__/*' ! -name .lock | LC_ALL=C sort; }
 
-group=50000
-if [[ -n $stage ]]; then group=0; fi # the group of /opt/venv before it is in an image
 if [[ $name == pre-install ]]; then
     mkdir -p /opt/local
     bash "${0%/*}/apt-install.sh" /dev/null # only takes APT_MIRROR
@@ -68,7 +66,7 @@ fi
 echo "$shown: runs as ${user:-a user without privileges}."
 command=(bash -eo pipefail "$script")
 if [[ -z $user ]]; then
-    command=(setpriv "--regid=$group" --reuid=50000 --clear-groups --no-new-privs "${command[@]}")
+    command=(setpriv --regid=50000 --reuid=50000 --clear-groups --no-new-privs "${command[@]}")
     export USER=hook LOGNAME=hook
     chown -R 50000 "$HOME" "$cache"
     if [[ $name == pre-install ]]; then chown -R 50000 /opt/local; fi
@@ -100,6 +98,7 @@ if [[ -n $stage ]]; then
 fi
 rm -f /opt/venv/.lock /tmp/files
 cd /opt/venv
+find . ! -group 50000 -exec chgrp -h 50000 {} +
 find . -cnewer /tmp/before ! -type l ! -perm -g=w,o=r -exec chmod g+w,a+rX {} +
 # -S: without site, thus without .pth files. Some packages have files that are not Python 3: they are no error.
 find lib -cnewer /tmp/before -name '*.py' -print | bin/python -I -S -m compileall -qq -i - || true

@@ -76,8 +76,10 @@ rm -f /opt/venv/.lock
 # -S: without site, thus without .pth files.
 find /opt/venv/lib -cnewer /tmp/before -name '*.py' -print0 |
     "$python" -I -S /opt/container/bytecode.py "$UV_CACHE_DIR/bytecode"
+# Only the user of the dev image is in this group: nobody else can change a package, in no stage.
+find /opt/venv ! -group 50000 -exec chgrp -h 50000 {} +
 if [[ $1 == first ]]; then exit; fi
 # By ctime, since the times of modification in a wheel are those of its author.
-mkdir -p "/opt/delta/$1"
+install -d -m 0755 /opt/delta "/opt/delta/$1"
 cd /opt/venv
 find . -cnewer /tmp/before ! -type d -exec cp -al --parents -t "/opt/delta/$1" {} +

@@ -66,9 +66,10 @@ done
 rm -rf /tmp/conda
 # Packages bring their own modes. Everybody has to read them, and the group, which only the user of the dev image is in,
 # may write.
+find /opt/venv ! -group 50000 -exec chgrp -h 50000 {} +
 find /opt/venv ! -type l ! -perm -g=w,o=r -exec chmod g+w,a+rX {} +
 if [[ $1 == first ]]; then exit; fi
-mkdir -p "/opt/delta/$1"
+install -d -m 0755 /opt/delta "/opt/delta/$1"
 cd /opt/venv
 # By ctime, since the times of modification in a package are those of its author.
 find . -cnewer /tmp/before ! -type d ! -name .lock -exec cp -al --parents -t "/opt/delta/$1" {} +

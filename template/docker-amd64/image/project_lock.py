@@ -3,7 +3,7 @@
 
     project_lock.py read            write dependencies/project/, say what changed
     project_lock.py lock OPTION...  the same, then `uv lock OPTION...`
-    project_lock.py add NAME...     add packages to the project's pyproject.toml, and lock
+    project_lock.py add NAME...     add packages to the project or to dependencies/, and lock
 
 dependencies/project/pyproject.toml is a virtual package of uv: uv.lock has what it requires.
 Runs in the container of the service tools, which has the code at /workspace, read-only.
@@ -285,6 +285,13 @@ def uv(folder: Path, *words: str) -> None:
         raise SystemExit(done.returncode)
 
 
+def lock_again(folder: Path) -> None:
+    """Lock for bounds that the lock keeps already, with what uv has read a moment ago."""
+    words = ["uv", "lock", "--quiet", "--offline"]
+    if subprocess.run(words, cwd=folder, check=False, capture_output=True).returncode:
+        uv(folder, "lock")
+
+
 def locked(file: Path) -> dict[str, str]:
     """Name to version of what a lock in TOML has from an index."""
     try:
@@ -322,10 +329,15 @@ def add(code: Path, dependencies: Path, options: argparse.Namespace) -> None:
     """Write packages into [project] of the project's own pyproject.toml, and lock them.
 
     Prints a JSON: `written` is the new text, which the host writes, since the code is mounted
-    read-only; null where the project has no metadata of its own.
+    read-only; null where dependencies/pyproject.toml has them: with --image, and where the project
+    has no metadata of its own.
     """
-    reason = why_not_written(code)
+    reason = "none" if options.image else why_not_written(code)
     if reason == "none":
+        options.adding = options.name
+        read(code, dependencies, options)  # uv locks after this, and says it
+        group = ["--group", "dev"] if options.dev else []
+        uv(dependencies, "add", "--no-sync", *group, "--", *options.name)
         print(json.dumps({"written": None}))
         return
     if reason:
@@ -349,9 +361,10 @@ def add(code: Path, dependencies: Path, options: argparse.Namespace) -> None:
         for after_lock in (False, True):
             shutil.copyfile(edited / "pyproject.toml", copy / "pyproject.toml")
             notes = read(copy, own, options)
-            uv(own, "lock")
             if after_lock:
+                lock_again(own)
                 break
+            uv(own, "lock")
             versions = locked(own / "uv.lock")
             bounds = [
                 f"{line}>={version}"
@@ -456,12 +469,12 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--code", type=Path, default=CODE)
     parser.add_argument("--dependencies", type=Path, default=DEPENDENCIES)
     verbs = parser.add_subparsers(dest="verb", required=True)
-    reading = verbs.add_parser("read")
-    reading.add_argument("adding", nargs="*", help="what is to be added then")
+    verbs.add_parser("read")
     locking = verbs.add_parser("lock")
     locking.add_argument("option", nargs="*")
     adding = verbs.add_parser("add")
     adding.add_argument("--dev", action="store_true")
+    adding.add_argument("--image", action="store_true", help="not into the project's own file")
     adding.add_argument("name", nargs="+")
     options = parser.parse_args(arguments)
     verb = {"read": read, "lock": lock, "add": add}[options.verb]
