@@ -15,6 +15,7 @@ from .files import write_file
 from .images import build_tools, packages_of
 from .metadata import METADATA, differing, metadata_files
 from .notebook_imports import said_of_notebooks
+from .plain import say
 from .project import called_from, code_folder, me
 from .system_packages import needs_named
 
@@ -97,7 +98,7 @@ def nothing_found(project: Project) -> StopError:
     own = [name for name in METADATA if name in known]
     if own:
         requires = "require" if len(own) > 1 else "requires"
-        print(f"Every lock has what {' and '.join(own)} {requires}. That needs no import.")
+        say(f"Every lock has what {' and '.join(own)} {requires}. That needs no import.")
     elif said := said_of_notebooks(project):
         print(said)
     sys.stdout.flush()
