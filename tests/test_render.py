@@ -40,9 +40,7 @@ STAGES = {
     "pre-install": "scratch",
     "post-install": "scratch",
     "os": "${BASE_IMAGE}",
-    "python": "os",
-    "tool-libraries": "python",
-    "builder": "python",
+    "builder": "os",
     "tools": "builder",
     "lock": "builder",
     "deps-heavy": "builder",
@@ -68,9 +66,8 @@ STAGES_THAT_COMPILE = STAGES_WITH_TORCH | {
 }
 # With and without the folder cuda-compat of NVIDIA's images.
 COMPAT_STAGES = {"keep": "os", "remove": "os", "base": "${CUDA_COMPAT}"}
-OF_PIP = {"python", "tool-libraries", "wheels", "wheels-dev"}
+OF_PIP = {"wheels", "wheels-dev"}
 CONDA_STAGES = {name: base for name, base in STAGES.items() if name not in OF_PIP} | {
-    "builder": "os",
     "micromamba": "${MICROMAMBA_IMAGE}",
     "channels": "scratch",
     "downloads": "builder",
