@@ -28,7 +28,6 @@ OTHER_WRITERS = {
     "turn.py": "the lock itself, which is never read",
     "airflow_jobs_folder.py": "a folder of containers: by its descriptor, follows no link",
     "import_results.py": "a new folder of its own: by its descriptor, follows no link",
-    "checkout.py": "a new folder of its own in .git",
     "pack.py": "reads, and follows no link",
     "nvidia.py": "a pipe to its child",
     "stderr_watch.py": "its own stderr",
