@@ -88,8 +88,11 @@ def test_a_worker_is_healthy_when_it_has_registered(
     # A file that a killed worker left, and whose number another program has now.
     file.write_text(f"{os.getpid()}\n")
     assert not healthy.registered()
-    words = (sys.executable, "-c", "import sys; sys.stdin.read()", "airflow edge worker: project")
-    with subprocess.Popen(words, stdin=subprocess.PIPE) as worker:
+    program = "import sys; print('here', flush=True); sys.stdin.read()"
+    words = (sys.executable, "-c", program, "airflow edge worker: project")
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(words, **pipes) as worker:  # type: ignore[call-overload]
+        assert worker.stdout.readline()  # before, Linux may not know its words yet
         file.write_text(f"{worker.pid}\n")
         assert healthy.check("worker")
     assert not healthy.registered()
