@@ -40,6 +40,7 @@ from urllib.parse import unquote, urljoin
 
 from tests.support import managed_python
 from tests.support.index import JSON_PAGE, Answer, Traffic, find_torch_wheel, upstream_index
+from tests.support.outside import read_outside
 from tests.support.serving import listening
 
 HERE = Path(__file__).parent
@@ -408,14 +409,12 @@ def fetch_wheels(folder: Path) -> dict[str, Path]:
         name, digest = match.groups()
         address = f"{upstream_index()}/{name}/"
         request = urllib.request.Request(address, headers={"Accept": JSON_PAGE})  # noqa: S310
-        with urllib.request.urlopen(request) as answer:  # noqa: S310 (the machine's own index)
-            files = json.load(answer)["files"]
+        files = json.loads(read_outside(request))["files"]
         file = next((f for f in files if f["hashes"].get("sha256") == digest), None)
         if file is None:
             raise RuntimeError(f"{address} has no file with the hash of conda_wheels.txt")
         found[name] = folder / file["filename"]
-        with urllib.request.urlopen(urljoin(address, file["url"])) as answer:  # noqa: S310
-            content = answer.read()
+        content = read_outside(urljoin(address, file["url"]))
         if hashlib.sha256(content).hexdigest() != digest:
             raise RuntimeError(f"{file['filename']} has another hash than conda_wheels.txt says")
         found[name].write_bytes(content)

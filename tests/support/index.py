@@ -38,6 +38,7 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from tests.support import managed_python
 from tests.support.engine import has_stand_ins
+from tests.support.outside import read_outside
 from tests.support.process import run
 from tests.support.serving import listening
 from tests.support.wheels import make_source, make_wheel, read_metadata
@@ -189,10 +190,8 @@ class PackageIndex:
 
     def _foreign_files(self, name: str) -> list[dict[str, Any]]:
         address = f"{self._upstream}/{name}/"
-        with urllib.request.urlopen(  # noqa: S310 (the machine's own index)
-            urllib.request.Request(address, headers={"Accept": JSON_PAGE})  # noqa: S310
-        ) as answer:
-            files: list[dict[str, Any]] = json.load(answer)["files"]
+        request = urllib.request.Request(address, headers={"Accept": JSON_PAGE})  # noqa: S310
+        files: list[dict[str, Any]] = json.loads(read_outside(request))["files"]
         for file in files:
             origin = urljoin(address, file["url"])
             key = hashlib.sha256(origin.encode()).hexdigest()[:16]
@@ -221,14 +220,9 @@ class PackageIndex:
     def _fetch(self, key: str, origin: str) -> Path:
         file = self._folder / key
         if not file.exists():
-            with urllib.request.urlopen(origin) as answer:  # noqa: S310 (a link of the machine's own index)
-                size = int(answer.headers["Content-Length"])
-                if size > self._largest:
-                    raise PermissionError(
-                        f"{origin} has {size} bytes; tests fetch nothing that large"
-                    )
-                with tempfile.NamedTemporaryFile(dir=self._folder, delete=False) as partial:
-                    shutil.copyfileobj(answer, partial)
+            content = read_outside(origin, self._largest)
+            with tempfile.NamedTemporaryFile(dir=self._folder, delete=False) as partial:
+                partial.write(content)
             Path(partial.name).rename(file)
         return file
 
