@@ -6,6 +6,8 @@ import os
 import re
 import shutil
 import subprocess
+import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,14 +54,21 @@ def failure(project: Project, *arguments: str) -> list[str]:
     return [line for line in result.stderr.splitlines() if line.strip()]
 
 
+def with_cache(cache: str, options: str, script: str) -> tuple[tuple[str, ...], str]:
+    """The command and the Dockerfile of a build that runs this script once, with this cache."""
+    mount = f"--mount=type=cache,id={cache},target=/cache{options}"
+    # Not --no-cache, which would make a cache of the same id anew.
+    dockerfile = f"FROM debian:bookworm-slim\nRUN {mount} : {uuid.uuid4()}; {script}\n"
+    return ("docker", "build", "--progress=plain", "-"), dockerfile
+
+
 @contextmanager
-def read_by_another_build(cache: str) -> Iterator[None]:
+def a_reader(cache: str) -> Iterator[None]:
     """A build has this cache mounted read-only, as one that installs packages does."""
-    step = f"RUN --mount=type=cache,id={cache},target=/cache,readonly echo here; sleep 300"
-    command = ("docker", "build", "--no-cache", "--progress=plain", "-")
+    command, dockerfile = with_cache(cache, ",readonly", "echo here; sleep 900")
     pipes = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, **pipes) as other:  # type: ignore[call-overload]
-        other.stdin.write(f"FROM debian:bookworm-slim\n{step}\n")
+        other.stdin.write(dockerfile)
         other.stdin.close()
         assert any(re.search(r"^#\d+ [\d.]+ here$", line) for line in other.stderr)
         try:
@@ -67,6 +76,31 @@ def read_by_another_build(cache: str) -> Iterator[None]:
         finally:
             other.terminate()
             other.stderr.read()
+
+
+def others_may_write(cache: str) -> bool:
+    """Whether a build that begins now gets this cache to write to."""
+    command, dockerfile = with_cache(cache, "", "test -w /cache && echo yes || echo no")
+    log = run(*command, input=dockerfile).stderr
+    answers = re.findall(r"^#\d+ [\d.]+ (yes|no)$", log, re.MULTILINE)
+    assert len(answers) == 1, log
+    return answers == ["yes"]
+
+
+@contextmanager
+def read_by_another_build(cache: str) -> Iterator[None]:
+    """A build has this cache mounted read-only, and BuildKit gives it to others read-only too.
+
+    A reader that comes while a build of another test writes to the cache takes it from nobody: it
+    leaves, and the next one comes.
+    """
+    end = time.monotonic() + 300
+    while time.monotonic() < end:
+        with a_reader(cache):
+            if not others_may_write(cache):
+                yield
+                return
+    raise AssertionError(f"builds wrote to {cache} for five minutes")
 
 
 def test_the_first_build_locks_every_package_by_its_public_address_and_hash(
