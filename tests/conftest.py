@@ -137,6 +137,13 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(SharedServer(), "shared-server")
 
 
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Write down how the run ended, beside the names of what failed: .ci/second_try.py."""
+    cache = getattr(session.config, "cache", None)
+    if cache is not None and not hasattr(session.config, "workerinput"):
+        cache.set("hearth/ended", int(exitstatus))
+
+
 def unit_of(node: str) -> str:
     """The file of a test, or the folder of files that share what they have started.
 
