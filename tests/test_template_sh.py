@@ -152,6 +152,16 @@ def test_a_python_that_is_too_old_is_passed_over(project: Path, tmp_path: Path) 
     assert run(script, "help", cwd=tmp_path, env={"PATH": path}).returncode == 0
 
 
+def test_the_shim_of_a_version_manager_is_started_once(project: Path, tmp_path: Path) -> None:
+    path, log = path_without_python(tmp_path / "bin"), tmp_path / "log"
+    Path(path, "python3").write_text(f'#!/bin/sh\necho >>"{log}"\nexec "{sys.executable}" "$@"\n')
+    Path(path, "python3").chmod(0o755)
+    script = project / "docker-amd64/template.sh"
+    done = run(script, "help", "--names", cwd=tmp_path, env={"PATH": path})
+    assert done.stdout.split()[:2] == ["build", "up"], done.stderr
+    assert log.read_text() == "\n"
+
+
 def test_the_manual_has_the_days_work_first_and_only_what_the_project_has(project: Path) -> None:
     text = verb(project).stdout
     assert text.index("  build ") < text.index("  up ") < text.index("  update ")
