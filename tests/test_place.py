@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from host import place
+from host.ask import beside
+from host.compose import keep_apart_and_ask
 from host.env_file import read_env
 from host.fill import fill
 from host.project import read_project
@@ -137,6 +139,35 @@ def test_two_folders_with_one_name_are_told_apart_by_their_containers(
     assert place.check_place(copied) == ""
     place.keep_apart(read_project(moved / "docker-amd64"))
     assert name_of(moved / "docker-amd64") == name
+
+
+def test_what_was_asked_by_a_name_is_asked_again_by_the_new_one(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = same_name(folder, monkeypatch)
+    project, former = read_project(other), name_of(other)
+    found = keep_apart_and_ask(project, lambda: project.settings.get(place.KEY))
+    assert found == name_of(other) != former
+
+
+def test_the_engine_is_asked_both_questions_at_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine(folder.parents[1], "", monkeypatch)
+    other, met = folder / "other", folder / "met"
+    # The first answer comes when the second question has been asked, or after 20 seconds.
+    docker = (
+        f"for i in $(seq 200); do test -e {other} && break; sleep 0.1; done; test -e {other} &&"
+    )
+    (folder.parents[1] / "bin/docker").write_text(f"#!/bin/sh\n{docker} touch {met}\n")
+    keep_apart_and_ask(read_project(folder), other.touch)
+    assert met.exists()
+
+
+def test_an_error_of_a_question_is_raised_where_its_answer_is_needed() -> None:
+    answer = beside(lambda: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        answer()
 
 
 def same_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

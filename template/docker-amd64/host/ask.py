@@ -10,11 +10,13 @@ import subprocess
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, MutableMapping, Sequence
     from pathlib import Path
+
+T = TypeVar("T")
 
 # What a repository may not make git run: programs of containers can write into .git. Its filters
 # run, because files that nobody changed would look changed without them.
@@ -139,6 +141,29 @@ def kill_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
     except (OSError, AttributeError):  # it is gone already, or this is Windows
         return
+
+
+def beside(question: Callable[[], T]) -> Callable[[], T]:
+    """Ask at once, in another thread; what it returns waits for the answer, or raises its error."""
+    answers: list[T] = []
+    errors: list[BaseException] = []
+
+    def ask() -> None:
+        try:
+            answers.append(question())
+        except BaseException as error:  # noqa: BLE001  it is raised where the answer is needed
+            errors.append(error)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+
+    def wait() -> T:
+        thread.join()
+        for error in errors:
+            raise error
+        return answers[0]
+
+    return wait
 
 
 def gather(sources: Mapping[str, Callable[[], Any]], limit: float) -> dict[str, Any]:

@@ -11,15 +11,16 @@ import sys
 import threading
 from collections import deque
 from contextlib import contextmanager, suppress
-from typing import IO, TYPE_CHECKING, Iterator, Mapping, NoReturn
+from functools import partial
+from typing import IO, TYPE_CHECKING, Callable, Iterator, Mapping, NoReturn, TypeVar
 
-from .ask import capture, read_text
+from .ask import beside, capture, read_text
 from .engine_words import ask_engine, compose, compose_plugin, engine_command
 from .env_file import set_keys
 from .failures import explain, failed
 from .files import write_file
 from .ids import check_ids
-from .place import keep_apart
+from .place import KEY, keep_apart
 from .plain import one_line
 from .project import StopError, me
 from .turn import in_turn, turn
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .project import Project
+
+T = TypeVar("T")
 
 CHUNK = 65536  # bytes of a pipe that are read at once
 TAIL = 400  # lines of what a command said that may tell why it failed
@@ -248,10 +251,21 @@ def image_id(name: str) -> str:
     return asked.stdout.strip()
 
 
-def need_image(project: Project, target: str) -> None:
-    """Raises StopError unless an image of the project is built."""
+def keep_apart_and_ask(project: Project, ask: Callable[[], T]) -> T:
+    """What the engine says of names of the project, asked beside whether they are its own.
+
+    They change where `keep_apart` gives the project another name, and then it is asked again.
+    """
+    name, asked = project.settings.get(KEY), beside(ask)
+    keep_apart(project)
+    answer = asked()
+    return answer if project.settings.get(KEY) == name else ask()
+
+
+def need_image(project: Project, target: str, found: str = "") -> None:
+    """Raises StopError unless an image of the project is built; `found` is its id, if known."""
     name = project.image(target)
-    if image_id(name):
+    if found or image_id(name):
         return
     check_engine(project)
     words = project.which or f" {target}"
@@ -300,10 +314,9 @@ def need_container(project: Project, program: str = "", *, root: bool = False) -
     Raises:
         StopError: it does not run, or cannot execute the program.
     """
-    keep_apart(project)
-    found = container(project)
+    found = keep_apart_and_ask(project, lambda: container(project))
     if found:
-        warn_of_age(project, found, refuse_program(project, found, program, root=root))
+        warn_of_age(project, found, partial(refuse_program, project, found, program, root=root))
         return
     need_image(project, "dev")
     check_engine(project)
@@ -374,25 +387,26 @@ def refuse_program(project: Project, found: str, program: str, *, root: bool) ->
     return status
 
 
-def newer_than(project: Project, found: str, status: int | None = None) -> str:
+def newer_than(project: Project, found: str, look: Callable[[], int] | None = None) -> str:
     """What was made after a running container was started: image, lock, or "" for neither.
 
-    `status` is what `look_inside` has said already.
+    `look` gives what `look_inside` says, and may raise. All three questions are asked at once.
     """
-    used = ask_engine("inspect", "--format", "{{.Image}}", found).stdout.strip()
-    built = image_id(project.image("dev"))
+    asked = beside(lambda: ask_engine("inspect", "--format", "{{.Image}}", found))
+    known = beside(lambda: image_id(project.image("dev")))
+    status = look() if look else look_inside(found)
+    used, built = asked().stdout.strip(), known()
     if built and used and built != used:
         return "image"
-    status = look_inside(found) if status is None else status
     return "lock" if status == LOCKS_DIFFER_STATUS else ""
 
 
-def warn_of_age(project: Project, found: str, status: int) -> None:
+def warn_of_age(project: Project, found: str, look: Callable[[], int]) -> None:
     """Say in one line that the running container lacks what was built or locked after its start.
 
-    `status` is what `look_inside` has said.
+    `look` gives what `look_inside` says, and may raise.
     """
-    newer, up = newer_than(project, found, status), f"{me()} up{project.which}"
+    newer, up = newer_than(project, found, look), f"{me()} up{project.which}"
     if newer == "image":
         show(f"The dev container is older than its image. To replace it, run: {up}")
     elif newer == "lock":

@@ -21,6 +21,8 @@ from .compose import (
     check_engine,
     compose_program,
     container,
+    image_id,
+    keep_apart_and_ask,
     need_container,
     need_image,
     show,
@@ -196,9 +198,9 @@ def write_files(project: Project, *, quiet: bool = False) -> None:
 
 def before_start(project: Project, target: str, *, quiet: bool = False) -> None:
     """What is true of every container before it starts."""
-    keep_apart(project)
+    found = keep_apart_and_ask(project, lambda: image_id(project.image(target)))
     check_ids(project)
-    need_image(project, target)
+    need_image(project, target, found)
     if not project.workspace:  # `workspaces.enter` has, and no docker-amd64 is in its code
         write_files(project, quiet=quiet)
     make_folders(project)
