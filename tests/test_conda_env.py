@@ -824,6 +824,31 @@ def test_what_the_project_requires_is_locked_beside_condas_packages(
     assert "The project asks for numpy>2, but conda has numpy 1.26.4" in env.refused("pip-lock")
 
 
+def test_an_address_of_the_project_that_cannot_be_had_stops_itself_and_not_the_pip_lock(
+    project: Dependencies, prefix: Venv, env: Said, tmp_path: Path
+) -> None:
+    gone = (tmp_path / "gone").as_uri()
+    sources = f'[tool.uv.sources]\nlost = {{ git = "{gone}" }}\n'
+    require(project, "plots", "lost", f"away @ git+{gone}", uv=sources)
+    said = env("pip-lock")
+    for name, address in (("lost", gone), ("away", f"git+{gone}")):
+        assert f"{name} is left out, as {address} cannot be had: " in said
+    lines = [line.split(" ")[0] for line in conda_pip.requirements(project.read("pip.lock"))]
+    assert lines == ["colours==3.0", "plots==1.0"]
+    assert not env("check")
+    assert "lost is left out" in env("pip-lock")  # it is tried again
+    # What the lock has already is not robbed of it by a network that fails.
+    commit = f"lost @ git+{gone}@{'a' * 40}"
+    project.write("pip.lock", f"{project.read('pip.lock')}{commit}\n")
+    assert "No versions" in env.refused("pip-lock", "--upgrade", "plots")
+    assert commit in project.read("pip.lock")
+    (project.folder / "pip.lock").unlink()
+    # Another reason stays the reason.
+    prefix.offer("modern", "4.0", ["numpy>=2"])
+    require(project, "modern", "lost", uv=sources)
+    assert "modern" in env.refused("pip-lock")
+
+
 def test_pip_lock_versions_stay_until_they_are_freed(
     project: Dependencies, prefix: Venv, env: Said
 ) -> None:

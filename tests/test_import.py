@@ -17,10 +17,11 @@ import conda_intake
 import import_files
 from host import images, imports, pip_packages
 from host.project import Project, StopError, read_project
-from import_files import Line, edited, pin_at_fault, reason_in, those_that_can_be_had
+from import_files import Line, edited, pin_at_fault, those_that_can_be_had
 from intake.found import Wanted
 from tests.conftest import ROOT, Generate
 from tests.support.wheels import make_wheel
+from uv_project import reason_in
 
 if sys.version_info >= (3, 11):
     import tomllib

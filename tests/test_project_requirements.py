@@ -601,6 +601,42 @@ def test_an_address_that_cannot_be_had_stops_itself_and_not_the_lock(
 
 
 @pytest.mark.usefixtures("wheels")
+@pytest.mark.parametrize("option", [[], ["--image"]], ids=["project", "image"])
+def test_an_address_that_cannot_be_had_does_not_stop_an_add_before_the_first_lock(
+    code: Path,
+    run: Run,
+    option: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("UV_OFFLINE")
+    monkeypatch.setenv("UV_NO_INDEX", "1")
+    text = f"""\
+        [project]
+        name = "x"
+        version = "0"
+        dependencies = ["early", "gone"]
+        [tool.uv.sources]
+        gone = {{ git = "file://{code.parent / "gone"}" }}
+    """
+    put(code, {"pyproject.toml": text})
+    assert run("add", *option, "late") == 0
+    assert capsys.readouterr().err.count("gone is left out, as ") == 1
+    lock = (dependencies(code) / "uv.lock").read_text()
+    assert 'name = "late"' in lock
+    assert "gone" not in lock
+    # Nor does one that came after the lock. What was left out stays so.
+    more = text.replace('"gone"', '"gone", "new"').replace("gone =", "new =")
+    put(code, {"pyproject.toml": f"{more}    gone = {{ git = 'file://{code.parent}/gone' }}\n"})
+    assert run("add", *option, "late") == 0
+    said = capsys.readouterr().err
+    assert "new is left out, as " in said
+    lock = (dependencies(code) / "uv.lock").read_text()
+    assert "gone" not in lock
+    assert "new" not in lock
+
+
+@pytest.mark.usefixtures("wheels")
 def test_a_conflict_with_an_address_is_not_solved_by_leaving_it_out(
     code: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -35,12 +35,15 @@ from conda_lock import (
 from conda_solve import execute
 from intake.names import PYPI_NAMES, is_python, pip_name
 from intake.text import FileError, without_secret
-from uv_project import NAME, project_tables, uv_tables
+from uv_project import NAME, addresses, project_tables, unreachable, uv_tables
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterable, Sequence
+    from collections.abc import Set as AbstractSet
 
 VENV = Path("/opt/venv")
+LEFT_OUT = "# left out, since its address cannot be had:"  # in a pip lock, before a name
 
 
 def pip_lines(files: dict[str, Environment], name: str) -> list[str]:
@@ -153,7 +156,8 @@ def pip_lock_verb(folder: Path, arguments: Sequence[str]) -> None:
     if not runtime:
         raise CondaError(f"{VENV} has no packages of conda, so nothing can be made to fit them.")
     for name in wanted:
-        if upgrade is None and not pip_stale(folder, name, files):
+        tries = LEFT_OUT in (conda_file.load(folder / name) if (folder / name).exists() else "")
+        if upgrade is None and not tries and not pip_stale(folder, name, files):
             say(f"{name} is up to date.")
         elif name == PIP_LOCK:
             write_pip_lock(folder, name, files, versions=runtime, upgrade=upgrade)
@@ -206,7 +210,6 @@ def write_pip_lock(
         own = [line for line in lines if line not in of_project]
         asked = [*own, *extras_of(lines), *given]
         (work / "pip.txt").write_text("".join(f"{line}\n" for line in asked), encoding="utf-8")
-        indexes = write_project(work, folder, of_project, kept.keys())
         out = work / name
         if (folder / name).exists():  # its versions are preferred
             out.write_bytes((folder / name).read_bytes())
@@ -218,7 +221,8 @@ def write_pip_lock(
             command += ["--no-emit-package", each]
         if upgrade is not None:
             command += [f"--upgrade-package={each}" for each in upgrade] or ["--upgrade"]
-        done = execute(command, dict(os.environ), work)
+        had = {pip_name(line) for line in pinned(folder / name)[1]}
+        done, indexes, missing = compiled(command, work, folder, of_project, kept.keys(), had=had)
         if done.returncode:
             say(without_secret(done.stderr.strip().replace(f"file://{work}/index", "conda")))
             why = "No versions of PyPI's packages fit the pip part"
@@ -230,10 +234,55 @@ def write_pip_lock(
     about = (
         f"# The packages of PyPI that go with {CONDA_LOCK}, as ./template.sh lock found them.\n"
         f"# input: {pip_input(folder, name, files)}\n"
+        + "".join(f"{LEFT_OUT} {each}\n" for each in missing)
         + "".join(f"--extra-index-url {url}\n" for url in indexes)
     )
     conda_file.save(folder / name, about + text)
     say(f"{name}: {len(requirements(text))} packages.")
+
+
+def compiled(
+    command: list[str],
+    work: Path,
+    folder: Path,
+    lines: list[str],
+    kept: AbstractSet[str],
+    *,
+    had: AbstractSet[str],
+) -> tuple[subprocess.CompletedProcess[str], list[str], list[str]]:
+    """Let uv lock what the project requires, without what it has from addresses that are gone.
+
+    Says what is left out. A package that the lock has from an address stays: a network that fails
+    robs no lock; `had` are such packages. The other arguments are uv's command, and those of
+    `write_project`.
+
+    Returns:
+        What uv said, the addresses of the indexes, and the names of what is left out.
+    """
+    indexes: list[str] = []
+
+    def lock(names: AbstractSet[str] = frozenset()) -> subprocess.CompletedProcess[str]:
+        some = [line for line in lines if pip_name(line) not in names]
+        indexes[:] = write_project(work, folder, some, kept)
+        return execute(command, dict(os.environ), work)
+
+    def said(names: AbstractSet[str]) -> str:
+        done = lock(names)
+        return done.stderr if done.returncode else ""
+
+    done = lock()
+    sources = project_file(folder).get("tool", {}).get("uv", {}).get("sources", {})
+    found = {name: url for name, url in addresses(lines, sources).items() if name not in had}
+    if not done.returncode or not found:
+        return done, indexes, []
+    missing = unreachable(found.keys(), said)
+    if not missing:  # there is another reason, which uv tells where nothing is gone
+        alone = lock(found.keys())
+        return (alone if alone.returncode else done), indexes, []
+    for name, why in missing.items():
+        where = without_secret(found[name])
+        say(f"{name} is left out, as {where} cannot be had: {why}. The next lock tries it again.")
+    return lock(missing.keys()), indexes, [*missing]
 
 
 def write_project(work: Path, folder: Path, lines: list[str], kept: Iterable[str]) -> list[str]:

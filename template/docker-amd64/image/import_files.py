@@ -33,8 +33,9 @@ from intake import reader, record
 from intake.discovery import discover
 from intake.found import CONSTRAINT, FIND_LINKS, INDEX, PIP, Wanted, left_out, settled
 from intake.names import pip_name
-from intake.text import FileError, exit_status, say, without_secret
+from intake.text import FileError, exit_status, say
 from project_backend import IMPORTED
+from uv_project import reason_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -55,7 +56,6 @@ BUILT = (MAIN_LIST, DEV_LIST)
 # What a setup.py imports and declares nowhere, by the name of the module:
 # https://docs.astral.sh/uv/concepts/projects/config/#augmenting-build-dependencies
 BUILD_MODULES = {**IMPORTED, "torch": "torch"}
-MOST_LETTERS = 300  # of a reason
 
 
 class Line(NamedTuple):
@@ -195,20 +195,6 @@ def edited(
 
 
 # --- what cannot be had ---------------------------------------------------------------------------
-
-
-def reason_in(said: str) -> str:
-    """Why uv could not lock, in one clause: what no version fits, or the first and last cause."""
-    if because := re.search(r"(?s)\bBecause (.*)", said):
-        text = because[1].partition(", we can conclude that")[0]
-    else:
-        error = re.split(r"(?m)^\s*hint:", said.partition("error: ")[2])[0]
-        lines = [line.strip() for line in error.splitlines()]
-        lines = [line for line in lines if line and not line.startswith("---")]
-        causes = [re.sub(r"^(cause|Caused by|fatal): ", "", line) for line in lines]
-        text = ": ".join(dict.fromkeys([*causes[:1], *causes[-1:]]))
-    text = without_secret(" ".join(text.split())).rstrip(".")
-    return f"{text[:MOST_LETTERS]}..." if len(text) > MOST_LETTERS else text
 
 
 class Lock:

@@ -193,7 +193,9 @@ def read(code: Path, dependencies: Path, options: argparse.Namespace) -> list[st
         decided=versions.of if "torch" in versions.of else (),
         counts_more=read_toml(dependencies / "pyproject.toml"),
     )
-    if options.verb == "lock":
+    if options.verb == "lock" or (
+        options.verb == "add" and project_unreachable.has_new(dependencies, unreachable)
+    ):
         project_unreachable.leave_out(dependencies, main_file(code))
     else:
         project_unreachable.leave_out_again(dependencies, unreachable)

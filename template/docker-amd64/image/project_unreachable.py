@@ -1,7 +1,8 @@
 """Leaves out what the project itself requires from an address that cannot be had.
 
 A git repository that is gone, or a wheel that was deleted, stops itself and not the lock.
-files.json has what is left out: `read` and `add` leave it out again, `lock` tries it again.
+files.json has what is left out: `read` and `add` leave it out again, `lock` tries it again, and
+`add` tries what is new.
 """
 
 from __future__ import annotations
@@ -15,16 +16,15 @@ import tomlkit
 
 from import_files import PYPROJECT, Lock
 from intake.text import say
-from project_declared import names_in, read_toml, requirement
+from project_declared import names_in, read_toml
 from project_metadata import uv_sources
 from project_requirements import FILE, RECORD
+from uv_project import ADDRESSES, addresses, unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
 KEY = "unreachable"  # of files.json
-ADDRESSES = ("git", "url")
-CONFLICT = "Because"  # how uv begins, where versions do not fit together
 
 
 def name_in(line: str) -> str:
@@ -39,25 +39,14 @@ def lists_of(document: Any) -> Iterator[Any]:
     yield from project.get("optional-dependencies", {}).values()
 
 
-def addresses(dependencies: Path) -> dict[str, str]:
-    """The packages that the project has from addresses, by name.
+def from_addresses(dependencies: Path) -> dict[str, str]:
+    """The packages that the project has from addresses: name to address.
 
     Raises:
         MetadataError: dependencies/project/pyproject.toml cannot be read.
     """
     toml = read_toml(dependencies / FILE)
-    sources = uv_sources(toml)
-    found = {}
-    for line in (one for lines in lists_of(toml) for one in lines):
-        parsed, name = requirement(line), name_in(line)
-        entries = sources.get(name, [])
-        for entry in entries if isinstance(entries, list) else [entries]:
-            for key in ADDRESSES:
-                if key in entry:
-                    found[name] = str(entry[key])
-        if parsed and parsed.url:
-            found[name] = parsed.url
-    return found
+    return addresses((one for lines in lists_of(toml) for one in lines), uv_sources(toml))
 
 
 def without(text: str, names: Collection[str]) -> str:
@@ -101,10 +90,33 @@ def leave_out_again(dependencies: Path, before: dict[str, str]) -> None:
     Raises:
         MetadataError: dependencies/project/pyproject.toml cannot be read.
     """
-    now = addresses(dependencies)
+    now = from_addresses(dependencies)
     names = {name: url for name, url in before.items() if now.get(name) == url}
     if names:
         record(dependencies, names)
+
+
+def not_locked(dependencies: Path) -> dict[str, str]:
+    """The packages from addresses that the lock has from none: name to address.
+
+    Raises:
+        MetadataError: a file cannot be read.
+    """
+    locked = {
+        one["name"]
+        for one in read_toml(dependencies / "uv.lock").get("package", [])
+        if one.get("source", {}).keys() & set(ADDRESSES)
+    }
+    return {name: url for name, url in from_addresses(dependencies).items() if name not in locked}
+
+
+def has_new(dependencies: Path, before: dict[str, str]) -> bool:
+    """Whether there is an address that no lock has tried yet; `before` is what was left out.
+
+    Raises:
+        MetadataError: a file cannot be read.
+    """
+    return any(before.get(name) != url for name, url in not_locked(dependencies).items())
 
 
 def leave_out(dependencies: Path, where: str) -> None:
@@ -120,30 +132,19 @@ def leave_out(dependencies: Path, where: str) -> None:
     Raises:
         MetadataError: a file cannot be read.
     """
-    locked = {
-        one["name"]
-        for one in read_toml(dependencies / "uv.lock").get("package", [])
-        if one.get("source", {}).keys() & set(ADDRESSES)
-    }
-    found = {name: url for name, url in addresses(dependencies).items() if name not in locked}
+    found = not_locked(dependencies)
     if not found:
         return
     whole = (dependencies / FILE).read_text(encoding="utf-8")
     root = (dependencies / PYPROJECT).read_text(encoding="utf-8")
-    missing: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as temporary:
         lock = Lock(dependencies, Path(temporary))
 
-        def fails(names: Collection[str]) -> str:
+        def said(names: Collection[str]) -> str:
             (lock.folder / FILE).write_text(without(whole, names), encoding="utf-8")
-            return lock.fails(root)
+            return lock.said if lock.fails(root) else ""
 
-        if not fails(()) or fails(found):
-            return  # all can be had, or there is another reason
-        for name in found:
-            why = fails(found.keys() - {name})
-            if why and CONFLICT not in lock.said:
-                missing[name] = why
+        missing = unreachable(found.keys(), said)
     if missing:
         record(dependencies, {name: found[name] for name in missing})
     for name, why in missing.items():

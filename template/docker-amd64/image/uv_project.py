@@ -1,14 +1,22 @@
-"""The text of a pyproject.toml that lists requirements for uv, with their sources and indexes."""
+"""What uv reads and says: a pyproject.toml with requirements, and why it could not lock them."""
 
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
+from intake.names import pip_name
+from intake.text import without_secret
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
 NAME = "project-requirements"
+ADDRESSES = ("git", "url")  # kinds of sources that may be gone
+CONFLICT = "Because"  # how uv begins, where versions do not fit together
+MOST_LETTERS = 300  # of a reason
 
 
 def toml_value(value: object) -> str:
@@ -58,3 +66,56 @@ def uv_tables(
         pairs = "".join(f"{key} = {toml_value(one)}\n" for key, one in sorted(sources.items()))
         parts.append(f"[tool.uv.sources]\n{pairs}")
     return "\n".join(parts)
+
+
+def addresses(lines: Iterable[str], sources: Mapping[str, Any]) -> dict[str, str]:
+    """The packages that come from addresses: name to address.
+
+    Args:
+        lines: requirements.
+        sources: [tool.uv.sources], by normalised names.
+    """
+    found = {}
+    for line in lines:
+        name, url = pip_name(line), line.partition(" @ ")[2]
+        entries = sources.get(name, [])
+        for entry in entries if isinstance(entries, list) else [entries]:
+            for key in ADDRESSES:
+                if key in entry:
+                    found[name] = str(entry[key])
+        if url:
+            found[name] = url.partition(" ;")[0].strip()
+    return found
+
+
+def reason_in(said: str) -> str:
+    """Why uv could not lock, in one clause: what no version fits, or the first and last cause."""
+    if because := re.search(r"(?s)\bBecause (.*)", said):
+        text = because[1].partition(", we can conclude that")[0]
+    else:
+        error = re.split(r"(?m)^\s*hint:", said.partition("error: ")[2])[0]
+        lines = [line.strip() for line in error.splitlines()]
+        lines = [line for line in lines if line and not line.startswith("---")]
+        causes = [re.sub(r"^(cause|Caused by|fatal): ", "", line) for line in lines]
+        text = ": ".join(dict.fromkeys([*causes[:1], *causes[-1:]]))
+    text = without_secret(" ".join(text.split())).rstrip(".")
+    return f"{text[:MOST_LETTERS]}..." if len(text) > MOST_LETTERS else text
+
+
+def unreachable(names: AbstractSet[str], said: Callable[[AbstractSet[str]], str]) -> dict[str, str]:
+    """The packages from addresses that cannot be had, with the reasons.
+
+    One that contradicts other packages is not among them.
+
+    Args:
+        names: the packages from addresses.
+        said: what uv says where it cannot lock without some of them, "" where it can.
+    """
+    if not names or not said(set()) or said(names):
+        return {}  # all can be had, or there is another reason
+    tried = {name: said(names - {name}) for name in sorted(names)}
+    return {
+        name: reason_in(why) or "uv cannot lock it"
+        for name, why in tried.items()
+        if why and CONFLICT not in why
+    }
