@@ -247,6 +247,7 @@ def test_what_a_project_declares_is_written_for_uv(code: Path, run: Run, case: s
 
 
 @pytest.mark.usefixtures("_without_uv")
+@pytest.mark.usefixtures("wheels")
 @pytest.mark.parametrize(
     ("case", "words"),
     [
@@ -404,6 +405,9 @@ def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         make_wheel(folder, name, "0.6.1")
     monkeypatch.setenv("UV_FIND_LINKS", str(folder))
     monkeypatch.setenv("UV_OFFLINE", "1")
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv-cache"))
+    (tmp_path / "index").mkdir()
+    monkeypatch.setenv("UV_DEFAULT_INDEX", (tmp_path / "index").as_uri())
     return folder
 
 
@@ -567,7 +571,6 @@ def test_an_address_that_cannot_be_had_stops_itself_and_not_the_lock(
     code: Path, run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("UV_OFFLINE")
-    monkeypatch.setenv("UV_NO_INDEX", "1")
     here, gone = code.parent / "here", code.parent / "gone"
     put(here, {"pyproject.toml": '[project]\nname = "here"\nversion = "1"\n'})
     commit(here)
@@ -610,7 +613,6 @@ def test_an_address_that_cannot_be_had_does_not_stop_an_add_before_the_first_loc
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("UV_OFFLINE")
-    monkeypatch.setenv("UV_NO_INDEX", "1")
     text = f"""\
         [project]
         name = "x"
@@ -641,7 +643,6 @@ def test_a_conflict_with_an_address_is_not_solved_by_leaving_it_out(
     code: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("UV_OFFLINE")
-    monkeypatch.setenv("UV_NO_INDEX", "1")
     here = code.parent / "here"
     head = '[project]\nname = "{}"\nversion = "1"\ndependencies = {}\n'
     put(here, {"pyproject.toml": head.format("here", '["early<2"]')})
