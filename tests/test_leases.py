@@ -69,7 +69,7 @@ def failure_of(call: Callable[[], Any]) -> StopError:
 
 def eventually(holds: Callable[[], bool]) -> None:
     """Wait until something is true."""
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while not holds():
         assert time.monotonic() < until
         time.sleep(0.005)

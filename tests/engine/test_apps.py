@@ -47,7 +47,7 @@ port = 9001
 def get(url: str, data: bytes | None = None) -> Any:
     """What an address answers: its JSON, or the status of a refusal."""
     try:
-        with urllib.request.urlopen(url, data, timeout=10) as answer:  # noqa: S310
+        with urllib.request.urlopen(url, data, timeout=30) as answer:  # noqa: S310
             return json.load(answer)
     except urllib.error.HTTPError as error:
         return error.code
@@ -55,7 +55,7 @@ def get(url: str, data: bytes | None = None) -> Any:
 
 def soon(url: str) -> Any:
     """What an address answers as soon as that is not empty; TensorBoard reads every 5 seconds."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not (found := get(url)) and time.monotonic() < deadline:
         time.sleep(0.2)
     return found

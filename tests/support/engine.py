@@ -38,11 +38,11 @@ def engine_problem() -> str | None:
     """Why no image can be built here, in one sentence; None when one can."""
     for command in ("docker version", "docker buildx version", "docker compose version"):
         try:
-            result = run(*command.split(), timeout=20)
+            result = run(*command.split(), timeout=120)
         except FileNotFoundError:
             return "there is no docker command"
         except subprocess.TimeoutExpired:
-            return f"`{command}` gave no answer within 20 s"
+            return f"`{command}` gave no answer within 120 s"
         if result.returncode:
             return f"`{command}` failed: {result.stderr.strip() or result.stdout.strip()}"
     return None
