@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from host import place
-from host.ask import beside
+from host.ask import in_background
 from host.compose import keep_apart_and_ask
 from host.env_file import read_env
 from host.fill import fill
@@ -165,7 +165,7 @@ def test_the_engine_is_asked_both_questions_at_once(
 
 
 def test_an_error_of_a_question_is_raised_where_its_answer_is_needed() -> None:
-    answer = beside(lambda: 1 // 0)
+    answer = in_background(lambda: 1 // 0)
     with pytest.raises(ZeroDivisionError):
         answer()
 

@@ -143,7 +143,7 @@ def kill_group(pid: int) -> None:
         return
 
 
-def beside(question: Callable[[], T]) -> Callable[[], T]:
+def in_background(question: Callable[[], T]) -> Callable[[], T]:
     """Ask at once, in another thread; what it returns waits for the answer, or raises its error."""
     answers: list[T] = []
     errors: list[BaseException] = []

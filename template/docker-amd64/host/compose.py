@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import IO, TYPE_CHECKING, Callable, Iterator, Mapping, NoReturn, TypeVar
 
-from .ask import beside, capture, read_text
+from .ask import capture, in_background, read_text
 from .engine_words import ask_engine, compose, compose_plugin, engine_command
 from .env_file import set_keys
 from .failures import explain, failed
@@ -256,7 +256,7 @@ def keep_apart_and_ask(project: Project, ask: Callable[[], T]) -> T:
 
     They change where `keep_apart` gives the project another name, and then it is asked again.
     """
-    name, asked = project.settings.get(KEY), beside(ask)
+    name, asked = project.settings.get(KEY), in_background(ask)
     keep_apart(project)
     answer = asked()
     return answer if project.settings.get(KEY) == name else ask()
@@ -392,8 +392,8 @@ def newer_than(project: Project, found: str, look: Callable[[], int] | None = No
 
     `look` gives what `look_inside` says, and may raise. All three questions are asked at once.
     """
-    asked = beside(lambda: ask_engine("inspect", "--format", "{{.Image}}", found))
-    known = beside(lambda: image_id(project.image("dev")))
+    asked = in_background(lambda: ask_engine("inspect", "--format", "{{.Image}}", found))
+    known = in_background(lambda: image_id(project.image("dev")))
     status = look() if look else look_inside(found)
     used, built = asked().stdout.strip(), known()
     if built and used and built != used:
