@@ -156,8 +156,8 @@ def pip_lock_verb(folder: Path, arguments: Sequence[str]) -> None:
     if not runtime:
         raise CondaError(f"{VENV} has no packages of conda, so nothing can be made to fit them.")
     for name in wanted:
-        tries = LEFT_OUT in (conda_file.load(folder / name) if (folder / name).exists() else "")
-        if upgrade is None and not tries and not pip_stale(folder, name, files):
+        keeps = upgrade is None and not has_left_out(folder / name)
+        if keeps and not pip_stale(folder, name, files):
             say(f"{name} is up to date.")
         elif name == PIP_LOCK:
             write_pip_lock(folder, name, files, versions=runtime, upgrade=upgrade)
@@ -165,6 +165,11 @@ def pip_lock_verb(folder: Path, arguments: Sequence[str]) -> None:
             versions, given = pinned(folder / PIP_LOCK)
             versions = {**dev, **versions}
             write_pip_lock(folder, name, files, versions=versions, upgrade=upgrade, given=given)
+
+
+def has_left_out(path: Path) -> bool:
+    """Whether a pip lock lacks what could not be had when it was made."""
+    return path.exists() and LEFT_OUT in conda_file.load(path)
 
 
 def pinned(path: Path) -> tuple[dict[str, str], list[str]]:

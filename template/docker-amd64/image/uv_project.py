@@ -6,7 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from intake.names import pip_name
+from intake.names import REQUIREMENT, pip_name
 from intake.text import without_secret
 
 if TYPE_CHECKING:
@@ -77,14 +77,15 @@ def addresses(lines: Iterable[str], sources: Mapping[str, Any]) -> dict[str, str
     """
     found = {}
     for line in lines:
-        name, url = pip_name(line), line.partition(" @ ")[2]
+        name, parsed = pip_name(line), REQUIREMENT.fullmatch(line.strip())
         entries = sources.get(name, [])
         for entry in entries if isinstance(entries, list) else [entries]:
             for key in ADDRESSES:
                 if key in entry:
                     found[name] = str(entry[key])
-        if url:
-            found[name] = url.partition(" ;")[0].strip()
+        rest = (parsed["rest"] or "") if parsed else ""
+        if rest.startswith("@"):
+            found[name] = rest[1:].split()[0]  # a marker may follow
     return found
 
 
