@@ -162,6 +162,18 @@ def test_the_shim_of_a_version_manager_is_started_once(project: Path, tmp_path: 
     assert log.read_text() == "\n"
 
 
+def test_a_python_that_needs_its_wrapper_is_started_by_it(project: Path, tmp_path: Path) -> None:
+    path, own = path_without_python(tmp_path / "bin"), tmp_path / "own"
+    own.write_text("#!/bin/sh\nexit 127\n")  # such as one that misses a library
+    own.chmod(0o755)
+    asked = f'[ "$1" != -ISc ] || {{ echo "{own}"; exit; }}'
+    Path(path, "python3").write_text(f'#!/bin/sh\n{asked}\nexec "{sys.executable}" "$@"\n')
+    Path(path, "python3").chmod(0o755)
+    script = project / "docker-amd64/template.sh"
+    done = run(script, "help", "--names", cwd=tmp_path, env={"PATH": path})
+    assert done.stdout.split()[:2] == ["build", "up"], done.stderr
+
+
 def test_the_manual_has_the_days_work_first_and_only_what_the_project_has(project: Path) -> None:
     text = verb(project).stdout
     assert text.index("  build ") < text.index("  up ") < text.index("  update ")

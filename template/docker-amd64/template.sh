@@ -48,8 +48,12 @@ cd -- "$here"
 for PATH in "$kept" "$all"; do
     for python in python3 python python3.14 python3.13 python3.12 python3.11 python3.10 python3.9 python3.8; do
         own=$("$python" -ISc 'import sys; print(sys.executable if sys.version_info >= (3, 8) else "")' 2>/dev/null) || continue
-        # By its own path: a shim, such as pyenv's, looks for it anew each time, for a third of a second.
-        if [ -x "$own" ]; then exec "$own" -B -m host "$@"; fi # -B: nothing is written beside these files
+        if [ -n "$own" ]; then
+            # By its own path: a shim, such as pyenv's, looks for it anew each time, for a third of a second. Another
+            # wrapper may set what Python needs to start.
+            if [ "$(command -v "$python")" != "$own" ] && ! "$own" -ISc '' >/dev/null 2>&1; then own=$python; fi
+            exec "$own" -B -m host "$@" # -B: nothing is written beside these files
+        fi
     done
 done
 
