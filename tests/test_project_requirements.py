@@ -246,8 +246,7 @@ def test_what_a_project_declares_is_written_for_uv(code: Path, run: Run, case: s
     assert (dependencies(code) / "project/pyproject.toml").stat().st_mtime_ns == before
 
 
-@pytest.mark.usefixtures("_without_uv")
-@pytest.mark.usefixtures("wheels")
+@pytest.mark.usefixtures("_without_uv", "wheels")
 @pytest.mark.parametrize(
     ("case", "words"),
     [
