@@ -335,6 +335,17 @@ def test_neither_image_gives_anything_away(small: Project, service: str) -> None
 # --- PyTorch -------------------------------------------------------------------------------------
 
 
+def test_packages_that_are_installed_anew_leave_the_layers_of_the_image_as_they_are(
+    small: Project,
+) -> None:
+    # As after an update of the template; the image, and what was pushed of it, stays.
+    with (small.docker / "image/bytecode.py").open("a") as file:
+        file.write("# The next version of the template.\n")
+    built = stages_built(small.build("runtime"))
+    assert {"builder", "deps-heavy", "deps-conda"} <= built
+    assert not {"base", "publish", "runtime"} & built
+
+
 @pytest.fixture(scope="module")
 def torch_cpu(project: MakeProject, conda_channels: CondaChannels) -> Project:
     """A project with PyTorch for the CPU, the real one, as conda packages."""

@@ -24,13 +24,17 @@ download() {
 }
 
 conda_part() {
-    local verb=create
+    local verb=create site
     has_packages "$1" || return 0
     if [[ -d /opt/venv/conda-meta ]]; then verb=install; fi
     micromamba $verb --yes --prefix /opt/venv --file "$1"
+    # Nothing says when, neither the history nor, by the times of its sources, bytecode: what has the same packages is the same
+    # layer, and apt's packages above it stay in the cache.
+    sed -i 's/^==> .* <==$/==> 1980-01-01 00:00:00 <==/' /opt/venv/conda-meta/history
     if [[ $verb == create ]]; then
-        cp /opt/container/container_tuning.py /opt/container/missing_library.py /opt/container/project.pth \
-            "$(/opt/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+        site=$(/opt/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+        cp /opt/container/container_tuning.py /opt/container/missing_library.py /opt/container/project.pth "$site"
+        touch --date='1980-01-01 UTC' "$site"/{container_tuning,missing_library}.py
     fi
 }
 
