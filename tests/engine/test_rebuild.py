@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import re
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -60,7 +62,8 @@ def test_a_package_of_apt_rebuilds_no_environment_and_from_runtime_to_dev_only_d
 ) -> None:
     for name, program in (("runtime", "file"), ("dev", "tree")):
         with (torch_project.docker / f"dependencies/apt-{name}.txt").open("a") as file:
-            file.write(f"{program}  # to look around\r\n")
+            # No other run on this engine had this file.
+            file.write(f"{program}  # to look around, {time.time_ns()}\r\n")
     assert stages_built(torch_project.build("runtime")) == {"base", "publish", "runtime"}
     assert stages_built(torch_project.build("dev")) == {"dev"}
     for service, program in (("runtime", "file"), ("dev", "file"), ("dev", "tree")):
@@ -71,7 +74,9 @@ def test_a_package_of_apt_rebuilds_no_environment_and_from_runtime_to_dev_only_d
 @pytest.mark.usefixtures("same_files_again")
 def test_another_person_rebuilds_only_the_last_layer(torch_project: Project) -> None:
     layers = {service: history(torch_project.image(service)) for service in ("runtime", "dev")}
-    torch_project.set_env(USRID="4321", GRPID="4321", USR="someone")
+    # No other run on this engine had this number.
+    number = str(random.randrange(20_000, 60_000))
+    torch_project.set_env(USRID=number, GRPID=number, USR="someone")
     log = torch_project.build()
     assert stages_built(log) == {"runtime", "dev"}
     for service, before in layers.items():
@@ -82,6 +87,27 @@ def test_another_person_rebuilds_only_the_last_layer(torch_project: Project) -> 
 def history(image: str) -> list[str]:
     inspect = ["docker", "image", "inspect", "--format", "{{join .RootFS.Layers `\n`}}", image]
     return run(*inspect).stdout.splitlines()
+
+
+def test_packages_that_are_installed_anew_leave_the_layers_of_the_image_as_they_are(
+    torch_project: Project,
+) -> None:
+    # As after an update of the template; the image, and what was pushed of it, stays.
+    with (torch_project.docker / "image/bytecode.py").open("a") as file:
+        file.write("# The next version of the template.\n")
+    built = stages_built(torch_project.build("runtime"))
+    assert {"builder", "deps-torch", "deps-heavy", "wheels"} <= built
+    assert not {"base", "publish", "runtime"} & built
+
+
+def test_python_compiles_nothing_at_its_start(torch_project: Project) -> None:
+    # Nobody can write bytecode into the image, so it would do so at each start.
+    compiled = (
+        "import asyncio, logging, os, sys, torch\n"
+        "cached = [getattr(module, '__cached__', None) for module in [*sys.modules.values()]]\n"
+        "print([file for file in cached if isinstance(file, str) and not os.path.exists(file)])"
+    )
+    assert torch_project.ok("run", "python", "-c", compiled) == "[]\n"
 
 
 def test_large_files_of_the_project_never_enter_the_build_context(torch_project: Project) -> None:
