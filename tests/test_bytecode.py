@@ -34,12 +34,13 @@ def compiled(file: Path) -> Path:
     return Path(importlib.util.cache_from_source(str(file)))
 
 
-def compile_all(site: Path, *, compiler: str = sys.executable) -> None:
-    """As install-wheels.sh calls it."""
+def compile_all(site: Path, *, compiler: str = sys.executable, cache: bool = True) -> None:
+    """As install-wheels.sh calls it; without a cache, as the Dockerfile does."""
     files = "\0".join(map(str, [*site.rglob("*.py"), site / "a\nb.py"]))
     code = f"import sys; sys.executable = {compiler!r}; sys.argv = sys.argv[1:]; import runpy; "
     code += "runpy.run_path(sys.argv[0], run_name='__main__')"
-    words = (sys.executable, "-I", "-S", "-c", code, str(SCRIPT), str(site.parents[2] / "cache"))
+    words = [sys.executable, "-I", "-S", "-c", code, str(SCRIPT)]
+    words += [str(site.parents[2] / "cache")] if cache else ["--no-cache", *files.split("\0")]
     done = subprocess.run(
         words, input=files, text=True, capture_output=True, check=False, umask=0o002
     )
@@ -71,6 +72,16 @@ def test_what_was_compiled_once_is_not_compiled_again(site: Path) -> None:
     (site / "herd/__init__.py").write_text("size = 8\n")
     os.utime(site / "herd/__init__.py", (TIME, TIME))
     assert answer(site).startswith("one 7 ")
+
+
+def test_without_a_cache_all_is_compiled_and_names_no_time_of_today(site: Path) -> None:
+    compile_all(site, cache=False)
+    first = compiled(site / "alone.py").read_bytes()
+    (site / "alone.py").touch()
+    compile_all(site, cache=False)
+    assert compiled(site / "alone.py").read_bytes() == first
+    assert answer(site).startswith("one 7 ")
+    assert [one.name for one in site.parents[2].iterdir()] == ["lib"]
 
 
 def test_another_content_or_a_damaged_cache_is_compiled(site: Path) -> None:

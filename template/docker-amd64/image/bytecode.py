@@ -1,9 +1,11 @@
 """Bytecode for the modules that a stage has installed, of which nothing is imported.
 
     find FOLDER -name '*.py' -print0 | bytecode.py CACHE
+    bytecode.py --no-cache FILE...
 
 To compile all of PyTorch takes half a minute. So the bytecode of a package is kept in CACHE, by the
-place and the content of its files: the next project that installs it compiles nothing.
+place and the content of its files: the next project that installs it compiles nothing. It names no
+time of this installation, so that the same packages are the same layer.
 """
 
 from __future__ import annotations
@@ -77,28 +79,32 @@ def keep(kept: Path, files: list[Path]) -> None:
         print(f"Bytecode is not kept: {error}", file=sys.stderr)
 
 
-def main(cache: str, files: list[Path]) -> None:
-    """Restore what the cache has, and compile and keep the rest.
+def main(cache: str | None, files: list[Path]) -> None:
+    """Restore what the cache has, if there is one, and compile and keep the rest.
 
     Bytecode that a package brings is removed: it need not be that of its source.
     """
-    missing: dict[Path, list[Path]] = {}
+    missing: list[tuple[Path | None, list[Path]]] = []
     for group in packages(files).values():
         for file in group:
             os.utime(str(file), (TIME, TIME))
             if bytecode(file).exists():
                 bytecode(file).unlink()
-        kept = Path(cache, f"{digest(group)}.zip")
-        if not restore(kept, group):
-            missing[kept] = group
-    sources = b"".join(os.fsencode(f"{file}\n") for group in missing.values() for file in group)
+        kept = Path(cache, f"{digest(group)}.zip") if cache else None
+        if kept is None or not restore(kept, group):
+            missing.append((kept, group))
+    sources = b"".join(os.fsencode(f"{file}\n") for _, group in missing for file in group)
     if sources:
         # Some packages have files that are not Python 3: they are no error.
         subprocess.run(COMPILE, input=sources, check=False)
-    for kept, group in missing.items():
-        keep(kept, group)
+    for kept, group in missing:
+        if kept is not None:
+            keep(kept, group)
 
 
 if __name__ == "__main__":
-    names = os.fsdecode(sys.stdin.buffer.read()).split("\0")
-    main(sys.argv[1], [Path(name) for name in names if name and name.isprintable()])
+    if sys.argv[1] == "--no-cache":
+        cache, names = None, sys.argv[2:]
+    else:
+        cache, names = sys.argv[1], os.fsdecode(sys.stdin.buffer.read()).split("\0")
+    main(cache, [Path(name) for name in names if name and name.isprintable()])
