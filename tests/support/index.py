@@ -97,6 +97,7 @@ class PackageIndex:
         self.torch_wheel = torch_wheel
         self.python_archive = python_archive
         self.log = Traffic()
+        self.passed_on: set[str] = set()  # names whose page was the outside's
         self._folder = folder
         self._largest = largest
         self._upstream = upstream_index()
@@ -200,6 +201,7 @@ class PackageIndex:
             if file["filename"].endswith(".whl"):
                 # As the public index does; a mirror may not, and uv would fetch whole wheels.
                 file["core-metadata"] = True
+        self.passed_on.add(name)
         return files
 
     def file(self, key: str, name: str) -> Path:
@@ -265,8 +267,17 @@ class SharedIndex(PackageIndex):
         requires: Iterable[str] = (),
         files: dict[str, str] | None = None,
     ) -> None:
-        """Offer a wheel to all test processes."""
-        self._ask("add", [name, version, list(requires), files])
+        """Offer a wheel to all test processes.
+
+        Raises:
+            ValueError: some of them may have the package of this name from outside.
+        """
+        try:
+            self._ask("add", [name, version, list(requires), files])
+        except urllib.error.HTTPError as error:
+            if error.code != HTTPStatus.CONFLICT:
+                raise
+            raise ValueError(f"{name} was passed on from outside: take another name") from error
 
     @contextlib.contextmanager
     def recording(self) -> Iterator[Traffic]:
@@ -341,7 +352,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if self.path == "/control/add":
+        if self.path == "/control/add" and canonicalize_name(body[0]) in self.content.passed_on:
+            self._send_head(HTTPStatus.CONFLICT, 0)
+        elif self.path == "/control/add":
             self.content.add(*body)
             self._send_control(None)
         else:
