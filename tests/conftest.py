@@ -20,6 +20,7 @@ import yaml
 from copier import run_copy
 from copier._main import Worker
 from copier._user_data import AnswersMap
+from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadFileScheduling
 
 from host.place import compose_project_name
@@ -38,6 +39,10 @@ SNAPSHOT_TAG = "v999.0.0"
 for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
     os.environ.pop(name, None)
 
+
+# How long an example takes says how busy the machine is. Tests that suppress more keep these.
+settings.register_profile("hearth", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("hearth")
 
 InGit = Callable[[Path], None]
 

@@ -484,7 +484,8 @@ CONDA_PARTS = {
     "ffmpeg": ("  # Yours:", "  # Yours:\n  - ffmpeg"),
 }
 FEW = settings(
-    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=20,
+    suppress_health_check=[*settings().suppress_health_check, HealthCheck.function_scoped_fixture],
 )
 
 

@@ -167,7 +167,7 @@ def test_every_text_is_read_back_from_yaml() -> None:
         assert read == {**value, "note": text}
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.recursive(
         st.text(max_size=12) | st.booleans() | st.integers(),
@@ -181,7 +181,7 @@ def test_any_value_is_read_back_from_yaml(value: Any) -> None:
     assert yaml.safe_load(shown) == {"value": value, "inline": inline, "note": value}
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.text(st.characters(codec="utf-8")))
 def test_a_text_of_several_lines_is_read_back(text: str) -> None:
     assert yaml.safe_load(yaml_text({"run": Lines(text), "next": 1})) == {"run": text, "next": 1}

@@ -228,7 +228,7 @@ words_ = st.text(st.characters(exclude_characters="\0"), max_size=12) | st.sampl
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(words=st.lists(words_, max_size=6))
 def test_any_words_are_a_request_or_are_refused(
     tmp_path_factory: pytest.TempPathFactory, words: list[str]

@@ -74,7 +74,6 @@ def written(value: Any, line_end: str) -> str:
     return str(value)
 
 
-@settings(deadline=None)
 @given(content=tables, line_end=st.sampled_from(["\n", "\r\n"]))
 def test_what_can_be_written_is_read_as_pythons_own_reader_reads_it(
     content: dict[str, dict[str, Any]], line_end: str
@@ -163,7 +162,7 @@ PARTS = (
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(parts=st.lists(st.sampled_from(PARTS), max_size=14) | st.lists(st.text(), max_size=3))
 def test_what_pythons_own_reader_refuses_or_reads_otherwise_is_refused(parts: list[str]) -> None:
     text = "".join(parts)
@@ -505,7 +504,7 @@ def test_the_table_of_a_cluster_that_was_not_chosen_says_how_to_choose_it(read: 
     assert stop.command.endswith("update --data 'clusters=[slurm, runai]'")
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     table=st.sampled_from([*KEYS, "slurm"]),
     key=st.sampled_from([*OF_SLURM, *(key for keys in KEYS.values() for key in keys), "X"]),

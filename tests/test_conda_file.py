@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import conda_file
@@ -167,7 +167,6 @@ def files(draw: st.DrawFn) -> str:
     return newline.join([*lines, "", "# the end", ""])
 
 
-@settings(deadline=None)
 @given(files(), WORD, st.booleans())
 def test_every_other_line_stays_whatever_is_added_and_removed(
     before: str, name: str, pip: bool
@@ -186,7 +185,6 @@ def test_every_other_line_stays_whatever_is_added_and_removed(
     assert of(name) not in map(of, gone.pip if pip else gone.conda)
 
 
-@settings(deadline=None)
 @given(st.one_of(st.sampled_from(NASTY), st.text(max_size=80)), WORD, st.booleans())
 def test_a_strange_file_is_edited_rightly_or_refused_in_one_sentence(
     text: str,

@@ -230,7 +230,8 @@ def test_what_is_written_is_what_the_probe_reads(values: list[str]) -> None:
 
 
 @settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=12,
+    suppress_health_check=[*settings().suppress_health_check, HealthCheck.function_scoped_fixture],
 )
 @given(values=st.lists(TEXT, min_size=60, max_size=120))
 @example(values=ODD)
@@ -254,9 +255,8 @@ def is_readable(folder: Path, text: str) -> bool:
 
 @settings(
     max_examples=10,
-    deadline=None,
     phases=[Phase.explicit, Phase.generate],  # to shrink would take a Compose for every step
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[*settings().suppress_health_check, HealthCheck.function_scoped_fixture],
 )
 @given(values=st.lists(TEXT, max_size=60), sides=st.lists(PIECES, min_size=30, max_size=60))
 @example(values=ODD, sides=ODD_SIDES)

@@ -190,7 +190,7 @@ def written(text: str) -> dict[str, str]:
     return {one.key: one.value for one in env_file.parse_env(text) if one.key and one.active}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(EXAMPLE_LINES, EXAMPLE_LINES, EDITS)
 def test_no_update_loses_what_is_the_users(
     old_lines: list[str], new_lines: list[str], edits: list[tuple[int, str, bool]]

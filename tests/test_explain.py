@@ -212,7 +212,7 @@ PARTS += [
 ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.one_of(st.text(), st.sampled_from(PARTS)), max_size=12))
 @example(["\ud800"])
 def test_no_text_is_too_strange(parts: list[str]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hooks.compat.table import load
@@ -251,7 +251,6 @@ def test_a_compute_capability_settles_an_ambiguous_name() -> None:
 
 
 @given(st.sampled_from(list(PRODUCTS)), st.data())
-@settings(deadline=None)
 def test_case_separators_mig_and_the_vendor_change_nothing(name: str, data: st.DataObject) -> None:
     product = PRODUCTS[name]
     spelled = re.sub(
@@ -268,14 +267,12 @@ def test_case_separators_mig_and_the_vendor_change_nothing(name: str, data: st.D
 
 
 @given(st.sampled_from(list(PRODUCTS)), st.sampled_from(["Mobile", "XL", "II", "Plus"]))
-@settings(deadline=None)
 def test_a_word_that_no_product_has_makes_another_product(name: str, word: str) -> None:
     if PRODUCTS[name].kind != "jetson":
         assert find(f"{name} {word}") == Found()
 
 
 @given(st.text(max_size=40))
-@settings(deadline=None)
 def test_any_text_is_read_without_an_error(text: str) -> None:
     found = find(text)
     assert not (found.product and found.could_be)

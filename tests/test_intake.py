@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from packaging.requirements import Requirement
 
@@ -869,7 +869,6 @@ def check(taken: Intake, wanted: Wanted) -> None:
     assert all("\n" not in note for note in taken.notes())
 
 
-@settings(deadline=None)
 @given(st.lists(LINE, max_size=5), WANTED)
 def test_every_line_of_a_requirements_file_has_one_fate(lines: list[str], wanted: Wanted) -> None:
     text = "\n".join(lines)
@@ -911,7 +910,6 @@ SPECS = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(SPECS, SPECS, WANTED)
 def test_every_item_of_an_environment_has_one_fate(
     conda: list[str], pip: list[str], wanted: Wanted
@@ -923,7 +921,6 @@ def test_every_item_of_an_environment_has_one_fate(
         assert len(taken.entries) == 1 + len(conda) + len(pip)
 
 
-@settings(deadline=None)
 @given(
     st.binary(max_size=60),
     st.sampled_from(["requirements.txt", "environment.yml", "pixi.toml", "Pipfile"]),

@@ -113,7 +113,7 @@ def by_the_command(facts: GpuFacts, answers: Answers, probe: Path) -> tuple[Any,
 
 
 @given(machines, projects)
-@settings(max_examples=30, deadline=None, phases=FAST)
+@settings(max_examples=30, phases=FAST)
 def test_the_hook_and_the_command_say_the_same_of_answers(
     probe: Path, facts: GpuFacts, answers: Answers
 ) -> None:
@@ -121,7 +121,7 @@ def test_the_hook_and_the_command_say_the_same_of_answers(
 
 
 @given(machines, projects, projects)
-@settings(max_examples=15, deadline=None, phases=FAST)
+@settings(max_examples=15, phases=FAST)
 def test_answers_that_the_service_does_not_ask_for_change_nothing(
     probe: Path, facts: GpuFacts, answers: Answers, others: Answers
 ) -> None:

@@ -73,7 +73,7 @@ choices = st.one_of(wheels, ngc, images)
 
 
 @given(hosts, choices)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_every_host_and_choice_gets_a_verdict_with_a_reason(machine: Host, wanted: Choice) -> None:
     judgement = judge(machine, wanted)
     assert judgement.why
@@ -81,7 +81,7 @@ def test_every_host_and_choice_gets_a_verdict_with_a_reason(machine: Host, wante
 
 
 @given(hosts, choices, st.sampled_from([*TABLE.never_released, "12.99", "14.0"]))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_cuda_that_was_not_released_works_nowhere(
     machine: Host, wanted: Choice, cuda: str
 ) -> None:
@@ -92,7 +92,7 @@ def test_a_cuda_that_was_not_released_works_nowhere(
 
 
 @given(hosts, choices)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_every_nearest_change_is_itself_judged_to_work(machine: Host, wanted: Choice) -> None:
     change = nearest(machine, wanted)
     if change is not None:
@@ -106,7 +106,7 @@ def test_every_nearest_change_is_itself_judged_to_work(machine: Host, wanted: Ch
 
 
 @given(hosts, choices, st.data())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_where_another_choice_works_on_this_driver_a_nearest_change_is_named(
     machine: Host, wanted: Choice, data: st.DataObject
 ) -> None:
@@ -127,7 +127,7 @@ def test_where_another_choice_works_on_this_driver_a_nearest_change_is_named(
 
 
 @given(hosts, choices)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_every_listed_choice_works_and_a_working_host_has_a_list(
     machine: Host, wanted: Choice
 ) -> None:
@@ -145,7 +145,7 @@ def limit(machine: Host) -> int:
 
 
 @given(hosts, choices, st.sampled_from(DRIVERS))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_what_works_keeps_working_on_a_newer_driver(
     machine: Host, wanted: Choice, driver: str
 ) -> None:
@@ -157,7 +157,7 @@ def test_what_works_keeps_working_on_a_newer_driver(
 
 
 @given(hosts, wheels, st.sampled_from(DRIVERS))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_a_wheel_that_works_in_any_way_keeps_working_on_a_newer_driver(
     machine: Host, wanted: Choice, driver: str
 ) -> None:
@@ -239,7 +239,7 @@ def test_the_question_says_of_which_ngc_releases_nobody_knows_the_gpus() -> None
 
 
 @given(hosts, choices)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_an_image_for_hearth_works_at_least_where_the_base_image_does(
     machine: Host, wanted: Choice
 ) -> None:
@@ -250,7 +250,7 @@ def test_an_image_for_hearth_works_at_least_where_the_base_image_does(
 
 
 @given(hosts, choices)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_the_folder_that_is_advised_is_the_one_that_was_judged(
     machine: Host, wanted: Choice
 ) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from copier import run_copy, run_update
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import conda_file
@@ -303,7 +303,6 @@ STRINGS = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(STRINGS, st.sampled_from(["\n", " ", '\n    # a ] comment, "x\n', "\r\n"]))
 def test_lists_of_toml_are_read_as_a_toml_reader_does(lines: list[str], gap: str) -> None:
     listed = "".join(f"{gap}{json.dumps(line, ensure_ascii=False)}," for line in lines)

@@ -17,7 +17,7 @@ import pytest
 import yaml
 from copier import run_copy
 from copier._user_data import Question
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hooks.compat import make_choices
@@ -373,7 +373,6 @@ any_text = st.text(max_size=220) | near_misses | likely
 @example(text="null")
 @example(text="my code/ver 2")
 @example(text="....//")
-@settings(deadline=None)  # the first rendering compiles all templates
 @given(text=any_text)
 def test_any_text_is_refused_in_a_sentence_or_stays_the_text_that_it_is(
     questionnaire: Questionnaire, known: dict[str, Answers], name: str, text: str
