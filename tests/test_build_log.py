@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.build_log import stages_built
+from tests.support.build_log import nothing_built, stages_built
 
 FIRST = """#1 [internal] load build definition from Dockerfile
 #1 DONE 0.0s
@@ -43,6 +43,15 @@ def test_nor_is_one_that_differs_only_by_the_name_of_a_cache() -> None:
     ours = f"#9 {run.format('on-a-pin')}#9 CACHED\n"
     assert stages_built(FIRST + theirs) == {"wheels", "lock"}
     assert stages_built(FIRST + theirs + ours) == {"wheels"}
+
+
+def test_of_builds_that_should_build_nothing_one_may_find_its_cache_dropped() -> None:
+    nothing = FIRST.replace("#3 DONE 0.1s", "#3 CACHED")
+    assert stages_built(nothing) == set()
+    logs = [FIRST, nothing, "not asked for"]
+    made = [lambda log=log: log for log in logs]
+    assert nothing_built(*made)
+    assert not nothing_built(made[0], made[0])
 
 
 def test_a_log_without_a_build_is_not_one_that_built_nothing() -> None:
