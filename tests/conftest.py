@@ -149,15 +149,23 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         cache.set("hearth/ended", int(exitstatus))
 
 
+# Files of tests/engine that share something which one of them empties, and the unit of both: the
+# second engine's cache of layers.
+TOGETHER = {"test_gpus": "test_ci"}
+
+
 def unit_of(node: str) -> str:
     """The file of a test, or the folder of files that share what they have started.
+
+    Those of the engine are other units than files of the same name, which need not wait for images.
 
     Args:
         node: its id, such as tests/engine/airflow/test_files.py::test_a_name.
     """
     file = PurePosixPath(node.partition("::")[0])
     own = [one for one in file.parent.parts if one not in ("tests", "engine")]
-    return own[0] if own else file.stem
+    name = own[0] if own else file.stem
+    return f"engine/{TOGETHER.get(name, name)}" if "engine" in file.parts else name
 
 
 class Units(LoadFileScheduling):  # type: ignore[misc]  # its package has no types
@@ -203,7 +211,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     def place(item: pytest.Item) -> tuple[int, int]:
         engine = item.get_closest_marker("engine") is not None
         long = LONG_ENGINE if engine else LONG_FAST
-        unit = unit_of(item.nodeid)
+        unit = unit_of(item.nodeid).removeprefix("engine/")
         if unit in long:
             return int(engine), long.index(unit)
         return 2 if engine else 3, 0

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from tests.conftest import Generate
+from tests.conftest import Generate, unit_of
 from tests.support.conda_channel import CondaChannels, serving_conda, standard_channel
 from tests.support.engine import has_stand_ins, need
 from tests.support.index import (
@@ -198,6 +198,10 @@ def project(
             source.replace_pytorch_index(pyproject)
         if light:
             lighten(folder / "docker-amd64/dependencies")
+        if answers.get("package_manager") == "conda":
+            dockerfile = folder / "docker-amd64/Dockerfile"
+            text = dockerfile.read_text()
+            dockerfile.write_text(text.replace("id=conda-downloads,", f"id={conda_cache()},"))
         give(folder.parent, person)
         new = Project(folder, person)
         (shared_projects if shared else projects_of_module).append(new)
@@ -251,6 +255,16 @@ def plain_project(project: MakeProject) -> Project:
     new = project("a plain project", shared=True)
     new.build()
     return new
+
+
+def conda_cache() -> str:
+    """The cache of conda packages of the unit that runs, in place of the one of all projects.
+
+    While a build of another test process has that mounted, BuildKit gives it to others read-only:
+    they download again what a test counts.
+    """
+    unit = unit_of(os.environ["PYTEST_CURRENT_TEST"]).rpartition("/")[2]
+    return f"conda-downloads-{unit}"
 
 
 def lighten(dependencies: Path) -> None:

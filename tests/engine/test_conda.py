@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.conftest import MakeProject
+from tests.engine.conftest import MakeProject, conda_cache
 from tests.support.build_log import stages_built
 from tests.support.conda_channel import CondaChannels, python_module
 from tests.support.image_rights import check
@@ -171,7 +171,7 @@ def test_a_build_of_a_colleague_at_the_same_time_does_not_make_this_one_fail(
     small: Project, conda_channels: CondaChannels
 ) -> None:
     conda_channels.publish(python_module("busy-day", "1.0"))
-    with read_by_another_build("conda-downloads"):
+    with read_by_another_build(conda_cache()):
         small.ok("add", "busy-day")
         log = small.build("runtime")
     assert "Another build is reading the cache of packages" in log
