@@ -11,6 +11,7 @@ import pytest
 from host.images import full_name
 from host.podman_build import with_files, with_named_contents
 from tests.engine.conftest import SMALL_TORCH, MakeProject
+from tests.engine.test_daily_work import wait_for
 from tests.engine.test_doctor import doctor
 from tests.support import podman
 from tests.support.index import PackageIndex
@@ -105,8 +106,8 @@ def test_the_doctor_finds_what_is_known_of_this_machine_and_nothing_else(built: 
 
 
 def test_a_job_runs_and_is_listed(built: Project) -> None:
-    job = built.ok("run", "--detach", "--name", "job", "sh", "-c", "echo works; sleep 60").strip()
-    assert "works" in built.ok("logs", job)
+    job = built.ok("run", "--detach", "--name", "job", "sh", "-c", "echo works; sleep 600").strip()
+    wait_for(lambda: "works" in built.ok("logs", job))
     assert job in built.ok("ls")
     built.ok("stop", job)
 

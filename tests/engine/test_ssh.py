@@ -97,9 +97,13 @@ def test_ports_and_the_agent_are_forwarded(served: Project) -> None:
     host = (served.folder / "entry").read_text().split()[1]
     # Of the container, where nothing but the way through ssh leads to its own address.
     banner = "import socket; s = socket.socket(socket.AF_UNIX); s.connect('way'); print(s.recv(8))"
-    forward = "-o ExitOnForwardFailure=yes -L ./way:127.0.0.1:2222"
-    start = f"ssh -F entry -f {forward} {host} sleep 3 >/dev/null 2>&1"
-    done = served.owner.run("sh", "-c", f'{start} && python3 -c "{banner}"', cwd=served.folder)
+    # The way is there until it is told to end, however long the machine takes.
+    forward = "-o ExitOnForwardFailure=yes -M -S control -L ./way:127.0.0.1:2222"
+    start = f"ssh -F entry -f -N {forward} {host} >/dev/null 2>&1"
+    end = f"ssh -F entry -S control -O exit {host} 2>/dev/null"
+    done = served.owner.run(
+        *("sh", "-c", f'{start} && python3 -c "{banner}"; {end}'), cwd=served.folder
+    )
     assert done.stdout == "b'SSH-2.0-'\n", done.stderr
     with_agent = served.owner.run("ssh", "-A", "-F", "entry", host, "ssh-add -l", cwd=served.folder)
     assert with_agent.stdout.endswith("(ED25519)\n"), with_agent.stderr

@@ -105,6 +105,7 @@ def test_services_that_are_killed_in_the_middle_of_a_run_come_back_and_lose_noth
     flows: Flows,
 ) -> None:
     project, airflow, _ = flows
+    airflow.wait_for_dag("long")
     name = airflow.ask("/api/v2/dags/long/dagRuns", {"logical_date": None})["dag_run_id"]
     path = f"/api/v2/dags/long/dagRuns/{name}"
 
