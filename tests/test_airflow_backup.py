@@ -154,7 +154,7 @@ def test_a_size_that_the_file_does_not_have_is_not_believed(tmp_path: Path) -> N
     )
     start = time.monotonic()
     assert reason(path) == "it is truncated"
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 60
 
 
 @pytest.mark.parametrize(

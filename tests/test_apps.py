@@ -336,7 +336,7 @@ class Inside:
             capture_output=True,
             text=True,
             check=True,
-            timeout=60,
+            timeout=240,
         )
         answer: dict[str, Any] = json.loads(done.stdout)
         return answer

@@ -559,7 +559,7 @@ def engine(project: Path, env: Mapping[str, str]) -> subprocess.CompletedProcess
         env={**os.environ, **env},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
 
@@ -725,7 +725,7 @@ def test_renovate_finds_the_digests_that_the_project_pins(
         described.write_text(json.dumps(data))
     env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     command = ["docker-amd64/template.sh", "pin"]
-    subprocess.run(command, cwd=project, env=env, check=True, capture_output=True, timeout=60)
+    subprocess.run(command, cwd=project, env=env, check=True, capture_output=True, timeout=240)
 
     manager = renovate(project)["customManagers"][0]
     (files,), (match,) = manager["managerFilePatterns"], manager["matchStrings"]

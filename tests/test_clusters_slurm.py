@@ -151,8 +151,8 @@ def train(**more: Any) -> Request:
 
 
 def wait_for(condition: Callable[[], object]) -> None:
-    """Wait at most a minute."""
-    end = time.monotonic() + 60
+    """Wait at most four minutes."""
+    end = time.monotonic() + 240
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.02)

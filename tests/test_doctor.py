@@ -295,7 +295,7 @@ def test_a_check_that_fails_or_hangs_is_named_and_stops_no_other(project: Projec
         yield Finding("disk-full", ERROR, str(1 // int(not subject.replayed)))
 
     def hangs(_: Subject) -> Iterator[Finding]:
-        time.sleep(3)
+        time.sleep(60)
         yield from ()
 
     def finds(_: Subject) -> Iterator[Finding]:
@@ -303,7 +303,7 @@ def test_a_check_that_fails_or_hangs_is_named_and_stops_no_other(project: Projec
         yield Finding("disk-full", ERROR, "")
 
     subject = Subject(project, *description.description({"engine": {}}), replayed=True)
-    results = examine(subject, (breaks, hangs, finds), limit=0.3)
+    results = examine(subject, (breaks, hangs, finds), limit=1.5)
     assert results.unchecked == ("breaks", "hangs")
     assert [one.name for one in results.findings] == ["disk-full", "disk-small"]
 
@@ -451,7 +451,7 @@ def template_sh(folder: Path, env: dict[str, str], *words: str) -> subprocess.Co
         env=env,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
 
@@ -514,7 +514,7 @@ def test_an_engine_that_fails_is_found_in_time(
     env = environment(tmp_path / "bin", engine=engine)
     started = time.monotonic()
     said = template_sh(folder, env, "--json")
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 45
     document = json.loads(said.stdout)
     about = ("engine-", "docker-", "compose-", "buildx-")
     seen = {one["id"] for one in document["findings"] if one["id"].startswith(about)}

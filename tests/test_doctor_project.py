@@ -553,7 +553,7 @@ def test_a_server_that_does_not_answer_delays_nothing(
         monkeypatch.setattr(doctor_network, "PATIENCE", 0.2)
         start = time.monotonic()
         assert not doctor_network.is_inspected("127.0.0.1", port, [authority])
-        assert time.monotonic() - start < 10
+        assert time.monotonic() - start < 60
 
 
 LOCK = """\

@@ -267,7 +267,7 @@ def explain(
         env={**os.environ, "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"},
         capture_output=True,
         check=False,
-        timeout=60,
+        timeout=240,
     )
     assert not (project / "docker-amd64/.env").exists()
     out, err = done.stdout.decode(), done.stderr.decode()
@@ -360,7 +360,7 @@ def test_a_terminal_is_told_how_a_paste_ends(project: Path) -> None:
         said = process.stderr.readline()
         os.write(ours, b"docker: command not found\n\x04")
         try:
-            out = process.communicate(timeout=30)[0]
+            out = process.communicate(timeout=120)[0]
         finally:
             process.kill()
     os.close(ours)

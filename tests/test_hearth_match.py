@@ -825,9 +825,9 @@ def test_an_image_that_the_table_lacks_can_be_inspected(capsys: Printed) -> None
 def test_an_nvidia_smi_that_hangs_is_waited_for_once(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    program(tmp_path, "nvidia-smi", "echo x >> asked; exec sleep 9")
+    program(tmp_path, "nvidia-smi", "echo x >> asked; exec sleep 60")
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    monkeypatch.setattr("hooks.matcher.this_machine.LIMIT", 0.2)
+    monkeypatch.setattr("hooks.matcher.this_machine.LIMIT", 1.0)
     with pytest.raises(BadInputError, match="it does not answer"):
         this_machine(tmp_path, tmp_path)
     assert (tmp_path / "asked").read_text() == "x\n"

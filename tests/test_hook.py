@@ -52,7 +52,7 @@ def run(
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
-        timeout=60,
+        timeout=240,
         check=False,
     )
 
@@ -335,7 +335,7 @@ def test_the_templates_folder_is_left_as_it_is(project: Path, tmp_path: Path) ->
     env = environment(tmp_path / "bin")
     del env["PYTHONDONTWRITEBYTECODE"]
     command = [sys.executable, str(copy / "hooks" / HOOK.name), "--no-ask"]
-    subprocess.run(command, cwd=project, env=env, check=True, capture_output=True, timeout=60)
+    subprocess.run(command, cwd=project, env=env, check=True, capture_output=True, timeout=240)
     assert env_of(project)["CPU_OR_GPU"] == "cpu"
     assert sorted(copy.rglob("*")) == before
 
@@ -352,7 +352,7 @@ def spawn(project: Path, env: dict[str, str]) -> pexpect.spawn[str]:
         env=env | terminal,
         encoding="utf-8",
         dimensions=(40, 160),
-        timeout=60,
+        timeout=240,
     )
 
 
@@ -652,7 +652,7 @@ def test_a_person_picks_what_works_and_gets_its_command(project: Path, tmp_path:
         env=env | {"TERM": "xterm", "NO_COLOR": "1", "PROMPT_TOOLKIT_NO_CPR": "1"},
         encoding="utf-8",
         dimensions=(40, 220),
-        timeout=60,
+        timeout=240,
     )
     child.expect("What works on these GPUs")
     child.expect("Keep my choice")

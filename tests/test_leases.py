@@ -69,7 +69,7 @@ def failure_of(call: Callable[[], Any]) -> StopError:
 
 def eventually(holds: Callable[[], bool]) -> None:
     """Wait until something is true."""
-    until = time.monotonic() + 60
+    until = time.monotonic() + 240
     while not holds():
         assert time.monotonic() < until
         time.sleep(0.005)
@@ -137,12 +137,15 @@ def test_the_lease_of_a_container_ends_with_the_process_that_waits_for_it(
     place: Path, tmp_path: Path
 ) -> None:
     docker = tmp_path / "bin" / "docker"
-    docker.write_text('#!/bin/sh\n[ "$1 $2" = "wait job-1" ] && exec /bin/sleep 0.3\n')
+    ended = tmp_path / "ended"
+    waits = f'while [ ! -e "{ended}" ]; do /bin/sleep 0.02; done'
+    docker.write_text(f'#!/bin/sh\n[ "$1 $2" = "wait job-1" ] || exit 1\n{waits}\n')
     docker.chmod(0o755)
     lease = put(LEASE, GPUS, "a job")
     lease.end_with("job-1")
     os.close(lease.descriptor)
     assert len(entries(LEASE)) == 1
+    ended.touch()
     eventually(lambda: entries(LEASE) == [])
     assert list(place.iterdir()) == []
 
@@ -324,7 +327,7 @@ def started() -> Iterator[list[Any]]:
 
 def wait_and_tell(log: Path, name: str, wished: Wish) -> None:
     """Wait for GPUs, write the name into the log, hold them for a moment."""
-    lease = taking(wished, name).take(60)
+    lease = taking(wished, name).take(240)
     with log.open("a") as file:
         file.write(f"{name}\n")
     time.sleep(0.02)
@@ -488,7 +491,7 @@ def test_no_gpu_has_two_holders_and_none_is_lost_whoever_crashes(
         deaths[str(victim.pid)] = time.monotonic_ns()
         victim.kill()
     for one in started:
-        one.join(60)
+        one.join(240)
         assert one.exitcode is not None
     os.close(descriptor)
     held = holders(log, deaths)

@@ -212,7 +212,7 @@ def host(docker: Path, env: dict[str, str], *arguments: str) -> str:
     """What `python -m host ARGUMENTS` prints."""
     command = [sys.executable, "-B", "-m", "host", *arguments]
     result = subprocess.run(
-        command, cwd=docker, env=env, capture_output=True, text=True, timeout=60, check=False
+        command, cwd=docker, env=env, capture_output=True, text=True, timeout=240, check=False
     )
     assert result.returncode == 0, result.stderr
     return result.stdout

@@ -120,7 +120,7 @@ def test_a_person_at_a_terminal_is_asked_what_data_does_not_answer(clone: Path) 
         },
         encoding="utf-8",
         dimensions=(60, 250),
-        timeout=60,
+        timeout=240,
     )
     questions = ("my-project", "existing: my code", "my_project", "conda: conda-forge's")
     last = (

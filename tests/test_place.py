@@ -211,7 +211,7 @@ from pathlib import Path
 from host.turn import turn
 with turn(Path(sys.argv[1]), "lock"):
     print("mine", flush=True)
-    time.sleep(60)
+    time.sleep(600)
 """
 
 

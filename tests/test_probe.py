@@ -244,7 +244,7 @@ def test_a_hanging_driver_costs_three_seconds(tmp_path: Path, source: dict[str, 
     start = time.monotonic()
     facts = facts_of(environment(tmp_path / "bin", **source))
     # Three seconds are waited; the rest is for a slow machine.
-    assert time.monotonic() - start < 8
+    assert time.monotonic() - start < 40
     assert facts["gpu_status"] == "unknown"
     assert "did not answer within 3 s" in facts["gpu_note"]
     assert facts["engine"]["reachable"]
@@ -379,7 +379,7 @@ def test_the_disk_of_an_engine_on_another_machine_is_not_ours(tmp_path: Path, en
 def test_a_hanging_engine_delays_little_and_hides_no_gpu(tmp_path: Path) -> None:
     start = time.monotonic()
     facts = facts_of(environment(tmp_path / "bin", engine="hang", nvml="rtx4090"))
-    assert time.monotonic() - start < 12
+    assert time.monotonic() - start < 40
     assert "gives no answer" in facts["engine"]["problem"]
     assert facts["gpu_status"] == "found"
 
@@ -565,16 +565,16 @@ def test_an_owner_that_is_somebody_else_is_told(tmp_path: Path) -> None:
 def test_one_failing_or_hanging_source_costs_only_itself() -> None:
     start = time.monotonic()
     found = ask.gather(
-        {"bad": lambda: 1 // 0, "slow": lambda: time.sleep(20), "good": lambda: "yes"}, 0.2
+        {"bad": lambda: 1 // 0, "slow": lambda: time.sleep(60), "good": lambda: "yes"}, 1.0
     )
     assert found == {"good": "yes"}
-    assert time.monotonic() - start < 15
+    assert time.monotonic() - start < 45
 
 
 def test_a_command_that_hangs_or_does_not_exist_raises_nothing(tmp_path: Path) -> None:
     start = time.monotonic()
-    assert ask.command([sys.executable, "-c", "import time; time.sleep(20)"], 0.3).timed_out
-    assert time.monotonic() - start < 15
+    assert ask.command([sys.executable, "-c", "import time; time.sleep(60)"], 0.3).timed_out
+    assert time.monotonic() - start < 45
     assert ask.command([str(tmp_path / "nothing")], 1).status is None
 
 

@@ -41,7 +41,7 @@ def start(template: Path, tmp_path: Path) -> Iterator[Start]:
             env={**os.environ, **settings, "PWD": folder},
             encoding="utf-8",
             dimensions=(60, 250),
-            timeout=30,
+            timeout=120,
         )
         running.append(child)
         return child

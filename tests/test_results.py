@@ -517,7 +517,7 @@ def test_an_import_that_is_told_to_end_leaves_no_folder(tmp_path: Path) -> None:
         assert process.stdout.readline() == "unpacks\n"
         assert [*parent.iterdir()]
         process.terminate()
-        assert process.wait(timeout=60) == 128 + signal.SIGTERM
+        assert process.wait(timeout=240) == 128 + signal.SIGTERM
     assert [*parent.iterdir()] == []
 
 

@@ -53,7 +53,7 @@ def test_why_the_engine_starts_nothing_is_the_last_thing_said(
 ) -> None:
     (tmp_path / ".env").write_text(f"COMPOSE_FILE=compose.yaml{files}\n")
     process = start(tmp_path, f"printf %s '{said}\n' >&2; exit 7")
-    _, shown = process.communicate(timeout=60)
+    _, shown = process.communicate(timeout=240)
     assert process.returncode == 7
     first, _, rest = shown.decode().partition("\n")
     assert first == said

@@ -30,7 +30,7 @@ from pathlib import Path
 from host.turn import turn
 with turn(Path(sys.argv[1]), "lock"):
     print("mine", flush=True)
-    time.sleep(60)
+    time.sleep(600)
 """
 
 
@@ -60,7 +60,7 @@ def long_verb(project: Path) -> subprocess.Popen[str]:
 def test_each_of_several_writers_of_env_keeps_what_the_others_wrote(project: Path) -> None:
     writers = [set_key(project, setting) for setting in KEYS]
     for writer in writers:
-        said = writer.communicate(timeout=60)[1]
+        said = writer.communicate(timeout=240)[1]
         assert writer.returncode == 0, said
     text = (project / "docker-amd64/.env").read_text()
     assert [setting for setting in KEYS if f"\n{setting}\n" not in text] == []
@@ -74,7 +74,7 @@ def test_writers_that_are_killed_take_nothing_with_them(project: Path) -> None:
     for victim in writers[::2]:
         time.sleep(0.15)
         victim.kill()
-    ends = [writer.wait(timeout=120) for writer in writers]
+    ends = [writer.wait(timeout=240) for writer in writers]
     for writer in writers:
         writer.communicate()
     lines = (project / "docker-amd64/.env").read_text().splitlines()
@@ -103,7 +103,7 @@ def test_who_waits_is_told_for_whom_and_goes_on_when_that_one_was_killed(project
     said = waiting.stderr.readline()
     assert said == f"Waiting for another command of this project: lock, process {holder.pid}.\n"
     holder.kill()
-    assert waiting.wait(timeout=60) == 0
+    assert waiting.wait(timeout=240) == 0
     assert "\nSHM_SIZE=4gb\n" in (project / "docker-amd64/.env").read_text()
     holder.communicate()
     waiting.communicate()
@@ -131,7 +131,7 @@ def test_a_verb_that_only_reads_waits_for_nobody(project: Path) -> None:
     with long_verb(project) as holder:
         try:
             looking = start(project, "./docker-amd64/template.sh", "env", "--json")
-            assert looking.communicate(timeout=30)[1] == ""
+            assert looking.communicate(timeout=240)[1] == ""
         finally:
             holder.send_signal(signal.SIGKILL)
 

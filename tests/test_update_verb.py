@@ -315,7 +315,7 @@ def test_an_update_that_is_told_to_end_takes_back_what_it_has_done(
         while not log.exists():
             time.sleep(0.05)
         process.terminate()
-        assert process.wait(timeout=60) == 128 + signal.SIGTERM
+        assert process.wait(timeout=240) == 128 + signal.SIGTERM
     # Who does the update has ended too, and the scratch folder with it.
     assert [*scratch.iterdir()] == []
     assert "runs already" not in template_sh(project, "update", "--check").stderr
@@ -991,7 +991,7 @@ def test_a_new_clone_asks_once_for_the_address_and_keeps_the_settings_of_copier(
             env=machine(TERM="xterm", COPIER_SETTINGS_PATH=str(settings)),
             encoding="utf-8",
             dimensions=(40, 220),
-            timeout=60,
+            timeout=240,
         )
         child.expect(r"has not trusted yet. Trust it\? \[y/N\] ")
         child.send(f"{answer}\r")
@@ -1066,7 +1066,7 @@ def test_on_a_terminal_a_person_agrees_and_is_asked_what_is_new(
         env=machine(TERM="xterm", NO_COLOR="1", PROMPT_TOOLKIT_NO_CPR="1"),
         encoding="utf-8",
         dimensions=(40, 220),
-        timeout=60,
+        timeout=240,
     )
     child.expect(r"Update the project\? \[Y/n\] ")
     child.send("\r")

@@ -47,7 +47,7 @@ port = 9001
 def get(url: str, data: bytes | None = None) -> Any:
     """What an address answers: its JSON, or the status of a refusal."""
     try:
-        with urllib.request.urlopen(url, data, timeout=30) as answer:  # noqa: S310
+        with urllib.request.urlopen(url, data, timeout=120) as answer:  # noqa: S310
             return json.load(answer)
     except urllib.error.HTTPError as error:
         return error.code
@@ -55,7 +55,7 @@ def get(url: str, data: bytes | None = None) -> Any:
 
 def soon(url: str) -> Any:
     """What an address answers as soon as that is not empty; TensorBoard reads every 5 seconds."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while not (found := get(url)) and time.monotonic() < deadline:
         time.sleep(0.2)
     return found
@@ -104,7 +104,7 @@ def test_a_notebook_has_the_environment_and_the_python_of_exec(
     asked = urllib.request.Request(  # noqa: S310
         f"{address}/api/contents/note.txt?token={token}", saved, method="PUT"
     )
-    with urllib.request.urlopen(asked, timeout=10):  # noqa: S310
+    with urllib.request.urlopen(asked, timeout=60):  # noqa: S310
         assert (served.folder / "note.txt").stat().st_uid == served.owner.uid
 
 

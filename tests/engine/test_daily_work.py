@@ -51,7 +51,7 @@ print(json.dumps({
 """
 
 
-def wait_for(what: Callable[[], bool], seconds: float = 60) -> None:
+def wait_for(what: Callable[[], bool], seconds: float = 240) -> None:
     """Return as soon as `what` holds; fail when it does not within this time."""
     end = time.monotonic() + seconds
     while not what():
@@ -152,7 +152,7 @@ def test_sigterm_to_template_sh_run_reaches_the_programs_own_handler(
         assert process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGTERM)
         assert process.stdout.read() == "saved\n"
-        assert process.wait(30) == 3
+        assert process.wait(120) == 3
     assert plain_project.compose("ps", "--all", "--quiet", "runtime") == ""
 
 
@@ -245,7 +245,7 @@ def test_shell_is_a_terminal_in_the_container_that_ends_with_its_own_status(
     person = plain_project.owner
     command = [*person.prefix(), str(plain_project.docker / "template.sh"), "shell"]
     terminal = pexpect.spawn(
-        command[0], command[1:], env=person.environment(), encoding="utf-8", timeout=60
+        command[0], command[1:], env=person.environment(), encoding="utf-8", timeout=240
     )
     terminal.sendline("tty; python -c 'import a_plain_project; print(6 * 7)'; exit 5")
     terminal.expect("/dev/pts/0\r\n42\r\n")

@@ -194,7 +194,7 @@ def test_update_env_file_in_the_container_is_the_same_at_a_terminal(
             cwd=str(packages.folder),
             env=packages.owner.environment(),
             encoding="utf-8",
-            timeout=60,
+            timeout=240,
         )
         child.expect(r'\+ +"by-hand-inside==1\.0",\r\n')
         child.expect(r"Write this\? \[y/N\] ")
@@ -287,7 +287,7 @@ def test_a_killed_add_ends_its_container_and_of_many_at_once_each_that_was_accep
         address = f"{host}:{silent.getsockname()[1]}"
         with add_slowly(packages, address) as process:
             process.send_signal(signal.SIGTERM)
-            assert process.wait(30) == 128 + signal.SIGTERM
+            assert process.wait(120) == 128 + signal.SIGTERM
         assert tools_of(packages) == ""
 
         # Who is killed like that can end nothing: its container would write when it is answered.

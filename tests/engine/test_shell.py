@@ -44,7 +44,7 @@ def terminal(project: Project, *words: str) -> Iterator[pexpect.spawn[str]]:
         call[1:],
         env=person.environment(),
         encoding="utf-8",
-        timeout=60,
+        timeout=240,
         cwd=project.docker,
     )
     yield one

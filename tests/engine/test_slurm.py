@@ -136,7 +136,7 @@ class Site(NamedTuple):
 
 def wait_for(file: Path) -> None:
     """Wait until a program has made a file."""
-    end = time.monotonic() + 120
+    end = time.monotonic() + 480
     while not file.exists():
         assert time.monotonic() < end, f"{file} was not made"
         time.sleep(0.1)
@@ -256,7 +256,7 @@ def submitter(site: Site) -> Iterator[Path]:
             wait_for(folder / requests.SERVING)
             yield folder
             process.send_signal(signal.SIGINT)
-            assert process.wait(60) == 130
+            assert process.wait(240) == 130
         finally:
             process.kill()
 
@@ -271,7 +271,7 @@ def airflow_task(folder: Path, *command: str) -> str:
 def end_of_task(folder: Path, key: str) -> tuple[list[str], dict[str, Any]]:
     """What the trigger tells of a job until its end: the lines of the log, and the last state."""
     watch, told = requests.Watch(folder, key), []
-    end = time.monotonic() + 240
+    end = time.monotonic() + 600
     while True:
         lines, state = watch.look()
         told += lines

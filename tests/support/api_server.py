@@ -95,7 +95,7 @@ class ApiServer:
         )
         try:
             with urllib.request.urlopen(  # noqa: S310
-                request, timeout=60, context=self.trust
+                request, timeout=240, context=self.trust
             ) as answer:
                 status, text = answer.status, answer.read()
         except urllib.error.HTTPError as error:
@@ -171,7 +171,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
     """End a process, the hard way if it takes too long."""
     process.terminate()
     try:
-        process.wait(20)
+        process.wait(60)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

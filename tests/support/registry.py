@@ -60,7 +60,7 @@ class Registry:
         path.write_text(config.format(folder=self.folder, address=self.address))
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen([PROGRAM, "serve", path], stdout=log, stderr=log)
-        end = time.monotonic() + 20
+        end = time.monotonic() + 100
         while not self._answers():
             assert time.monotonic() < end, (self.folder / "log").read_text()
             time.sleep(0.05)
@@ -69,7 +69,7 @@ class Registry:
         """Stop it; whoever asks it then is refused the connection."""
         if self._process:
             self._process.terminate()
-            self._process.wait(20)
+            self._process.wait(100)
             self._process = None
 
     @contextmanager
@@ -118,7 +118,7 @@ class Registry:
 
     def _answers(self) -> bool:
         try:
-            urllib.request.urlopen(self._url, timeout=2).close()  # noqa: S310
+            urllib.request.urlopen(self._url, timeout=10).close()  # noqa: S310
         except urllib.error.HTTPError:  # it asks for a password
             return True
         except OSError:

@@ -20,7 +20,7 @@ from tests.support.sockets import free_ports
 
 PROGRAMS = ("apptainer", "munged", "sbatch", "slurmctld", "slurmd", "squashfuse")
 NODES = ("n1", "n2")
-LONGEST_START = 30  # seconds
+LONGEST_START = 120  # seconds
 
 # As sites find the processes of a job, where this machine allows it: signals reach those that Slurm
 # started, and not each process below them.
@@ -75,7 +75,7 @@ class Slurm:
 
     def call(self, *command: str | Path, cwd: Path | None = None) -> str:
         """Run a command as the user; its output. A failure shows all said."""
-        done = self.user.run(*command, cwd=cwd or self.user.home, timeout=60)
+        done = self.user.run(*command, cwd=cwd or self.user.home, timeout=240)
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
         return done.stdout
 
@@ -84,7 +84,7 @@ class Slurm:
         words = self.call("scontrol", "--oneliner", "show", "job", job).split()
         return dict(word.split("=", 1) for word in words if "=" in word)
 
-    def wait(self, job: str, *states: str, seconds: float = 120) -> dict[str, str]:
+    def wait(self, job: str, *states: str, seconds: float = 480) -> dict[str, str]:
         """Wait until a job is in one of these states; what Slurm knows of it then."""
         end = time.monotonic() + seconds
         while (known := self.job(job))["JobState"] not in states:
@@ -203,7 +203,7 @@ def _stop(config: Path, daemons: list[subprocess.Popen[bytes]]) -> None:
     """End the daemons and what they have started: all that has this configuration."""
     for daemon in reversed(daemons):
         daemon.terminate()
-    end = time.monotonic() + 10
+    end = time.monotonic() + 30
     while any(daemon.poll() is None for daemon in daemons) and time.monotonic() < end:
         time.sleep(0.05)
     for daemon in daemons:
