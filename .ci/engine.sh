@@ -270,7 +270,7 @@ start_engine() {
     setsid --fork bash -c 'echo $$ >"$1/dockerd.pid"; exec dockerd --config-file "$1/daemon.json"' dockerd "$run_dir" \
         </dev/null >"$run_dir/dockerd.log" 2>&1
     local left
-    for ((left = 120; left > 0; left--)); do
+    for ((left = 480; left > 0; left--)); do
         if answers; then
             say "dockerd $(docker version --format '{{.Server.Version}}') answers on $socket; its log: $run_dir/dockerd.log"
             return
@@ -278,7 +278,7 @@ start_engine() {
         sleep 0.5
     done
     tail -n 20 "$run_dir/dockerd.log" >&2
-    die "dockerd did not answer within 60 s; the end of $run_dir/dockerd.log is above"
+    die "dockerd did not answer within 240 s; the end of $run_dir/dockerd.log is above"
 }
 
 # A bridge and addresses of its own, and its rules written here: with those of dockerd it would replace the first's.
@@ -336,7 +336,7 @@ JSON
     # shellcheck disable=SC2016 # expanded by the shell that becomes dockerd: its number is the daemon's
     PATH=$gpu_host/bin:$PATH setsid --fork bash -c 'echo $$ >"$1/dockerd.pid"; exec dockerd --config-file "$1/daemon.json"' \
         dockerd "$gpu_host" </dev/null >"$gpu_host/dockerd.log" 2>&1
-    for ((left = 120; left > 0; left--)); do
+    for ((left = 480; left > 0; left--)); do
         if answers --host "unix://$gpu_host/docker.sock"; then
             say "a second dockerd, for a host with GPUs, answers on $gpu_host/docker.sock"
             return
@@ -344,7 +344,7 @@ JSON
         sleep 0.5
     done
     tail -n 20 "$gpu_host/dockerd.log" >&2
-    die "the second dockerd did not answer within 60 s; the end of $gpu_host/dockerd.log is above"
+    die "the second dockerd did not answer within 240 s; the end of $gpu_host/dockerd.log is above"
 }
 
 stop_gpu_host() {
@@ -403,7 +403,7 @@ JSON
     as_rootless_user DOCKERD_ROOTLESS_ROOTLESSKIT_NET=slirp4netns DOCKERD_ROOTLESS_ROOTLESSKIT_MTU=1500 \
         setsid --fork "$script" --config-file "$rootless_home/daemon.json" \
         </dev/null >"$rootless_home/dockerd.log" 2>&1
-    for ((left = 60; left > 0; left--)); do
+    for ((left = 240; left > 0; left--)); do
         if answers --host "$socket"; then
             echo "$socket" >"$rootless_home/socket"
             say "a rootless dockerd answers on $socket"
@@ -412,7 +412,7 @@ JSON
         sleep 0.5
     done
     tail -n 20 "$rootless_home/dockerd.log" >&2
-    die "the rootless dockerd did not answer within 30 s; the end of $rootless_home/dockerd.log is above"
+    die "the rootless dockerd did not answer within 120 s; the end of $rootless_home/dockerd.log is above"
 }
 
 # Its processes are all of the user's, and its files are of the user's subordinate ids.

@@ -85,7 +85,7 @@ def test_zsh_has_the_environment_of_bash(zsh: Project, options: str) -> None:
 
 def test_zsh_is_the_shell_of_ssh_and_tmux_and_tmux_scrolls_far_back(zsh: Project) -> None:
     assert zsh.ok("exec", "sh", "-c", 'getent passwd "$(id -u)"').endswith(":/bin/zsh\n")
-    show = "tmux new -d 'sleep 9' && tmux show -gv history-limit && tmux show -gv default-shell"
+    show = "tmux new -d 'sleep 99' && tmux show -gv history-limit && tmux show -gv default-shell"
     assert zsh.ok("exec", "sh", "-c", show) == "100000\n/bin/zsh\n"
 
 

@@ -21,7 +21,7 @@ ROOTLESS_HOME = Path(f"/var/lib/hearth-rootless-{ENGINE_DIR.name}")
 STAND_IN_LABEL = "hearth.stand-in"
 # While .ci/run makes the base images: the file that gets the exit status of `engine.sh images`.
 IMAGES_STATUS = os.environ.get("HEARTH_ENGINE_IMAGES", "")
-LONGEST_WAIT = 1800  # seconds
+LONGEST_WAIT = 3600  # seconds
 
 
 def need(problem: str | None) -> None:

@@ -33,7 +33,7 @@ class Podman(Person):
         cwd: Path,
         env: Mapping[str, str] | None = None,
         stdin: str | None = None,
-        timeout: float = 1200,
+        timeout: float = 3600,
     ) -> subprocess.CompletedProcess[str]:
         """See `Person.run`; the environment is all that the command gets."""
         known = {"HOME": "/home/jane", "USER": "jane", "TERM": "dumb", "XDG_RUNTIME_DIR": RUNTIME}
@@ -66,7 +66,7 @@ def start(folder: Path, person: Person, *, in_memory: bool = True) -> Podman:
         in_memory: whether Podman's images are in memory, since apt waits for a disk after each
             package, and the images are small; else they are on the disk of the tests' engine.
     """
-    done = run("docker", "build", "--tag", IMAGE, ROOT / ".ci/podman", timeout=600)
+    done = run("docker", "build", "--tag", IMAGE, ROOT / ".ci/podman", timeout=3600)
     assert done.returncode == 0, done.stderr
     name = f"hearth-podman-{os.getpid()}"
     binds = f"{folder}:{folder}", f"{CERTS}:{CERTS}:ro"

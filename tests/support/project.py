@@ -40,7 +40,7 @@ class Person:
         cwd: Path,
         env: Mapping[str, str] | None = None,
         stdin: str | None = None,
-        timeout: float = 1200,
+        timeout: float = 3600,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command as this person; of the environment only PATH, language and engine go along.
 
@@ -101,7 +101,7 @@ class Project:
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
         stdin: str | None = None,
-        timeout: float = 1200,
+        timeout: float = 3600,
     ) -> subprocess.CompletedProcess[str]:
         """Run `template.sh ARGUMENTS` as the owner, or as `user`, in the project, or in `cwd`."""
         script = self.docker / "template.sh"

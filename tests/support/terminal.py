@@ -64,7 +64,7 @@ class Terminal:
         steps: Sequence[Step] = (),
         until: str = "",
         status: int = 0,
-        timeout: float = 60,
+        timeout: float = 240,
     ) -> None:
         """Run a command as a person does, who types `shown`, to its end or to the text `until`.
 
