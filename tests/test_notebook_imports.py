@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+from host import conda_packages, pip_packages
 from host.conda_packages import SPELLED
 from host.notebook_imports import packages_in, requirements_in
+from host.project import read_project
 from tests.conftest import Generate
+from tests.support.program import put_program
 
 ANSWERS = {"accelerator": "cpu", "torch_version": "2.13.0", "python_version": "3.11"}
 
@@ -71,3 +75,36 @@ def test_a_list_beside_the_notebooks_is_the_list(
     (folder / "requirements.txt").write_text("pandas\n")
     generate(folder, hook=True, **ANSWERS)
     assert "notebooks import" not in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("module", [pip_packages, conda_packages])
+def test_the_first_lock_and_add_name_what_no_file_lists_but_for_what_is_added(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    module: ModuleType,
+) -> None:
+    manager = "pip" if module is pip_packages else "conda"
+    folder = put_program(tmp_path / "docker-amd64")
+    answers = folder / "host/project.json"
+    known = json.loads(answers.read_text()) | {"package_manager": manager, "package": ""}
+    answers.write_text(json.dumps(known))
+    (folder / "dependencies").mkdir()
+    (folder / "dependencies/environment.yml").write_text("dependencies:\n  - python=3.11.*\n")
+    write(tmp_path / "one.ipynb", "import cv2, pandas, scipy")
+    project = read_project(folder)
+
+    def said(*adding: str) -> str:
+        if module is pip_packages:
+            monkeypatch.setattr(module, "plan_import", lambda *_: {"read": [], "files": {}})
+            pip_packages.import_once(project, adding)
+        else:
+            monkeypatch.setattr(module, "conda_env", lambda *_: "")
+            conda_packages.take_lists(project, adding)
+        return capsys.readouterr().err
+
+    opencv = "opencv-python-headless"
+    opencv = SPELLED[opencv] if module is conda_packages else opencv
+    assert f"template.sh add {opencv} pandas scipy\n" in said()
+    assert "template.sh add scipy\n" in said(opencv, "Pandas<3")
+    assert said(opencv, "pandas", "scipy") == ""

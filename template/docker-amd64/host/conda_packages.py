@@ -12,7 +12,7 @@ from .compose import run_tools, show
 from .failures import failed
 from .files import make_folder, read_file, write_file
 from .images import build_tools, refresh_images
-from .imports import name_changed_files
+from .imports import name_changed_files, tell_of_notebooks
 from .metadata import COPY, changed_metadata, is_lock_current, record_lock
 from .passwords import refuse_in_words
 from .project import me
@@ -51,8 +51,11 @@ def in_one_container(project: Project, *commands: Sequence[str]) -> str:
     return run_tools(project, "tools", "bash", "-c", script, capture=True)
 
 
-def take_lists(project: Project) -> None:
-    """Take what existing code lists into dependencies/environment.yml, once."""
+def take_lists(project: Project, adding: Sequence[str] = ()) -> None:
+    """Take what existing code lists into dependencies/environment.yml, before its first lock.
+
+    `adding` are packages of `add`.
+    """
     dependencies = project.folder / "dependencies"
     own = read_file(dependencies / "environment.yml").decode("utf-8", "replace")
     yours = re.split(r"(?m)^  # Yours:.*\n", own, maxsplit=1)
@@ -60,6 +63,7 @@ def take_lists(project: Project) -> None:
     if project.package or listed or (dependencies / "conda.lock").exists():
         return
     conda_env(project, "tools", "take", "/workspace", json.dumps(project.answers))
+    tell_of_notebooks(project, adding)
 
 
 def plan_import(project: Project, files: Sequence[str]) -> dict[str, Any]:
@@ -106,13 +110,15 @@ def do_lock(project: Project, options: argparse.Namespace) -> None:
 def lock(project: Project, upgrade: list[str] | None = None, *, adding: Sequence[str] = ()) -> None:
     """Solve; `upgrade` lists packages to take newer versions of, an empty list all of them.
 
-    `adding` are words of `conda_env.py add`, which is done before.
+    `adding` are words of `conda_env.py add`, which is done before; the lists of the code are taken
+    by then.
 
     What the pip parts ask for is resolved beside the packages that conda installs: where they ask
     for anything, those are installed first.
     """
     words = [] if upgrade is None else ["--upgrade", *upgrade]
-    take_lists(project)
+    if not adding:
+        take_lists(project)
     first = [(*PROGRAM, "add", *adding)] if adding else []
     solving = ((*PROGRAM, "lock", *words), (*PROGRAM, "pip-parts"))
     if in_one_container(project, *first, reading_metadata(project), *solving).strip():
@@ -138,7 +144,7 @@ def do_add(project: Project, options: argparse.Namespace) -> None:
         return
     refuse_in_words(project, options.name)
     build_tools(project)
-    take_lists(project)
+    take_lists(project, options.name)
     dependencies = project.folder / "dependencies"
     given = [f"--{name}" for name in ("dev", "pip") if getattr(options, name)]
     files = (*dependencies.glob("environment*.yml"), *dependencies.glob("*.lock"))

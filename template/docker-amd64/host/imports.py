@@ -7,7 +7,7 @@ import difflib
 import json
 import shlex
 import sys
-from typing import TYPE_CHECKING, Any, Dict
+from typing import TYPE_CHECKING, Any, Dict, Iterable
 
 from .compose import show
 from .failures import failed
@@ -198,6 +198,12 @@ def restore(folder: Path, kept: dict[str, str | None]) -> None:
             (folder / name).unlink()
         elif text is not None:
             write_file(folder / name, text)
+
+
+def tell_of_notebooks(project: Project, adding: Iterable[str] = ()) -> None:
+    """Say before the first lock what notebooks import, where no file of the code lists packages."""
+    if said := said_of_notebooks(project, adding):
+        show(said)
 
 
 def said_of_first(plan: Plan) -> str:

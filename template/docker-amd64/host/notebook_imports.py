@@ -9,7 +9,7 @@ import shlex
 import sys
 import sysconfig
 from pathlib import Path
-from typing import TYPE_CHECKING, Iterator
+from typing import TYPE_CHECKING, Iterable, Iterator
 
 from .project import code_folder, me
 from .workspace_lists import rules
@@ -48,8 +48,11 @@ WITH_VALUE = re.compile(
 )
 
 
-def said_of_notebooks(project: Project) -> str:
-    """What notebooks import and the command that adds it; "" where a file lists packages."""
+def said_of_notebooks(project: Project, adding: Iterable[str] = ()) -> str:
+    """What notebooks import and the command that adds it; "" where a file lists packages.
+
+    What is just being added is left out.
+    """
     code = code_folder(project)
     if lists_packages(code):
         return ""
@@ -57,12 +60,19 @@ def said_of_notebooks(project: Project) -> str:
     each: dict[str, str] = {}
     for line in sorted(line for file in found for line in packages_in(file, code)):
         each[name_in(line)] = line  # the one with a version, which is longer
-    names = [line for name, line in sorted(each.items()) if name not in project.torch_family]
-    if not names:
+    if not each:
         return ""
     from .images import packages_of  # noqa: PLC0415  seldom needed, and the hook loads this
 
     spelled = getattr(packages_of(project), "SPELLED", {})
+    known = {*project.torch_family, *map(name_in, adding)}
+    names = [
+        line
+        for name, line in sorted(each.items())
+        if name not in known and spelled.get(name) not in known
+    ]
+    if not names:
+        return ""
     words = " ".join(shlex.quote(spelled.get(name, name)) for name in names)
     return (
         "No file of the code folder lists packages. To add what its notebooks import, run: "

@@ -14,11 +14,10 @@ from .env_file import ProbeError
 from .failures import failed
 from .files import read_file, write_file
 from .images import build_tools
-from .imports import RECORD, name_changed_files, said_of_first, write
+from .imports import RECORD, name_changed_files, said_of_first, tell_of_notebooks, write
 from .look import edit
 from .look_pip import DEPENDENCIES
 from .metadata import COPY, changed_metadata, is_lock_current, record_lock
-from .notebook_imports import said_of_notebooks
 from .passwords import refuse_in_words
 from .project import code_folder, me
 from .system_packages import add_options as add_system_options
@@ -68,8 +67,8 @@ def plan_import(project: Project, files: Sequence[str], *options: str) -> dict[s
     return plan
 
 
-def import_once(project: Project) -> None:
-    """Import what existing code lists, before its first lock."""
+def import_once(project: Project, adding: Sequence[str] = ()) -> None:
+    """Import what existing code lists, before its first lock; `adding` are packages of `add`."""
     folder = project.folder / "dependencies"
     if project.package or (folder / "uv.lock").exists() or (folder / RECORD).exists():
         return
@@ -83,8 +82,8 @@ def import_once(project: Project) -> None:
         show(f"{names} {lists} packages that are not imported. To see them, run: {me()} import")
     elif plan.get("notes"):
         show_text(said_of_first(plan))  # files that nobody can choose from but the user
-    elif said := said_of_notebooks(project):
-        show(said)
+    else:
+        tell_of_notebooks(project, adding)
 
 
 def invalid_line(text: str) -> tuple[int, str] | None:
@@ -213,7 +212,7 @@ def do_add(project: Project, options: argparse.Namespace) -> None:
         check_own_file(project)
     build_tools(project)
     with needs_named(project):
-        import_once(project)
+        import_once(project, options.name)
         files = add_to_files(project, options)
         record_lock(project, FILES)
         show(f"Added to {files}. Run: {me()} build")
