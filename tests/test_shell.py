@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from host import compose, work
+from host import programs, work
 from host.project import Project, StopError
 from tests.conftest import Generate
+from tests.support.entrypoint import entrypoint
 from tests.support.program import PROJECT
 
 
@@ -73,6 +74,10 @@ def test_terminals_of_notebooks_and_editors_open_the_chosen_shell(
     assert '"terminal.integrated.defaultProfile.linux": "zsh"' in editor
 
 
+# The head of an ELF file; 183 is aarch64: https://gabi.xinuos.com/elf/a-emachine.html
+FOR_ARM = b"\x7fELF\2\1\1" + bytes(9) + b"\2\0" + bytes([183, 0]) + bytes(44)
+
+
 @pytest.mark.parametrize(
     ("program", "failure", "status"),
     [
@@ -84,6 +89,7 @@ def test_terminals_of_notebooks_and_editors_open_the_chosen_shell(
         ("./note.txt", "program-not-executable", 126),
         ("/etc", "program-not-executable", 126),
         ("./script", "script-without-interpreter", 126),
+        ("./arm", "program-of-another-processor", 126),
     ],
 )
 def test_what_the_engine_cannot_execute_is_said_before_it_is_asked(
@@ -91,17 +97,40 @@ def test_what_the_engine_cannot_execute_is_said_before_it_is_asked(
 ) -> None:
     (tmp_path / "note.txt").write_text("")
     (tmp_path / "script").write_text("echo works\n")
-    (tmp_path / "script").chmod(0o755)
+    (tmp_path / "arm").write_bytes(FOR_ARM)
+    for name in ("script", "arm"):
+        (tmp_path / name).chmod(0o755)
 
     def ask(*words: str) -> subprocess.CompletedProcess[str]:
         command = words[words.index("sh") :]  # as if this machine were the container
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
 
-    monkeypatch.setattr(compose, "ask_engine", ask)
+    monkeypatch.setattr(programs, "ask_engine", ask)
+    monkeypatch.setattr(programs, "runs_others", lambda: False)
     project = Project(tmp_path, {**PROJECT, "shell": "bash"})
     if not failure:
-        assert compose.refuse_program(project, "4711", program, root=False) == status
+        assert programs.refuse_program(project, "4711", program, root=False) == status
         return
     with pytest.raises(StopError) as caught:
-        compose.refuse_program(project, "4711", program, root=True)
+        programs.refuse_program(project, "4711", program, root=True)
     assert (caught.value.name, caught.value.status) == (failure, status)
+
+
+def test_a_container_names_the_processor_of_a_program_that_it_cannot_start(tmp_path: Path) -> None:
+    text = entrypoint()
+    say = next(line for line in text.splitlines() if line.startswith("say()"))
+    end = text[text.index("set +e\n") :]
+
+    def start(*words: str) -> subprocess.CompletedProcess[str]:
+        script = f"set -euo pipefail\n{say}\n{end}"
+        command = ["bash", "-c", script, "entrypoint.sh", *words]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    (tmp_path / "arm").write_bytes(FOR_ARM)
+    (tmp_path / "arm").chmod(0o755)
+    refused = start("./arm")
+    assert refused.returncode == 126
+    assert "./arm is compiled for another kind of processor" in refused.stderr
+    fine = start("sh", "-c", "exit 7")
+    assert (fine.returncode, fine.stderr) == (7, "")
+    assert start().returncode == 0

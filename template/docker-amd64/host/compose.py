@@ -22,6 +22,7 @@ from .files import write_file
 from .ids import check_ids
 from .place import KEY, keep_apart
 from .plain import one_line
+from .programs import LOCKS_DIFFER_STATUS, look_inside, refuse_program
 from .project import StopError, me
 from .turn import in_turn, turn
 
@@ -321,70 +322,6 @@ def need_container(project: Project, program: str = "", *, root: bool = False) -
     need_image(project, "dev")
     check_engine(project)
     raise failed("container-not-running", project, remedy=f"{me()} up{project.which}")
-
-
-# Asked before, since the engine says it on stdout, where nothing can tell it from what a program
-# says. A shell would find its own commands, too, such as cd.
-NO_PROGRAM_STATUS, NOT_EXECUTABLE_STATUS, NO_INTERPRETER_STATUS = 7, 8, 10
-# The image keeps the locks that it was built from; Compose mounts those of the project.
-LOCKS_DIFFER_STATUS = 9
-LOOK = """
-starts() {
-    [ ! -r "$1" ] ||
-        case $(head -c 4 "$1" | tr -d '\\0') in '' | '#!'* | ?ELF) ;; *) exit 10 ;; esac
-}
-found() {
-    case $1 in
-    */*)
-        if [ ! -e "$1" ]; then exit 7; elif [ -d "$1" ] || [ ! -x "$1" ]; then exit 8; fi
-        starts "$1"
-        ;;
-    *)
-        IFS=:
-        for folder in $PATH; do
-            if [ -f "$folder/$1" ] && [ -x "$folder/$1" ]; then
-                starts "$folder/$1"
-                return
-            fi
-        done
-        exit 7
-        ;;
-    esac
-}
-if [ $# -gt 0 ]; then (found "$1") || exit $?; fi
-cd /opt/container || exit 0
-for lock in *.lock; do
-    if [ -e "$lock" ] && ! cmp -s "$lock" "/opt/dependencies/$lock"; then exit 9; fi
-done
-"""
-
-
-def look_inside(found: str, *program: str, root: bool = False) -> int:
-    """The status of `LOOK` in a running container; another one if it has no shell."""
-    user = ("--user", "0") if root else ()
-    return ask_engine("exec", *user, found, "sh", "-c", LOOK, "sh", *program).returncode
-
-
-def refuse_program(project: Project, found: str, program: str, *, root: bool) -> int:
-    """What `look_inside` says.
-
-    Raises:
-        StopError: the container cannot execute the program; with the exit status of a shell.
-    """
-    status = look_inside(found, *([program] if program else []), root=root)
-    if status == NO_PROGRAM_STATUS:
-        stop = failed("program-missing", project, program=program)
-        stop.status = 127
-        raise stop
-    if status == NOT_EXECUTABLE_STATUS:
-        stop = failed("program-not-executable", project, program=program)
-        stop.status = 126
-        raise stop
-    if status == NO_INTERPRETER_STATUS:
-        stop = failed("script-without-interpreter", project, program=program)
-        stop.status = 126
-        raise stop
-    return status
 
 
 def newer_than(project: Project, found: str, look: Callable[[], int] | None = None) -> str:
