@@ -322,6 +322,14 @@ def test_what_no_channel_has_is_named_with_its_line(
     assert not (project.folder / "conda.lock").exists()
 
 
+def test_what_add_was_told_has_no_line_in_the_file_as_it_is_restored(
+    project: Dependencies, env: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.write("environment.yml", f"{MAIN}  - pip\n  - of-nobody>=2\n")
+    monkeypatch.setenv("CONDA_ADDING", "numpy<2\nof-nobody>=2")
+    assert env.refused("lock") == "There is no package of-nobody in the channels (conda-forge)."
+
+
 def test_what_an_import_took_and_no_channel_has_stops_itself_only(
     project: Dependencies, env: Said
 ) -> None:

@@ -646,3 +646,36 @@ def test_the_registry_of_an_image_is_known(name: str, registry: str) -> None:
 
 def test_the_tables_of_the_documentation_are_fresh() -> None:
     assert failure_tables.main(["--check"]) == 0, "run python -m hooks.generate.failure_tables"
+
+
+ABSENT = "There is no package {} in the channels (conda-forge){}.\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "cause", "command"),
+    [  # what add has been told, and what files list
+        (ABSENT.format("einopz", ""), "No channel has einopz", f"{me()} add --pip einopz"),
+        (ABSENT.format("numppy", "; the nearest name is numpy"), "numpy", f"{me()} add numpy"),
+        (
+            ABSENT.format("a", ": environment-dev.yml, line 8")
+            + ABSENT.format("c", ": environment.yml, line 12")
+            + "conda_env: "
+            + ABSENT.format("b", ": environment-dev.yml, line 6"),
+            "No channel has a and b",
+            f"{me()} add --pip --dev a b",
+        ),
+        (
+            ABSENT.format("numppy", ": environment.yml, line 12; the nearest name is numpy"),
+            "the nearest name is numpy",
+            '"${EDITOR:-vi}" +12 docker-amd64/dependencies/environment.yml',
+        ),
+    ],
+)
+def test_a_package_that_no_channel_has_is_mended_where_it_is_listed(
+    project: Project, said: str, cause: str, command: str
+) -> None:
+    """The command adds to the file that lists it: to any other, it would fail for ever."""
+    text = said if "conda_env: " in said else f"conda_env: {said}"
+    found = sentence(project, text)
+    assert cause in found[0]
+    assert found[1].replace(str(project.folder), "docker-amd64") == command

@@ -119,9 +119,14 @@ def lock(project: Project, upgrade: list[str] | None = None, *, adding: Sequence
     words = [] if upgrade is None else ["--upgrade", *upgrade]
     if not adding:
         take_lists(project)
-    first = [(*PROGRAM, "add", *adding)] if adding else []
-    solving = ((*PROGRAM, "lock", *words), (*PROGRAM, "pip-parts"))
-    if in_one_container(project, *first, reading_metadata(project), *solving).strip():
+    first: list[Sequence[str]] = []
+    solve: Sequence[str] = (*PROGRAM, "lock", *words)
+    if adding:
+        first = [(*PROGRAM, "add", *adding)]
+        specs = adding[adding.index("--") + 1 :]
+        solve = ("env", "CONDA_ADDING=" + "\n".join(specs), *solve)
+    solving = (reading_metadata(project), solve, (*PROGRAM, "pip-parts"))
+    if in_one_container(project, *first, *solving).strip():
         show("Installing the packages of conda.lock, beside which those from PyPI are resolved.")
         refresh_images(project, {"pip-tools": "pip-tools"})
         conda_env(project, "pip-tools", "pip-lock", *words)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import re
 import subprocess
 from typing import TYPE_CHECKING, NamedTuple
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+ADDING = "CONDA_ADDING"  # the variable with the lines that `add` is adding
 LETTERS = 2  # that a name is looked for by: the first ones are seldom misspelt
 LIKENESS = 0.75  # of difflib, from which a name may be what was meant
 FILES = {f"{CONDA}:{FOR_ALL}": MAIN, f"{CONDA}:{FOR_DEV}": DEV}  # by the lists of an import
@@ -57,6 +59,9 @@ class Absent(NamedTuple):
     def sentence(self, folder: Path) -> str:
         """Why nothing can be locked, with the line that asks for it."""
         place, line = place_of(folder, self.name)
+        # The file is restored if what `add` has put there cannot be had.
+        if self.name in map(name_of, os.environ.get(ADDING, "").split("\n")):
+            place = ""
         if self.newest:
             said = f"There is no version in the channels ({self.channels}) that fits {line}"
             return f"{said}{place}; the newest is {self.newest}."
