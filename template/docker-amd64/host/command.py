@@ -207,24 +207,16 @@ def verbs_here() -> tuple[Verb, ...]:
     return tuple(verb for _, verbs in groups() for verb in verbs)
 
 
-def find_verb(name: str) -> Verb:
-    """The verb of a name. Raises StopError, with the nearest one, if there is none."""
+def find_verb(name: str, *words: str) -> Verb:
+    """The verb of a name. Raises StopError, with what may be meant, if there is none."""
     for verb in verbs_here():
         if verb.name == name:
             return verb
-    if any(verb.name == name for _, verbs in GROUPS for verb in verbs):
-        raise StopError(
-            f'This project has no verb "{name}": its answers do not need it.',
-            f"{me()} help",
-            name=USAGE,
-        )
-    from difflib import get_close_matches  # noqa: PLC0415  needed for a typing error only
+    from .missing_verbs import missing  # noqa: PLC0415  needed for a wrong word only
 
-    near = get_close_matches(name, [verb.name for verb in verbs_here()], n=1, cutoff=0.6)
-    meant = f' Did you mean "{near[0]}"?' if near else ""
-    raise StopError(
-        f'There is no verb "{name}".{meant}', f"{me()} {near[0] if near else 'help'}", name=USAGE
-    )
+    known = any(verb.name == name for _, verbs in GROUPS for verb in verbs)
+    here = [verb.name for verb in verbs_here()]
+    raise missing(FOLDER, (name, *words), here, known=known)
 
 
 def load(verb: Verb) -> ModuleType:
@@ -359,7 +351,7 @@ def call_verb(name: str, *words: str, project: Project | None = None) -> int:
     Raises:
         ProbeError: something the user can put right.
     """
-    verb = find_verb(name)
+    verb = find_verb(name, *words)
     parser = parser_of(verb)
     options = (parser.parse_intermixed_args if name in MIXED else parser.parse_args)(words)
     project = project or first_look(name)
