@@ -474,6 +474,11 @@ def test_what_the_project_itself_asks_for_is_opened_where_it_asks(
     assert (stop.name, "+2 " in stop.command) == (name, True)
     assert stop.command.endswith(f"{project.root}/setup.py")
     (project.root / "setup.py").write_text("setup()\n")
+    # What add was told is in no file.
+    told = "Because there is no version of my-early==9 and project-requirements==0 depends on\n"
+    cause, command = sentence(project, f"No solution found when resolving\n{told}    my-early==9, ")
+    assert cause == "The package index has no version of my-early that fits my-early==9."
+    assert command == f"{me()} add my-early"
     _, command = sentence(project, OF_THE_PROJECT)
     assert command.endswith("dependencies/pyproject.toml")
 

@@ -400,7 +400,7 @@ def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     for version in ("1.0", "2.0+local"):
         make_wheel(folder, "early", version)
-    for name in ("late", "einops", "numpy", "hand"):
+    for name in ("late", "einops", "numpy", "hand", "scikit-learn"):
         make_wheel(folder, name, "0.6.1")
     monkeypatch.setenv("UV_FIND_LINKS", str(folder))
     monkeypatch.setenv("UV_OFFLINE", "1")
@@ -427,6 +427,20 @@ def test_add_writes_a_lower_bound_into_the_projects_own_file(
     assert run("add", "--dev", "--", "hand") == 0
     text = json.loads(capsys.readouterr().out)["written"]
     assert tomllib.loads(text)["dependency-groups"]["dev"] == ["hand>=0.6.1"]
+
+
+@pytest.mark.usefixtures("wheels")
+def test_add_writes_the_name_that_pypi_has(
+    code: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else each later lock would say that the line is taken as another one."""
+    put(code, {"pyproject.toml": STATIC})
+    assert run("add", "--", "sklearn<1") == 0
+    told = capsys.readouterr()
+    assert "sklearn: taken as scikit-learn" in told.err
+    lines = tomllib.loads(json.loads(told.out)["written"])["project"]["dependencies"]
+    assert "scikit-learn<1" in lines
+    assert "sklearn<1" not in lines
 
 
 @pytest.mark.usefixtures("wheels")

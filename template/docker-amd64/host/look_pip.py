@@ -61,11 +61,18 @@ def line_of_metadata(project: Project, package: str) -> tuple[str, int] | None:
 def no_versions(case: Case) -> Seen:
     """The user's lines that do not fit together, as uv names them; the first of them is opened."""
     found: dict[tuple[str, int], str] = {}
+    nowhere = ""
     for whose, first, second in LINES.findall(" ".join(case.text.split())):
         for one in filter(None, (first, second)):
             place = place_of(case.project, one, own=whose.startswith("project-requirements"))
             if place:
                 found.setdefault(place, one)
+            elif f"there is no version of {one}" in " ".join(case.text.split()):
+                nowhere = one
+    if nowhere:  # no file has it: add has been told it
+        name = re.split(r"[=<>!~]", nowhere)[0]
+        cause = f"The package index has no version of {name} that fits {nowhere}."
+        return {"cause": cause, "remedy": f"{me()} add {name}"}
     if not found:
         return {}
     lines = [f"{one} ({shown(case.project, *place)})" for place, one in found.items()]

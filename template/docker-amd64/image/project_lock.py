@@ -49,6 +49,7 @@ from intake.found import (
     pinned,
     shortened,
 )
+from intake.names import MISNAMED
 from intake.text import FileError, exit_status, say
 from project_backend import copy_small_files
 from project_declared import MetadataError, own_name, parse_toml, read_toml, requirement
@@ -327,6 +328,16 @@ def why_not_written(code: Path) -> str:
     return "none"
 
 
+def as_published(line: str) -> str:
+    """A requirement under the name that PyPI has for it; what was changed is said."""
+    name = re.match(r"[\w.-]*", line)[0]  # type: ignore[index]  # it matches always
+    other = MISNAMED.get(canonicalize_name(name), "")
+    if not other:
+        return line
+    say(f"{name}: taken as {other}, which is its name on PyPI.")
+    return other + line[len(name) :]
+
+
 def add(code: Path, dependencies: Path, options: argparse.Namespace) -> None:
     """Write packages into [project] of the project's own pyproject.toml, and lock them.
 
@@ -334,6 +345,7 @@ def add(code: Path, dependencies: Path, options: argparse.Namespace) -> None:
     read-only; null where dependencies/pyproject.toml has them: with --image, and where the project
     has no metadata of its own.
     """
+    options.name = [as_published(line) for line in options.name]
     reason = "none" if options.image else why_not_written(code)
     if reason == "none":
         options.adding = options.name
