@@ -684,3 +684,88 @@ def test_a_package_that_no_channel_has_is_mended_where_it_is_listed(
     found = sentence(project, text)
     assert cause in found[0]
     assert found[1].replace(str(project.folder), "docker-amd64") == command
+
+
+CONFLICT = """\
+#15 0.970 error: No solution found when resolving dependencies
+#15 0.970   cause: Because {}, we can
+#15 0.970       conclude that your requirements are unsatisfiable.
+#15 1.065 workspaces/of-jane ended with status 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "cause", "line"),
+    [
+        (
+            "you require Packaging==1.0 and packaging==26.4",
+            "requirements.txt:2 needs packaging==1.0, but docker-amd64/dependencies/uv.lock has",
+            "requirements.txt",
+        ),
+        (
+            "deep==2 depends on packaging<2 and you require\n#15 0.970   packaging==26.4 and deep",
+            "requirements.txt:2 needs packaging<2, but",
+            "requirements.txt",
+        ),
+        (
+            "lake==2 depends on numpy<2 and numpy==2.4.6",
+            "pyproject.toml:3 needs numpy<2 for lake, but docker-amd64/dependencies/uv.lock has",
+            "pyproject.toml",
+        ),
+    ],
+)
+def test_a_pin_of_a_workspace_is_named_with_that_of_the_project(
+    project: Project, said: str, cause: str, line: str
+) -> None:
+    folder = project.root / "workspaces/of-jane"
+    folder.mkdir(parents=True)
+    (folder / "requirements.txt").write_text("# packaging, which is old\nPackaging==1.0\n")
+    (folder / "pyproject.toml").write_text('[project]\nname = "x"\ndependencies = ["lake"]\n')
+    dependencies = project.folder / "dependencies"
+    locked = 'name = "packaging"\nversion = "26.4"\n\nname = "numpy"\nversion = "2.4.6"\n'
+    (dependencies / "uv.lock").write_text(locked)
+    stop = explain(project, CONFLICT.format(said))
+    assert stop
+    assert stop.name == "workspace-packages"
+    assert cause in stop.sentence
+    assert f"{me()} add " in stop.sentence
+    assert stop.command.startswith('"${EDITOR:-vi}" +')
+    assert stop.command.endswith(f"workspaces/of-jane/{line}")
+
+
+@pytest.mark.parametrize(
+    ("lock", "text"),
+    [
+        ("pip.lock", "packaging==26.4 \\\n    --hash=sha256:00\n"),
+        ("conda.lock", "https://c.example/forge/noarch/packaging-26.4-pyh0_0.conda#sha256:00\n"),
+    ],
+)
+def test_a_pin_of_a_workspace_is_found_in_the_locks_of_conda(
+    project: Project, lock: str, text: str
+) -> None:
+    project.package_manager = "conda"
+    folder = project.root / "workspaces/of-jane"
+    folder.mkdir(parents=True)
+    (folder / "requirements.txt").write_text("packaging==1.0\n")
+    (project.folder / "dependencies" / lock).write_text(text)
+    cause, _ = sentence(project, CONFLICT.format("you require packaging==1.0 and packaging==26.4"))
+    assert f"docker-amd64/dependencies/{lock} has packaging 26.4" in cause
+
+
+def test_a_workspace_whose_list_is_wrong_otherwise_is_listed(project: Project) -> None:
+    stop = explain(project, CONFLICT.format("no-such was not found in the package registry"))
+    assert stop
+    assert stop.command.endswith("workspaces/of-jane")
+
+
+def test_a_pin_of_conda_of_a_workspace_is_named_with_its_line(project: Project) -> None:
+    folder = project.root / "workspaces/of-jane"
+    folder.mkdir(parents=True)
+    (folder / "environment.yml").write_text("dependencies:\n  - numpy<1.20\n")
+    said = "It needs numpy<1.20, but the project has numpy 1.26.4, and packages of the project keep"
+    stop = explain(project, f"conda for workspaces/of-jane: {said} their versions. Change it.")
+    assert stop
+    has = "docker-amd64/dependencies/conda.lock has numpy 1.26.4"
+    assert f"workspaces/of-jane/environment.yml:2 needs numpy<1.20, but {has}" in stop.sentence
+    assert f"{me()} add 'numpy<1.20'" in stop.sentence
+    assert stop.command.endswith("+2 " + str(folder / "environment.yml"))

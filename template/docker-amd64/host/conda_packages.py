@@ -30,6 +30,11 @@ TOOLS_PYTHON = "/usr/bin/python3"  # of the service tools
 SPELLED = {"opencv-python-headless": "opencv"}  # conda-forge's names of what PyPI has
 PROGRAM = (TOOLS_PYTHON, "/opt/container/conda_env.py")
 OWN_LIST, LISTS = "", "environment*.yml"  # where `add` writes: nothing of the code, dependencies/
+# The version of a package, {}, in the locks of PyPI's and of conda's.
+IN_LOCKS = (
+    r"(?im)^{}==([^\s;\\]+)",
+    r"(?im)/{}-([^-/\s]+)-[^-/\s]+\.(?:conda|tar\.bz2)",
+)
 LOCK, STALE = "conda.lock", "conda-lock-stale"  # and the id of the failure of stale ones
 # Of workspaces: the lock of what is not for uv, and arguments and secrets of their builds.
 WORKSPACE_LOCK = "conda.lock"

@@ -7,6 +7,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from .look import edit
+from .look_workspace import Pin, words
 from .project import me
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ ABSENT = re.compile(
     r"There is no package (\S+) in the channels \([^)\n]*\)"
     r"(?:: (environment[\w-]*\.yml), line (\d+))?(?:; the nearest name is (\S+))?\."
 )
+
+# image/workspace_specs.py says it.
+OTHER_VERSION = re.compile(r"It needs ([\w.-]+)(\S*), but the project has ([\w.-]+) (\S+), and")
 
 
 def package(case: Case) -> Seen:
@@ -37,3 +41,12 @@ def package(case: Case) -> Seen:
         listed = f"{', '.join(names[:-1])} and {names[-1]}"
         said["cause"] = f"No channel has {listed}: the names are misspelt, or only PyPI has them."
     return said
+
+
+def workspace(case: Case) -> Seen:
+    """The line of a workspace and the lock of the project that do not go together."""
+    found = OTHER_VERSION.search(case.text)
+    if not found:
+        return {}
+    name, asked, _, version = found.groups()
+    return words(case, Pin(name, asked, version, "conda.lock"))

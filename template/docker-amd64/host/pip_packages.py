@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 FILES = ("pyproject.toml", "base-override.txt", COPY)
 TOOLS_PYTHON = "/opt/venv/bin/python"  # of the service tools
 OWN_LIST, LISTS = "pyproject.toml", "pyproject.toml"  # where `add` writes: the code, dependencies/
+IN_LOCKS = (r'(?im)^name = "{}"\nversion = "([^"]+)"',)  # the version of a package, {}
 LOCK, STALE = "uv.lock", "lock-stale"  # and the id of the failure of one that does not match
 # What only another package manager has in workspaces: a lock, arguments and secrets of builds.
 WORKSPACE_LOCK = ""
