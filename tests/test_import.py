@@ -19,6 +19,7 @@ from host import images, imports, pip_packages
 from host.project import Project, StopError, read_project
 from import_files import Line, edited, pin_at_fault, those_that_can_be_had
 from intake.found import Wanted
+from intake.text import say
 from tests.conftest import ROOT, Generate
 from tests.support.wheels import make_wheel
 from uv_project import reason_in
@@ -506,3 +507,17 @@ def test_an_import_merges_into_environment_files(tmp_path: Path) -> None:
     assert first == ["- mine", "- numpy=2.1", "- scipy", "- pip:", "- rich", "- einops"]
     again = merge("  - numpy=2.2\n  - pip: [rich]\n")
     assert again == ["- mine", "- numpy=2.2", "- pip:", "- rich"]
+
+
+def test_commands_that_a_container_names_can_be_pasted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Programs in containers do not know from where the user calls template.sh."""
+    monkeypatch.setenv("TEMPLATE_SH", "./docker-amd64/template.sh")
+    reason = "an answer decides it (template.sh update --data a=1); or run: ./template.sh add b"
+    entry = {"file": "a.yml", "line": 1, "text": "b", "becomes": "", "reason": reason}
+    line = imports.judged_line(entry)
+    assert line.count("./docker-amd64/template.sh ") == line.count("template.sh ") == 2
+    assert "docker-amd64/./" not in line
+    say("If PyPI has it, run: ./template.sh add --pip b")
+    assert capsys.readouterr().err.endswith("run: ./docker-amd64/template.sh add --pip b\n")

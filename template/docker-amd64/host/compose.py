@@ -402,7 +402,8 @@ def run_tools(
     if in_turn():
         remove_leftovers(project, service)
     name = f"{project.settings.get('COMPOSE_PROJECT_NAME')}-{service}-{os.getpid()}"
-    start = ("--progress", "quiet", "run", "--rm", "--no-deps", "-T", "--name", name, service)
+    options = ("--rm", "--no-deps", "-T", "--name", name, "--env", f"TEMPLATE_SH={me()}")
+    start = ("--progress", "quiet", "run", *options, service)
     try:
         return call(project, compose(*start, *words), capture=capture, env=env)
     except SilentError as error:  # of the program in the container

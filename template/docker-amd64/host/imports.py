@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
+import re
 import shlex
 import sys
 from typing import TYPE_CHECKING, Any, Dict, Iterable
@@ -139,8 +140,13 @@ def judged_line(entry: dict[str, Any]) -> str:
     shown = [place, text] if text != entry["file"] else [place]
     if becomes and becomes != text:
         shown.append(f"-> {becomes}")
-    reason = f" ({entry['reason']})" if entry["reason"] else ""
+    reason = f" ({as_called(entry['reason'])})" if entry["reason"] else ""
     return "  ".join(shown) + reason
+
+
+def as_called(text: str) -> str:
+    """A sentence of a container whose commands name template.sh as the user called it."""
+    return re.sub(r"(?<![\w/])(?:\./)?template\.sh\b", lambda _: me(), text)
 
 
 def difference(project: Project, plan: Plan) -> list[str]:
@@ -210,4 +216,4 @@ def said_of_first(plan: Plan) -> str:
     """What to say of an import that nobody asked for."""
     names = ", ".join(plan["read"])
     title = f"Imported the packages of {names} into dependencies/." if names else "Not imported:"
-    return "\n".join([title, *(f"  {line}" for line in plan["notes"])])
+    return "\n".join([title, *(f"  {as_called(line)}" for line in plan["notes"])])

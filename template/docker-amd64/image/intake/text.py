@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import os
 import re
 import sys
 from typing import TYPE_CHECKING
@@ -37,7 +38,11 @@ class FileError(Exception):
 
 
 def say(text: str) -> None:
-    """Print for the user: stdout is for programs."""
+    """Print for the user: stdout is for programs.
+
+    Commands name template.sh as the user called it, if that is known.
+    """
+    text = text.replace("./template.sh", os.environ.get("TEMPLATE_SH") or "./template.sh")
     print(text, file=sys.stderr, flush=True)
 
 
