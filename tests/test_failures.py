@@ -25,6 +25,7 @@ from host.failure_rows import FOLDER, Failure, matches, table
 from host.failures import explain, remedy_for
 from host.gpu_facts import GpuFacts as Facts
 from host.project import Project, StopError, me
+from tests.support.git import git
 
 ENGINES = ("docker", "docker-rootless", "docker-desktop", "podman")
 HOSTS = (
@@ -769,3 +770,43 @@ def test_a_pin_of_conda_of_a_workspace_is_named_with_its_line(project: Project) 
     assert f"workspaces/of-jane/environment.yml:2 needs numpy<1.20, but {has}" in stop.sentence
     assert f"{me()} add 'numpy<1.20'" in stop.sentence
     assert stop.command.endswith("+2 " + str(folder / "environment.yml"))
+
+
+BROKEN_LOCK = """\
+error: Failed to parse `uv.lock`
+  cause: TOML parse error at line 1, column 9
+           |
+         1 | <<<<<<< HEAD
+           |         ^
+         key with no value, expected `=`
+"""
+
+
+@pytest.mark.parametrize("said", [BROKEN_LOCK, "uv.lock cannot be read: Unterminated string"])
+def test_a_lock_that_cannot_be_read_is_taken_from_git_or_made_anew(
+    project: Project, said: str
+) -> None:
+    file = project.folder / "dependencies/uv.lock"
+    shown = f"{project.folder}/dependencies/uv.lock"
+    file.write_text("version = 1\n")
+    stop = explain(project, said)
+    assert stop
+    assert (stop.name, stop.command) == ("lock-unreadable", f"rm {shown} && {me()} lock")
+    git(project.root, "init", "--quiet", "--initial-branch", "main")
+    git(project.root, "add", "--all")
+    git(project.root, "commit", "--quiet", "--message", "first")
+    file.write_text("versi")
+    _, command = sentence(project, said)
+    assert command == f"git checkout HEAD -- {shown} && {me()} lock"
+    git(project.root, "checkout", "--quiet", "-b", "other", "HEAD")
+    for branch in ("other", "main"):
+        git(project.root, "checkout", "--quiet", "--force", branch)
+        file.write_text(f"version = '{branch}'\n")
+        git(project.root, "commit", "--quiet", "--all", "--message", branch)
+    subprocess.run(["git", "merge", "other"], cwd=project.root, capture_output=True, check=False)
+    assert "<<<<<<<" in file.read_text()
+    cause, command = sentence(project, said)
+    assert cause == "dependencies/uv.lock has the marks of a merge conflict."
+    assert command == f"git checkout --ours -- {shown} && {me()} lock"
+    subprocess.run(command.split(" && ")[0], shell=True, cwd=project.root, check=True)  # noqa: S602
+    assert file.read_text() == "version = 'main'\n"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+import shlex
 from typing import TYPE_CHECKING
 
-from .ask import read_text
+from .ask import capture, read_text
 from .look import edit, line_of
 from .metadata import metadata_files
 from .notebook_imports import IMPORTED
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
     from .look import Case, Seen
     from .project import Project
 
-DEPENDENCIES = "dependencies/pyproject.toml"
+DEPENDENCIES, LOCK = "dependencies/pyproject.toml", "dependencies/uv.lock"
+CONFLICT = re.compile(r"(?m)^(?:<{7} |>{7} )")
 # Requirements of the user's that uv names: the package project-requirements has those of the
 # project's own metadata, "your project" those of dependencies/.
 LINES = re.compile(
@@ -37,6 +39,21 @@ def dependency_file(case: Case) -> Seen:
     line = line_of(case.project, DEPENDENCIES, given.group(1)) if given else 0
     what = given.group(1) if given else "an entry"
     return {**seen, "number": str(line), "reason": f"{what} is not a package with a version"}
+
+
+def lock_file(case: Case) -> Seen:
+    """The command that takes uv.lock from git, where git has one that can be read."""
+    file, root = case.project.folder / LOCK, case.project.root
+    shown = shlex.quote(f"{case.known['folder']}/{LOCK}")
+    cause = "dependencies/uv.lock has the marks of a merge conflict."
+    if capture("git", "ls-files", "--unmerged", "--", str(file), cwd=root).stdout.strip():
+        # What the other side has locked, the next lock resolves again.
+        return {"cause": cause, "remedy": f"git checkout --ours -- {shown} && {me()} lock"}
+    kept = capture("git", "cat-file", "blob", f"HEAD:./{file.relative_to(root)}", cwd=root).stdout
+    seen = {"cause": cause} if CONFLICT.search(read_text(file)) else {}
+    if kept and kept != read_text(file) and not CONFLICT.search(kept):
+        return {**seen, "remedy": f"git checkout HEAD -- {shown} && {me()} lock"}
+    return seen
 
 
 def requirement(case: Case) -> Seen:
