@@ -230,6 +230,8 @@ def test_the_image_is_not_built(project: MakeProject) -> None:
 def test_the_dev_container_is_not_running(plain_project: Project) -> None:
     plain_project.ok("down")
     assert failure(plain_project.sh("exec", "true")) == "container-not-running"
+    for verb in ("logs", "start"):  # Compose says nothing, or which service it calls dev
+        assert failure(plain_project.sh(verb)) == "container-missing"
 
 
 def test_a_port_is_taken(plain_project: Project) -> None:

@@ -73,7 +73,9 @@ def find_job(project: Project, name: str) -> Job:
         if job.name == name:
             return job
     names = ", ".join(job.name for job in every)
-    cause = f"There is no job {name}. " + (f"There are: {names}." if names else "There are none.")
+    cause = f"There is no job {name}. " + (
+        f"There are: {names}." if names else "No job runs or is kept."
+    )
     raise failed("job-missing", project, cause=cause)
 
 

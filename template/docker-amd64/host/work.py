@@ -370,6 +370,16 @@ def do_shell(project: Project, options: argparse.Namespace) -> None:
     enter(project, "dev", shell, *words)
 
 
+def need_any_container(project: Project) -> None:
+    """Raise StopError without a dev container, running or stopped: Compose says little or nothing.
+
+    Where the engine does not answer, the verb itself says why.
+    """
+    asked = capture(*compose("ps", "--all", "--quiet", "dev"), cwd=project.folder)
+    if not asked.returncode and not asked.stdout.strip():
+        raise failed("container-missing", project, remedy=f"{me()} up{project.which}")
+
+
 def logs_options(parser: argparse.ArgumentParser) -> None:
     """As Compose has them, the usual ones."""
     parser.add_argument("-f", "--follow", action="store_true", help="wait for more")
@@ -401,6 +411,7 @@ def do_logs(project: Project, options: argparse.Namespace) -> int:
         job = find_job(project, options.job).id
         call(project, engine_command("logs", *words, job))
     else:
+        need_any_container(project)
         call(project, compose("logs", *words, "dev"))
     if project.accelerator == "cuda":
         from .gpu_trouble import show_trouble  # noqa: PLC0415  only such projects have it
@@ -427,6 +438,7 @@ def do_stop(project: Project, options: argparse.Namespace) -> None:
 def do_start(project: Project, _: argparse.Namespace) -> None:
     """Continue it, and wait until it can be entered."""
     keep_apart(project)
+    need_any_container(project)
     if project.accelerator == "cuda":
         from .gpu_choice import lease_again  # noqa: PLC0415  only such projects have it
 
