@@ -270,6 +270,8 @@ def test_env_sets_keys_and_keeps_the_rest(project: Path) -> None:
     assert verb(project, "env", "--set", "SHM_SIZE=3gb", "APT_MIRROR=http://a b").returncode == 0
     assert "\nSHM_SIZE=3gb\n" in file.read_text()
     assert "\nAPT_MIRROR='http://a b'\n" in file.read_text()
+    told = verb(project, "env", "--set", "SHM_SIZ=3gb", "NODE_OF_MINE=1", "TZ=UTC")
+    assert told.stderr == "Nothing reads SHM_SIZ in .env. Did you mean SHM_SIZE?\n"
     refused = verb(project, "env", "--set", "SHM_SIZE")
     assert refused.returncode == 1
     assert "KEY=VALUE" in refused.stderr

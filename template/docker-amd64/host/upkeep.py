@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
+from .ask import read_text
 from .compose import become, call, need_container, show
 from .engine_words import compose, engine_command
-from .env_file import ALL, set_keys
+from .env_file import ALL, parse_env, set_keys
 from .files import status_of, write_file
 from .jobs import jobs, remove_jobs, table
 from .place import keep_apart
@@ -15,6 +17,7 @@ from .work import remove_workers
 
 if TYPE_CHECKING:
     import argparse
+    from typing import Iterable
 
     from .project import Project
 
@@ -116,9 +119,23 @@ def do_env(project: Project, options: argparse.Namespace) -> None:
                     name=USAGE,
                 )
         set_keys(project.folder, options.set)
+        tell_misspelt(project, [setting.partition("=")[0] for setting in options.set])
     else:
         keys = () if options.refresh is None else tuple(options.refresh) or ALL
         print("\n".join(report(fill(project.folder, keys))))
+
+
+def tell_misspelt(project: Project, keys: Iterable[str]) -> None:
+    """Name the key of .env.example that may be meant by one that no file of the project reads."""
+    from difflib import get_close_matches  # noqa: PLC0415  only this call needs it
+
+    named = {entry.key for entry in parse_env(read_text(project.folder / ".env.example"))} - {""}
+    files = map(read_text, project.folder.glob("*.y*ml"))
+    known = named | {*RULES, *re.findall(r"\w+", "".join(files))}
+    for key in keys:
+        near = [] if key in known else get_close_matches(key, named, n=1, cutoff=0.8)
+        if near:
+            show(f"Nothing reads {key} in .env. Did you mean {near[0]}?")
 
 
 def do_over(project: Project, _: argparse.Namespace) -> None:
