@@ -192,6 +192,28 @@ def test_a_line_that_cannot_be_had_stops_itself_only(
     assert "left out, as it cannot be had: only late<=2.0 is available" in left_out
 
 
+def test_an_index_that_cannot_be_read_takes_no_package_with_it(
+    project: Project,
+    run: Import,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "index").mkdir()
+    monkeypatch.setenv("UV_DEFAULT_INDEX", (tmp_path / "index").as_uri())
+    monkeypatch.setenv("UV_OFFLINE", "0")
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    lines = "--extra-index-url http://127.0.0.1:9/simple/\nearly\nlate>=9\nlate2\n"
+    (project.root / "requirements.txt").write_text(lines)
+    (project.root / "requirements-dev.txt").write_text("night\n")
+    assert run() == 0
+    left_out = capsys.readouterr().out.partition("Left out (3)")[2].partition("---")[0]
+    assert "requirements.txt:1  --extra-index-url http://127.0.0.1:9/simple/" in left_out
+    assert listed(project) == ["early"]
+    assert pyproject(project)["dependency-groups"]["dev"] == ["early", "night"]
+    assert [one["name"] for one in pyproject(project)["tool"]["uv"]["index"]] == ["pytorch"]
+
+
 def test_what_uv_cannot_lock_without_the_lines_stops_the_import(
     project: Project, run: Import
 ) -> None:

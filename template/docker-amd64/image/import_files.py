@@ -33,7 +33,7 @@ from intake import reader, record
 from intake.discovery import discover
 from intake.found import CONSTRAINT, FIND_LINKS, INDEX, PIP, Wanted, left_out, settled
 from intake.names import pip_name
-from intake.text import FileError, exit_status, say
+from intake.text import FileError, exit_status, say, without_secret
 from project_backend import IMPORTED
 from uv_project import reason_in
 
@@ -232,6 +232,18 @@ def pin_at_fault(said: str, lines: Sequence[Line]) -> Line | None:
     return texts.get(built[1].lower()) if built else None
 
 
+def source_at_fault(said: str, lines: Sequence[Line]) -> Line | None:
+    """The index or page that uv could not read: with it, no package at all can be had."""
+    asked = re.findall(r"(?:Failed to fetch: |for url \()`?([^\s`)]+)", said)
+    for line in lines:
+        base = without_secret(line.text).rstrip("/")
+        if line.where in (INDEX, FIND_LINKS) and any(
+            f"{without_secret(one)}/".startswith(f"{base}/") for one in asked
+        ):
+            return line
+    return None
+
+
 def those_that_can_be_had(
     lines: Sequence[Line],
     fails: Callable[[Sequence[Line]], str],
@@ -408,7 +420,10 @@ def plan(
                     raise SystemExit(1)
                 say("Not every line can be had: looking for those that cannot.")
                 add, refused = those_that_can_be_had(
-                    add, fails, lambda lines: pin_at_fault(lock.said, lines)
+                    *(add, fails),
+                    lambda lines: (
+                        source_at_fault(lock.said, lines) or pin_at_fault(lock.said, lines)
+                    ),
                 )
                 intake = without(intake, refused)
                 for line in refused:
