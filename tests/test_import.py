@@ -456,7 +456,7 @@ def test_a_line_that_may_be_had_in_another_version_is_not_at_fault(text: str) ->
 @pytest.mark.parametrize(
     ("said", "reason"),
     [
-        (NO_VERSION, "there is no version of a==9 and your project depends on a==9"),
+        (NO_VERSION, "there is no version of a==9"),
         (
             NO_HOST,
             "Failed to download and build `a`: unable to access 'https://x.example/a/': no host",

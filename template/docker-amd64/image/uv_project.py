@@ -92,7 +92,11 @@ def addresses(lines: Iterable[str], sources: Mapping[str, Any]) -> dict[str, str
 def reason_in(said: str) -> str:
     """Why uv could not lock, in one clause: what no version fits, or the first and last cause."""
     if because := re.search(r"(?s)\bBecause (.*)", said):
-        text = because[1].partition(", we can conclude that")[0]
+        text = " ".join(because[1].partition(", we can conclude that")[0].split())
+        # Who asks for it is the line itself, which is shown.
+        text = re.sub(
+            r"^(there is no version of (\S+)) and your project.* depends on \2$", r"\1", text
+        )
     else:
         error = re.split(r"(?m)^\s*hint:", said.partition("error: ")[2])[0]
         lines = [line.strip() for line in error.splitlines()]
