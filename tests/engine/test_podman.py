@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from tests.engine.test_doctor import doctor
 from tests.support import podman
 from tests.support.index import PackageIndex
 from tests.support.project import Person, Project
+
+BASE = "debian:trixie-slim"  # one of the tests' engine
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +151,36 @@ def test_the_layer_of_a_deleted_or_former_script_is_not_used(
     images = [build(content) for content in ("one", "two", "one", "")]
     assert images[0] == images[2]
     assert len(set(images)) == 3
+
+
+MOUNTS = """\
+FROM {base}
+RUN --mount=type=bind,source=image/one.sh,target=/mnt/one.sh cat /mnt/one.sh >/file
+RUN --mount=type=bind,source=image,target=/mnt/image cat /mnt/image/one.sh >/folder
+"""
+
+
+def test_what_mounts_a_changed_file_of_the_context_runs_again(
+    user: podman.Podman, open_folder: Path
+) -> None:
+    # Else, after an update of docker-amd64/image/, images would have what its former scripts made.
+    folder = open_folder / "podman-mounts"
+    script = folder / "image/one.sh"
+    script.parent.mkdir(parents=True)
+    podman.load(user, BASE)
+    (folder / "Dockerfile").write_text(MOUNTS.format(base=full_name(BASE)))
+    build = ("podman", "build", "--format", "docker", "--tag", "mounts", ".")
+    for content in ("one", "two", "one"):
+        script.write_text(content)
+        os.chown(script, user.uid, user.gid)  # Podman mounts no file that only others may write
+        os.utime(script, (0, 0))  # of the same size and time, too
+        built_ = user.run(*build, cwd=folder)
+        assert built_.returncode == 0, built_.stderr
+        read = ("podman", "run", "--rm", "--network", "none", "mounts", "cat", "/file", "/folder")
+        assert user.run(*read, cwd=folder).stdout == content * 2
+    again = user.run(*build, cwd=folder)
+    assert again.stdout.count("Using cache") == 2  # what did not change is not run
+    user.run("podman", "rmi", "--force", "mounts", cwd=folder)
 
 
 def test_down_and_clean_leave_nothing(built: Project) -> None:
