@@ -609,6 +609,24 @@ def test_add_does_all_or_nothing(project: Dependencies, env: Said) -> None:
     assert project.read("environment.yml") == before
 
 
+def test_remove_takes_the_users_lines_out_of_both_files_and_parts(
+    project: Dependencies, env: Said
+) -> None:
+    env("add", "--", "scipy>=1", "numpy=2")
+    env("add", "--dev", "scipy")
+    env("add", "--pip", "rich")
+    before = project.read("environment.yml")
+    assert "No environment file lists scipi. Did you mean scipy?" in env.refused(
+        "remove", "--", "numpy", "scipi"
+    )
+    assert "follows the answers" in env.refused("remove", "python")
+    assert "needs the name" in env.refused("remove", "--dev")
+    assert project.read("environment.yml") == before
+    env("remove", "--", "scipy", "rich")
+    assert project.read("environment.yml") == MAIN + "  - numpy=2\n"
+    assert project.read("environment-dev.yml") == DEV
+
+
 def test_take_tells_what_it_changed(project: Dependencies, env: Said) -> None:
     project.write("environment.yml", MAIN)
     project.write("theirs.yml", "channels: [defaults]\ndependencies: [numpy=1.26=py_0]\n")
@@ -657,7 +675,7 @@ def test_an_unknown_verb_names_the_known_ones(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert conda_env.main(arguments) == 2
-    assert "lock, check, split, pip-parts, pip-lock, add, take" in capsys.readouterr().err
+    assert "lock, check, split, pip-parts, pip-lock, add, remove, take" in capsys.readouterr().err
 
 
 def test_it_runs_in_an_image_where_its_files_lie_in_one_folder(

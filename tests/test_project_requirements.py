@@ -24,6 +24,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+OWN = "docker-amd64/dependencies/pyproject.toml"
 FAMILY = {"torch": "2.15.0", "torchvision": "0.29.2", "torchaudio": "2.11.0"}
 PYTORCH = """\
 torchvision = { index = "pytorch" }
@@ -475,6 +476,77 @@ def test_add_says_where_a_package_belongs_that_it_cannot_write(
     said = capsys.readouterr()
     assert ("./t.sh add --image 'numpy<3'" in said.err) == bool(status)
     assert said.out == ("" if status else '{"written": null}\n')
+
+
+@pytest.mark.usefixtures("wheels")
+def test_remove_takes_a_package_out_of_every_list_and_out_of_the_lock(
+    code: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(code, {"pyproject.toml": "# mine\n" + STATIC})
+    assert run("add", "--", "early", "late<2") == 0
+    put(code, {"pyproject.toml": json.loads(capsys.readouterr().out)["written"]})
+    assert run("add", "--image", "--dev", "--", "early") == 0
+    capsys.readouterr()
+    assert run("remove", "--", "Early") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["images"]
+    assert said["written"].startswith("# mine\n")
+    lines = tomllib.loads(said["written"])["project"]["dependencies"]
+    assert sorted(lines) == ["einops==0.6.1", "late<2", "numpy"]
+    assert "early" not in (dependencies(code) / "pyproject.toml").read_text()
+    assert 'name = "early"' not in (dependencies(code) / "uv.lock").read_text()
+    put(code, {"pyproject.toml": said["written"]})
+    assert run("remove", "--", "late") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["images"], "late" in said["written"]) == (False, False)
+
+
+@pytest.mark.usefixtures("wheels")
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({"x.py": ""}, ("nil", "No list of this project has nil.\n")),
+        ({"pyproject.toml": STATIC}, ("enops", "Did you mean einops?")),
+        (
+            {"x.py": "", OWN: DEPENDENCIES.replace("\n[tool", 'torch = ["late"]\n\n[tool', 1)},
+            ("late", "late follows the answers of this project: see ./t.sh update --help"),
+        ),
+        (
+            {"setup.py": "setup()", "setup.cfg": "[options]\ninstall_requires = late"},
+            ("late", "setup.cfg says that this project requires late. Delete it there, and run: "),
+        ),
+    ],
+)
+def test_what_cannot_be_removed_is_said_with_its_reason_and_nothing_is_changed(
+    code: Path,
+    run: Run,
+    capsys: pytest.CaptureFixture[str],
+    files: dict[str, str],
+    words: tuple[str, str],
+) -> None:
+    put(code, files)
+    assert run("add", "--image", "--", "early") == 0
+    before = {file: file.read_text() for file in dependencies(code).rglob("*") if file.is_file()}
+    capsys.readouterr()
+    with pytest.raises(SystemExit, match="1"):
+        run("remove", "--", "early", words[0])
+    assert words[1] in capsys.readouterr().err
+    after = {file: file.read_text() for file in dependencies(code).rglob("*") if file.is_file()}
+    assert after == before
+
+
+def test_what_others_need_stays_in_the_lock_and_they_are_named(
+    code: Path, run: Run, wheels: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_wheel(wheels, "needy", "1.0", requires=["early"])
+    put(code, {"x.py": ""})
+    assert run("add", "--", "needy") == 0
+    with pytest.raises(SystemExit, match="1"):
+        run("remove", "--", "early")
+    assert "it is in the lock because needy needs it" in capsys.readouterr().err
+    assert run("add", "--", "early") == 0
+    assert run("remove", "--", "early") == 0
+    assert "early stays in the lock, which has it for needy." in capsys.readouterr().err
 
 
 def test_a_backend_gets_a_version_of_three_numbers_in_place_of_one_from_git(

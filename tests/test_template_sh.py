@@ -199,6 +199,7 @@ def test_every_verb_says_what_it_takes(one: Verb) -> None:
         (["bench"], 'This project has no verb "bench"', "help"),
         (["jupyter"], 'This project has no verb "jupyter"', "--data 'extras=[data, jupyter]'"),
         (["install", "x"], 'There is no verb "install". Did you mean "add"?', "add x"),
+        (["rm", "-y", "x"], 'There is no verb "rm". Did you mean "remove"?', "remove x"),
         (["ps"], 'There is no verb "ps". Did you mean "ls"?', "ls"),
         (["down", "-v"], "down does not know -v.", "down --help"),
         (["down", "now"], "down does not know now.", "down --help"),
@@ -208,6 +209,7 @@ def test_every_verb_says_what_it_takes(one: Verb) -> None:
         (["run", "--gpus", "all", "true"], "run does not know --gpus.", "run --help"),
         (["exec"], "exec needs a command, such as: exec python -V.", "exec --help"),
         (["add"], "add needs NAME.", "add --help"),
+        (["remove"], "remove needs NAME.", "remove --help"),
         (["lock", "--force"], "lock does not know --force.", "lock --help"),
         (["build", "publish"], 'There is no image "publish"', "build dev"),
         (["env", "--refresh", "NONE"], "Neither machine nor answers decide", ""),
@@ -225,28 +227,6 @@ def test_a_wrong_word_is_answered_with_the_right_ones(
     assert lines[0].startswith(sentence), done.stderr
     assert not command or lines[1].startswith("  Run: ./docker-amd64/template.sh ")
     assert lines[-1].endswith(command)
-
-
-@pytest.mark.parametrize(
-    ("words", "sentence", "end"),
-    [
-        ("remove", 'There is no verb "remove": delete the line of a package, and build.', ".toml'"),
-        ("uninstall nil", "The dependency files do not list nil, so there is nothing", ".toml'"),
-        ("rm -y PyTest>=8", "PyTest>=8 is in line ", " build"),
-    ],
-)
-def test_to_remove_a_package_its_line_is_opened(
-    project: Path, words: str, sentence: str, end: str
-) -> None:
-    done = verb(project, *words.split())
-    assert done.returncode == 1
-    said, command = done.stderr.strip().splitlines()
-    assert said.startswith(sentence)
-    assert command.endswith(end)
-    file = project / "docker-amd64/dependencies/pyproject.toml"
-    assert str(file) in command
-    if opened := re.search(r" \+(\d+) ", command):
-        assert "pytest" in file.read_text().splitlines()[int(opened[1]) - 1]
 
 
 def test_completion_works_below_the_project(project: Path) -> None:

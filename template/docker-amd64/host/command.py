@@ -80,6 +80,7 @@ GROUPS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
         (
             Verb("add", "pip_packages", "add packages to your project and the lock"),
             Verb("add", "conda_packages", "add packages to dependencies/ and the locks"),
+            Verb("remove", "removal", "remove packages from what lists them, and from the lock"),
             *(
                 Verb("lock", module, "bring the lock up to date, check it, or take newer versions")
                 for module in ("pip_packages", "conda_packages")  # a project has one of them
@@ -156,7 +157,7 @@ GROUPS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
 
 
 # They read files of the project, change and write them, so one of them waits for another.
-IN_TURN = {"add", "env", "freeze", "import", "lock", "over", "pin", "update"}
+IN_TURN = {"add", "env", "freeze", "import", "lock", "over", "pin", "remove", "update"}
 AS_OWNER = ("update",)  # they let other programs write the project's files
 # With -W NAME, they are about the containers of a workspace.
 OF_WORKSPACE = (

@@ -1,12 +1,13 @@
-"""The packages, which micromamba installs from conda-forge, and uv from PyPI: add, lock."""
+"""The packages, which micromamba installs from conda-forge, and uv from PyPI: add, remove, lock."""
 
 from __future__ import annotations
 
 import json
 import re
 import shlex
+from contextlib import contextmanager
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Sequence
+from typing import TYPE_CHECKING, Any, Iterator, Sequence
 
 from .compose import run_tools, show
 from .failures import failed
@@ -29,7 +30,6 @@ FILES = ("environment*.yml", COPY)  # what the locks are made from
 TOOLS_PYTHON = "/usr/bin/python3"  # of the service tools
 SPELLED = {"opencv-python-headless": "opencv"}  # conda-forge's names of what PyPI has
 PROGRAM = (TOOLS_PYTHON, "/opt/container/conda_env.py")
-OWN_LIST, LISTS = "", "environment*.yml"  # where `add` writes: nothing of the code, dependencies/
 # The version of a package, {}, in the locks of PyPI's and of conda's.
 IN_LOCKS = (
     r"(?im)^{}==([^\s;\\]+)",
@@ -113,11 +113,17 @@ def do_lock(project: Project, options: argparse.Namespace) -> None:
         lock(project, options.upgrade)
 
 
-def lock(project: Project, upgrade: list[str] | None = None, *, adding: Sequence[str] = ()) -> None:
+def lock(
+    project: Project,
+    upgrade: list[str] | None = None,
+    *,
+    adding: Sequence[str] = (),
+    removing: Sequence[str] = (),
+) -> None:
     """Solve; `upgrade` lists packages to take newer versions of, an empty list all of them.
 
     `adding` are words of `conda_env.py add`, which is done before; the lists of the code are taken
-    by then.
+    by then. `removing` are words of its `remove`.
 
     What the pip parts ask for is resolved beside the packages that conda installs: where they ask
     for anything, those are installed first.
@@ -125,7 +131,7 @@ def lock(project: Project, upgrade: list[str] | None = None, *, adding: Sequence
     words = [] if upgrade is None else ["--upgrade", *upgrade]
     if not adding:
         take_lists(project)
-    first: list[Sequence[str]] = []
+    first: list[Sequence[str]] = [(*PROGRAM, "remove", *removing)] if removing else []
     solve: Sequence[str] = (*PROGRAM, "lock", *words)
     if adding:
         first = [(*PROGRAM, "add", *adding)]
@@ -156,18 +162,32 @@ def do_add(project: Project, options: argparse.Namespace) -> None:
     refuse_in_words(project, options.name)
     build_tools(project)
     take_lists(project, options.name)
-    dependencies = project.folder / "dependencies"
     given = [f"--{name}" for name in ("dev", "pip") if getattr(options, name)]
+    with all_or_nothing(project), needs_named(project):
+        lock(project, adding=[*given, "--", *options.name])
+    show(f"Added to dependencies/ and its locks. Run: {me()} build")
+
+
+def remove(project: Project, names: Sequence[str]) -> str:
+    """Take packages out of the environment files that list them, and out of the locks."""
+    build_tools(project)
+    with all_or_nothing(project):
+        lock(project, removing=["--", *names])
+    return "dependencies/ and its locks"
+
+
+@contextmanager
+def all_or_nothing(project: Project) -> Iterator[None]:
+    """Give the files and the locks back as they were, where a change of them fails."""
+    dependencies = project.folder / "dependencies"
     files = (*dependencies.glob("environment*.yml"), *dependencies.glob("*.lock"))
     kept = {file: read_file(file) for file in files}
     try:
-        with needs_named(project):
-            lock(project, adding=[*given, "--", *options.name])
+        yield
     except BaseException:
         for file, content in kept.items():
             write_file(file, content)
         raise
-    show(f"Added to dependencies/ and its locks. Run: {me()} build")
 
 
 def beside_workspaces(project: Project) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The packages, which uv resolves from PyPI: add, lock."""
+"""The packages, which uv resolves from PyPI: add, remove, lock."""
 
 from __future__ import annotations
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 FILES = ("pyproject.toml", "base-override.txt", COPY)
 TOOLS_PYTHON = "/opt/venv/bin/python"  # of the service tools
-OWN_LIST, LISTS = "pyproject.toml", "pyproject.toml"  # where `add` writes: the code, dependencies/
 IN_LOCKS = (r'(?im)^name = "{}"\nversion = "([^"]+)"',)  # the version of a package, {}
 LOCK, STALE = "uv.lock", "lock-stale"  # and the id of the failure of one that does not match
 # What only another package manager has in workspaces: a lock, arguments and secrets of builds.
@@ -215,22 +214,37 @@ def do_add(project: Project, options: argparse.Namespace) -> None:
     build_tools(project)
     with needs_named(project):
         import_once(project, options.name)
-        files = add_to_files(project, options)
+        given = [f"--{name}" for name in ("dev", "image") if getattr(options, name)]
+        files = edit_files(
+            *(project, "add", [*given, "--", *options.name]),
+            otherwise=f"{me()} add --image {shlex.join(options.name)}",
+        )
         record_lock(project, FILES)
         show(f"Added to {files}. Run: {me()} build")
 
 
-def add_to_files(project: Project, options: argparse.Namespace) -> str:
-    """Add packages to the project's own pyproject.toml, else to dependencies/; name the files.
+def remove(project: Project, names: Sequence[str]) -> str:
+    """Take packages out of the files that list them, and out of uv.lock; name the files."""
+    check_file(project)
+    check_own_file(project)
+    build_tools(project)
+    own = code_folder(project) / "pyproject.toml"
+    otherwise = shlex.join(["ls", "-l", str(own)])
+    files = edit_files(project, "remove", ["--", *names], otherwise=otherwise)
+    record_lock(project, FILES)
+    return files
 
-    One container reads the project, adds and locks. It has the code read-only, so it tells the new
-    text of that file.
+
+def edit_files(project: Project, verb: str, words: Sequence[str], *, otherwise: str) -> str:
+    """Add or remove packages where the project lists them, or dependencies/; name the files.
+
+    One container reads the project, edits and locks. It has the code read-only, so it tells the new
+    text of that file; `otherwise` is the command for where that cannot be written.
     """
-    given = [f"--{name}" for name in ("dev", "image") if getattr(options, name)]
     own = project.folder / "dependencies" / "pyproject.toml"
     before = read_file(own)
     try:
-        text = requirements(project, "add", *given, "--", *options.name, capture=True)
+        text = requirements(project, verb, *words, capture=True)
     except BaseException:
         write_file(own, before)
         raise
@@ -241,10 +255,9 @@ def add_to_files(project: Project, options: argparse.Namespace) -> str:
     try:
         write_file(file, said["written"], mode=None)
     except ProbeError as error:
-        cause = str(error)
-        remedy = f"{me()} add --image {shlex.join(options.name)}"
-        raise failed("project-read-only", project, cause=cause, remedy=remedy) from error
-    return "pyproject.toml and dependencies/uv.lock"
+        raise failed("project-read-only", project, cause=str(error), remedy=otherwise) from error
+    both = ", dependencies/pyproject.toml" if said.get("images") else ""
+    return f"pyproject.toml{both} and dependencies/uv.lock"
 
 
 def beside_workspaces(_: Project) -> dict[str, str]:

@@ -7,6 +7,7 @@ conda_env.py split FOLDER                    FOLDER/{python,heavy,runtime,dev}.t
 conda_env.py pip-parts                       which pip locks the files ask for; removes others
 conda_env.py pip-lock [--upgrade [NAME...]]  pip.lock, pip-dev.lock: what goes with /opt/venv
 conda_env.py add [--dev] [--pip] SPEC...     edit an environment file
+conda_env.py remove NAME...                  take packages out of the environment files
 conda_env.py take FOLDER PROJECT [FILE...]   take in what the code lists; PROJECT is JSON
 conda_env.py plan-import FOLDER PROJECT [FILE...]   print as JSON what an import would do
 
@@ -28,6 +29,7 @@ import json
 import os
 import re
 import sys
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -355,6 +357,51 @@ def add_verb(folder: Path, arguments: Sequence[str]) -> None:
     conda_file.save(path, text)
 
 
+def remove_verb(folder: Path, arguments: Sequence[str]) -> None:
+    """Take the user's lines of packages out of the environment files; all of them or none.
+
+    Raises:
+        CondaError: no file lists one of them.
+    """
+    names = [word for word in arguments if word != "--"]
+    if not names or any(name.startswith("-") for name in names):
+        raise CondaError("remove needs the name of a package.")
+    texts = {name: conda_file.load(folder / name) for name in (MAIN, DEV)}
+    new, absent = dict(texts), []
+    for package in names:
+        before = dict(new)
+        for name, text in before.items():
+            rest = conda_file.remove(text, package, where=name)
+            new[name] = conda_file.remove(rest, package, pip=True, where=name)
+        if new == before:
+            absent.append(package)
+    if absent:
+        sentences = [why_not_removed(folder, name) for name in absent]
+        say(*sentences[:-1])
+        raise CondaError(sentences[-1])
+    for name, text in new.items():
+        if text != texts[name]:
+            conda_file.save(folder / name, text)
+
+
+def why_not_removed(folder: Path, package: str) -> str:
+    """Why a package that no line of the user names cannot be removed, with what helps."""
+    files = read(folder)
+    name = name_of(package)
+    if name in {name_of(spec) for file in files.values() for spec in file.owned}:
+        return f"{package} follows the answers of this project: see ./template.sh update --help"
+    of_project = (line for one in (PROJECT, PROJECT_DEV) for line in files[one].pip)
+    if pip_name(package) in {pip_name(line) for line in of_project}:
+        return f"The project's own metadata requires {package}: delete it there. {AGAIN}"
+    lock = load_lock(folder / CONDA_LOCK)
+    if lock and name in {one.name for one in lock.packages} | pip_names(folder):
+        return f"No file lists {package}: it is in the lock because other packages need it."
+    listed = {name_of(spec) for spec in specs_of(files)}
+    listed |= {pip_name(line) for one in (MAIN, DEV) if one in files for line in files[one].pip}
+    near = get_close_matches(name, sorted(listed), n=1)
+    return f"No environment file lists {package}." + (f" Did you mean {near[0]}?" if near else "")
+
+
 def take_verb(folder: Path, arguments: Sequence[str]) -> None:
     """Take in what the code lists, unless environment.yml has packages of its own.
 
@@ -409,6 +456,7 @@ VERBS: dict[str, Callable[[Path, Sequence[str]], None]] = {
     "pip-parts": pip_parts_verb,
     "pip-lock": pip_lock_verb,
     "add": add_verb,
+    "remove": remove_verb,
     "take": take_verb,
     "plan-import": plan_import_verb,
 }

@@ -4,6 +4,7 @@
     project_lock.py read            write dependencies/project/, say what changed
     project_lock.py lock OPTION...  the same, then `uv lock OPTION...`
     project_lock.py add NAME...     add packages to the project or to dependencies/, and lock
+    project_lock.py remove NAME...  take packages out of both, and lock
 
 dependencies/project/pyproject.toml is a virtual package of uv: uv.lock has what it requires.
 Runs in the container of the service tools, which has the code at /workspace, read-only.
@@ -19,6 +20,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -29,6 +31,7 @@ sys.path.insert(1, "/opt/tools")
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
+import project_remove
 import project_requirements
 import project_unreachable
 import uv_builds
@@ -66,7 +69,7 @@ from project_requirements import (
 from uv_project import NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from packaging.requirements import Requirement
 
@@ -361,14 +364,7 @@ def add(code: Path, dependencies: Path, options: argparse.Namespace) -> None:
             f"  For the images only, run: {options.template_sh} add --image {names}"
         )
         raise SystemExit(1)
-    with tempfile.TemporaryDirectory() as temporary:
-        copy, own = Path(temporary, "code"), Path(temporary, "dependencies")
-        copy_small_files(code, copy)
-        shutil.copytree(dependencies, own)
-        # Not all files of the code are here: uv shall edit the file and look at nothing else.
-        edited = Path(temporary, "edited")
-        edited.mkdir()
-        shutil.copyfile(code / "pyproject.toml", edited / "pyproject.toml")
+    with copies(code, dependencies) as (copy, own, edited):
         group = ["--dev"] if options.dev else []
         words = ["add", "--quiet", "--frozen", *group, "--"]
         uv(edited, *words, *options.name)
@@ -393,10 +389,68 @@ def add(code: Path, dependencies: Path, options: argparse.Namespace) -> None:
             uv(edited, *words, *bounds)
         for note in notes:
             say(note)
-        for name in (FILE, RECORD, "pyproject.toml", "uv.lock"):
+        keep(own, dependencies)
+        print(json.dumps({"written": (edited / "pyproject.toml").read_text(encoding="utf-8")}))
+
+
+@contextmanager
+def copies(code: Path, dependencies: Path) -> Iterator[tuple[Path, Path, Path]]:
+    """Copies to try a change in: the small files of the code, dependencies/, and pyproject.toml.
+
+    Not all files of the code are there: uv shall edit the last, alone in its folder, and look at
+    nothing else.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        copy, own, edited = (Path(temporary, name) for name in ("code", "dependencies", "edited"))
+        copy_small_files(code, copy)
+        shutil.copytree(dependencies, own)
+        edited.mkdir()
+        if (code / "pyproject.toml").is_file():
+            shutil.copyfile(code / "pyproject.toml", edited / "pyproject.toml")
+        yield copy, own, edited
+
+
+def keep(own: Path, dependencies: Path) -> None:
+    """Copy back what a change has made of dependencies/; a project need not have the first two."""
+    for name in (FILE, RECORD, "pyproject.toml", "uv.lock"):
+        if (own / name).exists():
             (dependencies / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(own / name, dependencies / name)
-        print(json.dumps({"written": (edited / "pyproject.toml").read_text(encoding="utf-8")}))
+
+
+def remove(code: Path, dependencies: Path, options: argparse.Namespace) -> None:
+    """Take packages out of the project's own pyproject.toml and dependencies/, and lock.
+
+    All of them or none. Prints a JSON as `add` does: `written` is null where the project's own file
+    stays as it is, and `images` says whether dependencies/pyproject.toml does not.
+    """
+    names = [str(canonicalize_name(name)) for name in options.name]
+    ours = project_remove.removals(read_toml(code / "pyproject.toml"), names)
+    theirs = project_remove.removals(
+        read_toml(dependencies / "pyproject.toml"), names, project_remove.OF_TEMPLATE
+    )
+    listed = {name for found in (ours, theirs) for some in found.values() for name in some}
+    absent = [name for name in dict.fromkeys(names) if name not in listed]
+    for name in absent:
+        say(project_remove.why_not(code, dependencies, name, options.template_sh))
+    if absent:
+        raise SystemExit(1)
+    with copies(code, dependencies) as (copy, own, edited):
+        for folder, found in ((edited, ours), (own, theirs)):
+            for how, some in found.items():
+                uv(folder, "remove", "--quiet", "--frozen", *how, "--", *some)
+        if ours:
+            shutil.copyfile(edited / "pyproject.toml", copy / "pyproject.toml")
+        for note in read(copy, own, options):
+            say(note)
+        uv(own, "lock")
+        keep(own, dependencies)
+        text = (edited / "pyproject.toml").read_text(encoding="utf-8") if ours else None
+    for name in sorted(listed):
+        users = project_remove.needed_by(dependencies / "uv.lock", name)
+        if users:
+            say(f"{name} stays in the lock, which has it for {', '.join(users)}.")
+    print(json.dumps({"written": text, "images": bool(theirs)}))
 
 
 def lock(code: Path, dependencies: Path, options: argparse.Namespace) -> None:
@@ -490,8 +544,10 @@ def main(arguments: Sequence[str]) -> int:
     adding.add_argument("--dev", action="store_true")
     adding.add_argument("--image", action="store_true", help="not into the project's own file")
     adding.add_argument("name", nargs="+")
+    removing = verbs.add_parser("remove")
+    removing.add_argument("name", nargs="+")
     options = parser.parse_args(arguments)
-    verb = {"read": read, "lock": lock, "add": add}[options.verb]
+    verb = {"read": read, "lock": lock, "add": add, "remove": remove}[options.verb]
     return exit_status(lambda: verb(options.code, options.dependencies, options), MetadataError)
 
 
