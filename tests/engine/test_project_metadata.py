@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.engine.conftest import MakeProject
@@ -123,6 +125,12 @@ def test_an_edit_is_noticed_and_add_writes_where_the_project_has_its_packages(
     herd.ok("add", "--image", "for-images")
     assert file.read_text() == before
     assert '"for-images' in (herd.folder / LOCK).with_name("pyproject.toml").read_text()
+
+    herd.ok("remove", "of-second", "for-images")
+    assert "of-second" not in file.read_text()
+    assert not re.search("of-second|for-images", (herd.folder / LOCK).read_text())
+    assert file.stat().st_uid == herd.owner.uid
+    herd.ok("lock", "--check")
 
 
 def test_an_index_that_the_project_names_is_asked_as_the_project_says(
