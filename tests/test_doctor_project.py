@@ -47,6 +47,16 @@ def facts(**engine: Any) -> Facts:
     return Facts(user=ME, engine=Engine(kind="docker", **engine), timezone="Etc/UTC")
 
 
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home with a public key, as one who logs in by ssh has it."""
+    folder = tmp_path_factory.mktemp("home")
+    (folder / ".ssh").mkdir()
+    (folder / ".ssh/id_ed25519.pub").write_text("ssh-ed25519 AAAA me@here\n")
+    monkeypatch.setenv("HOME", str(folder))
+    return folder
+
+
 class Patient:
     """A generated project, and what the doctor says of it."""
 
@@ -612,3 +622,16 @@ def test_override_files_for_gpus_follow_the_machine(patient: Patient) -> None:
     files = read_project(patient.docker).settings.files()
     assert "compose.cdi.yaml" in files
     assert "compose.nvidia.yaml" not in files
+
+
+def test_ssh_without_a_key_is_said_before_somebody_tries_to_log_in(
+    patient: Patient, home: Path
+) -> None:
+    keys = home / ".ssh/id_ed25519.pub"
+    for value in ("", str(keys)):
+        keys.write_text("\n")
+        patient.write(SSH_KEYS=value)
+        found = patient.ill()
+        assert f"names {value or 'nothing'}" in found["ssh-no-keys"]
+    keys.write_text("ssh-ed25519 AAAA me@here\n")
+    assert patient.ill() == {}

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 OF_FACTS = ("doctor_host", "doctor_source", "doctor_gpus")
 OF_FILES = (
     *("doctor_env", "doctor_folders", "doctor_files", "doctor_project", "doctor_network"),
-    *("doctor_pip", "doctor_gpu_files"),
+    *("doctor_pip", "doctor_gpu_files", "doctor_ssh"),
 )
 PAGE = "docs/troubleshoot.md"  # of the template
 
