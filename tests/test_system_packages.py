@@ -150,6 +150,13 @@ def test_what_is_no_package_of_apt_is_refused_with_what_is_meant(
     assert text_of(project, "apt-runtime.txt") == before
 
 
+@pytest.mark.parametrize("apt", [True, False])
+def test_an_empty_name_is_refused_before_anything_starts(project: Project, *, apt: bool) -> None:
+    options = argparse.Namespace(name=["scipy", " "], apt=apt, dev=False, build=False)
+    with pytest.raises(StopError, match='"" is not the name of a package'):
+        system_packages.add_to_list(project, options)
+
+
 @pytest.mark.parametrize(
     "options", [{"apt": False, "build": True}, {"build": True, "dev": True}, {"image": True}]
 )

@@ -167,6 +167,8 @@ def add_to_list(project: Project, options: argparse.Namespace) -> bool:
     if options.build and (options.dev or not options.apt):
         with_it = "goes with --apt" if not options.apt else "does not go with --dev"
         raise StopError(f"add: --build {with_it}.", help_of, name=USAGE)
+    if not all(name.strip() for name in options.name):
+        raise StopError('add: "" is not the name of a package.', help_of, name=USAGE)
     if not options.apt:
         return False
     if others:
