@@ -305,8 +305,10 @@ def test_template_sh_of_an_older_version_still_updates(
     generate: Generate, tmp_path: Path, in_git: InGit, version: str
 ) -> None:
     project = generate(tmp_path / "project", hook=True, version=f"v{version}", project_kind="new")
-    with (project / DOCKER / "entrypoint.sh").open("a") as file:
-        file.write("# mine\n")
+    file = project / DOCKER / "entrypoint.sh"
+    file.write_text(
+        file.read_text().replace("\nset -euo pipefail\n", "\nset -euo pipefail\n# mine\n")
+    )
     in_git(project)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = run(
@@ -316,5 +318,5 @@ def test_template_sh_of_an_older_version_still_updates(
     )
     assert done.returncode == 0, done.stderr
     assert answers_of(project)["_commit"] == SNAPSHOT_TAG
-    assert (project / DOCKER / "entrypoint.sh").read_text().endswith("# mine\n")
+    assert "\n# mine\n" in file.read_text()
     assert "nothing takes the update back" not in done.stdout
