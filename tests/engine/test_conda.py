@@ -193,8 +193,8 @@ def test_a_build_from_the_lock_solves_nothing_and_takes_no_newer_version(
     assert locked(small)["tinylib"] == "2.0"
     small.ok("lock", "--upgrade", "tinylib")
     assert locked(small)["tinylib"] == "3.0"
-    small.ok("remove", "tinyapp")
-    assert not {"tinyapp", "tinylib"} & locked(small).keys()
+    small.ok("remove", "tinyapp", "newtiny")
+    assert not {"tinyapp", "newtiny", "tinylib"} & locked(small).keys()
 
 
 def test_what_is_installed_by_hand_in_dev_is_kept_by_freeze(small: Project) -> None:
