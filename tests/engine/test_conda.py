@@ -343,7 +343,7 @@ def test_packages_that_are_installed_anew_leave_the_layers_of_the_image_as_they_
     small.build("runtime")  # what the tests before have left
     # As after an update of the template; the image, and what was pushed of it, stays.
     with (small.docker / "image/bytecode.py").open("a") as file:
-        file.write("# The next version of the template.\n")
+        file.write(f"# version {time.time_ns()} of the template\n")
     built = stages_built(small.build("runtime"))
     assert {"builder", "deps-heavy", "deps-conda"} <= built
     assert not {"base", "publish", "runtime"} & built

@@ -98,7 +98,7 @@ def test_packages_that_are_installed_anew_leave_the_layers_of_the_image_as_they_
 ) -> None:
     # As after an update of the template; the image, and what was pushed of it, stays.
     with (torch_project.docker / "image/bytecode.py").open("a") as file:
-        file.write("# The next version of the template.\n")
+        file.write(f"# version {time.time_ns()} of the template\n")
     built = stages_built(torch_project.build("runtime"))
     assert {"builder", "deps-torch", "deps-heavy", "wheels"} <= built
     assert not {"base", "publish", "runtime"} & built
