@@ -619,7 +619,7 @@ def test_remove_takes_the_users_lines_out_of_both_files_and_parts(
     assert "No environment file lists scipi. Did you mean scipy?" in env.refused(
         "remove", "--", "numpy", "scipi"
     )
-    assert "follows the answers" in env.refused("remove", "python")
+    assert "update changes them after your answers" in env.refused("remove", "python")
     assert "needs the name" in env.refused("remove", "--dev")
     assert project.read("environment.yml") == before
     env("remove", "--", "scipy", "rich")

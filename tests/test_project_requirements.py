@@ -509,7 +509,10 @@ def test_remove_takes_a_package_out_of_every_list_and_out_of_the_lock(
         ({"pyproject.toml": STATIC}, ("enops", "Did you mean einops?")),
         (
             {"x.py": "", OWN: DEPENDENCIES.replace("\n[tool", 'torch = ["late"]\n\n[tool', 1)},
-            ("late", "late follows the answers of this project: see ./t.sh update --help"),
+            (
+                "late",
+                "group torch of dependencies/pyproject.toml, the template's: ./t.sh update changes",
+            ),
         ),
         (
             {"setup.py": "setup()", "setup.cfg": "[options]\ninstall_requires = late"},

@@ -389,7 +389,8 @@ def why_not_removed(folder: Path, package: str) -> str:
     files = read(folder)
     name = name_of(package)
     if name in {name_of(spec) for file in files.values() for spec in file.owned}:
-        return f"{package} follows the answers of this project: see ./template.sh update --help"
+        said = f"{package} is in the lines of the environment files that are the template's"
+        return f"{said}: ./template.sh update changes them after your answers."
     of_project = (line for one in (PROJECT, PROJECT_DEV) for line in files[one].pip)
     if pip_name(package) in {pip_name(line) for line in of_project}:
         return f"The project's own metadata requires {package}: delete it there. {AGAIN}"

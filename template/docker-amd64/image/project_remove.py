@@ -69,7 +69,8 @@ def why_not(code: Path, dependencies: Path, name: str, template_sh: str) -> str:
     groups = images.get("dependency-groups", {})
     for group in OF_TEMPLATE:
         if name in names_in(groups.get(group)):
-            return f"{name} follows the answers of this project: see {template_sh} update --help"
+            said = f"{name} is in the group {group} of dependencies/pyproject.toml, the template's"
+            return f"{said}: {template_sh} update changes it after your answers."
     if any(name in names for _, names in lists_in(copy)):
         file = main_file(code)
         said = f"{file} says that this project requires {name}"
